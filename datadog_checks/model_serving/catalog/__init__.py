@@ -1,0 +1,1 @@
+"""What each serving system exposes and which canonical metric each signal becomes, as data."""

@@ -1,0 +1,284 @@
+"""Reads catalog files into `model`, refusing what is wrong with the file, the place and the mend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from fnmatch import translate
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .model import (
+    GROUPED_TYPES,
+    RAW_TYPES,
+    CanonicalMetric,
+    Catalog,
+    Condition,
+    Derived,
+    Labels,
+    RawMetric,
+    System,
+    Target,
+    compile_globs,
+)
+
+HERE = Path(__file__).parent
+METRIC_TYPES = ("gauge", "count", "distribution")
+COMBINATIONS = ("sum", "mean", "max", "last")
+TARGET_TYPES = {
+    "counter": {"count"},
+    "gauge": {"gauge"},
+    "window_gauge": {"count", "gauge"},
+    "histogram": {"distribution"},
+    "window_histogram": {"distribution"},
+    "summary": {"distribution"},
+    "last_code": {"count"},
+}
+PART_TYPES = {"": "", "mean": "gauge", "count": "count"}
+KEYS = {
+    "system": (
+        "system",
+        "title",
+        "recognise",
+        "any_prefix",
+        "series_start_at_zero",
+        "labels",
+        "ignore",
+        "ports",
+        "metrics",
+        "own_metrics",
+        "derived",
+    ),
+    "recognise": ("any", "hint", "hints_needed"),
+    "labels": ("rename", "drop", "lower", "absent"),
+    "raw metric": ("raw", "like", "type", "scale", "to"),
+    "like": ("name", "label"),
+    "target": ("metric", "tags", "when", "unless", "keep", "drop", "present", "absent", "value"),
+    "metric": (("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name")),
+    "derived": ("metric", "share", "sum"),
+}
+
+
+class CatalogError(Exception):
+    """A catalog file that cannot be read or says something that the check does not understand."""
+
+
+@lru_cache(maxsize=1)
+def builtin_catalog() -> Catalog:
+    """The catalog that ships with the check."""
+    return load_catalog()
+
+
+def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
+    """The shipped catalog, with the user's own systems added; theirs win over ours of the same name.
+
+    Raises CatalogError naming the file, the place in it and what to write instead.
+    """
+    metrics = _canonical(HERE / "canonical.yaml")
+    systems: dict[str, System] = {}
+    for path in (*sorted((HERE / "systems").glob("*.yaml")), *map(Path, extra_files)):
+        system = _Reader(path, metrics).system()
+        systems[system.name] = system
+        metrics.update({metric.name: metric for metric in system.own_metrics})
+    return Catalog(systems, metrics)
+
+
+def _canonical(path: Path) -> dict[str, CanonicalMetric]:
+    reader = _Reader(path, {})
+    return reader.metric_definitions(reader.data.get("metrics") or {})
+
+
+class _Reader:
+    """One catalog file. Every complaint starts with the file and the place in it."""
+
+    def __init__(self, path: Path, known: Mapping[str, CanonicalMetric]) -> None:
+        self.path = path
+        self.known = dict(known)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise CatalogError(
+                f"Catalog file {path} cannot be read: {error.strerror}. Check the path and rights."
+            ) from None
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise CatalogError(f"Catalog file {path} is not valid YAML: {error}") from None
+        self.data: dict[str, Any] = self.mapping(data, "the file")
+
+    def fail(self, where: str, problem: str) -> CatalogError:
+        return CatalogError(f"Catalog file {self.path}, {where}: {problem}")
+
+    def mapping(self, value: Any, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise self.fail(where, f"must be a mapping with text keys, not {type(value).__name__}.")
+        return value
+
+    def keys(self, value: Any, kind: str, where: str) -> dict[str, Any]:
+        entry = self.mapping(value, where)
+        for key in entry:
+            if key not in KEYS[kind]:
+                close = get_close_matches(key, KEYS[kind], 1)
+                hint = f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(KEYS[kind])}."
+                raise self.fail(where, f"unknown key `{key}`; {hint}")
+        return entry
+
+    def strings(self, value: Any, where: str) -> tuple[str, ...]:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise self.fail(where, "must be a text or a list of texts (quote numbers).")
+        return tuple(items)
+
+    def system(self) -> System:
+        data = self.keys(self.data, "system", "top level")
+        name = data.get("system")
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise self.fail("key `system`", f"must be a name of lower-case letters, digits and _, not {name!r}.")
+        own = self.metric_definitions(self.mapping(data.get("own_metrics") or {}, "own_metrics"))
+        self.known.update(own)
+        recognise = self.keys(data.get("recognise") or {}, "recognise", "recognise")
+        raw = data.get("metrics")
+        if not isinstance(raw, list) or not raw:
+            raise self.fail("key `metrics`", "must be a list with at least one entry.")
+        derived = data.get("derived") or []
+        return System(
+            name=name,
+            title=str(data.get("title", name)),
+            any_of=compile_globs(self.strings(recognise.get("any") or [], "recognise.any")),
+            hints=frozenset(self.strings(recognise.get("hint") or [], "recognise.hint")),
+            hints_needed=recognise.get("hints_needed"),
+            any_prefix=bool(data.get("any_prefix", False)),
+            series_start_at_zero=bool(data.get("series_start_at_zero", True)),
+            labels=self.labels(data.get("labels") or {}),
+            ignore=compile_globs(self.strings(data.get("ignore") or [], "ignore")),
+            ports={key: int(port) for key, port in self.mapping(data.get("ports") or {}, "ports").items()},
+            metrics=tuple(self.raw_metric(entry, index, name) for index, entry in enumerate(raw, 1)),
+            derived=tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1)),
+            own_metrics=tuple(own.values()),
+        )
+
+    def labels(self, value: Any) -> Labels:
+        entry = self.keys(value, "labels", "labels")
+        absent = self.mapping(entry.get("absent") or {}, "labels.absent")
+        return Labels(
+            rename=dict(self.mapping(entry.get("rename") or {}, "labels.rename")),
+            drop=frozenset(self.strings(entry.get("drop") or [], "labels.drop")),
+            lower=frozenset(self.strings(entry.get("lower") or [], "labels.lower")),
+            absent={
+                label: frozenset(self.strings(values, f"labels.absent.{label}")) for label, values in absent.items()
+            },
+        )
+
+    def raw_metric(self, value: Any, index: int, system: str) -> RawMetric:
+        where = f"metrics entry {index}"
+        entry = self.keys(value, "raw metric", where)
+        names = self.strings(entry.get("raw"), f"{where}, key `raw`")
+        where = f"metric `{names[0]}`" if names else where
+        kind = self.choice(entry.get("type"), RAW_TYPES, f"{where}, key `type`")
+        scale = entry.get("scale", 1)
+        if not isinstance(scale, int | float) or isinstance(scale, bool) or not scale > 0:
+            raise self.fail(where, f"`scale` must be a positive number, not {scale!r} (write 1.0e-3, not 1e-3).")
+        targets = entry.get("to")
+        if targets is None:
+            raise self.fail(where, "has no `to`: name the canonical metric, or list the raw name under `ignore`.")
+        if not isinstance(targets, list):
+            targets = [targets]
+        like = self.keys(entry.get("like") or {}, "like", f"{where}, key `like`")
+        return RawMetric(
+            system=system,
+            names=names,
+            type=kind,
+            scale=float(scale),
+            targets=tuple(self.target(item, kind, where) for item in targets),
+            like=compile_globs((like["name"],)) if like else None,
+            like_label=like.get("label", ""),
+        )
+
+    def target(self, value: Any, kind: str, where: str) -> Target:
+        entry = {"metric": value} if isinstance(value, str) else self.keys(value, "target", f"{where}, key `to`")
+        metric = self.lookup(entry.get("metric"), where)
+        part = entry.get("value", "")
+        if part not in PART_TYPES:
+            raise self.fail(where, f"`value` can only be `mean` or `count`, not {part!r}.")
+        fits = TARGET_TYPES[kind] if not part else {PART_TYPES[part]} if kind in GROUPED_TYPES else set()
+        if metric.type not in fits:
+            taken = f"the {part} of a {kind}" if part else f"a {kind}"
+            raise self.fail(where, f"{taken} cannot feed `{metric.name}`, which is a {metric.type}.")
+        tags = self.mapping(entry.get("tags") or {}, f"{where}, key `tags`")
+        return Target(
+            metric=metric,
+            when=self.condition(entry.get("when"), f"{where}, key `when`"),
+            unless=self.condition(entry.get("unless"), f"{where}, key `unless`"),
+            tags=tuple((tag, str(text)) for tag, text in tags.items()),
+            keep=frozenset(self.strings(entry.get("keep") or [], f"{where}, key `keep`")),
+            drop=frozenset(self.strings(entry.get("drop") or [], f"{where}, key `drop`")),
+            present=entry.get("present"),
+            absent=entry.get("absent"),
+            value=part,
+        )
+
+    def condition(self, value: Any, where: str) -> Condition | None:
+        if value is None:
+            return None
+        patterns = []
+        for label, globs in self.mapping(value, where).items():
+            pattern = "|".join(translate(glob) for glob in self.strings(globs, f"{where}, label `{label}`"))
+            patterns.append((label, re.compile(pattern)))
+        return Condition(tuple(patterns))
+
+    def derived(self, value: Any, index: int) -> Derived:
+        where = f"derived entry {index}"
+        entry = self.keys(value, "derived", where)
+        inputs = self.mapping(entry.get("share") or entry.get("sum"), f"{where}, key `share` or `sum`")
+        required = self.strings(inputs.get("in"), f"{where}, key `in`")
+        optional = self.strings(inputs.get("optional") or [], f"{where}, key `optional`")
+        numerator = inputs.get("of") if "share" in entry else None
+        for name in (*required, *optional, *((numerator,) if numerator else ())):
+            self.lookup(name, where)
+        return Derived(self.lookup(entry.get("metric"), where), numerator, required, optional)
+
+    def lookup(self, name: Any, where: str) -> CanonicalMetric:
+        metric = self.known.get(name) if isinstance(name, str) else None
+        if metric is None:
+            close = get_close_matches(str(name), self.known, 1)
+            hint = f"did you mean `{close[0]}`?" if close else "define it under `own_metrics`."
+            raise self.fail(where, f"`{name}` is no metric of the vocabulary; {hint}")
+        return metric
+
+    def choice(self, value: Any, choices: tuple[str, ...], where: str) -> str:
+        if value not in choices:
+            raise self.fail(where, f"must be one of {', '.join(choices)}, not {value!r}.")
+        return str(value)
+
+    def metric_definitions(self, value: Mapping[str, Any]) -> dict[str, CanonicalMetric]:
+        metrics = {}
+        for name, definition in value.items():
+            where = f"metric definition `{name}`"
+            entry = self.keys(definition, "metric", where)
+            if not isinstance(entry.get("description"), str):
+                raise self.fail(where, "needs a `description`.")
+            kind = self.choice(entry.get("type"), METRIC_TYPES, f"{where}, key `type`")
+            low, high = self.bounds(entry.get("range", [None, None]), where)
+            metrics[name] = CanonicalMetric(
+                name=name,
+                type=kind,
+                unit=str(entry.get("unit") or ""),
+                per_unit=str(entry.get("per_unit") or ""),
+                description=entry["description"].strip(),
+                low=low,
+                high=high,
+                combine=self.choice(entry.get("combine", "last"), COMBINATIONS, f"{where}, key `combine`"),
+                orientation=int(entry.get("orientation", 0)),
+                short_name=str(entry.get("short_name") or ""),
+            )
+        return metrics
+
+    def bounds(self, value: Any, where: str) -> tuple[float | None, float | None]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise self.fail(where, "`range` must be [lowest, highest], null where open.")
+        low, high = (None if bound is None else float(bound) for bound in value)
+        return low, high

@@ -1,0 +1,1 @@
+"""From exposition text to submissions."""

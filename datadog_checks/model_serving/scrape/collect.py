@@ -1,0 +1,235 @@
+"""Collects one scrape: every sample of the payload finds its series, and nothing is submitted yet.
+
+Only when the payload has been read to its end do the readings count, so an answer that breaks off
+leaves the memory as it was.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite, isnan
+from typing import Any
+
+from prometheus_client import Metric
+
+from ..catalog.model import RawMetric
+from ..catalog.recognise import Match, Recogniser
+from .histograms import consistent
+from .series import Output, Reading, Series, finite
+from .tags import TagRules
+
+KEEP_UNSEEN = 240
+"""Scrapes for which a vanished series is remembered, an hour at the Agent's default interval."""
+
+SWEEP_EVERY = 16
+MAX_NAMES = 20_000
+OWN_LABELS = {"histogram": "le", "window_histogram": "le", "summary": "quantile"}
+CLAMP = 1.01
+"""A share may overshoot 100 % by rounding; up to 1 % over is taken as 100 %, more is refused."""
+
+Labelled = Iterator[tuple[Any, Mapping[str, str], str]]
+"""Samples of one family with their labels and the host name that a label gives, if any."""
+
+
+class Collector:
+    """The series of one source, and the readings of the scrape that is going on.
+
+    `rejected` counts refused samples by (reason, raw metric) and `families` the names of the payload.
+    """
+
+    def __init__(self, recogniser: Recogniser, rules: TagRules) -> None:
+        self.recogniser = recogniser
+        self.rules = rules
+        self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
+        self.frame: list[Series] = []
+        self.rejected: Counter[tuple[str, str]] = Counter()
+        self.families: set[str] = set()
+        self.unclaimed: set[str] = set()
+        self.process_start: dict[str, float] = {}
+        self.samples = 0
+        self.scrape = 0
+        self._held: list[tuple[str, list[tuple[Any, Mapping[str, str], str]]]] = []
+
+    def begin(self) -> None:
+        self.scrape += 1
+        self.frame = []
+        self._held = []
+        self.rejected.clear()
+        self.families = set()
+        self.unclaimed = set()
+        self.process_start = {}
+        self.samples = 0
+
+    def reject(self, reason: str, raw_metric: str) -> None:
+        self.rejected[reason, raw_metric] += 1
+
+    def add(self, metric: Metric, samples: Callable[[Metric], Labelled]) -> None:
+        """Take one family. `samples` yields what the instance's options let through."""
+        name = metric.name
+        self.samples += len(metric.samples)
+        self.families.add(name)
+        if name == "process_start_time_seconds":
+            for sample, labels, _ in samples(metric):
+                group = federated_target(labels)
+                # Of several processes behind one target the oldest speaks for it.
+                self.process_start[group] = min(sample.value, self.process_start.get(group, sample.value))
+        match = self.recogniser.match(name)
+        if match is not None:
+            self._take(match, metric.name, samples(metric))
+        elif self.recogniser.undecided(name):
+            self._held.append((name, list(samples(metric))))
+        elif not self.recogniser.ignores(name):
+            self.unclaimed.add(name)
+
+    def finish(self) -> None:
+        """Decide what had to wait for the end of the payload, check readings, and drop what is wrong."""
+        for name, samples in self._held:
+            match = self.recogniser.match(name)
+            if match is not None:
+                self._take(match, name, iter(samples))
+            else:
+                self.unclaimed.add(name)
+        self._held = []
+        self.frame = [series for series in self.frame if self._sound(series)]
+        if len(self.recogniser) > MAX_NAMES:
+            self.recogniser.forget()
+
+    def _take(self, match: Match, family: str, samples: Iterable[tuple[Any, Mapping[str, str], str]]) -> None:
+        if match.part != "created":
+            self.take(match.raw, family, samples, match.part, match.required_label)
+
+    def take(
+        self,
+        raw: RawMetric,
+        family: str,
+        samples: Iterable[tuple[Any, Mapping[str, str], str]],
+        piece: str = "",
+        required_label: str = "",
+    ) -> None:
+        """Read the samples of one family as `raw`, or as the `piece` of it that the family holds."""
+        own_label = OWN_LABELS.get(raw.type)
+        for sample, labels, hostname in samples:
+            if required_label and required_label not in labels:
+                continue
+            part = piece or self._part(raw, family, sample.name)
+            if part is None:
+                continue
+            value = sample.value
+            if part != "bucket" and not isfinite(value):
+                self.reject("non_finite", raw.names[0])
+                continue
+            if own_label is not None and own_label in labels:
+                identity = frozenset(item for item in labels.items() if item[0] != own_label)
+            else:
+                identity = frozenset(labels.items())
+            series = self.series.get((id(raw), identity))
+            if series is None:
+                series = self._new(raw, dict(identity), hostname)
+                self.series[id(raw), identity] = series
+            if series.seen != self.scrape:
+                series.seen = self.scrape
+                series.current = Reading()
+                series.current.value = float("nan")
+                series.timestamp = None
+                self.frame.append(series)
+            self._read(series, part, value, labels)
+            if sample.timestamp is not None:
+                series.timestamp = max(float(sample.timestamp), series.timestamp or 0.0)
+
+    @staticmethod
+    def _part(raw: RawMetric, family: str, sample_name: str) -> str | None:
+        if sample_name.endswith("_created") and not family.endswith("_created"):
+            return None
+        if not raw.grouped:
+            return "value"
+        suffix = sample_name.removeprefix(family)
+        # Without a suffix it is a quantile of a summary: precomputed, and meaningless once aggregated.
+        return suffix[1:] if suffix in ("_bucket", "_sum", "_count") else None
+
+    def _read(self, series: Series, part: str, value: float, labels: Mapping[str, str]) -> None:
+        reading, name = series.current, series.raw.names[0]
+        if part == "bucket":
+            try:
+                bound = float(labels["le"])
+            except (KeyError, ValueError):
+                self.reject("malformed", name)
+                return
+            if isnan(bound):
+                self.reject("malformed", name)
+            elif bound in reading.buckets:
+                self.reject("duplicate", name)
+            else:
+                reading.buckets[bound] = value
+        elif part == "value":
+            if isnan(reading.value):
+                reading.value = value
+            else:
+                self.reject("duplicate", name)
+        elif getattr(reading, part) is not None:
+            self.reject("duplicate", name)
+        else:
+            setattr(reading, part, value)
+
+    def _new(self, raw: RawMetric, labels: dict[str, str], hostname: str) -> Series:
+        system = self.recogniser.systems[raw.system]
+        outputs = tuple(
+            Output(
+                name=target.metric.full_name,
+                target=target,
+                tags=self.rules.tags(system.name, system.labels, target, labels),
+                scale=raw.scale,
+            )
+            for target in raw.targets
+            if target.applies_to(labels)
+        )
+        key = f"{raw.names[0]}{sorted(labels.items())}"
+        return Series(raw, outputs, hostname, federated_target(labels), key, system.series_start_at_zero)
+
+    def _sound(self, series: Series) -> bool:
+        reading, raw = series.current, series.raw
+        if raw.grouped:
+            reading.value = 0.0
+            reading.settle()
+            if not finite(reading):
+                self.reject("non_finite", raw.names[0])
+                return False
+            if any(count < 0 for count in (reading.count or 0, *reading.buckets.values())) or not consistent(
+                reading.buckets
+            ):
+                self.reject("out_of_range", raw.names[0])
+                return False
+            return self._sum_in_range(series)
+        for output in series.outputs:
+            metric, value = output.target.metric, reading.value * output.scale
+            if metric.high is not None and metric.high < value <= metric.high * CLAMP:
+                reading.value = metric.high / output.scale
+            elif _outside(value, metric.low, metric.high):
+                self.reject("out_of_range", raw.names[0])
+                return False
+        return True
+
+    def _sum_in_range(self, series: Series) -> bool:
+        total = series.current.sum
+        if total is not None and any(_outside(total, output.target.metric.low, None) for output in series.outputs):
+            self.reject("out_of_range", series.raw.names[0])
+            return False
+        return True
+
+    def sweep(self) -> None:
+        """Forget series unseen for long, or sooner when most of the memory is of series long gone."""
+        crowded = len(self.series) > 4 * len(self.frame) + 1000
+        if not crowded and self.scrape % SWEEP_EVERY:
+            return
+        oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
+        self.series = {key: series for key, series in self.series.items() if series.seen > oldest}
+
+
+def federated_target(labels: Mapping[str, str]) -> str:
+    """Which scrape target a federated series came from; empty for one that was scraped directly."""
+    job, instance = labels.get("job"), labels.get("instance")
+    return f"{job}\n{instance}" if job and instance else ""
+
+
+def _outside(value: float, low: float | None, high: float | None) -> bool:
+    return (low is not None and value < low) or (high is not None and value > high)

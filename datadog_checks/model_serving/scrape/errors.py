@@ -1,0 +1,60 @@
+"""What went wrong with a scrape, in words for the person who configured it."""
+
+from __future__ import annotations
+
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ConnectTimeout,
+    ContentDecodingError,
+    InvalidURL,
+    MissingSchema,
+    ReadTimeout,
+    SSLError,
+    Timeout,
+    TooManyRedirects,
+)
+from requests.exceptions import ConnectionError as HTTPConnectionError
+
+from .payload import PayloadError
+
+
+class ScrapeError(Exception):
+    """A source could not be scraped. The message says which, why, and what to do."""
+
+
+ADVICE = {
+    401: "the credentials are refused (HTTP 401): check `headers`, `username` or `auth_token`",
+    403: "the credentials lack permission (HTTP 403): grant read access, or use others",
+    404: "there is nothing at this path (HTTP 404): check the URL",
+    429: "the endpoint limits requests (HTTP 429): raise `min_collection_interval`",
+}
+
+
+def connection_problem(error: Exception, status: int | None) -> str:
+    """One sentence on what failed and what to do. Never holds headers, credentials or a body."""
+    if status is not None:
+        return ADVICE.get(status, f"the endpoint answered HTTP {status}: look into its own log")
+    for kind, sentence in _SENTENCES:
+        if isinstance(error, kind):
+            return sentence
+    if isinstance(error, PayloadError):
+        return str(error)
+    return f"the scrape failed unexpectedly ({type(error).__name__}: {error})"
+
+
+_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (
+        SSLError,
+        "the TLS connection failed: set `tls_ca_cert` to the authority that signed the server's certificate, and check "
+        "that the certificate is of this host and that the port speaks TLS",
+    ),
+    (ConnectTimeout, "no connection within the time-out: check host, port and firewall, or raise `timeout`"),
+    (ReadTimeout, "connected, but no answer within the time-out: raise `timeout`, or look why the endpoint is slow"),
+    (Timeout, "no answer within the time-out: raise `timeout`"),
+    (TooManyRedirects, "the endpoint redirects in a circle: check the URL"),
+    (ChunkedEncodingError, "the answer broke off before its end: nothing of it was used; look into the server's log"),
+    (ContentDecodingError, "the answer is declared compressed but can't be decompressed: check the server or a proxy"),
+    (MissingSchema, "the URL lacks http:// or https://"),
+    (InvalidURL, "the URL is not valid"),
+    (HTTPConnectionError, "no connection: check that the server runs and listens at this host and port"),
+)

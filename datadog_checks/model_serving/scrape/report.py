@@ -1,0 +1,96 @@
+"""What the check says about a scrape: recognised systems, refused samples, telemetry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..catalog.model import NAMESPACE
+from .collect import Collector
+
+MAX_LOGGED = 100
+"""Different complaints that are logged, once each. What comes after that is only counted."""
+
+
+class Report:
+    """Speaks for one source, called `place`, whose readings are in `collector`. `tags` are the instance's own."""
+
+    def __init__(self, check: Any, place: str, collector: Collector, tags: tuple[str, ...]) -> None:
+        self.check = check
+        self.place = place
+        self.collector = collector
+        self.tags = tags
+        self._told: set[str] = set()
+        self._models: tuple[str, ...] = ()
+
+    def own_tags(self) -> list[str]:
+        """Tags of what the check says about this source: the endpoint's name, and the system if it is one."""
+        rules, active = self.collector.rules, self.collector.recogniser.active
+        tags = [*self.tags, f"endpoint_name:{rules.endpoint_name or rules.default_endpoint_name}"]
+        return [*tags, f"serving_system:{active[0]}"] if len(active) == 1 else tags
+
+    def systems(self, mapped_by_user: bool) -> None:
+        """Tell, once, what was recognised, and for as long as it holds what could not be."""
+        recogniser, families = self.collector.recogniser, self.collector.families
+        unproven = recogniser.unproven() if recogniser.automatic else {}
+        if recogniser.automatic:
+            for system in recogniser.active:
+                self.once(f"recognised {system}", f"recognised as {recogniser.systems[system].title}", warning=False)
+        for system, hints in unproven.items():
+            setting = [*recogniser.active, system]
+            self.warn(
+                f"{self.place}: {', '.join(sorted(hints)[:5])} may be of {recogniser.systems[system].title}, but the "
+                "names are too common to be sure, so they are not mapped. If they are, set `serving_system: "
+                f"{setting[0] if len(setting) == 1 else '[' + ', '.join(setting) + ']'}`"
+            )
+        if not self.collector.frame and families and not unproven and not mapped_by_user:
+            self.warn(
+                f"{self.place}: none of the {len(families)} metrics is known to the catalog, for example "
+                f"{', '.join(sorted(families)[:5])}. Set `serving_system` (one of {', '.join(recogniser.systems)}), "
+                "name metrics in `extra_metrics`, or describe the system in a `catalog` file"
+            )
+
+    def rejected(self) -> None:
+        """Count what was refused, and log each kind once."""
+        for (reason, raw_metric), number in self.collector.rejected.items():
+            tags = [*self.own_tags(), f"reason:{reason}", f"raw_metric:{raw_metric}"]
+            self.check.count(f"{NAMESPACE}.scrape.samples.rejected", number, tags=tags, raw=True)
+            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {reason}")
+
+    def telemetry(self, seconds: float, contexts: int) -> None:
+        """Submit the duration in seconds, the samples of the payload and the contexts submitted."""
+        tags = self.own_tags()
+        for name, value in (("duration", seconds), ("samples", self.collector.samples), ("contexts", contexts)):
+            self.check.gauge(f"{NAMESPACE}.scrape.{name}", value, tags=tags, raw=True)
+
+    def warn(self, message: str) -> None:
+        """Shown in the Agent's status for as long as it holds, written to the log once."""
+        if message in self._told:
+            self.check.warnings.append(message)
+        else:
+            self._told.add(message)
+            self.check.warning("%s", message)
+
+    def once(self, key: str, message: str, warning: bool = True) -> None:
+        """Log a message, the first time something of this key happens."""
+        if key not in self._told and len(self._told) < MAX_LOGGED:
+            self._told.add(key)
+            (self.check.log.warning if warning else self.check.log.info)("%s: %s", self.place, message)
+
+    def model_names(self) -> tuple[str, ...]:
+        """Models that answered at least one request, as the last complete payload tells them."""
+        if self.collector.frame:
+            self._models = tuple(
+                sorted(
+                    {
+                        tag.partition(":")[2]
+                        for series in self.collector.frame
+                        if series.current.value or series.current.count
+                        for output in series.outputs
+                        if output.target.metric.name in ("request.count", "request.latency")
+                        and not any(extra.startswith("error_type:") for extra in output.tags)
+                        for tag in output.tags
+                        if tag.startswith("model_name:")
+                    }
+                )
+            )
+        return self._models

@@ -1,0 +1,273 @@
+"""The scraper of one source: the stock V2 scraper's interface and options, with the catalog behind it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
+from requests.exceptions import ConnectionError as HTTPConnectionError
+from requests.exceptions import RequestException
+
+from datadog_checks.base.agent import datadog_agent
+from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
+from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
+from datadog_checks.base.config import is_affirmative
+from datadog_checks.base.constants import ServiceCheck
+
+from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, Target
+from ..catalog.recognise import Recogniser
+from .collect import Collector
+from .errors import ScrapeError, connection_problem
+from .payload import (
+    PayloadError,
+    body_lines,
+    excerpt,
+    openmetrics_families,
+    text_families,
+    without_credentials,
+    without_secrets,
+)
+from .report import Report
+from .submit import Submitter
+from .tags import TagRules
+
+DEFAULT_MAX_PAYLOAD = 64 << 20
+WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
+
+
+class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
+    """Scrapes one endpoint and submits what the catalog knows of it, plus what the user names.
+
+    Constructed like the stock scraper. `catalog` is every system that can be met; `systems` those
+    the instance chose, empty to recognise them; `own_systems` those of the user's catalog files.
+    `explain_status` turns a refused answer (an HTTP status) into advice, or returns None.
+    """
+
+    tags: tuple[str, ...]
+    static_tags: tuple[str, ...]
+
+    def __init__(
+        self,
+        check: Any,
+        config: Mapping[str, Any],
+        catalog: Catalog,
+        systems: tuple[str, ...] = (),
+        own_systems: tuple[str, ...] = (),
+        explain_status: Callable[[int], str | None] | None = None,
+    ) -> None:
+        super().__init__(check, config)
+        self.explain_status = explain_status
+        self.place = without_secrets(self.endpoint)
+        self._hide_secrets_in_tags()
+        self.max_payload_bytes: int = int(config.get("max_payload_bytes", DEFAULT_MAX_PAYLOAD))
+        self.own_namespace = str(config.get("namespace") or NAMESPACE)
+        rules = TagRules(
+            static=tuple(self.tags),
+            rename=self.rename_labels,
+            exclude=frozenset(self.exclude_labels),
+            include=frozenset(self.include_labels),
+            keep=frozenset(config.get("keep_labels") or ()),
+            endpoint_name=str(config.get("endpoint_name") or ""),
+            default_endpoint_name=self.place.partition("://")[2].partition("/")[0],
+        )
+        self.recogniser = Recogniser(catalog, systems, own_systems)
+        self.collector = Collector(self.recogniser, rules)
+        self.submitter = Submitter(
+            check,
+            catalog,
+            distributions=self.metric_transformer.histogram_buckets_as_distributions,
+            separate=is_affirmative(config.get("non_cumulative_histogram_buckets", False)),
+            totals=is_affirmative(config.get("collect_counters_with_distributions", True)),
+            buckets=is_affirmative(config.get("collect_histogram_buckets", True)),
+        )
+        self._user_names = {
+            name: entry
+            for name, entry in MetricTransformer.normalize_metric_config(config).items()
+            if name == re.escape(name)
+        }
+        self._user_windows: dict[str, RawMetric] = {}
+        self.report = Report(check, self.place, self.collector, tuple(self.tags))
+        self.none_exported = False
+        self.unreachable = False
+
+    def scrape(self) -> None:
+        """One scrape: fetch, map, submit, and report on it.
+
+        Raises ScrapeError with a message for the user; the health service check says the same.
+        """
+        started = time.monotonic()
+        self.none_exported = False
+        self.collector.begin()
+        try:
+            super().scrape()
+            self.collector.finish()
+        except _NothingExported:
+            self.none_exported = True
+        except Exception as error:
+            problem = self._problem(error)
+            self.collector.frame = []
+            self.submit_health_check(ServiceCheck.CRITICAL, message=problem)
+            self.report.rejected()
+            raise ScrapeError(problem) from None
+        if not self.none_exported and not self.unreachable:
+            self.report.systems(mapped_by_user=bool(self._user_names))
+        agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
+        self.submitter.submit(self.collector, agent_start)
+        self.submit_health_check(ServiceCheck.OK)
+        self.report.rejected()
+        self.report.telemetry(time.monotonic() - started, len(self.submitter.contexts))
+        self.collector.sweep()
+
+    def consume_metrics(self, runtime_data: dict[str, Any]) -> Iterator[Metric]:
+        yield from map(self._collect, super().consume_metrics(runtime_data))
+
+    def consume_metrics_w_target_info(self, runtime_data: dict[str, Any]) -> Iterator[Metric]:
+        yield from map(self._collect, super().consume_metrics_w_target_info(runtime_data))
+
+    def _collect(self, metric: Metric) -> Metric:
+        if self.exclude_metrics or self.exclude_metrics_pattern is not None:
+            # A piece of a histogram is excluded by the name of the whole.
+            match = self.recogniser.match(metric.name)
+            if match is not None and any(self._excluded(name) for name in match.raw.names):
+                return metric
+        self.collector.add(metric, self._labelled)
+        return metric
+
+    def _excluded(self, name: str) -> bool:
+        pattern = self.exclude_metrics_pattern
+        return name in self.exclude_metrics or (pattern is not None and pattern.search(name) is not None)
+
+    def _scrape(self) -> None:
+        """As the stock scraper, but metrics that the user named keep the user's namespace."""
+        runtime_data = {"flush_first_value": bool(self.flush_first_value), "static_tags": self.static_tags}
+        for metric in self.yield_metrics(runtime_data):
+            if self._as_window(metric):
+                continue
+            transformer = self.metric_transformer.get(metric)
+            if transformer is not None:
+                metric.samples = [sample for sample in metric.samples if not _creation_time(metric, sample.name)]
+                with self.check.adopt_namespace(self.own_namespace):
+                    transformer(metric, self.generate_sample_data(metric), runtime_data)
+
+    def _as_window(self, metric: Metric) -> bool:
+        """Whether a histogram that the user named holds one minute, and is taken as such under the user's name.
+
+        The stock transformer would read differences into it.
+        """
+        entry = self._user_names.get(metric.name)
+        if entry is None or entry["type"] not in WINDOW_TYPES:
+            return False
+        match = self.recogniser.match(metric.name)
+        if match is None or match.raw.type != "window_histogram" or match.part:
+            return False
+        raw = self._user_windows.get(metric.name)
+        if raw is None:
+            name = f"{self.own_namespace}.{entry['name']}".removeprefix(f"{NAMESPACE}.")
+            target = CanonicalMetric(name, "distribution", "", "", "", None, None, "last", 0, "")
+            raw = RawMetric(match.raw.system, match.raw.names, match.raw.type, 1.0, (Target(target),))
+            self._user_windows[metric.name] = raw
+        self.collector.take(raw, metric.name, self._labelled(metric))
+        return True
+
+    def _labelled(self, metric: Metric) -> Iterator[tuple[Any, Mapping[str, str], str]]:
+        """Samples with labels of their own, as far as `exclude_metrics_by_labels` and `share_labels` have it."""
+        populate = self.label_aggregator.populate
+        for sample in metric.samples:
+            labels = dict(sample.labels)
+            if self.label_aggregator.configured:
+                populate(labels)
+            if self.exclude_metrics_by_labels and any(
+                excluded(labels[label]) for label, excluded in self.exclude_metrics_by_labels.items() if label in labels
+            ):
+                continue
+            hostname = ""
+            if self.hostname_label and self.hostname_label in labels:
+                hostname = labels[self.hostname_label]
+                if self.hostname_formatter is not None:
+                    hostname = self.hostname_formatter(hostname)
+            yield sample, labels, hostname
+
+    def parse_metrics(self) -> Iterator[Metric]:
+        lines = self.stream_connection_lines()
+        if self.raw_line_filter is not None:
+            lines = self.filter_connection_lines(lines)
+        first = next(lines, None)
+        if first is None:
+            if not self.unreachable:
+                raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
+            return
+        lines = chain([first], lines)
+        strict = self.parse_metric_families is parse_openmetrics
+        families = (openmetrics_families if strict else text_families)(lines, self._malformed)
+        for metric in families:
+            self.submit_telemetry_number_of_total_metric_samples(metric)
+            if self.raw_metric_prefix and metric.name.startswith(self.raw_metric_prefix):
+                metric.name = metric.name[len(self.raw_metric_prefix) :]
+                metric.samples = [
+                    sample._replace(name=sample.name.removeprefix(self.raw_metric_prefix)) for sample in metric.samples
+                ]
+            yield metric
+
+    def stream_connection_lines(self) -> Iterator[str]:
+        self.unreachable = False
+        try:
+            with self.get_connection() as connection:
+                self._content_type = connection.headers.get("Content-Type", "")
+                yield from body_lines(connection, self.max_payload_bytes, self._malformed)
+        except HTTPConnectionError:
+            if not self.ignore_connection_errors:
+                raise
+            self.unreachable = True
+            self.log.warning("OpenMetrics endpoint %s is not accessible", self.place)
+
+    def get_connection(self) -> Any:
+        """The open response. Health is reported when the whole payload has been read, not before."""
+        response = self.send_request()
+        if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
+            response.close()
+            raise _NothingExported
+        try:
+            response.raise_for_status()
+        except RequestException:
+            response.close()
+            raise
+        if response.encoding is None:
+            response.encoding = "utf-8"
+        if self.enable_telemetry:
+            length = response.headers.get("Content-Length")
+            if length is not None:
+                self.gauge("telemetry.payload.size", int(length), tags=self.tags)
+        return response
+
+    def _malformed(self, line: str) -> None:
+        name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line.lstrip())
+        known = name is not None and bool(self.recogniser.candidates(name.group()))
+        self.collector.reject("malformed", name.group() if name is not None and known else "unknown")
+        self.report.once(
+            f"malformed {name.group() if known and name else ''}", f"left out a malformed line: {excerpt(line)}"
+        )
+
+    def _problem(self, error: Exception) -> str:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        advice = self.explain_status(status) if status is not None and self.explain_status is not None else None
+        return f"{self.place}: {advice or connection_problem(error, status)}"
+
+    def _hide_secrets_in_tags(self) -> None:
+        """A query (as in /federate?match[]=...) tells sources apart: it stays in the tag, its secrets do not."""
+        shown = f"endpoint:{without_credentials(self.endpoint)}"
+        tags = (shown if tag == f"endpoint:{self.endpoint}" else tag for tag in self.static_tags)
+        self.static_tags = self.tags = tuple(tags)
+
+
+class _NothingExported(Exception):
+    """The endpoint says that it has no metrics, which is an answer and no failure."""
+
+
+def _creation_time(metric: Metric, sample_name: str) -> bool:
+    """Stock submits `_created` of a counter, an epoch time, into the very count it belongs to."""
+    return metric.type != "gauge" and sample_name == f"{metric.name}_created"

@@ -1,0 +1,220 @@
+"""The configuration of an instance, checked before its first run and put into the terms of the stock V2 scraper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import quote, unquote
+
+from datadog_checks.base import ConfigurationError
+
+from .catalog.loader import CatalogError, builtin_catalog, load_catalog
+from .catalog.model import Catalog
+from .scrape.payload import without_secrets
+
+V1_OPTIONS = {
+    "prometheus_url": "openmetrics_endpoint",
+    "send_histograms_buckets": "collect_histogram_buckets",
+    "non_cumulative_buckets": "non_cumulative_histogram_buckets",
+    "prometheus_metrics_prefix": "raw_metric_prefix",
+    "label_to_hostname": "hostname_label",
+    "label_to_hostname_suffix": "hostname_format: <HOSTNAME>suffix",
+    "labels_mapper": "rename_labels",
+    "labels_rename": "rename_labels",
+    "ignore_metrics": "exclude_metrics",
+    "ignore_metrics_by_labels": "exclude_metrics_by_labels",
+    "ignored_tags": "ignore_tags",
+    "label_joins": "share_labels",
+    "type_overrides": "a `type` per entry of `metrics` or `extra_metrics`",
+    "health_service_check": "enable_health_service_check",
+    "metadata_metric_name": "an entry of `extra_metrics` with `type: metadata`",
+    "metadata_label_map": "an entry of `extra_metrics` with `type: metadata`",
+    "bearer_token_auth": "auth_token",
+    "bearer_token_path": "auth_token",
+    "prometheus_timeout": "timeout",
+    "ssl_verify": "tls_verify",
+    "ssl_cert": "tls_cert",
+    "ssl_private_key": "tls_private_key",
+    "ssl_ca_cert": "tls_ca_cert",
+    "send_monotonic_counter": "",
+    "send_monotonic_with_gauge": "",
+    "send_distribution_counts_as_monotonic": "",
+    "send_distribution_sums_as_monotonic": "",
+}
+"""Options of the V1 check and their V2 spelling; empty where V2 always does it and the line can go."""
+
+AGENT_OPTIONS = frozenset(
+    (
+        "collect_histograms_as_distributions",
+        "debug_metrics",
+        "disable_generic_tags",
+        "enable_legacy_tags_normalization",
+        "loader",
+        "max_returned_metrics",
+        "metrics",
+        "name",
+        "namespace",
+        "no_index",
+        "process_isolation",
+        "set_breakpoint",
+        "use_process_start_time",
+    )
+)
+"""Options that the Agent or the stock check reads though no specification of theirs lists them on every version."""
+
+DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
+PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked instance. `config` is what the scraper is built from; `systems` is empty for `auto`."""
+
+    config: dict[str, Any]
+    catalog: Catalog
+    systems: tuple[str, ...]
+    own_systems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def describe(instance: Mapping[str, Any]) -> str:
+    """How messages call an instance: by its URL, or by Databricks host and endpoint. Without secrets."""
+    url = instance.get("openmetrics_endpoint")
+    if isinstance(url, str) and url:
+        return f"instance `{without_secrets(url)}`"
+    host, name = instance.get("databricks_host"), instance.get("endpoint_name")
+    if host:
+        return f"instance `{without_secrets(f'https://{_bare_host(str(host))}')}` (endpoint {name or 'not named'})"
+    return "instance without `openmetrics_endpoint`"
+
+
+def check_option_names(instance: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raise ConfigurationError for the first option that the check doesn't know, with the right spelling."""
+    allowed = {*known, *AGENT_OPTIONS, "send_distribution_buckets"}
+    for option in instance:
+        if option in allowed:
+            continue
+        if option in V1_OPTIONS:
+            instead = V1_OPTIONS[option]
+            mend = f"write {_code(instead)} instead" if instead else "remove it, V2 always does what it asked for"
+            raise ConfigurationError(f"{where}: option `{option}` belongs to the V1 OpenMetrics check; {mend}")
+        close = get_close_matches(str(option), sorted(allowed), 1, 0.6)
+        mend = f"did you mean `{close[0]}`?" if close else "remove it, or see conf.yaml.example for what there is"
+        raise ConfigurationError(f"{where}: unknown option `{option}`; {mend}")
+
+
+def check_settings(instance: Mapping[str, Any]) -> Settings:
+    """Resolve an instance whose option names and types are right.
+
+    Raises ConfigurationError naming the instance, the option and what to write instead.
+    """
+    where = describe(instance)
+    config = dict(instance)
+    warnings = _honour_old_spelling(config, where)
+    secrets = _databricks_short_form(config, where)
+    secrets += _header_secrets(config)
+    url = config.get("openmetrics_endpoint")
+    if not url:
+        raise ConfigurationError(
+            f"{where}: name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, "
+            "`endpoint_name` and `databricks_token`"
+        )
+    if not re.match(r"https?://", url, re.IGNORECASE):
+        raise ConfigurationError(
+            f"{where}: `openmetrics_endpoint` must start with http:// or https://, not {url[:30]!r}"
+        )
+    placeholder = PLACEHOLDER.search(url)
+    if placeholder:
+        raise ConfigurationError(f"{where}: `openmetrics_endpoint` still holds the placeholder {placeholder.group()}")
+    catalog, own = _catalog(config, where)
+    systems = _systems(config, catalog, where)
+    name = DATABRICKS_URL.search(url)
+    if name is not None and (not systems or systems == ("databricks",)):
+        systems = ("databricks",)
+        config.setdefault("endpoint_name", unquote(name.group(1)))
+    return Settings(config, catalog, systems, own, tuple(warnings), tuple(secrets))
+
+
+def _honour_old_spelling(config: dict[str, Any], where: str) -> list[str]:
+    if "send_distribution_buckets" not in config:
+        return []
+    value = config.pop("send_distribution_buckets")
+    config.setdefault("histogram_buckets_as_distributions", value)
+    return [
+        f"{where}: option `send_distribution_buckets` belongs to the V1 OpenMetrics check. It is honoured; write "
+        "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
+    ]
+
+
+def _bare_host(host: str) -> str:
+    return re.sub(r"^https?://", "", host.strip(), flags=re.IGNORECASE).rstrip("/")
+
+
+def _databricks_short_form(config: dict[str, Any], where: str) -> list[str]:
+    """`databricks_host`, `endpoint_name` and `databricks_token` to URL and header. Returns the secrets met."""
+    host, token = config.get("databricks_host"), config.get("databricks_token")
+    if host is None:
+        if token is not None:
+            raise ConfigurationError(f"{where}: `databricks_token` needs `databricks_host` and `endpoint_name`")
+        return []
+    for option in ("databricks_host", "endpoint_name", "databricks_token"):
+        value = config.get(option)
+        if not value:
+            raise ConfigurationError(
+                f"{where}: the short form needs `databricks_host`, `endpoint_name` and `databricks_token`; "
+                f"`{option}` is missing"
+            )
+        if PLACEHOLDER.search(str(value)):
+            raise ConfigurationError(f"{where}: `{option}` still holds a placeholder: fill in your own")
+    if config.get("openmetrics_endpoint"):
+        raise ConfigurationError(f"{where}: give either `openmetrics_endpoint` or `databricks_host`, not both")
+    path = f"/api/2.0/serving-endpoints/{quote(str(config['endpoint_name']), safe='')}/metrics"
+    scheme = "http" if str(host).lower().startswith("http://") else "https"
+    config["openmetrics_endpoint"] = f"{scheme}://{_bare_host(str(host))}{path}"
+    config["extra_headers"] = {**(config.get("extra_headers") or {}), "Authorization": f"Bearer {token}"}
+    return [str(token)]
+
+
+def _header_secrets(config: Mapping[str, Any]) -> list[str]:
+    secrets = []
+    for option in ("headers", "extra_headers"):
+        headers = config.get(option)
+        for name, value in headers.items() if isinstance(headers, dict) else ():
+            if re.search(r"auth|token|key|secret|cookie", str(name), re.IGNORECASE):
+                secrets += [str(value), *str(value).split()[1:]]
+    return [secret for secret in secrets if len(secret) > 3]
+
+
+def _catalog(config: Mapping[str, Any], where: str) -> tuple[Catalog, tuple[str, ...]]:
+    paths = config.get("catalog") or []
+    paths = [paths] if isinstance(paths, str) else list(paths)
+    if not paths:
+        return builtin_catalog(), ()
+    try:
+        catalog = load_catalog(paths)
+    except CatalogError as error:
+        raise ConfigurationError(f"{where}: option `catalog`: {error}") from None
+    return catalog, tuple(list(catalog.systems)[-len(paths) :])
+
+
+def _systems(config: Mapping[str, Any], catalog: Catalog, where: str) -> tuple[str, ...]:
+    value = config.get("serving_system") or "auto"
+    names = [value] if isinstance(value, str) else list(value)
+    if names == ["auto"]:
+        return ()
+    for name in names:
+        if name not in catalog.systems:
+            close = get_close_matches(str(name).lower(), catalog.systems, 1)
+            hint = f"did you mean `{close[0]}`? " if close else ""
+            raise ConfigurationError(
+                f"{where}: `serving_system: {name}` is not known; {hint}Known: auto, {', '.join(catalog.systems)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _code(text: str) -> str:
+    return text if "`" in text else f"`{text}`"
