@@ -1,0 +1,130 @@
+"""A real HTTP endpoint to scrape, and what a check submitted, in a form that tables can state."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from datadog_checks.base.stubs import aggregator as aggregator_stub
+from datadog_checks.base.stubs import datadog_agent as agent_stub
+
+from datadog_checks.model_serving import ModelServingCheck
+
+KINDS = {0: "gauge", 1: "rate", 2: "count", 3: "monotonic_count"}
+
+
+@dataclass
+class Answer:
+    """What the endpoint serves at one path."""
+
+    body: bytes = b""
+    content_type: str | None = "text/plain; version=0.0.4"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    length: bool = True
+
+
+@dataclass
+class Endpoint:
+    """An HTTP server on 127.0.0.1. `answers` by path, `requests` as (method, path, headers) in order."""
+
+    port: int
+    answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/metrics"
+
+    def serve(self, text: str | bytes, path: str = "/metrics", **options: Any) -> None:
+        body = text if isinstance(text, bytes) else text.encode()
+        self.answers[path] = Answer(body, **options)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A server that answers what the test tells it to, 404 where it was told nothing."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            endpoint.requests.append((self.command, self.path, dict(self.headers)))
+            answer = endpoint.answers.get(self.path, Answer(status=404))
+            if not isinstance(answer, Answer):
+                answer(self)
+                return
+            self.send_response(answer.status)
+            if answer.content_type is not None:
+                self.send_header("Content-Type", answer.content_type)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            if answer.length:
+                self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    endpoint = Endpoint(server.server_port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield endpoint
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def aggregator() -> Iterator[Any]:
+    """The stub that takes what a check submits, empty before and after."""
+    aggregator_stub.reset()
+    yield aggregator_stub
+    aggregator_stub.reset()
+
+
+@pytest.fixture
+def datadog_agent() -> Iterator[Any]:
+    """The stub of the Agent's own module, with an empty persistent cache before and after."""
+    agent_stub.reset()
+    yield agent_stub
+    agent_stub.reset()
+
+
+def make_check(**instance: Any) -> ModelServingCheck:
+    """The check as the Agent builds it, for one instance."""
+    check = ModelServingCheck(name="model_serving", init_config={}, instances=(instance,))
+    check.check_id = "model_serving:test"
+    return check
+
+
+def submissions(aggregator: Any, hidden: Mapping[str, str] | tuple[str, ...] = ()) -> list[str]:
+    """Everything in the stub but telemetry, sorted, as `type name value tag tag`, buckets as `lower..upper:count`.
+
+    Tags named in `hidden` are left out.
+    """
+    found = []
+    for name in aggregator.metric_names:
+        if name.startswith("model_serving.scrape.") and not name.endswith(".rejected"):
+            continue
+        for metric in aggregator.metrics(name):
+            found.append((KINDS[metric.type], name, f"{metric.value:.10g}", metric.tags))
+    for name, buckets in aggregator._histogram_buckets.items():
+        by_tags: dict[tuple[str, ...], list[str]] = {}
+        for bucket in buckets:
+            assert bucket.monotonic is False
+            span = f"{bucket.lower_bound:.6g}..{bucket.upper_bound:.6g}:{bucket.value}"
+            by_tags.setdefault(tuple(bucket.tags), []).append(span)
+        found += [("distribution", name, ",".join(spans), tags) for tags, spans in by_tags.items()]
+    lines = []
+    for kind, name, value, tags in found:
+        shown = sorted(tag for tag in tags if tag.partition(":")[0] not in hidden)
+        lines.append(" ".join([kind, name.removeprefix("model_serving."), value, *shown]))
+    return sorted(lines)
