@@ -66,7 +66,7 @@ AGENT_OPTIONS = frozenset(
 """Options that the Agent or the stock check reads though no specification of theirs lists them on every version."""
 
 DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
-PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>")
+PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>")
 
 
 @dataclass(frozen=True, slots=True)

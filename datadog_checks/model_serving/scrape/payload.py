@@ -150,27 +150,35 @@ def _sound_lines(lines: Iterable[str], malformed: Callable[[str], None]) -> Iter
 def openmetrics_families(lines: Iterable[str], malformed: Callable[[str], None]) -> Iterator[Metric]:
     """Families of an OpenMetrics payload, each parsed on its own, so that a broken one costs only itself.
 
-    The strict parser otherwise refuses a whole payload for one family. A payload whose every family
-    is refused raises PayloadError.
+    The strict parser otherwise refuses a whole payload for one family. What it refuses is read as
+    the text format, since much of that is sound and merely unlawful (a summary whose sum is
+    negative, a counter declared with `_total`); `malformed` gets the lines that are neither. A
+    payload of which nothing can be read raises PayloadError.
     """
-    parsed = 0
+    parsed = False
     complaint = ""
     for block in _blocks(lines):
         try:
             families = list(parse_openmetrics([*(f"{line}\n" for line in block), "# EOF\n"]))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             complaint = complaint or f"{excerpt(block[0])} ({excerpt(str(error), 120)})"
-            for line in block:
-                if not line.startswith("#"):
-                    malformed(line)
-            continue
-        parsed += 1
+            families = [_in_seconds(family) for family in text_families(block, malformed)]
+        parsed = parsed or any(family.samples for family in families)
         yield from families
     if complaint and not parsed:
         raise PayloadError(
-            f"the payload is declared OpenMetrics but is not, from {complaint}: have the server declare text/plain, "
-            "leave `use_latest_spec` out, or check the URL"
+            f"the payload is declared OpenMetrics but is not, from {complaint}: check the URL, or have the server "
+            "declare the format that it speaks"
         )
+
+
+def _in_seconds(family: Metric) -> Metric:
+    """The text format's timestamps are milliseconds, and its parser divided what were seconds already."""
+    family.samples = [
+        sample if sample.timestamp is None else sample._replace(timestamp=float(sample.timestamp) * 1000)
+        for sample in family.samples
+    ]
+    return family
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -242,7 +242,9 @@ def _derivations(catalog: Catalog) -> tuple[Derived, ...]:
 
 
 def _has(families: set[str], name: str) -> bool:
-    return any(f"{name}{suffix}" in families for suffix in ("", "_bucket", "_count", "_total"))
+    """Whether a raw metric is in the payload, whole or in pieces. The parser takes `_total` from counters."""
+    base = name.removesuffix("_total")
+    return any(f"{base}{suffix}" in families for suffix in ("", "_bucket", "_count", "_total"))
 
 
 def _combined(values: list[float], how: str) -> float:

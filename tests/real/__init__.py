@@ -1,0 +1,1 @@
+"""The check against real servers: MLServer, a prometheus_client exporter and Prometheus."""
