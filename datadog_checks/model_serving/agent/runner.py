@@ -1,0 +1,191 @@
+"""Runs check instances as the Agent does: constructed the same way, each on its own, each with its own commit."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from .aggregation import Aggregation, Commit
+from .recorder import Batch, Event, LogLine, ServiceCheck, ServiceStatus
+from .redact import mask, secrets_of
+from .standin import StandIn
+
+_CONFIGURATION_ERROR = re.compile(r"^[\w.]*Configuration\w*(?:Error|Exception)\b", re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of one instance.
+
+    `error` is the message of the exception that ended it, if one did, and `misconfigured` whether that blames the
+    configuration. `warnings` are what the Agent shows on its status page.
+    """
+
+    instance: int
+    label: str
+    check_id: str
+    commit: Commit = field(default_factory=Commit)
+    error: str | None = None
+    misconfigured: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Round:
+    """One run of every instance, and what came with it. `number` counts from 1, `timestamp` is when it ended."""
+
+    number: int
+    timestamp: float
+    runs: list[Run] = field(default_factory=list)
+    service_checks: list[ServiceCheck] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    metadata: dict[tuple[str, str], str] = field(default_factory=dict)
+    logs: list[LogLine] = field(default_factory=list)
+
+    @property
+    def misconfigured(self) -> bool:
+        """Whether an instance could not run because of its configuration."""
+        return any(run.misconfigured for run in self.runs)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every instance ran and no service check is CRITICAL."""
+        failed = any(run.error is not None for run in self.runs)
+        return not failed and all(check.status != ServiceStatus.CRITICAL for check in self.service_checks)
+
+
+@dataclass(slots=True)
+class _Instance:
+    number: int
+    label: str
+    check_id: str
+    secrets: tuple[str, ...]
+    check: Any = None
+    error: str | None = None
+    misconfigured: bool = False
+
+
+class Runner:
+    """Check instances in an active stand-in.
+
+    `instances` come with their numbers, which name them in reports. `check_class` is the class itself, imported
+    while standing in. An instance whose constructor raises is reported by every round, and leaves the others alone.
+    """
+
+    def __init__(
+        self,
+        check_class: type[Any],
+        name: str,
+        init_config: Mapping[str, Any],
+        instances: Iterable[tuple[int, Mapping[str, Any]]],
+        stand_in: StandIn,
+    ) -> None:
+        self._stand_in = stand_in
+        self._aggregation = Aggregation()
+        self._rounds = 0
+        self._instances: list[_Instance] = []
+        taken: set[str] = set()
+        for number, instance in instances:
+            check_id = _check_id(name, init_config, instance)
+            if check_id in taken:
+                check_id = f"{check_id}-{number}"
+            taken.add(check_id)
+            self._instances.append(_construct(check_class, name, init_config, instance, number, check_id))
+
+    def run(self, before: Callable[[str], None] = lambda label: None) -> Round:
+        """Run every instance once, in order. `before` is called with the label of each before it runs."""
+        self._rounds += 1
+        round_ = Round(self._rounds, 0.0)
+        for instance in self._instances:
+            before(instance.label)
+            run = Run(instance.number, instance.label, instance.check_id, error=instance.error)
+            run.misconfigured = instance.misconfigured
+            if instance.check is not None:
+                self._run_check(instance, run)
+            # Taken for all instances: threads of one may submit while another runs.
+            self._collect(round_, self._stand_in.recorder.take())
+            run.commit = self._aggregation.commit(instance.check_id)
+            round_.runs.append(run)
+        round_.timestamp = self._stand_in.recorder.clock()
+        return round_
+
+    def close(self) -> None:
+        """Tell every instance that it will not run again, as the Agent does when it unschedules a check."""
+        for instance in self._instances:
+            if instance.check is not None:
+                instance.check.cancel()
+
+    def _run_check(self, instance: _Instance, run: Run) -> None:
+        report = instance.check.run()
+        if report:
+            failure = json.loads(report)[0]
+            run.error = mask(str(failure["message"]), instance.secrets)
+            run.misconfigured = _CONFIGURATION_ERROR.search(str(failure.get("traceback", ""))) is not None
+        run.warnings = [mask(str(text), instance.secrets) for text in instance.check.get_warnings()]
+
+    def _collect(self, round_: Round, batch: Batch) -> None:
+        self._aggregation.add(batch)
+        # What one instance submits may quote another: an id or URL in a log line has no owner.
+        found = {secret for instance in self._instances for secret in instance.secrets}
+        secrets = sorted(found, key=len, reverse=True)
+        round_.service_checks += [_masked(check, secrets) for check in batch.service_checks]
+        round_.events += [_masked_event(event, secrets) for event in batch.events]
+        round_.metadata.update(batch.metadata)
+        round_.logs += [LogLine(line.level, mask(line.message, secrets)) for line in batch.logs]
+
+
+def _construct(
+    check_class: type[Any],
+    name: str,
+    init_config: Mapping[str, Any],
+    options: Mapping[str, Any],
+    number: int,
+    check_id: str,
+) -> _Instance:
+    secrets = secrets_of([init_config, options])
+    instance = _Instance(number, mask(label_of(options), secrets) or f"instance {number}", check_id, secrets)
+    try:
+        check = check_class(name=name, init_config=copy.deepcopy(init_config), instances=(copy.deepcopy(options),))
+        check.check_id = check_id
+    except Exception as error:  # as the Agent does: whatever a constructor raises concerns this instance only
+        instance.error = mask(str(error) or type(error).__name__, secrets)
+        instance.misconfigured = any("Configuration" in kind.__name__ for kind in type(error).__mro__)
+    else:
+        instance.check = check
+    return instance
+
+
+def label_of(options: Mapping[str, Any]) -> str:
+    """What a person calls an instance: its URL without user and query, or Databricks host and endpoint name."""
+    url = options.get("openmetrics_endpoint")
+    if not isinstance(url, str):
+        parts = [str(options[key]) for key in ("databricks_host", "endpoint_name") if options.get(key)]
+        return " ".join(parts)
+    try:
+        parsed = urlsplit(url)
+    except ValueError:
+        return url
+    return parsed._replace(netloc=parsed.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _masked(check: ServiceCheck, secrets: Iterable[str]) -> ServiceCheck:
+    message = mask(check.message, secrets)
+    return ServiceCheck(check.check_id, check.name, check.status, check.tags, check.host, message)
+
+
+def _masked_event(event: Event, secrets: Iterable[str]) -> Event:
+    fields = {key: mask(value, secrets) if isinstance(value, str) else value for key, value in event.fields.items()}
+    return Event(event.check_id, fields)
+
+
+def _check_id(name: str, init_config: Mapping[str, Any], instance: Mapping[str, Any]) -> str:
+    """Like the Agent's: the name of the check, that of the instance if it has one, and a digest of all options."""
+    digest = hashlib.sha256(json.dumps([init_config, instance], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    own_name = instance.get("name")
+    return f"{name}:{own_name}:{digest}" if own_name else f"{name}:{digest}"

@@ -1,0 +1,22 @@
+"""The command `model-serving`. Its subcommands live in one module each and are imported when they are called."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+NEEDED = ("click", "rich")
+
+
+def main() -> None:
+    """Run the command; the entry point of the installed script."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        sys.stderr.write(
+            f"model-serving needs {' and '.join(missing)}, which this Python lacks: "
+            "pip install 'datadog-model-serving[cli]'\n"
+        )
+        raise SystemExit(2)
+    from .root import root
+
+    root(prog_name="model-serving")

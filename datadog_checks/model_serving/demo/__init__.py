@@ -1,0 +1,1 @@
+"""Embedded serving endpoints with simulated traffic: what `model-serving demo` runs the check against."""

@@ -1,0 +1,154 @@
+"""The simulated world: traffic, GPUs and systems of a scenario on one clock, and a ledger of what really happened."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from .dialects.custom_ml import CustomML
+from .dialects.databricks import Databricks
+from .dialects.dcgm import Dcgm
+from .dialects.mlserver import MLServer
+from .dialects.tensorflow_serving import TensorFlowServing
+from .gpu import Node
+from .scenario import MINUTE, Phase, Scenario, Service, Timeline
+from .traffic import Request, Traffic
+
+Dialect = Databricks | MLServer | TensorFlowServing | CustomML
+# Every latency is kept up to here, to tell exact quantiles; a run that goes on for hours must not fill the memory.
+LATENCIES_KEPT = 500_000
+
+
+@dataclass
+class Ledger:
+    """What the simulator did to one serving endpoint."""
+
+    requests: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    """Failed requests by outcome."""
+    latencies: array[float] = field(default_factory=lambda: array("d"))
+    """Seconds, of every request that its system puts into its latency metric."""
+
+    @property
+    def failed(self) -> int:
+        """Number of failed requests."""
+        return self.errors.total()
+
+
+@dataclass
+class Simulated:
+    """One serving endpoint of the world."""
+
+    service: Service
+    dialect: Dialect
+    traffic: list[Traffic]
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def times_failures(self) -> bool:
+        """Tell whether the system's latency metric also holds the requests that failed."""
+        return self.service.system in ("databricks", "mlserver")
+
+
+class World:
+    """Everything that a scenario describes, at one simulated time.
+
+    `length` is how many simulated seconds the story takes. Take `lock` before reading a dialect from another thread
+    than the one that calls `advance`.
+    """
+
+    def __init__(self, scenario: Scenario, *, length: float, seed: int = 0, repeat: bool = False) -> None:
+        self.scenario = scenario
+        self.timeline = Timeline(length, repeat)
+        self.epoch = _latest(scenario.clock.starts)
+        self.now = 0.0
+        self.lock = threading.Lock()
+        self.node = Node(scenario, self.timeline, seed)
+        self.dcgm = Dcgm(self.node)
+        self.endpoints = [self._endpoint(service, seed) for service in scenario.services]
+        self._open = True
+
+    def _endpoint(self, service: Service, seed: int) -> Simulated:
+        stamp = self.epoch.timestamp()
+        dialect: Dialect
+        match service.system:
+            case "databricks":
+                dialect = Databricks(service, stamp, seed)
+            case "mlserver":
+                dialect = MLServer(service)
+            case "tensorflow_serving":
+                dialect = TensorFlowServing(service)
+            case "custom_ml":
+                dialect = CustomML(service, self.scenario, self.timeline, seed)
+        traffic = [Traffic(model, self.scenario, self.timeline, seed) for model in service.models]
+        return Simulated(service, dialect, traffic)
+
+    @property
+    def time(self) -> datetime:
+        """The simulated time of day."""
+        return self.epoch + timedelta(seconds=self.now)
+
+    @property
+    def quiet(self) -> bool:
+        """Tell whether no more requests come, all have been answered, and the last minute is over."""
+        drained = all(traffic.drained for endpoint in self.endpoints for traffic in endpoint.traffic)
+        return not self._open and drained and self.now % MINUTE == 0
+
+    def phases(self) -> list[Phase]:
+        """List the phases of the story that applied at some time of the last step, at the start those that begin it."""
+        if not self.now:
+            return [phase for phase in self.scenario.phases if phase.start == 0]
+        since, until = self.timeline.span(self.now - self.scenario.clock.step, self.now)
+        return [phase for phase in self.scenario.phases if phase.start < until and since < phase.until]
+
+    def advance(self, seconds: float) -> None:
+        """Let simulated time pass. No step crosses the end of a minute, so what a minute holds is always exact."""
+        with self.lock:
+            until = self.now + seconds
+            while self.now < until:
+                self._step(min(until, self.now + self.scenario.clock.step, (self.now // MINUTE + 1) * MINUTE))
+
+    def close(self) -> None:
+        """Let no more requests arrive. Time has to pass until those under way are answered: see `quiet`."""
+        with self.lock:
+            self._open = False
+            for endpoint in self.endpoints:
+                for traffic in endpoint.traffic:
+                    traffic.close()
+
+    def _step(self, until: float) -> None:
+        span = self.timeline.span(self.now, until)
+        self.now = until
+        busy: dict[str, float] = {}
+        for endpoint in self.endpoints:
+            for traffic in endpoint.traffic:
+                for request in traffic.advance(until):
+                    endpoint.dialect.record(request)
+                    _enter(endpoint, request)
+            loads = {traffic.model.name: traffic.load() for traffic in endpoint.traffic}
+            ready = {name: self.scenario.ready(name, span) for name in loads}
+            endpoint.dialect.observe(until, loads, ready)
+            for model in endpoint.service.models:
+                if model.gpu is not None:
+                    busy[model.gpu] = min(1.0, busy.get(model.gpu, 0.0) + loads[model.name].busy)
+        self.node.advance(until, busy)
+
+
+def _enter(endpoint: Simulated, request: Request) -> None:
+    ledger = endpoint.ledger
+    ledger.requests += 1
+    if request.outcome != "ok":
+        ledger.errors[request.outcome] += 1
+    if (request.outcome == "ok" or endpoint.times_failures) and len(ledger.latencies) < LATENCIES_KEPT:
+        ledger.latencies.append(request.latency)
+
+
+def _latest(hour: str) -> datetime:
+    """Return the latest time at that hour of the day (UTC) which is not in the future."""
+    now = datetime.now(UTC)
+    hours, minutes = map(int, hour.split(":"))
+    today = now.replace(hour=hours, minute=minutes, second=0, microsecond=0)
+    return today if today <= now else today - timedelta(days=1)

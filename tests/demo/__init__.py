@@ -1,0 +1,1 @@
+"""The demo: simulated traffic, the text that simulated systems print, and the command."""
