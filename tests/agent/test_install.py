@@ -119,7 +119,7 @@ def python(code: str, *path: Path) -> str:
 # The package's own __init__ imports the base package: it is bypassed here, to see what happens where it does not.
 BYPASS = """
 import types
-import datadog_checks
+import datadog_checks  # the namespace of datadog_checks.base
 package = types.ModuleType("datadog_checks.model_serving")
 package.__path__ = [next(iter(datadog_checks.__path__)) + "/model_serving"]
 sys.modules[package.__name__] = package

@@ -60,6 +60,14 @@ def instance_enable_legacy_tags_normalization():
     return True
 
 
+def instance_gpu_process_limit():
+    return 10
+
+
+def instance_gpu_processes():
+    return True
+
+
 def instance_histogram_buckets_as_distributions():
     return True
 

@@ -108,6 +108,9 @@ class InstanceConfig(BaseModel):
     extra_metrics: Optional[tuple[Union[str, MappingProxyType[str, Union[str, ExtraMetrics]]], ...]] = (
         None
     )
+    gpu: Optional[Literal['nvml', 'auto']] = None
+    gpu_process_limit: Optional[int] = Field(None, ge=0)
+    gpu_processes: Optional[bool] = None
     headers: Optional[MappingProxyType[str, Any]] = None
     histogram_buckets_as_distributions: Optional[bool] = None
     hostname_format: Optional[str] = None

@@ -1,0 +1,66 @@
+SHELL := /bin/bash
+PIP := -m pip --disable-pip-version-check --quiet --quiet install
+# The oldest Agent that is supported: 7.72 ships this base package, on Python 3.13.
+AGENT_BASE := datadog-checks-base[deps]==37.21.1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format generate validate ddev-test dropin wheel clean
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: .venv/.cli ## Run the check against simulated serving endpoints and show the result
+	@.venv/bin/model-serving demo
+
+test: lint .venv-agent/.test ## Lint, check types, and test with the newest base package and with that of Agent 7.72
+	.venv/bin/python -m pytest -q
+	.venv-agent/bin/python -m pytest -q
+
+lint: .venv/.test ## Check style, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: .venv/.test ## Mend format and what the linter can mend
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+generate: .venv/.test ## Write every generated file again
+	.venv/bin/python tools/ddev.py generate
+	.venv/bin/python tools/metadata.py
+	.venv/bin/python tools/metric_tables.py
+
+validate: .venv/.cli ## Run ddev's validations
+	@.venv/bin/python tools/ddev.py validate
+
+ddev-test: .venv/.cli ## Run `ddev -x test .`
+	@.venv/bin/python tools/ddev.py test
+
+dropin: ## Lay checks.d/ and conf.d/ into DEST for an Agent
+	@python=$$(tools/find_python.sh) && "$$python" tools/dropin.py "$(DEST)"
+
+wheel: .venv/.cli ## Build dist/*.whl
+	@rm -rf dist
+	@.venv/bin/python -m pip --disable-pip-version-check --quiet --quiet wheel --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+clean: ## Remove everything that the targets made
+	rm -rf .venv .venv-agent .cache .hypothesis build dist .mypy_cache .pytest_cache .ruff_cache
+	find datadog_checks tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.cli: pyproject.toml
+	@echo "installing .[cli] into .venv"
+	@python=$$(tools/find_python.sh) && "$$python" -m venv --clear .venv
+	@.venv/bin/python $(PIP) -e '.[cli]'
+	@touch $@
+
+.venv/.test: .venv/.cli
+	@echo "installing .[cli,test] into .venv"
+	@.venv/bin/python $(PIP) -e '.[cli,test]'
+	@touch $@
+
+.venv-agent/.test: pyproject.toml
+	@echo "installing .[cli,test] with $(AGENT_BASE) into .venv-agent"
+	@python=$$(tools/find_python.sh 3.13 2>/dev/null || tools/find_python.sh) && "$$python" -m venv --clear .venv-agent
+	@.venv-agent/bin/python $(PIP) -e '.[cli,test]' '$(AGENT_BASE)'
+	@touch $@

@@ -1,0 +1,70 @@
+"""The drop-in layout, loaded from checks.d the way the Agent does."""
+
+import subprocess
+
+import pytest
+import yaml
+
+from datadog_checks.model_serving.__about__ import __version__
+
+from .conftest import ROOT
+
+
+@pytest.fixture
+def dropin(tmp_path):
+    destination = tmp_path / "etc"
+    subprocess.run(["make", "dropin", f"DEST={destination}"], cwd=ROOT, check=True, capture_output=True)
+    return destination
+
+
+def test_dropin_runs(dropin, agent, metrics_url, assert_gpu_was_read):
+    """The Agent finds the check in checks.d, with its version and its configuration models."""
+    result = agent.run_check({"openmetrics_endpoint": metrics_url}, checks_d=dropin / "checks.d")
+    assert result["class"] == "ModelServingCheck"
+    assert result["file"] == str(dropin / "checks.d/datadog_checks/model_serving/__init__.py")
+    assert result["version"] == __version__ != "0.0.0"
+    assert result["config_model"] == "datadog_checks.model_serving.config_models.instance"
+    assert_gpu_was_read(result)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("max_payload_bytes", "many"), ("tags", {"team": "ml"}), ("request_size", "large")],
+)
+def test_dropin_refuses_a_wrong_type(dropin, agent, metrics_url, option, value):
+    """The configuration models are in force in a drop-in: a wrong type is an error that names the option."""
+    result = agent.run_check({"openmetrics_endpoint": metrics_url, option: value}, checks_d=dropin / "checks.d")
+    assert option in result["error"]
+    assert not result.get("metrics")
+
+
+def test_dropin_brings_a_configuration_to_start_from(dropin):
+    """The example lies where the Agent's configurations lie, under a name that the Agent does not load."""
+    [example] = [path for path in (dropin / "conf.d").rglob("*") if path.is_file()]
+    assert example.relative_to(dropin / "conf.d").as_posix() == "model_serving.d/conf.yaml.example"
+    assert yaml.safe_load(example.read_text(encoding="utf-8"))["instances"]
+
+
+def test_dropin_is_replaced_and_the_users_files_stay(dropin):
+    """A second run takes old files of the check away and leaves the user's configuration and other checks alone."""
+    stale = dropin / "checks.d/datadog_checks/model_serving/stale.py"
+    other = dropin / "checks.d/other.py"
+    configuration = dropin / "conf.d/model_serving.d/conf.yaml"
+    for path in (stale, other, configuration):
+        path.write_text("", encoding="utf-8")
+    subprocess.run(["make", "dropin", f"DEST={dropin}"], cwd=ROOT, check=True, capture_output=True)
+    assert not stale.exists()
+    assert other.exists()
+    assert configuration.exists()
+
+
+@pytest.mark.parametrize(("destination", "message"), [("", "DEST="), ("{file}/etc", "could not be written")])
+def test_dropin_says_what_is_wrong_with_dest(tmp_path, destination, message):
+    """Without a folder, or with one that cannot be made, the message says what to do and nothing is written."""
+    file = tmp_path / "file"
+    file.write_text("", encoding="utf-8")
+    command = ["make", "dropin", f"DEST={destination.format(file=file)}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,61 @@
+"""Lay the check out as a drop-in: `python tools/dropin.py DEST` fills DEST/checks.d and DEST/conf.d.
+
+The check goes to checks.d/datadog_checks/model_serving, the one place in checks.d where an Agent finds the
+configuration models and the version. `datadog_checks/__init__.py` stays out: the Agent has its own. The workstation
+side stays out too, since an Agent lacks what it imports.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path("datadog_checks/model_serving")
+EXAMPLE = Path("conf.d/model_serving.d/conf.yaml.example")
+WORKSTATION = ("agent", "cli", "demo", "provision")
+
+
+def lay(destination: Path) -> list[Path]:
+    """Write the drop-in below `destination` and return the two paths written.
+
+    An earlier drop-in of the check is replaced; everything else below `destination` is left alone, the user's own
+    configuration included.
+    """
+    check = destination / "checks.d" / PACKAGE
+    if check.exists():
+        shutil.rmtree(check)
+    shutil.copytree(ROOT / PACKAGE, check, ignore=_left_out)
+    example = destination / EXAMPLE
+    example.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / EXAMPLE, example)
+    return [check, example]
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    left_out = {name for name in names if name.startswith((".", "__pycache__")) or name.endswith(".pyc")}
+    if Path(folder) == ROOT / PACKAGE:
+        left_out.update(name for name in names if name in WORKSTATION)
+    return left_out
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; return the exit status."""
+    if len(arguments) != 1 or not arguments[0]:
+        print("Name the folder to fill: make dropin DEST=/etc/datadog-agent", file=sys.stderr)
+        return 2
+    destination = Path(arguments[0]).expanduser()
+    try:
+        written = lay(destination)
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        print(f"The drop-in could not be written to {destination}: {reason}", file=sys.stderr)
+        return 1
+    for path in written:
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
