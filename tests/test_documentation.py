@@ -34,7 +34,7 @@ def test_configuration_is_accepted(title: str, text: str, tmp_path: Path) -> Non
 
 def test_every_system_has_a_short_configuration() -> None:
     """A system of the catalog is shown in at most five lines of instance."""
-    shown = {title: text for title, text in BLOCKS}
+    shown = dict(BLOCKS)
     assert len(shown) >= len(builtin_catalog().systems)
     assert all(len(text.splitlines()) <= 6 for text in shown.values())
 

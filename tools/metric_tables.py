@@ -93,10 +93,10 @@ def _condition(target: Target) -> str:
         said.append(f"some values of {', '.join(label for label, _ in target.when.patterns)}")
     if target.unless is not None:
         said.append(f"other values of {', '.join(label for label, _ in target.unless.patterns)}")
-    if target.present is not None:
-        said.append(f"with `{target.present}`")
-    if target.absent is not None:
-        said.append(f"without `{target.absent}`")
+    if target.present:
+        said.append("with " + " or ".join(f"`{name}`" for name in target.present))
+    if target.absent:
+        said.append("without " + " and ".join(f"`{name}`" for name in target.absent))
     return f" ({', '.join(said)})" if said else ""
 
 

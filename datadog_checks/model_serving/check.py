@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,8 @@ from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 
 from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
+from .gpu.driver import DriverError
+from .gpu.source import GpuSource
 from .scrape.errors import ScrapeError
 from .scrape.scraper import ServingScraper
 from .settings import Settings, check_option_names, check_settings, describe
@@ -27,8 +30,15 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
     __NAMESPACE__ = NAMESPACE
 
     def __init__(self, name: str, init_config: dict[str, Any], instances: Any) -> None:
-        super().__init__(name, init_config, instances)
+        try:
+            super().__init__(name, init_config, instances)
+        except re.error as error:
+            raise ConfigurationError(
+                f"{describe(instances[0])}: option `metric_patterns`: {error.pattern!r} is not a valid regular "
+                f"expression: {error}"
+            ) from None
         self.settings: Settings | None = None
+        self.gpus: GpuSource | None = None
         self._probed: dict[str, float] = {}
         self._no_probe_told = False
 
@@ -47,17 +57,27 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         for secret in settings.secrets:
             self.register_secret(secret)
         self.settings = settings
-        self.scraper_configs = [settings.config]
-        super().configure_scrapers()
+        if settings.gpu:
+            self.gpus = self._gpu_source(settings)
+        self.scraper_configs = [] if settings.gpu else [settings.config]
+        try:
+            super().configure_scrapers()
+        except re.error as error:
+            raise ConfigurationError(
+                f"{describe(self.instance)}: {error.pattern!r} is not a valid regular expression: {error}"
+            ) from None
+        except (ConfigurationError, TypeError, ValueError, OSError) as error:
+            raise ConfigurationError(f"{describe(self.instance)}: {error}") from None
         for warning in settings.warnings:
             self.log.warning("%s", warning)
 
     def get_default_config(self) -> dict[str, Any]:
-        """Distributions, with `.sum` and `.count`, unless the instance says otherwise."""
-        settings = self.settings
-        distributions = settings is None or settings.config.get("histogram_buckets_as_distributions") is not False
+        """Distributions, with `.sum` and `.count`, unless the instance asks for buckets, or for none."""
+        config = {} if self.settings is None else self.settings.config
+        buckets = config.get("collect_histogram_buckets") is False or config.get("non_cumulative_histogram_buckets")
+        distributions = config.get("histogram_buckets_as_distributions", not buckets)
         return {
-            "histogram_buckets_as_distributions": True,
+            "histogram_buckets_as_distributions": distributions,
             "collect_counters_with_distributions": distributions,
         }
 
@@ -81,6 +101,11 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         assert settings is not None
         self.warnings.extend(settings.warnings)
         failures = []
+        if self.gpus is not None:
+            try:
+                self.gpus.run()
+            except DriverError as error:
+                failures.append(f"{describe(self.instance)}: {error}")
         for scraper in list(self.scrapers.values()):
             try:
                 scraper.scrape()
@@ -93,6 +118,21 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
                 self.log.debug("%s: the readiness probe failed", scraper.place, exc_info=True)
         if failures:
             raise ScrapeError("; ".join(failures)) from None
+
+    def cancel(self) -> None:
+        """Called by the Agent when the check is unscheduled: end what runs beside it."""
+        if self.gpus is not None:
+            self.gpus.close()
+
+    def _gpu_source(self, settings: Settings) -> GpuSource:
+        config = settings.config
+        return GpuSource(
+            self,
+            tags=(*(config.get("tags") or ()), f"endpoint_name:{config.get('endpoint_name') or self.hostname}"),
+            optional=settings.gpu == "auto",
+            processes=config.get("gpu_processes", True) is not False,
+            limit=int(config.get("gpu_process_limit", 10)),
+        )
 
     def _probe(self, scraper: ServingScraper) -> None:
         config = self.instance
@@ -132,9 +172,16 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
 
 
 def _one_line(text: str) -> str:
-    """The base check's report of wrong types, on one line: `option: what is wrong`."""
-    lines = [line.rstrip() for line in text.splitlines()]
-    if lines and lines[0].startswith("Detected "):
-        pairs = zip(lines[1::2], lines[2::2], strict=False)
-        return "; ".join(f"option `{option.strip()}`: {problem.strip()}" for option, problem in pairs)
-    return " ".join(lines)
+    """The base check's report of wrong types, on one line: `option: what is wrong`, in words of YAML."""
+    lines = [line.strip() for line in text.splitlines()]
+    if not lines or not lines[0].startswith("Detected "):
+        return " ".join(lines)
+    problems: dict[str, str] = {}
+    for option, problem in zip(lines[1::2], lines[2::2], strict=False):
+        # Where several types will do, each is complained about on its own.
+        option = re.sub(r" -> (?:str|bool|tuple\[.*|.*mappingproxy.*)$", "", option)
+        problem = problem.replace("valid tuple", "list").replace("an instance of mappingproxy", "a mapping")
+        problems[option] = (
+            f"{problems[option]}, or else {problem[0].lower()}{problem[1:]}" if option in problems else problem
+        )
+    return "; ".join(f"option `{option}`: {problem}" for option, problem in problems.items())

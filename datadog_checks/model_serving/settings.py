@@ -6,14 +6,15 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from datadog_checks.base import ConfigurationError
 
 from .catalog.loader import CatalogError, builtin_catalog, load_catalog
 from .catalog.model import Catalog
-from .scrape.payload import without_secrets
+from .scrape.payload import SECRET_NAME, without_secrets
 
 V1_OPTIONS = {
     "prometheus_url": "openmetrics_endpoint",
@@ -65,18 +66,23 @@ AGENT_OPTIONS = frozenset(
 )
 """Options that the Agent or the stock check reads though no specification of theirs lists them on every version."""
 
+GPU_SOURCES = ("nvml", "auto")
 DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
 PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A checked instance. `config` is what the scraper is built from; `systems` is empty for `auto`."""
+    """A checked instance. `config` is what the scraper is built from; `systems` is empty for `auto`.
 
-    config: dict[str, Any]
+    With `gpu` (`nvml` or `auto`) the source is the GPUs of the host, and nothing is scraped.
+    """
+
+    config: dict[str, Any] = field(repr=False)
     catalog: Catalog
-    systems: tuple[str, ...]
-    own_systems: tuple[str, ...]
+    systems: tuple[str, ...] = ()
+    own_systems: tuple[str, ...] = ()
+    gpu: str = ""
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -86,6 +92,8 @@ def describe(instance: Mapping[str, Any]) -> str:
     url = instance.get("openmetrics_endpoint")
     if isinstance(url, str) and url:
         return f"instance `{without_secrets(url)}`"
+    if instance.get("gpu"):
+        return f"instance `gpu: {instance['gpu']}`"
     host, name = instance.get("databricks_host"), instance.get("endpoint_name")
     if host:
         return f"instance `{without_secrets(f'https://{_bare_host(str(host))}')}` (endpoint {name or 'not named'})"
@@ -114,29 +122,58 @@ def check_settings(instance: Mapping[str, Any]) -> Settings:
     """
     where = describe(instance)
     config = dict(instance)
+    if config.get("gpu"):
+        return _gpu(config, where)
     warnings = _honour_old_spelling(config, where)
     secrets = _databricks_short_form(config, where)
-    secrets += _header_secrets(config)
+    secrets += _secrets(config, where)
     url = config.get("openmetrics_endpoint")
     if not url:
         raise ConfigurationError(
             f"{where}: name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, "
-            "`endpoint_name` and `databricks_token`"
+            "`endpoint_name` and `databricks_token`, or `gpu: nvml`"
         )
-    if not re.match(r"https?://", url, re.IGNORECASE):
-        raise ConfigurationError(
-            f"{where}: `openmetrics_endpoint` must start with http:// or https://, not {url[:30]!r}"
-        )
-    placeholder = PLACEHOLDER.search(url)
-    if placeholder:
-        raise ConfigurationError(f"{where}: `openmetrics_endpoint` still holds the placeholder {placeholder.group()}")
+    _check_url(url, where)
+    for option in ("timeout", "connect_timeout", "read_timeout"):
+        if (config.get(option) or 1) < 0 or config.get(option) == 0:
+            raise ConfigurationError(f"{where}: option `{option}` must be more than 0 seconds, not {config[option]}")
+    for option in ("tls_ca_cert", "tls_cert", "tls_private_key"):
+        path = config.get(option)
+        if path and not Path(path).expanduser().exists():
+            raise ConfigurationError(f"{where}: option `{option}`: there is no file {path}")
     catalog, own = _catalog(config, where)
     systems = _systems(config, catalog, where)
     name = DATABRICKS_URL.search(url)
     if name is not None and (not systems or systems == ("databricks",)):
         systems = ("databricks",)
         config.setdefault("endpoint_name", unquote(name.group(1)))
-    return Settings(config, catalog, systems, own, tuple(warnings), tuple(secrets))
+    return Settings(config, catalog, systems, own, warnings=tuple(warnings), secrets=tuple(secrets))
+
+
+def _gpu(config: dict[str, Any], where: str) -> Settings:
+    for option in ("openmetrics_endpoint", "databricks_host"):
+        if config.get(option):
+            raise ConfigurationError(f"{where}: `gpu` and `{option}` are two sources: give each an instance of its own")
+    if config["gpu"] not in GPU_SOURCES:
+        raise ConfigurationError(
+            f"{where}: `gpu` must be `nvml`, or `auto` to stay quiet where there is no GPU, not {config['gpu']!r}"
+        )
+    return Settings(config, builtin_catalog(), gpu=config["gpu"])
+
+
+def _check_url(url: str, where: str) -> None:
+    if not re.match(r"https?://", url, re.IGNORECASE):
+        raise ConfigurationError(f"{where}: `openmetrics_endpoint` must start with http:// or https://")
+    placeholder = PLACEHOLDER.search(url)
+    if placeholder:
+        raise ConfigurationError(f"{where}: `openmetrics_endpoint` still holds the placeholder {placeholder.group()}")
+    try:
+        parts = urlsplit(url)
+        sound = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ConfigurationError(f"{where}: `openmetrics_endpoint` is not a valid URL: check its host and port")
 
 
 def _honour_old_spelling(config: dict[str, Any], where: str) -> list[str]:
@@ -151,7 +188,8 @@ def _honour_old_spelling(config: dict[str, Any], where: str) -> list[str]:
 
 
 def _bare_host(host: str) -> str:
-    return re.sub(r"^https?://", "", host.strip(), flags=re.IGNORECASE).rstrip("/")
+    # People copy it from the browser, with a path and `?o=` behind it.
+    return re.split(r"[/?#]", re.sub(r"^https?://", "", host.strip(), flags=re.IGNORECASE))[0]
 
 
 def _databricks_short_form(config: dict[str, Any], where: str) -> list[str]:
@@ -179,14 +217,25 @@ def _databricks_short_form(config: dict[str, Any], where: str) -> list[str]:
     return [str(token)]
 
 
-def _header_secrets(config: Mapping[str, Any]) -> list[str]:
-    secrets = []
+def _secrets(config: Mapping[str, Any], where: str) -> list[str]:
+    """What headers, passwords and the URL hold that must not be shown anywhere."""
+    secrets = [str(config[option]) for option in ("password", "tls_private_key_password") if config.get(option)]
     for option in ("headers", "extra_headers"):
         headers = config.get(option)
         for name, value in headers.items() if isinstance(headers, dict) else ():
-            if re.search(r"auth|token|key|secret|cookie", str(name), re.IGNORECASE):
+            placeholder = PLACEHOLDER.search(str(value))
+            if placeholder:
+                raise ConfigurationError(
+                    f"{where}: header `{name}` of `{option}` still holds the placeholder {placeholder.group()}"
+                )
+            if SECRET_NAME.search(str(name)):
                 secrets += [str(value), *str(value).split()[1:]]
-    return [secret for secret in secrets if len(secret) > 3]
+    url = str(config.get("openmetrics_endpoint") or "")
+    place, _, query = url.partition("?")
+    secrets += [value for name, value in re.findall(r"([^&=#]+)=([^&#]+)", query) if SECRET_NAME.search(name)]
+    user = place.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    secrets += [user, user.partition(":")[2]]
+    return [text for secret in secrets for text in {secret, unquote(secret)} if len(text) > 3]
 
 
 def _catalog(config: Mapping[str, Any], where: str) -> tuple[Catalog, tuple[str, ...]]:
@@ -198,7 +247,8 @@ def _catalog(config: Mapping[str, Any], where: str) -> tuple[Catalog, tuple[str,
         catalog = load_catalog(paths)
     except CatalogError as error:
         raise ConfigurationError(f"{where}: option `catalog`: {error}") from None
-    return catalog, tuple(list(catalog.systems)[-len(paths) :])
+    builtin = builtin_catalog().systems
+    return catalog, tuple(name for name, system in catalog.systems.items() if system != builtin.get(name))
 
 
 def _systems(config: Mapping[str, Any], catalog: Catalog, where: str) -> tuple[str, ...]:
@@ -206,6 +256,8 @@ def _systems(config: Mapping[str, Any], catalog: Catalog, where: str) -> tuple[s
     names = [value] if isinstance(value, str) else list(value)
     if names == ["auto"]:
         return ()
+    if "auto" in names:
+        raise ConfigurationError(f"{where}: `serving_system: auto` stands alone, not in a list with others")
     for name in names:
         if name not in catalog.systems:
             close = get_close_matches(str(name).lower(), catalog.systems, 1)

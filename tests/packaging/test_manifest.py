@@ -55,10 +55,11 @@ def test_metrics_have_the_prefix_and_the_one_that_proves_life_exists():
 
 
 def test_service_checks_are_those_of_the_check():
-    """The three service checks are described, under the name that Datadog shows for the integration."""
+    """Every service check is described, under the name that Datadog shows for the integration."""
     assert {entry["check"] for entry in SERVICE_CHECKS} == {
         "model_serving.openmetrics.health",
         "model_serving.endpoint.ready",
         "model_serving.model.ready",
+        "model_serving.gpu.health",
     }
     assert {entry["integration"] for entry in SERVICE_CHECKS} == {INTEGRATION["source_type_name"]}

@@ -55,11 +55,12 @@ KEYS = {
     ),
     "recognise": ("any", "hint", "hints_needed"),
     "labels": ("rename", "drop", "lower", "absent"),
-    "raw metric": ("raw", "like", "type", "scale", "to"),
+    "raw metric": ("raw", "like", "type", "scale", "starts_at_zero", "to"),
     "like": ("name", "label"),
     "target": ("metric", "tags", "when", "unless", "keep", "drop", "present", "absent", "value"),
     "metric": (("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name")),
     "derived": ("metric", "share", "sum"),
+    "inputs": ("of", "in", "optional"),
 }
 
 
@@ -70,7 +71,7 @@ class CatalogError(Exception):
 @lru_cache(maxsize=1)
 def builtin_catalog() -> Catalog:
     """The catalog that ships with the check."""
-    return load_catalog()
+    return _with_files(Catalog({}, _canonical(HERE / "canonical.yaml")), sorted((HERE / "systems").glob("*.yaml")))
 
 
 def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
@@ -78,10 +79,15 @@ def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
 
     Raises CatalogError naming the file, the place in it and what to write instead.
     """
-    metrics = _canonical(HERE / "canonical.yaml")
-    systems: dict[str, System] = {}
-    for path in (*sorted((HERE / "systems").glob("*.yaml")), *map(Path, extra_files)):
+    return _with_files(builtin_catalog(), map(Path, extra_files))
+
+
+def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
+    systems, metrics = dict(catalog.systems), dict(catalog.metrics)
+    for path in paths:
         system = _Reader(path, metrics).system()
+        # In the order of the files, also where one replaces another.
+        systems.pop(system.name, None)
         systems[system.name] = system
         metrics.update({metric.name: metric for metric in system.own_metrics})
     return Catalog(systems, metrics)
@@ -104,10 +110,12 @@ class _Reader:
             raise CatalogError(
                 f"Catalog file {path} cannot be read: {error.strerror}. Check the path and rights."
             ) from None
+        except UnicodeDecodeError:
+            raise CatalogError(f"Catalog file {path} is not UTF-8 text: save it as UTF-8.") from None
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise CatalogError(f"Catalog file {path} is not valid YAML: {error}") from None
+            raise CatalogError(f"Catalog file {path} is not valid YAML: {' '.join(str(error).split())}") from None
         self.data: dict[str, Any] = self.mapping(data, "the file")
 
     def fail(self, where: str, problem: str) -> CatalogError:
@@ -133,30 +141,55 @@ class _Reader:
             raise self.fail(where, "must be a text or a list of texts (quote numbers).")
         return tuple(items)
 
+    def entries(self, value: Any, where: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.fail(where, f"must be a list, not {type(value).__name__}.")
+        return value
+
+    def typed(self, value: Any, kind: type, what: str, where: str) -> Any:
+        """`value`, or None where there is none, when it is of exactly this type."""
+        if value is not None and type(value) is not kind:
+            raise self.fail(where, f"must be {what}, not {value!r}.")
+        return value
+
     def system(self) -> System:
         data = self.keys(self.data, "system", "top level")
         name = data.get("system")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise self.fail("key `system`", f"must be a name of lower-case letters, digits and _, not {name!r}.")
+        if name == "auto":
+            raise self.fail("key `system`", "`auto` means that the check finds out: choose another name.")
         own = self.metric_definitions(self.mapping(data.get("own_metrics") or {}, "own_metrics"))
+        for metric in own:
+            if not metric.startswith(f"{name}."):
+                raise self.fail(
+                    f"metric definition `{metric}`", f"must start with the system's name: `{name}.{metric}`."
+                )
         self.known.update(own)
         recognise = self.keys(data.get("recognise") or {}, "recognise", "recognise")
         raw = data.get("metrics")
         if not isinstance(raw, list) or not raw:
             raise self.fail("key `metrics`", "must be a list with at least one entry.")
-        derived = data.get("derived") or []
+        derived = self.entries(data.get("derived") or [], "key `derived`")
+        flags = {
+            key: self.typed(data.get(key), bool, "true or false", f"key `{key}`")
+            for key in ("any_prefix", "series_start_at_zero")
+        }
+        ports = self.mapping(data.get("ports") or {}, "ports")
         return System(
             name=name,
             title=str(data.get("title", name)),
             any_of=compile_globs(self.strings(recognise.get("any") or [], "recognise.any")),
             hints=frozenset(self.strings(recognise.get("hint") or [], "recognise.hint")),
-            hints_needed=recognise.get("hints_needed"),
-            any_prefix=bool(data.get("any_prefix", False)),
-            series_start_at_zero=bool(data.get("series_start_at_zero", True)),
+            hints_needed=self.typed(
+                recognise.get("hints_needed"), int, "a whole number, such as 3", "recognise.hints_needed"
+            ),
+            any_prefix=flags["any_prefix"] is True,
+            series_start_at_zero=flags["series_start_at_zero"] is not False,
             labels=self.labels(data.get("labels") or {}),
             ignore=compile_globs(self.strings(data.get("ignore") or [], "ignore")),
-            ports={key: int(port) for key, port in self.mapping(data.get("ports") or {}, "ports").items()},
-            metrics=tuple(self.raw_metric(entry, index, name) for index, entry in enumerate(raw, 1)),
+            ports={key: self.typed(port, int, "a number, such as 8082", f"ports.{key}") for key, port in ports.items()},
+            metrics=self.raw_metrics(raw, name),
             derived=tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1)),
             own_metrics=tuple(own.values()),
         )
@@ -165,7 +198,10 @@ class _Reader:
         entry = self.keys(value, "labels", "labels")
         absent = self.mapping(entry.get("absent") or {}, "labels.absent")
         return Labels(
-            rename=dict(self.mapping(entry.get("rename") or {}, "labels.rename")),
+            rename={
+                label: str(self.typed(tag, str, "the name of a tag", f"labels.rename.{label}") or label)
+                for label, tag in self.mapping(entry.get("rename") or {}, "labels.rename").items()
+            },
             drop=frozenset(self.strings(entry.get("drop") or [], "labels.drop")),
             lower=frozenset(self.strings(entry.get("lower") or [], "labels.lower")),
             absent={
@@ -173,27 +209,44 @@ class _Reader:
             },
         )
 
+    def raw_metrics(self, values: list[Any], system: str) -> tuple[RawMetric, ...]:
+        metrics: dict[str, RawMetric] = {}
+        for index, value in enumerate(values, 1):
+            metric = self.raw_metric(value, index, system)
+            for name in metric.names:
+                if name in metrics:
+                    raise self.fail(
+                        f"metrics entry {index}", f"`{name}` has an entry already: put both under one `to`."
+                    )
+                metrics[name] = metric
+        return tuple(dict.fromkeys(metrics.values()))
+
     def raw_metric(self, value: Any, index: int, system: str) -> RawMetric:
         where = f"metrics entry {index}"
         entry = self.keys(value, "raw metric", where)
         names = self.strings(entry.get("raw"), f"{where}, key `raw`")
-        where = f"metric `{names[0]}`" if names else where
+        if not names or not all(names):
+            raise self.fail(f"{where}, key `raw`", "names no metric.")
+        where = f"metric `{names[0]}`"
         kind = self.choice(entry.get("type"), RAW_TYPES, f"{where}, key `type`")
         scale = entry.get("scale", 1)
         if not isinstance(scale, int | float) or isinstance(scale, bool) or not scale > 0:
             raise self.fail(where, f"`scale` must be a positive number, not {scale!r} (write 1.0e-3, not 1e-3).")
         targets = entry.get("to")
-        if targets is None:
+        if targets is None or targets == []:
             raise self.fail(where, "has no `to`: name the canonical metric, or list the raw name under `ignore`.")
         if not isinstance(targets, list):
             targets = [targets]
         like = self.keys(entry.get("like") or {}, "like", f"{where}, key `like`")
+        if like and not all(isinstance(like.get(key), str) for key in KEYS["like"]):
+            raise self.fail(f"{where}, key `like`", "needs a `name` (a glob) and a `label`.")
         return RawMetric(
             system=system,
             names=names,
             type=kind,
             scale=float(scale),
             targets=tuple(self.target(item, kind, where) for item in targets),
+            starts_at_zero=self.typed(entry.get("starts_at_zero"), bool, "true or false", f"{where}, `starts_at_zero`"),
             like=compile_globs((like["name"],)) if like else None,
             like_label=like.get("label", ""),
         )
@@ -216,8 +269,8 @@ class _Reader:
             tags=tuple((tag, str(text)) for tag, text in tags.items()),
             keep=frozenset(self.strings(entry.get("keep") or [], f"{where}, key `keep`")),
             drop=frozenset(self.strings(entry.get("drop") or [], f"{where}, key `drop`")),
-            present=entry.get("present"),
-            absent=entry.get("absent"),
+            present=self.strings(entry.get("present") or [], f"{where}, key `present`"),
+            absent=self.strings(entry.get("absent") or [], f"{where}, key `absent`"),
             value=part,
         )
 
@@ -233,13 +286,23 @@ class _Reader:
     def derived(self, value: Any, index: int) -> Derived:
         where = f"derived entry {index}"
         entry = self.keys(value, "derived", where)
-        inputs = self.mapping(entry.get("share") or entry.get("sum"), f"{where}, key `share` or `sum`")
+        if ("share" in entry) == ("sum" in entry):
+            raise self.fail(where, "needs either `share` or `sum`.")
+        inputs = self.keys(entry.get("share") or entry.get("sum"), "inputs", f"{where}, key `share` or `sum`")
         required = self.strings(inputs.get("in"), f"{where}, key `in`")
         optional = self.strings(inputs.get("optional") or [], f"{where}, key `optional`")
-        numerator = inputs.get("of") if "share" in entry else None
+        numerator = inputs.get("of")
+        if (numerator is not None) != ("share" in entry):
+            raise self.fail(where, "a `share` needs `of`, the part of the whole; a `sum` has none.")
         for name in (*required, *optional, *((numerator,) if numerator else ())):
             self.lookup(name, where)
-        return Derived(self.lookup(entry.get("metric"), where), numerator, required, optional)
+        metric = self.lookup(entry.get("metric"), where)
+        for name in (metric.name, *required, *optional):
+            if self.known[name].type != "gauge":
+                raise self.fail(
+                    where, f"`{name}` is a {self.known[name].type}: only gauges can be derived, from gauges."
+                )
+        return Derived(metric, numerator, required, optional)
 
     def lookup(self, name: Any, where: str) -> CanonicalMetric:
         metric = self.known.get(name) if isinstance(name, str) else None
@@ -259,8 +322,13 @@ class _Reader:
         for name, definition in value.items():
             where = f"metric definition `{name}`"
             entry = self.keys(definition, "metric", where)
+            if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*", name):
+                raise self.fail(where, "must be a name of lower-case letters, digits and _, in parts divided by dots.")
             if not isinstance(entry.get("description"), str):
                 raise self.fail(where, "needs a `description`.")
+            orientation = entry.get("orientation", 0)
+            if type(orientation) is not int or orientation not in (-1, 0, 1):
+                raise self.fail(f"{where}, key `orientation`", f"must be -1, 0 or 1, not {orientation!r}.")
             kind = self.choice(entry.get("type"), METRIC_TYPES, f"{where}, key `type`")
             low, high = self.bounds(entry.get("range", [None, None]), where)
             metrics[name] = CanonicalMetric(
@@ -272,7 +340,7 @@ class _Reader:
                 low=low,
                 high=high,
                 combine=self.choice(entry.get("combine", "last"), COMBINATIONS, f"{where}, key `combine`"),
-                orientation=int(entry.get("orientation", 0)),
+                orientation=orientation,
                 short_name=str(entry.get("short_name") or ""),
             )
         return metrics
@@ -280,5 +348,9 @@ class _Reader:
     def bounds(self, value: Any, where: str) -> tuple[float | None, float | None]:
         if not isinstance(value, list) or len(value) != 2:
             raise self.fail(where, "`range` must be [lowest, highest], null where open.")
+        if not all(bound is None or type(bound) in (int, float) for bound in value):
+            raise self.fail(where, f"`range` must hold numbers or null, not {value!r}.")
         low, high = (None if bound is None else float(bound) for bound in value)
+        if low is not None and high is not None and low > high:
+            raise self.fail(where, f"`range` must be [lowest, highest], not {value!r}.")
         return low, high

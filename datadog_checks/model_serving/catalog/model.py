@@ -53,10 +53,11 @@ class CanonicalMetric:
     combine: str
     orientation: int
     short_name: str
+    namespace: str = NAMESPACE
 
     @property
     def full_name(self) -> str:
-        return f"{NAMESPACE}.{self.name}"
+        return f"{self.namespace}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,8 @@ class Target:
     tags: tuple[tuple[str, str], ...] = ()
     keep: frozenset[str] = frozenset()
     drop: frozenset[str] = frozenset()
-    present: str | None = None
-    absent: str | None = None
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     value: str = ""
 
     def applies_to(self, labels: Mapping[str, str]) -> bool:
@@ -100,6 +101,8 @@ class Target:
 class RawMetric:
     """A metric as a system exposes it: spellings, true type, factor to the canonical unit, targets.
 
+    `starts_at_zero` overrides the system's `series_start_at_zero`.
+
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
     """
@@ -109,6 +112,7 @@ class RawMetric:
     type: str
     scale: float
     targets: tuple[Target, ...]
+    starts_at_zero: bool | None = None
     like: re.Pattern[str] | None = None
     like_label: str = ""
 

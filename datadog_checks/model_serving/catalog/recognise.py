@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .model import Catalog, RawMetric, System
 
@@ -22,6 +22,7 @@ class Match:
     raw: RawMetric
     part: str = ""
     required_label: str = ""
+    prefixed: bool = False
 
 
 class Recogniser:
@@ -115,8 +116,8 @@ class Recogniser:
         for position, character in enumerate(family[:-1], 1):
             if character in ":_":
                 match = self._exact(index, family[position:])
-                if match is not None and (not self.automatic or self._proves(system, match.raw)):
-                    return match
+                if match is not None:
+                    return replace(match, prefixed=True)
         return None
 
     @staticmethod
@@ -124,7 +125,7 @@ class Recogniser:
         for raw in system.metrics:
             if raw.like is None:
                 continue
-            if raw.like.match(family):
+            if raw.like.match(family.removesuffix("_total") if raw.type == "counter" else family):
                 return Match(raw, "", raw.like_label)
             base, _, part = family.rpartition("_")
             if raw.grouped and part in PARTS and raw.like.match(base):
@@ -144,7 +145,7 @@ class Recogniser:
             self.active.append(raw.system)
             return
         hints = {name for name in raw.names if name in system.hints}
-        if hints:
+        if hints and not match.prefixed:
             seen = self.hints_seen.setdefault(raw.system, set())
             seen |= hints
             if system.hints_needed is not None and len(seen) >= system.hints_needed:

@@ -35,7 +35,9 @@ Labelled = Iterator[tuple[Any, Mapping[str, str], str]]
 class Collector:
     """The series of one source, and the readings of the scrape that is going on.
 
-    `rejected` counts refused samples by (reason, raw metric) and `families` the names of the payload.
+    `samples` is how many the payload holds, `taken` how many of them the catalog knows, `rejected` how
+    many were refused by (reason, raw metric); `families` are the names of the payload, `present` the raw metrics
+    with series in it, as (federated target, name without `_total`).
     """
 
     def __init__(self, recogniser: Recogniser, rules: TagRules) -> None:
@@ -45,32 +47,55 @@ class Collector:
         self.frame: list[Series] = []
         self.rejected: Counter[tuple[str, str]] = Counter()
         self.families: set[str] = set()
+        self.present: set[tuple[str, str]] = set()
         self.unclaimed: set[str] = set()
         self.process_start: dict[str, float] = {}
-        self.samples = 0
+        self.samples = self.taken = 0
         self.scrape = 0
+        self.refused: list[Series] = []
+        self._doubts: set[int] | None = set()
+        self._doubted: set[int] | None = None
         self._held: list[tuple[str, list[tuple[Any, Mapping[str, str], str]]]] = []
 
     def begin(self) -> None:
         self.scrape += 1
+        self._doubts = set()
+        self.refused = []
         self.frame = []
         self._held = []
         self.rejected.clear()
         self.families = set()
+        self.present = set()
         self.unclaimed = set()
         self.process_start = {}
-        self.samples = 0
+        self.samples = self.taken = 0
 
     def reject(self, reason: str, raw_metric: str) -> None:
         self.rejected[reason, raw_metric] += 1
+
+    def doubt(self, raw: RawMetric | None) -> None:
+        """Remember that this payload has lost a line of `raw`, or of who knows what."""
+        if raw is None:
+            self._doubts = None
+        elif self._doubts is not None:
+            self._doubts.add(id(raw))
+
+    def surely_new(self, series: Series) -> bool:
+        """Whether a series without a past would have been seen, had it been in an earlier payload."""
+        return self._doubted is not None and id(series.raw) not in self._doubted
 
     def add(self, metric: Metric, samples: Callable[[Metric], Labelled]) -> None:
         """Take one family. `samples` yields what the instance's options let through."""
         name = metric.name
         self.samples += len(metric.samples)
-        self.families.add(name)
+        if len(self.recogniser) > MAX_NAMES:
+            self.recogniser.forget()
+        if len(self.families) < MAX_NAMES or self.recogniser.candidates(name):
+            self.families.add(name)
         if name == "process_start_time_seconds":
             for sample, labels, _ in samples(metric):
+                if not isfinite(sample.value):
+                    continue
                 group = federated_target(labels)
                 # Of several processes behind one target the oldest speaks for it.
                 self.process_start[group] = min(sample.value, self.process_start.get(group, sample.value))
@@ -79,7 +104,7 @@ class Collector:
             self._take(match, metric.name, samples(metric))
         elif self.recogniser.undecided(name):
             self._held.append((name, list(samples(metric))))
-        elif not self.recogniser.ignores(name):
+        elif len(self.unclaimed) < MAX_NAMES and not self.recogniser.ignores(name):
             self.unclaimed.add(name)
 
     def finish(self) -> None:
@@ -91,9 +116,9 @@ class Collector:
             else:
                 self.unclaimed.add(name)
         self._held = []
-        self.frame = [series for series in self.frame if self._sound(series)]
-        if len(self.recogniser) > MAX_NAMES:
-            self.recogniser.forget()
+        frame, self.frame = self.frame, []
+        for series in frame:
+            (self.frame if self._sound(series) else self.refused).append(series)
 
     def _take(self, match: Match, family: str, samples: Iterable[tuple[Any, Mapping[str, str], str]]) -> None:
         if match.part != "created":
@@ -112,20 +137,18 @@ class Collector:
         for sample, labels, hostname in samples:
             if required_label and required_label not in labels:
                 continue
+            self.taken += 1
             part = piece or self._part(raw, family, sample.name)
             if part is None:
                 continue
             value = sample.value
-            if part != "bucket" and not isfinite(value):
-                self.reject("non_finite", raw.names[0])
-                continue
             if own_label is not None and own_label in labels:
                 identity = frozenset(item for item in labels.items() if item[0] != own_label)
             else:
                 identity = frozenset(labels.items())
             series = self.series.get((id(raw), identity))
             if series is None:
-                series = self._new(raw, dict(identity), hostname)
+                series = self._new(raw, dict(sorted(identity)), hostname)
                 self.series[id(raw), identity] = series
             if series.seen != self.scrape:
                 series.seen = self.scrape
@@ -133,9 +156,13 @@ class Collector:
                 series.current.value = float("nan")
                 series.timestamp = None
                 self.frame.append(series)
+                self.present.update(series.names)
+            if part != "bucket" and not isfinite(value):
+                self.reject("non_finite", raw.names[0])
+                continue
             self._read(series, part, value, labels)
-            if sample.timestamp is not None:
-                series.timestamp = max(float(sample.timestamp), series.timestamp or 0.0)
+            if sample.timestamp is not None and isfinite(float(sample.timestamp)):
+                series.timestamp = max(_seconds(float(sample.timestamp)), series.timestamp or 0.0)
 
     @staticmethod
     def _part(raw: RawMetric, family: str, sample_name: str) -> str | None:
@@ -183,13 +210,23 @@ class Collector:
             for target in raw.targets
             if target.applies_to(labels)
         )
-        key = f"{raw.names[0]}{sorted(labels.items())}"
-        return Series(raw, outputs, hostname, federated_target(labels), key, system.series_start_at_zero)
+        # What the user names besides the catalog has the same raw name.
+        key = f"{raw.names[0]}>{raw.targets[0].metric.full_name}{sorted(labels.items())}"
+        group = federated_target(labels)
+        starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
+        names = tuple((group, name.removesuffix("_total")) for name in raw.names)
+        series = Series(raw, outputs, hostname, group, key, starts, names)
+        series.rising = all(
+            output.target.metric.low is not None and output.target.metric.low >= 0 for output in outputs
+        )
+        return series
 
     def _sound(self, series: Series) -> bool:
         reading, raw = series.current, series.raw
         if raw.grouped:
             reading.value = 0.0
+            if reading.count is None and reading.sum is None and not reading.buckets:
+                return False
             reading.settle()
             if not finite(reading):
                 self.reject("non_finite", raw.names[0])
@@ -200,6 +237,8 @@ class Collector:
                 self.reject("out_of_range", raw.names[0])
                 return False
             return self._sum_in_range(series)
+        if isnan(reading.value):
+            return False
         for output in series.outputs:
             metric, value = output.target.metric, reading.value * output.scale
             if metric.high is not None and metric.high < value <= metric.high * CLAMP:
@@ -218,11 +257,22 @@ class Collector:
 
     def sweep(self) -> None:
         """Forget series unseen for long, or sooner when most of the memory is of series long gone."""
+        if self._doubted is None or self._doubts is None:
+            self._doubted = self._doubts if self._doubted is None else self._doubted
+        else:
+            self._doubted &= self._doubts
         crowded = len(self.series) > 4 * len(self.frame) + 1000
         if not crowded and self.scrape % SWEEP_EVERY:
             return
         oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
         self.series = {key: series for key, series in self.series.items() if series.seen > oldest}
+
+
+def _seconds(timestamp: float) -> float:
+    """A time of this century in epoch seconds, also where a wrong content type had it parsed in another unit."""
+    if timestamp > 1e11:
+        return timestamp / 1000
+    return timestamp * 1000 if 1e6 <= timestamp < 1e7 else timestamp
 
 
 def federated_target(labels: Mapping[str, str]) -> str:

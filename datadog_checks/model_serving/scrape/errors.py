@@ -6,9 +6,11 @@ from requests.exceptions import (
     ChunkedEncodingError,
     ConnectTimeout,
     ContentDecodingError,
+    InvalidHeader,
     InvalidURL,
     MissingSchema,
     ReadTimeout,
+    RequestException,
     SSLError,
     Timeout,
     TooManyRedirects,
@@ -21,6 +23,10 @@ from .payload import PayloadError
 class ScrapeError(Exception):
     """A source could not be scraped. The message says which, why, and what to do."""
 
+
+UNREACHABLE = "no connection: check that the server runs and listens at this host and port"
+
+BAD_HEADER = "a header has a line break in its value, or a blank before it: mend it in `headers` or the token file"
 
 ADVICE = {
     401: "the credentials are refused (HTTP 401): check `headers`, `username` or `auth_token`",
@@ -37,8 +43,16 @@ def connection_problem(error: Exception, status: int | None) -> str:
     for kind, sentence in _SENTENCES:
         if isinstance(error, kind):
             return sentence
+    if isinstance(error, ValueError) and "header" in str(error):
+        # The standard library's complaint, which quotes the value.
+        return BAD_HEADER
     if isinstance(error, PayloadError):
         return str(error)
+    if isinstance(error, RequestException):
+        # Its text may hold the URL with all its secrets.
+        return f"the request failed ({type(error).__name__}): check the URL and the options of the connection"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"the file {error.filename} can't be read: {error.strerror}. Check its path and rights"
     return f"the scrape failed unexpectedly ({type(error).__name__}: {error})"
 
 
@@ -56,5 +70,6 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (ContentDecodingError, "the answer is declared compressed but can't be decompressed: check the server or a proxy"),
     (MissingSchema, "the URL lacks http:// or https://"),
     (InvalidURL, "the URL is not valid"),
-    (HTTPConnectionError, "no connection: check that the server runs and listens at this host and port"),
+    (InvalidHeader, BAD_HEADER),
+    (HTTPConnectionError, UNREACHABLE),
 )

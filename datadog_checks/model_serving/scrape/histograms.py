@@ -41,8 +41,13 @@ def as_distribution(increments: Mapping[float, float], scale: float, submit: Sub
 
 
 def as_buckets(increments: Mapping[float, float], scale: float, separate: bool, submit: SubmitCount) -> None:
-    """Stock buckets: one count per bound, tagged `upper_bound`, and `lower_bound` when `separate`."""
+    """Stock buckets: one count per bound, tagged `upper_bound`, and `lower_bound` when `separate`.
+
+    As in the stock check the bucket without an upper bound is left out: cumulative, it is the `.count`.
+    """
     for lower, upper, observations in spans(increments):
+        if upper == inf:
+            continue
         tags = (f"upper_bound:{_bound(upper, scale)}",)
         if separate:
             submit(observations, (*tags, f"lower_bound:{_bound(lower, scale)}"))
@@ -57,7 +62,5 @@ def consistent(buckets: Mapping[float, float]) -> bool:
 
 
 def _bound(value: float, scale: float) -> str:
-    if value == inf:
-        return "inf"
     # Scaling in binary would print 0.1 * 0.001 as 0.00010000000000000002.
     return str(float(f"{value * scale:.12g}") or 0)

@@ -64,7 +64,7 @@ class Report:
 
     def warn(self, message: str) -> None:
         """Shown in the Agent's status for as long as it holds, written to the log once."""
-        if message in self._told:
+        if message in self._told or len(self._told) >= MAX_LOGGED:
             self.check.warnings.append(message)
         else:
             self._told.add(message)
@@ -77,17 +77,20 @@ class Report:
             (self.check.log.warning if warning else self.check.log.info)("%s: %s", self.place, message)
 
     def model_names(self) -> tuple[str, ...]:
-        """Models that answered at least one request, as the last complete payload tells them."""
+        """Models that answered at least one request well, as the last complete payload tells them.
+
+        A model that has only failed may be no more than a name that somebody mistyped in a request.
+        """
         if self.collector.frame:
             self._models = tuple(
                 sorted(
                     {
                         tag.partition(":")[2]
                         for series in self.collector.frame
-                        if series.current.value or series.current.count
+                        if (series.current.value or series.current.count)
+                        and not any(output.target.metric.name == "request.error.count" for output in series.outputs)
                         for output in series.outputs
                         if output.target.metric.name in ("request.count", "request.latency")
-                        and not any(extra.startswith("error_type:") for extra in output.tags)
                         for tag in output.tags
                         if tag.startswith("model_name:")
                     }

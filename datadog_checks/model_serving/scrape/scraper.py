@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
 from requests.exceptions import ConnectionError as HTTPConnectionError
-from requests.exceptions import RequestException
+from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.agent import datadog_agent
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
@@ -22,11 +23,13 @@ from datadog_checks.base.constants import ServiceCheck
 from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from .collect import Collector
-from .errors import ScrapeError, connection_problem
+from .errors import UNREACHABLE, ScrapeError, connection_problem
 from .payload import (
     PayloadError,
     body_lines,
     excerpt,
+    framed,
+    mask_secrets,
     openmetrics_families,
     text_families,
     without_credentials,
@@ -37,6 +40,9 @@ from .submit import Submitter
 from .tags import TagRules
 
 DEFAULT_MAX_PAYLOAD = 64 << 20
+BODY_TIMEOUTS = 6
+"""How many times `read_timeout`, which limits each wait, all waits for a body may take: a drip never waits long."""
+
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 
 
@@ -61,6 +67,8 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         explain_status: Callable[[int], str | None] | None = None,
     ) -> None:
         super().__init__(check, config)
+        # So does the base class, with `log_requests` and where a certificate is incomplete.
+        check.log.logger.addFilter(_mask_urls)
         self.explain_status = explain_status
         self.place = without_secrets(self.endpoint)
         self._hide_secrets_in_tags()
@@ -94,11 +102,13 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         self.report = Report(check, self.place, self.collector, tuple(self.tags))
         self.none_exported = False
         self.unreachable = False
+        self._framed = False
 
     def scrape(self) -> None:
         """One scrape: fetch, map, submit, and report on it.
 
-        Raises ScrapeError with a message for the user; the health service check says the same.
+        Raises ScrapeError with a message for the user; the health service check says the same, and says
+        it also where `ignore_connection_errors` makes it no failure of the check.
         """
         started = time.monotonic()
         self.none_exported = False
@@ -114,12 +124,17 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
             self.submit_health_check(ServiceCheck.CRITICAL, message=problem)
             self.report.rejected()
             raise ScrapeError(problem) from None
-        if not self.none_exported and not self.unreachable:
+        if self.unreachable:
+            self.submit_health_check(ServiceCheck.CRITICAL, message=f"{self.place}: {UNREACHABLE}")
+            return
+        if not self.none_exported:
             self.report.systems(mapped_by_user=bool(self._user_names))
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
         self.submit_health_check(ServiceCheck.OK)
         self.report.rejected()
+        if self.enable_telemetry:
+            self.count("telemetry.metrics.processed.count", self.collector.taken, tags=self.tags)
         self.report.telemetry(time.monotonic() - started, len(self.submitter.contexts))
         self.collector.sweep()
 
@@ -167,8 +182,8 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
             return False
         raw = self._user_windows.get(metric.name)
         if raw is None:
-            name = f"{self.own_namespace}.{entry['name']}".removeprefix(f"{NAMESPACE}.")
-            target = CanonicalMetric(name, "distribution", "", "", "", None, None, "last", 0, "")
+            name, namespace = str(entry["name"]), self.own_namespace
+            target = CanonicalMetric(name, "distribution", "", "", "", None, None, "last", 0, "", namespace)
             raw = RawMetric(match.raw.system, match.raw.names, match.raw.type, 1.0, (Target(target),))
             self._user_windows[metric.name] = raw
         self.collector.take(raw, metric.name, self._labelled(metric))
@@ -203,7 +218,10 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
             return
         lines = chain([first], lines)
         strict = self.parse_metric_families is parse_openmetrics
-        families = (openmetrics_families if strict else text_families)(lines, self._malformed)
+        if strict:
+            families = openmetrics_families(lines, self._malformed, self._framed)
+        else:
+            families = text_families(lines, self._malformed)
         for metric in families:
             self.submit_telemetry_number_of_total_metric_samples(metric)
             if self.raw_metric_prefix and metric.name.startswith(self.raw_metric_prefix):
@@ -218,12 +236,16 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         try:
             with self.get_connection() as connection:
                 self._content_type = connection.headers.get("Content-Type", "")
-                yield from body_lines(connection, self.max_payload_bytes, self._malformed)
+                self._framed = framed(connection)
+                seconds = BODY_TIMEOUTS * float(self.http.options["timeout"][1])
+                size = yield from body_lines(connection, self.max_payload_bytes, seconds, self._malformed)
+                if self.enable_telemetry:
+                    self.gauge("telemetry.payload.size", connection.headers.get("Content-Length", size), tags=self.tags)
         except HTTPConnectionError:
             if not self.ignore_connection_errors:
                 raise
             self.unreachable = True
-            self.log.warning("OpenMetrics endpoint %s is not accessible", self.place)
+            self.log.warning("%s: %s", self.place, UNREACHABLE)
 
     def get_connection(self) -> Any:
         """The open response. Health is reported when the whole payload has been read, not before."""
@@ -236,24 +258,22 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         except RequestException:
             response.close()
             raise
-        if response.encoding is None:
-            response.encoding = "utf-8"
-        if self.enable_telemetry:
-            length = response.headers.get("Content-Length")
-            if length is not None:
-                self.gauge("telemetry.payload.size", int(length), tags=self.tags)
         return response
 
-    def _malformed(self, line: str) -> None:
-        name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line.lstrip())
-        known = name is not None and bool(self.recogniser.candidates(name.group()))
+    def _malformed(self, line: str, cut: bool) -> None:
+        name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line.lstrip().removeprefix(self.raw_metric_prefix))
+        known = self.recogniser.candidates(name.group()) if name is not None else ()
+        for match in known:
+            self.collector.doubt(match.raw)
+        if cut:
+            self.collector.doubt(None)
         self.collector.reject("malformed", name.group() if name is not None and known else "unknown")
         self.report.once(
             f"malformed {name.group() if known and name else ''}", f"left out a malformed line: {excerpt(line)}"
         )
 
     def _problem(self, error: Exception) -> str:
-        status = getattr(getattr(error, "response", None), "status_code", None)
+        status = error.response.status_code if isinstance(error, HTTPError) else None
         advice = self.explain_status(status) if status is not None and self.explain_status is not None else None
         return f"{self.place}: {advice or connection_problem(error, status)}"
 
@@ -262,6 +282,17 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         shown = f"endpoint:{without_credentials(self.endpoint)}"
         tags = (shown if tag == f"endpoint:{self.endpoint}" else tag for tag in self.static_tags)
         self.static_tags = self.tags = tuple(tags)
+
+
+def _mask_urls(record: logging.LogRecord) -> bool:
+    """Take the secrets out of the URLs in a record. Never keeps a record back."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(mask_secrets(str(arg)) if isinstance(arg, str | Exception) else arg for arg in record.args)
+    return True
+
+
+# At debug level it logs each URL with its query.
+logging.getLogger("urllib3.connectionpool").addFilter(_mask_urls)
 
 
 class _NothingExported(Exception):

@@ -6,6 +6,19 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 
 from ..catalog.model import RawMetric, Target
+from .histograms import consistent
+
+CLOCK_PUT_RIGHT = 24 * 60
+"""Minutes by which a timestamp can't be late."""
+
+LATE = 32
+"""Minutes that are told apart when one comes late."""
+
+JITTER = 1.5
+"""Seconds by which the start of one and the same process may be told differently."""
+
+ROUNDING = 1e-9
+"""Part of a sum that may go missing when its summands are added up in another order."""
 
 
 @dataclass(slots=True)
@@ -50,8 +63,13 @@ class Increment:
 class Series:
     """A raw series: its outputs, its previous reading, and the one that is being collected.
 
-    `seen` is the number of the scrape that `current` belongs to; `group` the target it came from
-    behind a federation, empty otherwise; `starts_at_zero` is the system's own.
+    `seen` is the number of the scrape that `current` belongs to, `counted` that of the submission before;
+    `group` the target it came from behind a federation, empty otherwise; `starts_at_zero` is the metric's
+    own; `names` are (group, raw name) of all its spellings. `minute` is the newest counted, and bit n of
+    `minutes` tells whether the nth before it was; `start` is when the process behind `last` had started.
+    `rising` is false where observations, and so their sum, can be negative. `partial` says that the scrape
+    before had lost a line of this series, `older` that it was there, with a value that was refused,
+    before anything could be told of when it began.
     """
 
     raw: RawMetric
@@ -60,42 +78,59 @@ class Series:
     group: str
     key: str
     starts_at_zero: bool = True
+    names: tuple[tuple[str, str], ...] = ()
     current: Reading = field(default_factory=Reading)
     timestamp: float | None = None
     seen: int = -1
     last: Reading | None = None
     minute: int | None = None
+    minutes: int = 1
+    start: float | None = None
+    counted: int = -1
+    rising: bool = True
+    partial: bool = False
+    older: bool = False
 
-    def increment(self, from_zero: bool, restarted: bool | None) -> Increment:
+    def increment(self, from_zero: bool, start: float | None) -> Increment:
         """What has come since the previous reading, which `current` then replaces.
 
-        Without a previous reading it is everything when `from_zero`, else unknown. `restarted` says
-        whether the process behind the series is another one (None: can't be told). After a fall the
-        new reading counts in full, unless the process is known to be the same: then a part of its
-        counts has vanished (a worker that died), and what has come since can't be known.
+        Without a previous reading it is everything when `from_zero`, else unknown. `start` is when the
+        process behind the series started, in epoch seconds (None: can't be told). After a fall, or a
+        later start, the new reading counts in full, unless the process is known to be the same: then a
+        part of its counts has vanished (a worker that died), and what has come since can't be known.
+
+        A reading that lacks a part of the previous one has lost a line, so the next one tells it all;
+        when that lacks it too, the part is gone for good.
         """
         last, current = self.last, self.current
+        if last is not None and not self.partial and _lacks(current, last):
+            self.partial = True
+            return Increment()
+        restarted = None if start is None or self.start is None else start > self.start + JITTER
+        self.partial = False
         self.last = current
+        self.start = self.start if start is None else start
         if last is None:
-            return _whole(current) if from_zero else Increment()
+            return _whole(current) if from_zero and not self.older else Increment()
+        buckets: dict[float, float] = {}
+        # After a change of the bucket layout nothing is known of the new bounds.
+        if current.buckets.keys() == last.buckets.keys():
+            buckets = {bound: count - last.buckets[bound] for bound, count in current.buckets.items()}
         fell = (
             current.value < last.value
             or _less(current.count, last.count)
-            or (current.count is None and _less(current.sum, last.sum))
+            or (self.rising and _less(current.sum, last.sum, ROUNDING))
             or any(count < last.buckets.get(bound, -inf) for bound, count in current.buckets.items())
+            # The counts below each bound have risen, and still there are fewer between two of them.
+            or not consistent(buckets)
         )
         if restarted or fell:
             return Increment() if fell and restarted is False else _whole(current)
         return Increment(
             value=current.value - last.value,
             count=_difference(current.count, last.count),
-            sum=_difference(current.sum, last.sum),
-            # After a change of the bucket layout nothing is known of the new bounds.
-            buckets=(
-                {bound: count - last.buckets[bound] for bound, count in current.buckets.items()}
-                if current.buckets.keys() == last.buckets.keys()
-                else {}
-            ),
+            sum=_difference(current.sum, last.sum, self.rising),
+            buckets=buckets,
         )
 
     def new_minute(self, now: float) -> bool:
@@ -103,13 +138,33 @@ class Series:
 
         A timestamp names the minute. Without one, the first scrape in each minute of the clock
         counts: each published minute stands for 60 s, so one look per 60 s meets it once on average,
-        whatever the unknown time between the minute and its publication.
+        whatever the unknown time between the minute and its publication. A minute that comes late counts
+        too, unless it has been counted, or is too late to tell.
         """
         minute = int((self.timestamp if self.timestamp is not None else now) // 60)
-        if self.minute is not None and (minute <= self.minute if self.timestamp is not None else minute == self.minute):
-            return False
-        self.minute = minute
-        return True
+        late = -1 if self.minute is None else self.minute - minute
+        if late < 0:
+            new = True
+        elif late < LATE:
+            new = not self.minutes >> late & 1
+        else:
+            # It is far behind because it was the newest that came from a clock that was wrong.
+            new = late >= CLOCK_PUT_RIGHT or self.timestamp is None
+        if new and 0 < late < LATE:
+            self.minutes |= 1 << late
+        elif new:
+            recent = self.minute is not None and -LATE < late < 0
+            self.minutes = (self.minutes << -late | 1) & ((1 << LATE) - 1) if recent else 1
+            self.minute = minute
+        return new
+
+
+def _lacks(current: Reading, last: Reading) -> bool:
+    return (
+        (current.count is None and last.count is not None)
+        or (current.sum is None and last.sum is not None)
+        or not last.buckets.keys() <= current.buckets.keys()
+    )
 
 
 def whole_window(reading: Reading) -> Increment:
@@ -121,12 +176,14 @@ def _whole(reading: Reading) -> Increment:
     return Increment(reading.value, reading.count, reading.sum, dict(reading.buckets))
 
 
-def _less(current: float | None, last: float | None) -> bool:
-    return current is not None and last is not None and current < last
+def _less(current: float | None, last: float | None, tolerance: float = 0.0) -> bool:
+    return current is not None and last is not None and current < last - abs(last) * tolerance
 
 
-def _difference(current: float | None, last: float | None) -> float | None:
-    return None if current is None or last is None else current - last
+def _difference(current: float | None, last: float | None, rising: bool = True) -> float | None:
+    if current is None or last is None:
+        return None
+    return max(current - last, 0.0) if rising else current - last
 
 
 def finite(reading: Reading) -> bool:

@@ -7,20 +7,26 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, Derived
+from ..catalog.model import CanonicalMetric, Catalog
+from ..gpu.xid import xid_event
 from .collect import Collector
 from .histograms import as_buckets, as_distribution
-from .series import Increment, Output, Series, whole_window
+from .series import CLOCK_PUT_RIGHT, Increment, Output, Series, whole_window
 
 CACHE_KEY = "scrape"
-XID_METRIC = "gpu.xid.count"
+MEMORY = ("codes", "minutes", "counted")
+DEVICE_TAGS = ("gpu:", "gpu_uuid:", "gpu_host:", "mig_instance:")
+Present = set[tuple[str, str]]
+MAX_CODES = 5000
+"""Devices whose last code is remembered. Their tags may name pods, which come and go."""
 
 
 class Submitter:
     """Turns what a Collector has read into submissions of one check.
 
-    `distributions` false gives stock buckets, `separate` true de-cumulates these, `totals` adds
-    `.sum` and `.count`, `buckets` false leaves stock buckets out. Minutes counted and error codes
+    `distributions` false gives stock buckets, which always come with `.sum` and `.count`, `separate` true
+    de-cumulates these, `totals` adds `.sum` and `.count` to distributions, `buckets` false leaves stock
+    buckets out. Minutes counted and error codes
     seen are kept in the Agent's persistent cache, so that a restart neither counts a minute twice nor
     repeats an event.
     """
@@ -29,7 +35,7 @@ class Submitter:
         self, check: Any, catalog: Catalog, distributions: bool, separate: bool, totals: bool, buckets: bool
     ) -> None:
         self.check = check
-        self.derived = _derivations(catalog)
+        self.derived = {name: system.derived for name, system in catalog.systems.items()}
         self.distributions = distributions
         self.separate = separate
         self.totals = totals
@@ -37,7 +43,7 @@ class Submitter:
         self.contexts: set[tuple[str, tuple[str, ...]]] = set()
         self._scrapes = 0
         self._groups: dict[str, int] = {}
-        self._starts: dict[str, float] = {}
+        self._holders: dict[tuple[int, tuple[str, ...]], str] = {}
         self._gauges: dict[tuple[CanonicalMetric, tuple[str, ...], str], list[float]] = {}
         self._memory: dict[str, dict[str, float]] = {}
         self._remembered = False
@@ -50,36 +56,36 @@ class Submitter:
         self.contexts = set()
         self._gauges = {}
         now = time.time()
-        restarted = {
-            group: self._starts[group] != start
-            for group, start in collector.process_start.items()
-            if group in self._starts
-        }
-        self._starts.update(collector.process_start)
         fresh = {
             group for group, start in collector.process_start.items() if agent_start is not None and start > agent_start
         }
         groups = {series.group for series in collector.frame}
+        for series in collector.refused:
+            series.older = series.older or not self._from_zero(series, collector, fresh)
         for series in collector.frame:
-            group = series.group
-            # A target that was there a scrape ago and shows a new series started it since then.
-            known = self._groups.get(group) == self._scrapes - 1 if group else self._scrapes > 1
-            # Counters older than their series neither start at zero nor with the process that shows them.
-            own = series.starts_at_zero
-            again = restarted.get(group) if own else None
-            self._series(series, own and (known or group in fresh), again, collector.families, now)
+            # Counters older than their series do not start with the process that shows them either.
+            start = collector.process_start.get(series.group) if series.starts_at_zero else None
+            self._series(series, self._from_zero(series, collector, fresh), start, collector.present, now)
         self._groups = dict.fromkeys(groups, self._scrapes)
         self._flush_gauges()
         self._remember()
 
-    def _series(self, series: Series, from_zero: bool, restarted: bool | None, families: set[str], now: float) -> None:
+    def _from_zero(self, series: Series, collector: Collector, fresh: set[str]) -> bool:
+        """Whether all that a series without a past shows has come since the scrape before."""
+        if not series.starts_at_zero or series.group in fresh:
+            return series.starts_at_zero
+        # A target that was there a scrape ago and shows a new series started it since then.
+        known = self._groups.get(series.group) == self._scrapes - 1 if series.group else self._scrapes > 1
+        return known and collector.surely_new(series)
+
+    def _series(self, series: Series, from_zero: bool, start: float | None, present: Present, now: float) -> None:
         kind = series.raw.type
         if kind == "gauge":
-            for output in self._outputs(series, families):
+            for output in self._outputs(series, present):
                 self._gauge(output.target.metric, output.tags, series.hostname, series.current.value * output.scale)
             return
         if kind == "last_code":
-            for output in self._outputs(series, families):
+            for output in self._outputs(series, present):
                 self._code(series, output, from_zero)
             return
         if kind.startswith("window"):
@@ -87,15 +93,29 @@ class Submitter:
             if increment is None:
                 return
         else:
-            increment = series.increment(from_zero, restarted)
-        for output in self._outputs(series, families):
+            if not series.starts_at_zero:
+                self._hand_over(series)
+            increment = series.increment(from_zero, start)
+        for output in self._outputs(series, present):
             self._increment(series, output, increment)
 
-    def _outputs(self, series: Series, families: set[str]) -> Iterable[Output]:
+    def _hand_over(self, series: Series) -> None:
+        """A counter of a device goes on while its series, which names who holds the device, is away.
+
+        When another series showed it meanwhile, what came since is that one's.
+        """
+        tags = series.outputs[0].tags if series.outputs else ()
+        device = (id(series.raw), tuple(tag for tag in tags if tag.startswith(DEVICE_TAGS)))
+        if series.counted != self._scrapes - 1 and self._holders.get(device, series.key) != series.key:
+            series.last = None
+        series.counted = self._scrapes
+        self._holders[device] = series.key
+
+    def _outputs(self, series: Series, present: Present) -> Iterable[Output]:
         for output in series.outputs:
             target = output.target
-            if (target.present is None or _has(families, target.present)) and (
-                target.absent is None or not _has(families, target.absent)
+            if (not target.present or _any(present, series.group, target.present)) and not _any(
+                present, series.group, target.absent
             ):
                 yield output
 
@@ -117,7 +137,7 @@ class Submitter:
             if increment.value is not None:
                 self._count(output.name, increment.value * scale, output.tags, host)
             return
-        if self.totals:
+        if self.totals or not self.distributions:
             if increment.sum is not None:
                 self._count(f"{output.name}.sum", increment.sum * scale, output.tags, host)
             if increment.count is not None:
@@ -143,12 +163,12 @@ class Submitter:
             )
 
     def _window(self, series: Series, now: float) -> Increment | None:
-        minutes = self._memory["minutes"]
-        if series.minute is None and series.key in minutes:
-            series.minute = int(minutes[series.key])
+        newest, counted = self._memory["minutes"], self._memory["counted"]
+        if series.minute is None and series.key in newest:
+            series.minute, series.minutes = int(newest[series.key]), int(counted.get(series.key, 1))
         if not series.new_minute(now):
             return None
-        minutes[series.key] = float(series.minute or 0)
+        newest[series.key], counted[series.key] = float(series.minute or 0), float(series.minutes)
         return whole_window(series.current)
 
     def _code(self, series: Series, output: Output, from_zero: bool) -> None:
@@ -156,31 +176,15 @@ class Submitter:
         code = int(series.current.value)
         codes = self._memory["codes"]
         key = f"{output.name}{','.join(output.tags)}"
-        last = codes.get(key, 0 if from_zero else None)
+        last = codes.pop(key, 0 if from_zero else None)
         codes[key] = code
         if last is None or code == last or code == 0:
             return
         tags = (*output.tags, f"xid:{code}")
         self._count(output.name, 1, tags, series.hostname)
-        device = _value(output.tags, "gpu_uuid") or _value(output.tags, "gpu")
-        self.check.event(
-            {
-                "timestamp": int(time.time()),
-                "event_type": "gpu_xid",
-                "source_type_name": NAMESPACE,
-                "msg_title": f"GPU {_value(output.tags, 'gpu') or device}: XID {code}",
-                "msg_text": (
-                    f"The NVIDIA driver reports XID error {code} on GPU {device}. Look the code up in NVIDIA's XID "
-                    "catalog (https://docs.nvidia.com/deploy/xid-errors/), and the driver's own lines in the kernel "
-                    "log (`dmesg | grep -i xid`)."
-                ),
-                "alert_type": "error",
-                "priority": "normal",
-                "aggregation_key": f"gpu-xid-{device}",
-                "host": series.hostname or self.check.hostname,
-                "tags": list(tags),
-            }
-        )
+        gpu, uuid = _value(output.tags, "gpu"), _value(output.tags, "gpu_uuid")
+        host = series.hostname or self.check.hostname
+        self.check.event(xid_event(code, gpu or uuid, uuid or gpu, host, tags, time.time()))
 
     def _count(self, name: str, value: float, tags: tuple[str, ...], host: str) -> None:
         self.contexts.add((name, tags))
@@ -196,7 +200,7 @@ class Submitter:
             values.setdefault((tags, host), {})[metric.name] = value
             self._send_gauge(metric, value, tags, host)
         for (tags, host), known in values.items():
-            for derived in self.derived:
+            for derived in self.derived.get(_value(tags, "serving_system"), ()):
                 if derived.metric.name not in known and all(name in known for name in derived.required):
                     total = sum(known[name] for name in (*derived.required, *derived.optional) if name in known)
                     if derived.numerator is None:
@@ -214,37 +218,29 @@ class Submitter:
         self._remembered = True
         try:
             memory = json.loads(self.check.read_persistent_cache(CACHE_KEY) or "{}")
-        except ValueError:
-            memory = {}
-        self._memory = {
-            part: {str(key): float(value) for key, value in memory.get(part, {}).items()}
-            for part in ("codes", "minutes")
-        }
+            self._memory = {
+                part: {key: float(value) for key, value in dict(memory.get(part, {})).items()} for part in MEMORY
+            }
+        except (ValueError, TypeError, AttributeError):
+            self._memory = {part: {} for part in MEMORY}
         self._written = json.dumps(self._memory)
 
     def _remember(self) -> None:
-        minutes = self._memory["minutes"]
-        if minutes:
-            oldest = max(minutes.values()) - 24 * 60
-            self._memory["minutes"] = {key: minute for key, minute in minutes.items() if minute > oldest}
+        memory = self._memory
+        if memory["minutes"]:
+            oldest = max(memory["minutes"].values()) - CLOCK_PUT_RIGHT
+            memory["minutes"] = {key: minute for key, minute in memory["minutes"].items() if minute > oldest}
+            memory["counted"] = {key: memory["counted"][key] for key in memory["minutes"]}
+        memory["codes"] = dict(list(memory["codes"].items())[-MAX_CODES:])
         text = json.dumps(self._memory)
         if text != self._written:
             self.check.write_persistent_cache(CACHE_KEY, text)
             self._written = text
 
 
-def _derivations(catalog: Catalog) -> tuple[Derived, ...]:
-    unique: dict[str, Derived] = {}
-    for system in catalog.systems.values():
-        for derived in system.derived:
-            unique.setdefault(derived.metric.name, derived)
-    return tuple(unique.values())
-
-
-def _has(families: set[str], name: str) -> bool:
-    """Whether a raw metric is in the payload, whole or in pieces. The parser takes `_total` from counters."""
-    base = name.removesuffix("_total")
-    return any(f"{base}{suffix}" in families for suffix in ("", "_bucket", "_count", "_total"))
+def _any(present: Present, group: str, names: tuple[str, ...]) -> bool:
+    """Whether one of some raw metrics is in the payload, from the same target."""
+    return any((group, name.removesuffix("_total")) in present for name in names)
 
 
 def _combined(values: list[float], how: str) -> float:

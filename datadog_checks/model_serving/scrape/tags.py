@@ -82,7 +82,8 @@ class TagRules:
                 continue
             if label in labels.lower:
                 value = value.lower()
-            tags.setdefault(tag, CONTROL.sub("_", value))
+            if tag == label or tag not in tags:
+                tags[tag] = CONTROL.sub("_", value)
         code = tags.get("status_code")
         if code is not None:
             kind = status_class(code)

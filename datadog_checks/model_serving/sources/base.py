@@ -77,7 +77,12 @@ def json_object(response: Any) -> dict[str, Any]:
         body = response.json()
     except ValueError:
         return {}
-    return body if isinstance(body, dict) else {}
+    return mapping(body)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """`value` when it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def other_port(metrics_url: str, ports: dict[str, int]) -> str | None:

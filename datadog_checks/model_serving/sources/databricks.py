@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .base import CRITICAL, OK, UNKNOWN, WARNING, Probe, Source, json_object
+from .base import CRITICAL, OK, UNKNOWN, WARNING, Probe, Source, json_object, mapping
 
 DEPLOYMENT = {
     "DEPLOYMENT_READY": OK,
@@ -38,13 +38,16 @@ def probe(probe: Probe) -> None:
         probe.endpoint(CRITICAL, probe.problem or _refusal(response.status_code))
         return
     detail = json_object(response)
-    state = detail.get("state") or {}
+    if not detail:
+        probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
+        return
+    state = mapping(detail.get("state"))
     ready = state.get("ready")
     status = {"READY": OK, "NOT_READY": CRITICAL}.get(str(ready), UNKNOWN)
     update = state.get("config_update") or state.get("update_state") or ""
     probe.endpoint(status, "" if status == OK else f"state {ready}, configuration update {update or 'unknown'}")
     for entity in _served_entities(detail):
-        deployment = str((entity.get("state") or {}).get("deployment") or "")
+        deployment = str(mapping(entity.get("state")).get("deployment") or "")
         if not deployment:
             continue
         served = str(entity.get("name") or "")
@@ -58,13 +61,13 @@ def probe(probe: Probe) -> None:
 
 
 def _served_entities(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    config = detail.get("config") or {}
-    entities = config.get("served_entities") or config.get("served_models") or []
-    return [entity for entity in entities if isinstance(entity, dict)]
+    config = mapping(detail.get("config"))
+    entities = config.get("served_entities") or config.get("served_models")
+    return [entity for entity in entities if isinstance(entity, dict)] if isinstance(entities, list) else []
 
 
 def _message(entity: dict[str, Any], deployment: str) -> str:
-    text = str((entity.get("state") or {}).get("deployment_state_message") or "").strip()
+    text = str(mapping(entity.get("state")).get("deployment_state_message") or "").strip()
     return f"{deployment}: {text[:500]}" if text else deployment
 
 

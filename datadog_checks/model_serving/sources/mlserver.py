@@ -13,10 +13,14 @@ from .base import CRITICAL, OK, Probe, Source, json_object, other_port
 def probe(probe: Probe) -> None:
     """Report the server, then each model: those configured, else those of the repository, else those seen."""
     response = probe.get("/v2/health/ready")
-    if response is None or response.status_code >= 400:
-        probe.endpoint(CRITICAL, probe.problem or f"/v2/health/ready answers HTTP {response.status_code}")
+    if response is None:
+        probe.endpoint(CRITICAL, probe.problem)
         return
-    probe.endpoint(OK)
+    # MLServer is not ready while any of its models is not, so the models are asked all the same.
+    if response.status_code >= 400:
+        probe.endpoint(CRITICAL, f"the server is not ready: HTTP {response.status_code}")
+    else:
+        probe.endpoint(OK)
     _version(probe)
     for name in probe.models or _repository(probe) or probe.seen_models:
         response = probe.get(f"/v2/models/{quote(name, safe='')}/ready")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .base import CRITICAL, OK, WARNING, Probe, Source, json_object, same_port
+from .base import CRITICAL, OK, WARNING, Probe, Source, json_object, mapping, same_port
 
 STATES = {"AVAILABLE": OK, "START": WARNING, "LOADING": WARNING, "UNLOADING": WARNING}
 
@@ -25,12 +25,14 @@ def probe(probe: Probe) -> None:
         if response.status_code >= 400 or not isinstance(versions, list):
             probe.model(name, CRITICAL, f"no status of this model: HTTP {response.status_code}")
             continue
-        for entry in versions:
-            state = str(entry.get("state", "UNKNOWN")) if isinstance(entry, dict) else "UNKNOWN"
+        for entry in map(mapping, versions):
+            state = str(entry.get("state", "UNKNOWN"))
             # A version that was replaced stays listed as END; it is no model that should serve.
             if state != "END":
-                error = str((entry.get("status") or {}).get("error_message") or "")
-                probe.model(name, STATES.get(state, CRITICAL), error or f"state {state}", str(entry.get("version", "")))
+                status = STATES.get(state, CRITICAL)
+                error = str(mapping(entry.get("status")).get("error_message") or "")
+                message = "" if status == OK else error or f"state {state}"
+                probe.model(name, status, message, str(entry.get("version", "")))
     if answered:
         probe.endpoint(OK)
     elif probe.problem:

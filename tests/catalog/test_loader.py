@@ -1,0 +1,425 @@
+"""Catalog files: ours are sound, a user's own works, and what is wrong with one is told with file, place and mend."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from datadog_checks.model_serving.catalog.loader import CatalogError, builtin_catalog, load_catalog
+
+from ..conftest import Endpoint, make_check, submissions
+
+UNITS = {
+    "attempt",
+    "byte",
+    "degree celsius",
+    "device",
+    "error",
+    "event",
+    "execution",
+    "hertz",
+    "item",
+    "joule",
+    "message",
+    "page",
+    "percent",
+    "process",
+    "record",
+    "request",
+    "row",
+    "run",
+    "second",
+    "token",
+    "watt",
+}
+"""The units of Datadog's own list that this vocabulary needs, each in its base form."""
+
+UNITLESS = ("status", "state", "mode", "generation", "width", "code", "reasons", "pending", "failure", "exceeded")
+"""What has no unit ends in one of these, or is one of the few below."""
+
+UNITLESS_NAMES = {
+    "model.feature_drift",
+    "model.prediction",
+    "model.prediction.mean",
+    "dcgm.recovery_action",
+    "dcgm.nvswitch.sxid.last",
+    "dcgm.profiling.cycles.count",
+}
+
+
+@pytest.mark.parametrize("metric", builtin_catalog().metrics.values(), ids=lambda metric: metric.name)
+def test_canonical_metrics(metric: Any) -> None:
+    """Every metric says what it is: type, unit where it has one, range, description, short name."""
+    assert metric.type in ("gauge", "count", "distribution")
+    assert len(metric.description) > 10
+    assert metric.description.endswith(".")
+    assert metric.short_name
+    assert len(metric.short_name) <= 25
+    assert metric.unit in UNITS | {""}
+    assert metric.per_unit in ("", "second")
+    if not metric.unit:
+        stem = metric.name.removesuffix(".max")
+        assert metric.name in UNITLESS_NAMES or stem.endswith(UNITLESS), "what has no unit is told in the test"
+    if metric.unit == "percent" and metric.name != "gpu.fan.speed":
+        assert (metric.low, metric.high) == (0, 100)
+    if metric.type == "count":
+        assert metric.low == 0
+        assert metric.name.endswith((".count", ".time", ".window", ".rejected")), "a count is named as one"
+
+
+def test_systems() -> None:
+    """The five systems, each with names that tell it, and no raw name twice."""
+    systems = builtin_catalog().systems
+    assert set(systems) == {"custom_ml", "databricks", "dcgm", "mlserver", "tensorflow_serving"}
+    for system in systems.values():
+        assert system.any_of is not None or system.hints, system.name
+        names = [name for raw in system.metrics for name in raw.names]
+        assert len(names) == len(set(names)), system.name
+
+
+@pytest.mark.parametrize(
+    ("raw", "target"),
+    [
+        (raw, target)
+        for system in builtin_catalog().systems.values()
+        for raw in system.metrics
+        for target in raw.targets
+    ],
+    ids=lambda item: getattr(item, "names", [getattr(getattr(item, "metric", None), "name", "")])[0],
+)
+def test_targets(raw: Any, target: Any) -> None:
+    """Every `to` leads to a metric of the vocabulary, either the common one or that of its own system."""
+    assert builtin_catalog().metrics[target.metric.name] is target.metric
+    own = {metric.name for metric in builtin_catalog().systems[raw.system].own_metrics}
+    others = {metric.name for system in builtin_catalog().systems.values() for metric in system.own_metrics} - own
+    assert target.metric.name not in others
+
+
+# -- a user's own system
+
+OWN: dict[str, Any] = {
+    "system": "translator",
+    "title": "Our translator",
+    "recognise": {"any": ["translator_*"]},
+    "labels": {
+        "rename": {"engine": "model_name"},
+        "drop": ["request_id"],
+        "lower": ["LANG"],
+        "absent": {"engine": ["none"]},
+    },
+    "ignore": ["translator_debug_*"],
+    "ports": {"metrics": 9000},
+    "metrics": [
+        {"raw": "translator_requests_total", "type": "counter", "to": "request.count"},
+        {
+            "raw": ["translator_duration_ms", "translator_time_ms"],
+            "type": "histogram",
+            "scale": 0.001,
+            "to": [{"metric": "request.latency", "when": {"kind": "full"}, "drop": ["kind"]}],
+        },
+        {"raw": "translator_words", "type": "summary", "to": "translator.words"},
+        {"raw": "translator_busy_ratio", "type": "gauge", "scale": 100, "to": "cpu.utilization"},
+        {"raw": "translator_used", "type": "gauge", "to": "gpu.memory.used"},
+        {"raw": "translator_free", "type": "gauge", "to": "gpu.memory.free"},
+    ],
+    "own_metrics": {
+        "translator.words": {
+            "type": "distribution",
+            "unit": "item",
+            "description": "Words per text.",
+            "range": [0, None],
+            "orientation": 1,
+            "short_name": "words",
+        }
+    },
+    "derived": [{"metric": "gpu.memory.total", "sum": {"in": ["gpu.memory.used", "gpu.memory.free"]}}],
+}
+
+PAYLOAD = """\
+# TYPE translator_requests_total counter
+translator_requests_total{{engine="Deep",LANG="DE",request_id="x"}} {number}
+translator_requests_total{{engine="none",LANG="EN"}} {number}
+# TYPE translator_time_ms histogram
+translator_time_ms_bucket{{engine="Deep",kind="full",le="100"}} {number}
+translator_time_ms_bucket{{engine="Deep",kind="full",le="+Inf"}} {number}
+translator_time_ms_sum{{engine="Deep",kind="full"}} {number}
+translator_time_ms_count{{engine="Deep",kind="full"}} {number}
+translator_time_ms_count{{engine="Deep",kind="part"}} {number}
+# TYPE translator_words summary
+translator_words_sum {number}
+translator_words_count {number}
+# TYPE translator_busy_ratio gauge
+translator_busy_ratio 0.25
+translator_used 10
+translator_free 30
+translator_debug_x 1
+"""
+
+SUBMITTED = [
+    "count request.count 20 LANG:de model_name:Deep",
+    "count request.count 20 LANG:en",
+    "count request.latency.count 20 model_name:Deep",
+    "count request.latency.sum 0.02 model_name:Deep",
+    "count translator.words.count 20",
+    "count translator.words.sum 20",
+    "distribution request.latency 0..0.1:20 model_name:Deep",
+    "gauge cpu.utilization 25",
+    "gauge gpu.memory.free 30",
+    "gauge gpu.memory.total 40",
+    "gauge gpu.memory.used 10",
+]
+
+
+def written(folder: Path, content: Any, name: str = "own.yaml") -> str:
+    path = folder / name
+    path.write_text(yaml.safe_dump(content) if isinstance(content, dict) else content, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("system", ["auto", "translator", ["mlserver", "translator"]])
+@pytest.mark.parametrize("form", ["path", "list"])
+def test_own_system(
+    system: Any, form: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path
+) -> None:
+    """A system described by a file of the user's is read like ours, in every part."""
+    path = written(tmp_path, OWN)
+    check = make_check(
+        openmetrics_endpoint=endpoint.url,
+        catalog=path if form == "path" else [path],
+        serving_system=system,
+        tag_by_endpoint=False,
+        readiness=False,
+    )
+    for number in (10, 30):
+        aggregator.reset()
+        endpoint.serve(PAYLOAD.format(number=number))
+        assert check.run() == ""
+    assert submissions(aggregator, ("endpoint_name", "serving_system")) == SUBMITTED
+    for metric in aggregator.metrics("model_serving.request.count"):
+        assert "serving_system:translator" in metric.tags
+
+
+def test_own_system_beside_ours(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """With a file of the user's our systems are recognised as ever."""
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=written(tmp_path, OWN), readiness=False)
+    endpoint.serve("translator_busy_ratio 0.5\ncpu_usage_percentage 7\nrequest_latency_ms_count 3 60000\n")
+    assert check.run() == ""
+    found = {m.value: m.tags for m in aggregator.metrics("model_serving.cpu.utilization")}
+    assert "serving_system:translator" in found[50]
+    assert "serving_system:databricks" in found[7]
+
+
+def test_replaced_system(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """A file that names one of our systems replaces it, and nothing else."""
+    replaced = {
+        "system": "databricks",
+        "recognise": {"any": ["request_latency_ms"]},
+        "metrics": [{"raw": "cpu_usage_percentage", "type": "gauge", "to": "memory.utilization"}],
+    }
+    path = written(tmp_path, replaced)
+    catalog = load_catalog([path])
+    assert len(catalog.systems) == len(builtin_catalog().systems)
+    assert [raw.names for raw in catalog.systems["databricks"].metrics] == [("cpu_usage_percentage",)]
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=path, tag_by_endpoint=False, readiness=False)
+    endpoint.serve("cpu_usage_percentage 7\nmodel_infer_request_success_total 3\n")
+    for _ in range(2):
+        aggregator.reset()
+        assert check.run() == ""
+    assert submissions(aggregator, ("endpoint_name", "serving_system")) == [
+        "count request.count 0",
+        "gauge memory.utilization 7",
+    ]
+
+
+def test_several_files(tmp_path: Path) -> None:
+    """Later files know the metrics of earlier ones, and win."""
+    second = copy.deepcopy(OWN)
+    second["system"] = "echo"
+    second["own_metrics"] = {}
+    paths = [written(tmp_path, OWN), written(tmp_path, second, "second.yaml")]
+    catalog = load_catalog(paths)
+    assert list(catalog.systems)[-2:] == ["translator", "echo"]
+    assert catalog.metrics["translator.words"].type == "distribution"
+
+
+# -- mistakes
+
+REMOVE = object()
+
+
+def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
+    """OWN with values put at paths such as `metrics.0.raw`."""
+    content: Any = copy.deepcopy(OWN)
+    for path, value in changes:
+        place = content
+        *steps, last = [int(step) if step.isdigit() else step for step in path.replace("..", "\0").split(".")]
+        steps = [step.replace("\0", ".") if isinstance(step, str) else step for step in steps]
+        last = last.replace("\0", ".") if isinstance(last, str) else last
+        for step in steps:
+            place = place[step]
+        if value is REMOVE:
+            del place[last]
+        else:
+            place[last] = value
+    result: dict[str, Any] = content
+    return result
+
+
+MISTAKES: list[tuple[str, Any, str, str]] = [
+    # path, value, place in the message, mend in the message
+    ("system", REMOVE, "key `system`", "lower-case letters"),
+    ("system", "My System", "key `system`", "not 'My System'"),
+    ("system", "auto", "key `system`", "choose another name"),
+    ("metrcs", [], "top level", "did you mean `metrics`?"),
+    ("colour", "red", "top level", "known keys: system, title"),
+    ("metrics", REMOVE, "key `metrics`", "list with at least one entry"),
+    ("metrics", {}, "key `metrics`", "list with at least one entry"),
+    ("metrics.0", "translator_requests", "metrics entry 1", "must be a mapping"),
+    ("metrics.1.raw", REMOVE, "metrics entry 2, key `raw`", "text or a list of texts"),
+    ("metrics.1.raw", [], "metrics entry 2, key `raw`", "names no metric"),
+    ("metrics.1.raw", 5, "metrics entry 2, key `raw`", "quote numbers"),
+    ("metrics.0.raw", "translator_time_ms", "metrics entry 2", "`translator_time_ms` has an entry already"),
+    ("metrics.0.type", REMOVE, "metric `translator_requests_total`, key `type`", "must be one of counter, gauge"),
+    ("metrics.0.type", "count", "metric `translator_requests_total`, key `type`", "not 'count'"),
+    (
+        "metrics.0.type",
+        "gauge",
+        "metric `translator_requests_total`",
+        "a gauge cannot feed `request.count`, which is a count",
+    ),
+    ("metrics.0.to", REMOVE, "metric `translator_requests_total`", "has no `to`"),
+    ("metrics.0.to", [], "metric `translator_requests_total`", "`ignore`"),
+    ("metrics.0.to", "request.counts", "metric `translator_requests_total`", "did you mean `request.count`?"),
+    ("metrics.0.to", "qwertz", "metric `translator_requests_total`", "define it under `own_metrics`"),
+    ("metrics.0.to", 5, "metric `translator_requests_total`, key `to`", "must be a mapping"),
+    ("metrics.0.to", {"metrik": "request.count"}, "key `to`", "did you mean `metric`?"),
+    ("metrics.0.to", {"tags": {"a": "b"}}, "metric `translator_requests_total`", "`None` is no metric"),
+    ("metrics.0.to", {"metric": "request.count", "tags": ["a"]}, "key `tags`", "must be a mapping"),
+    ("metrics.0.to", {"metric": "request.count", "when": "a"}, "key `when`", "must be a mapping"),
+    ("metrics.0.to", {"metric": "request.count", "when": {"a": 200}}, "key `when`, label `a`", "quote numbers"),
+    ("metrics.0.to", {"metric": "request.count", "keep": 5}, "key `keep`", "list of texts"),
+    ("metrics.0.to", {"metric": "request.count", "present": 5}, "key `present`", "a list of texts"),
+    (
+        "metrics.0.to",
+        {"metric": "request.count", "value": "mean"},
+        "requests_total`",
+        "the mean of a counter cannot feed",
+    ),
+    (
+        "metrics.2.to",
+        {"metric": "request.count", "value": "max"},
+        "`translator_words`",
+        "can only be `mean` or `count`",
+    ),
+    ("metrics.0.scale", "1e-3", "metric `translator_requests_total`", "write 1.0e-3"),
+    ("metrics.0.scale", 0, "metric `translator_requests_total`", "positive number"),
+    ("metrics.0.scale", True, "metric `translator_requests_total`", "positive number"),
+    ("metrics.0.scal", 1, "metrics entry 1", "did you mean `scale`?"),
+    ("metrics.0.like", {"name": "*_x"}, "key `like`", "needs a `name` (a glob) and a `label`"),
+    ("recognise.any", 5, "recognise.any", "list of texts"),
+    ("recognise.all", ["a"], "recognise", "known keys: any, hint"),
+    ("recognise.hints_needed", "3", "recognise.hints_needed", "whole number"),
+    ("any_prefix", "no", "key `any_prefix`", "true or false"),
+    ("series_start_at_zero", 0, "key `series_start_at_zero`", "true or false"),
+    ("labels.renames", {}, "labels", "did you mean `rename`?"),
+    ("labels.rename", ["a"], "labels.rename", "must be a mapping"),
+    ("labels.rename", {"a": 5}, "labels.rename.a", "the name of a tag"),
+    ("labels.drop", {"a": "b"}, "labels.drop", "list of texts"),
+    ("labels.absent", {"version": [0]}, "labels.absent.version", "quote numbers"),
+    ("ignore", 5, "ignore", "list of texts"),
+    ("ports", {"metrics": "8082"}, "ports.metrics", "a number, such as 8082"),
+    ("ports", [8082], "ports", "must be a mapping"),
+    ("own_metrics", ["a"], "own_metrics", "must be a mapping"),
+    (
+        "own_metrics.words",
+        {"type": "gauge", "description": "Words."},
+        "metric definition `words`",
+        "`translator.words`",
+    ),
+    (
+        "own_metrics.request..count",
+        {"type": "gauge", "description": "x"},
+        "`request.count`",
+        "`translator.request.count`",
+    ),
+    ("own_metrics.translator..A b", {"type": "gauge", "description": "x"}, "`translator.A b`", "lower-case letters"),
+    ("own_metrics.translator..words.description", REMOVE, "`translator.words`", "needs a `description`"),
+    ("own_metrics.translator..words.type", "counter", "`translator.words`, key `type`", "gauge, count, distribution"),
+    ("own_metrics.translator..words.range", 5, "`translator.words`", "[lowest, highest], null where open"),
+    ("own_metrics.translator..words.range", ["a", 5], "`translator.words`", "numbers or null"),
+    ("own_metrics.translator..words.range", [5, 1], "`translator.words`", "[lowest, highest]"),
+    ("own_metrics.translator..words.combine", "avg", "`translator.words`, key `combine`", "sum, mean, max, last"),
+    ("own_metrics.translator..words.orientation", "up", "key `orientation`", "-1, 0 or 1"),
+    ("own_metrics.translator..words.units", "x", "`translator.words`", "did you mean `unit`?"),
+    ("derived", {}, "", ""),
+    ("derived", {"a": "b"}, "key `derived`", "must be a list"),
+    ("derived", [{"metric": "gpu.memory.total"}], "derived entry 1", "either `share` or `sum`"),
+    ("derived.0.share", {"in": ["gpu.memory.used"]}, "derived entry 1", "either `share` or `sum`"),
+    ("derived.0.sum.in", ["gpu.memory.usd"], "derived entry 1", "did you mean `gpu.memory.used`?"),
+    ("derived.0.sum.in", ["request.count"], "derived entry 1", "only gauges can be derived"),
+    ("derived.0.sum.of", "gpu.memory.used", "derived entry 1", "a `sum` has none"),
+    ("derived.0.sum.inn", ["gpu.memory.used"], "derived entry 1", "did you mean `in`?"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place", "mend"),
+    MISTAKES,
+    ids=[f"{path}: {'removed' if value is REMOVE else value}" for path, value, _, _ in MISTAKES],
+)
+def test_mistakes(path: str, value: Any, place: str, mend: str, tmp_path: Path, datadog_agent: Any) -> None:
+    """A mistake is told with the file, the place in it and the mend, as an error of the option `catalog`."""
+    file = written(tmp_path, changed((path, value)))
+    if not mend:
+        assert load_catalog([file]).systems["translator"]
+        return
+    with pytest.raises(CatalogError) as raised:
+        load_catalog([file])
+    message = str(raised.value)
+    assert message.startswith(f"Catalog file {file}, ")
+    assert place in message
+    assert mend in message
+    check = make_check(openmetrics_endpoint="http://127.0.0.1:9/metrics", catalog=file)
+    told = json.loads(check.run())[0]["message"]
+    assert told == f"instance `http://127.0.0.1:9/metrics`: option `catalog`: {message}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ("the file", "must be a mapping")),
+        ("- a\n- b\n", ("the file", "must be a mapping", "not list")),
+        ("1: 2\n", ("the file", "text keys")),
+        ("system: [\n", ("is not valid YAML", "line 2")),
+        ("system: 'x\n", ("is not valid YAML",)),
+        ("system: !!python/object/apply:os.getcwd []\n", ("is not valid YAML",)),
+    ],
+)
+def test_no_catalog(content: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    """A file that isn't a mapping in YAML is refused as such."""
+    file = written(tmp_path, content)
+    with pytest.raises(CatalogError) as raised:
+        load_catalog([file])
+    message = str(raised.value)
+    assert file in message
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    """A path that leads nowhere, to a folder, or to no text."""
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"system: \xff\xfe\n")
+    for path, words in (
+        (tmp_path / "none.yaml", "cannot be read: No such file"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (binary, "is not UTF-8 text"),
+    ):
+        with pytest.raises(CatalogError, match=words) as raised:
+            load_catalog([path])
+        assert str(path) in str(raised.value)

@@ -1,0 +1,79 @@
+"""The tables leave nothing of a shipped system out: no raw metric, no metric submitted, no name that is ignored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from datadog_checks.model_serving import catalog
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.catalog.model import RawMetric, System
+
+from ..scrape.test_tables import TABLES, payload_of, spelt_out, submissions_of
+
+SYSTEM_FILES = Path(catalog.__file__).parent / "systems"
+SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ {]")
+DECLARED = re.compile(r"# TYPE (\S+)")
+PARTS = ("_bucket", "_sum", "_count")
+
+
+def systems() -> list[Any]:
+    return [pytest.param(system, id=name) for name, system in builtin_catalog().systems.items()]
+
+
+@cache
+def scrapes(system: str) -> list[dict[str, Any]]:
+    """Every scrape of a system's own table."""
+    path = TABLES / f"{system}.yaml"
+    assert path.exists(), f"{path.name} is missing: write one, as for the other systems"
+    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [scrape for case in table["cases"] for scrape in spelt_out(case)]
+
+
+@cache
+def names(system: str, pattern: re.Pattern[str] = SAMPLE) -> set[str]:
+    """The names in the payloads of a system's table, of samples or whatever else `pattern` finds."""
+    lines = (line for scrape in scrapes(system) for line in payload_of(scrape).splitlines())
+    return {match.group(1) for match in map(pattern.match, lines) if match is not None}
+
+
+def sample_names(raw: RawMetric) -> Iterator[str]:
+    """What samples of a raw metric can be called, in the catalog's spellings."""
+    for name in raw.names:
+        if raw.grouped:
+            yield from (name + part for part in PARTS)
+        else:
+            yield name
+        if raw.type == "counter":
+            yield f"{name}_total"
+
+
+@pytest.mark.parametrize("system", systems())
+def test_every_raw_metric_has_a_sample(system: System) -> None:
+    seen = names(system.name)
+    missing = [raw.names[0] for raw in system.metrics if seen.isdisjoint(sample_names(raw))]
+    assert missing == []
+
+
+@pytest.mark.parametrize("system", systems())
+def test_every_metric_is_expected(system: System) -> None:
+    expected = {line.split(" ")[1] for scrape in scrapes(system.name) for line in submissions_of(scrape.get("expect"))}
+    targets = {target.metric.name for raw in system.metrics for target in raw.targets}
+    targets |= {derived.metric.name for derived in system.derived}
+    assert {name for name in targets if expected.isdisjoint((name, f"{name}.count"))} == set()
+
+
+@pytest.mark.parametrize("system", systems())
+def test_every_ignored_name_has_a_sample(system: System) -> None:
+    """Or at least a declaration: some families are declared and never filled."""
+    entry = yaml.safe_load((SYSTEM_FILES / f"{system.name}.yaml").read_text(encoding="utf-8"))
+    seen = names(system.name) | names(system.name, DECLARED)
+    globs = entry.get("ignore", [])
+    assert [glob for glob in globs if not any(fnmatchcase(name, glob) for name in seen)] == []

@@ -1,0 +1,372 @@
+"""What is counted over many scrapes, against a model of the truth; and what is remembered, which has bounds."""
+
+from __future__ import annotations
+
+import json
+from math import inf
+from typing import Any
+
+import pytest
+from datadog_checks.base.stubs import aggregator as aggregator_stub
+from datadog_checks.base.stubs import datadog_agent as agent_stub
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.scrape import submit
+
+from ..conftest import Endpoint, make_check
+from .test_tables import Clock
+
+STEADY: dict[str, Any] = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    # One server serves all examples of a test; everything else is made anew for each.
+    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+}
+
+FAILED = "a scrape that fails"
+BROKEN_OFF = "a scrape that breaks off"
+
+
+def check_of(endpoint: Endpoint, system: str) -> ModelServingCheck:
+    aggregator_stub.reset()
+    agent_stub.reset()
+    return make_check(openmetrics_endpoint=endpoint.url, serving_system=system, readiness=False, tag_by_endpoint=False)
+
+
+def scrape(check: ModelServingCheck, endpoint: Endpoint, body: str | None, length: int | None = None) -> bool:
+    """One scrape of a body; None answers 500, and a length beyond the body's breaks it off. True when it worked."""
+    if body is None:
+        endpoint.serve("", status=500)
+    elif length is not None:
+        endpoint.serve(body, headers={"Content-Length": str(length)}, length=False)
+    else:
+        endpoint.serve(body)
+    report = check.run()
+    assert (report == "") is (body is not None and length is None), report
+    return report == ""
+
+
+def total(name: str, *tags: str) -> float:
+    found = [metric.value for metric in aggregator_stub.metrics(f"model_serving.{name}") if {*tags} <= {*metric.tags}]
+    return float(sum(found))
+
+
+LABELS = ("a", "b", "c")
+COUNTS = st.integers(0, 5) | st.integers(0, 10**12)
+STEPS = st.lists(
+    st.sampled_from([FAILED, BROKEN_OFF]) | st.dictionaries(st.sampled_from(LABELS), COUNTS),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=60, **STEADY)
+@given(steps=STEPS)
+def test_counters(steps: list[Any], endpoint: Endpoint) -> None:
+    """Positive differences, the whole value after a fall, nothing at the first scrape, all of what appears later."""
+    check = check_of(endpoint, "mlserver")
+    truth = dict.fromkeys(LABELS, 0)
+    last: dict[str, int] = {}
+    scraped = False
+    for step in steps:
+        if step == FAILED:
+            scrape(check, endpoint, None)
+            continue
+        values = dict.fromkeys(LABELS, 10**9) if step == BROKEN_OFF else step
+        lines = [f'model_infer_request_success_total{{model="{label}"}} {value}\n' for label, value in values.items()]
+        body = "".join(["other 1\n", *lines])
+        if step == BROKEN_OFF:
+            scrape(check, endpoint, body, len(body) + 1)
+            continue
+        assert scrape(check, endpoint, body)
+        for label, value in values.items():
+            if label in last:
+                truth[label] += value - last[label] if value >= last[label] else value
+            elif scraped:
+                truth[label] += value
+            last[label] = value
+        scraped = True
+    assert {label: total("request.count", f"model_name:{label}") for label in LABELS} == truth
+
+
+@st.composite
+def histogram_steps(draw: st.DrawFn) -> list[Any]:
+    """Scrapes of one histogram, as (observations up to 1, up to 2, all, sum), each life of the process growing."""
+    steps: list[Any] = []
+    for _ in range(draw(st.integers(1, 3))):
+        low = middle = high = 0
+        for _ in range(draw(st.integers(0, 5))):
+            low += draw(st.integers(0, 20))
+            middle += draw(st.integers(0, 20))
+            high += draw(st.integers(0, 20))
+            steps.append((low, low + middle, low + middle + high, low * 0.5 + middle * 1.5 + high * 4))
+            steps += draw(st.sampled_from([[], [], [FAILED], ["absent"]]))
+    return steps
+
+
+@settings(max_examples=60, **STEADY)
+@given(steps=histogram_steps(), scale=st.sampled_from(["distributions", "buckets"]))
+def test_histograms(steps: list[Any], scale: str, endpoint: Endpoint) -> None:
+    """Count, sum and every bucket tell the same observations, in distributions and in stock buckets."""
+    aggregator_stub.reset()
+    agent_stub.reset()
+    distributions = scale == "distributions"
+    check = make_check(
+        openmetrics_endpoint=endpoint.url,
+        serving_system="mlserver",
+        readiness=False,
+        histogram_buckets_as_distributions=distributions,
+        non_cumulative_histogram_buckets=True,
+    )
+    last: tuple[float, ...] | None = None
+    truth = [0.0] * 4
+    assert scrape(check, endpoint, "other 1\n")
+    for step in steps:
+        if step == FAILED:
+            scrape(check, endpoint, None)
+            continue
+        if step == "absent":
+            scrape(check, endpoint, "other 1\n")
+            continue
+        low, middle, everything, summed = step
+        body = "".join(
+            f"batch_request_queue_{part} {value}\n"
+            for part, value in (
+                ('bucket{le="1.0"}', low),
+                ('bucket{le="2.0"}', middle),
+                ('bucket{le="+Inf"}', everything),
+                ("count", everything),
+                ("sum", summed),
+            )
+        )
+        assert scrape(check, endpoint, body)
+        fell = last is not None and any(now < before for now, before in zip(apart(step), apart(last), strict=True))
+        since = (0.0, 0.0, 0.0, 0.0) if last is None or fell else last
+        truth = [sum(parts) for parts in zip(truth, step, (-each for each in since), strict=True)]
+        last = step
+    assert total("request.queue.depth.count") == truth[2]
+    assert total("request.queue.depth.sum") == pytest.approx(truth[3])
+    if distributions:
+        found = dict.fromkeys((1.0, 2.0, inf), 0.0)
+        for bucket in aggregator_stub.histogram_bucket("model_serving.request.queue.depth"):
+            found[bucket.upper_bound] += bucket.value
+        assert [found[1.0], found[1.0] + found[2.0], sum(found.values())] == truth[:3]
+    else:
+        first, second = (total("request.queue.depth.bucket", f"upper_bound:{bound}") for bound in ("1.0", "2.0"))
+        assert [first, first + second] == truth[:2]
+
+
+def apart(step: tuple[float, ...]) -> tuple[float, ...]:
+    """A reading with the observations of each bucket alone: any that falls shows a reset."""
+    low, middle, everything, summed = step
+    return low, middle - low, everything - middle, everything, summed
+
+
+@settings(max_examples=60, **STEADY)
+@given(
+    steps=st.lists(
+        st.sampled_from([FAILED, "restart", "absent"]) | st.tuples(st.integers(0, 30), st.sampled_from(LABELS)),
+        max_size=20,
+    )
+)
+def test_minutes(steps: list[Any], endpoint: Endpoint) -> None:
+    """Each minute of each series counts once, however often, late or mixed up it is seen, also by a new Agent."""
+    check = check_of(endpoint, "databricks")
+    seen: set[tuple[int, str]] = set()
+    for step in steps:
+        if step == "restart":
+            check = make_check(**check.instance)
+        elif step == "absent":
+            scrape(check, endpoint, "cpu_usage_percentage 7\n")
+        elif step == FAILED:
+            scrape(check, endpoint, None)
+        else:
+            minute, label = step
+            labels, when = f'served_entity_name="{label}"', (29_811_967 + minute) * 60_000
+            # A minute's totals tell which minute it is, so that one that counts twice or for another shows.
+            body = (
+                f"request_count_total{{{labels}}} {2**minute} {when}\n"
+                f"request_latency_ms_count{{{labels}}} {2**minute} {when}\n"
+                f"request_latency_ms_sum{{{labels}}} 5 {when}\n"
+            )
+            assert scrape(check, endpoint, body)
+            seen.add(step)
+    for label in LABELS:
+        truth = sum(2**minute for minute, of in seen if of == label)
+        assert total("request.count", f"served_entity:{label}") == truth
+        assert total("request.latency.count", f"served_entity:{label}") == truth
+
+
+@pytest.mark.parametrize(
+    ("minutes", "counted"),
+    [
+        ([0, 1, 100, 99, 1, 0], [0, 1, 100, 99]),
+        ([100_000, 0, 0, 1, 2], [100_000, 0, 1, 2]),
+        ([0, 31, 0, 32, 1, 2], [0, 31, 32, 1, 2]),
+        ([0, 10**9, 1, 2], [0, 10**9, 1, 2]),
+    ],
+    ids=["too late to tell", "a clock put right", "just in time", "a time of no sense"],
+)
+def test_odd_minutes(minutes: list[int], counted: list[int], endpoint: Endpoint) -> None:
+    """A minute too late to tell is left out, but a clock that was wrong once stops nothing for good."""
+    check = check_of(endpoint, "databricks")
+    found = []
+    for minute in minutes:
+        aggregator_stub.reset()
+        assert scrape(check, endpoint, f"request_count_total 1 {(29_811_967 + minute) * 60_000}\n")
+        found += [minute] * len(aggregator_stub.metrics("model_serving.request.count"))
+    assert found == counted
+
+
+@pytest.mark.parametrize("cache", ["", "{", "[]", '"x"', '{"minutes": []}', '{"minutes": {"a": "b"}}', '{"codes": 5}'])
+def test_broken_cache(cache: str, endpoint: Endpoint) -> None:
+    """A persistent cache that holds nonsense is started anew."""
+    check = check_of(endpoint, "databricks")
+    check.write_persistent_cache(submit.CACHE_KEY, cache)
+    for _ in range(2):
+        assert scrape(check, endpoint, "request_count_total 3 60000\n")
+    assert total("request.count") == 3
+    assert set(json.loads(check.read_persistent_cache(submit.CACHE_KEY))) == set(submit.MEMORY)
+
+
+def test_clock_without_timestamps(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without timestamps each minute of the clock counts once, at whatever interval, also when the clock goes back."""
+    check = check_of(endpoint, "databricks")
+    counted = []
+    for now in (60_000, 60_001, 60_059.9, 60_060, 60_125, 60_119, 60_120, 50_000, 50_001, 50_060):
+        monkeypatch.setattr(submit, "time", Clock(now))
+        aggregator_stub.reset()
+        scrape(check, endpoint, "request_count_total 1\n")
+        counted += [now] * len(aggregator_stub.metrics("model_serving.request.count"))
+    assert counted == [60_000, 60_060, 60_125, 50_000, 50_060]
+
+
+# -- processes that start anew
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        ([(1000, 10), (1000, 14)], [4]),
+        ([(1000, 10), (2000, 14)], [14]),
+        ([(1000, 10), (1000, 4)], []),
+        ([(1000, 10), (1001, 14)], [4]),
+        ([(1000, 10), (999, 14)], [4]),
+        ([(1000, 10), (None, 14)], [4]),
+        ([(None, 10), (None, 4)], [4]),
+        ([(1000, 10), (2000, None), (2000, 14)], [14]),
+        ([(1000, 10), ("NaN", 14), ("NaN", 15)], [4, 1]),
+    ],
+    ids=[
+        "goes on",
+        "another process",
+        "the same process lost a part",
+        "a start that trembles",
+        "a start that goes back",
+        "a start no longer told",
+        "never told",
+        "absent while another process starts",
+        "a start that is no number",
+    ],
+)
+def test_process_start(readings: list[tuple[Any, Any]], expected: list[int], endpoint: Endpoint) -> None:
+    """When a process started tells a reset that no fall shows, and that a fall is none."""
+    check = check_of(endpoint, "mlserver")
+    for start, value in readings:
+        body = "other 1\n"
+        body += f"process_start_time_seconds {start}\n" if start is not None else ""
+        body += f'model_infer_request_success_total{{model="m"}} {value}\n' if value is not None else ""
+        assert scrape(check, endpoint, body)
+    assert [metric.value for metric in aggregator_stub.metrics("model_serving.request.count")] == expected
+
+
+def test_sums(endpoint: Endpoint) -> None:
+    """A sum that falls shows a reset that the counts hide; one that lost a rounding error does not."""
+    check = check_of(endpoint, "mlserver")
+    for number, summed in ((5, 100.0), (6, 3.0), (7, 3.0 - 1e-12), (9, 4.0)):
+        assert scrape(
+            check,
+            endpoint,
+            f"other 1\nmodel_infer_request_duration_count {number}\nmodel_infer_request_duration_sum {summed}\n",
+        )
+    counts = [metric.value for metric in aggregator_stub.metrics("model_serving.request.inference.latency.count")]
+    sums = [metric.value for metric in aggregator_stub.metrics("model_serving.request.inference.latency.sum")]
+    assert counts == [6, 1, 2]
+    assert sums == pytest.approx([3, 0, 1])
+    assert min(sums) >= 0
+
+
+def test_sum_that_may_fall(endpoint: Endpoint) -> None:
+    """The sum of predictions falls with negative ones, which is no reset."""
+    check = check_of(endpoint, "custom_ml")
+    for number, summed in ((5, 10.0), (7, 4.0)):
+        assert scrape(check, endpoint, f"prediction_values_count {number}\nprediction_values_sum {summed}\n")
+    assert total("model.prediction.count") == 2
+    assert total("model.prediction.sum") == -6
+    assert total("model.prediction.mean") == -3
+
+
+# -- memory
+
+
+def test_churn(endpoint: Endpoint) -> None:
+    """Series that come and go for good leave nothing behind; those that stay are kept."""
+    check = check_of(endpoint, "mlserver")
+    fresh, biggest = 40, 0
+    for number in range(80):
+        lines = [f'model_infer_request_success_total{{model="{number}-{n}"}} 1\n' for n in range(fresh)]
+        assert scrape(
+            check, endpoint, f'model_infer_request_success_total{{model="stays"}} {number}\n' + "".join(lines)
+        )
+        (scraper,) = check.scrapers.values()
+        biggest = max(biggest, len(scraper.collector.series))
+    assert fresh * 80 > 3000, "more came than is kept"
+    assert biggest <= 1000 + 17 * (fresh + 1)
+    assert total("request.count", "model_name:stays") == 79
+    assert total("request.count") == 79 + 79 * fresh
+
+
+def test_churn_of_targets_and_names(endpoint: Endpoint) -> None:
+    """Nor do targets behind a federation, devices, minutes and names never seen before grow the memory for good."""
+    check = check_of(endpoint, "dcgm")
+    for number in range(30):
+        lines = [
+            f'DCGM_FI_DEV_XID_ERRORS{{gpu="0",pod="{number}-{n}",job="j",instance="{number}-{n}"}} 0\n'
+            f'process_start_time_seconds{{job="j",instance="{number}-{n}"}} 1\n'
+            f"unknown_{number}_{n} 1\n"
+            for n in range(250)
+        ]
+        assert scrape(check, endpoint, "".join(lines))
+    (scraper,) = check.scrapers.values()
+    assert len(scraper.collector.series) <= 1000 + 17 * 250
+    assert len(scraper.recogniser) <= 20_000 + 1000
+    assert len(json.loads(check.read_persistent_cache(submit.CACHE_KEY))["codes"]) <= submit.MAX_CODES
+    held = [value for value in vars(scraper.submitter).values() if isinstance(value, dict | set | list)]
+    assert max(len(value) for value in held) <= 1000
+
+
+def test_names_of_one_scrape(endpoint: Endpoint) -> None:
+    """Names without end in one payload are counted, not kept."""
+    check = check_of(endpoint, "mlserver")
+    assert scrape(check, endpoint, "".join(f"n{number} 1\n" for number in range(30_000)) + good_end())
+    (scraper,) = check.scrapers.values()
+    assert scraper.collector.samples == 30_001
+    assert max(len(scraper.collector.families), len(scraper.collector.unclaimed), len(scraper.recogniser)) <= 20_001
+    assert "model_infer_request_success_total" in scraper.collector.families
+
+
+def good_end() -> str:
+    return 'model_infer_request_success_total{model="m"} 1\n'
+
+
+def test_vanished_series(endpoint: Endpoint) -> None:
+    """A series that is gone for some scrapes is remembered, and its return is no traffic."""
+    check = check_of(endpoint, "mlserver")
+    for number in range(60):
+        present = number < 2 or number == 59
+        body = good_end().replace("} 1", "} 5") if present else ""
+        assert scrape(check, endpoint, f"other 1\n{body}")
+    assert total("request.count") == 0

@@ -1,0 +1,405 @@
+"""The configuration of an instance: what is wrong is told with its mend, and what documents show works as meant."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from datadog_checks.model_serving import ModelServingCheck
+
+from .conftest import Endpoint, make_check, submissions
+from .scrape.test_tables import Clock
+
+URL = "http://127.0.0.1:9/metrics"
+PLACE = f"instance `{URL}`: "
+
+
+def complaint(instance: dict[str, Any]) -> str:
+    """The message of the first run, which has to fail before anything is asked of the network."""
+    report = make_check(**instance).run()
+    assert report, "the instance was taken"
+    message: str = json.loads(report)[0]["message"]
+    return message
+
+
+V1 = {
+    "prometheus_url": "`openmetrics_endpoint`",
+    "send_histograms_buckets": "`collect_histogram_buckets`",
+    "non_cumulative_buckets": "`non_cumulative_histogram_buckets`",
+    "prometheus_metrics_prefix": "`raw_metric_prefix`",
+    "label_to_hostname": "`hostname_label`",
+    "label_to_hostname_suffix": "`hostname_format: <HOSTNAME>suffix`",
+    "labels_mapper": "`rename_labels`",
+    "labels_rename": "`rename_labels`",
+    "ignore_metrics": "`exclude_metrics`",
+    "ignore_metrics_by_labels": "`exclude_metrics_by_labels`",
+    "ignored_tags": "`ignore_tags`",
+    "label_joins": "`share_labels`",
+    "type_overrides": "`type`",
+    "health_service_check": "`enable_health_service_check`",
+    "metadata_metric_name": "`type: metadata`",
+    "metadata_label_map": "`type: metadata`",
+    "bearer_token_auth": "`auth_token`",
+    "bearer_token_path": "`auth_token`",
+    "prometheus_timeout": "`timeout`",
+    "ssl_verify": "`tls_verify`",
+    "ssl_cert": "`tls_cert`",
+    "ssl_private_key": "`tls_private_key`",
+    "ssl_ca_cert": "`tls_ca_cert`",
+    "send_monotonic_counter": "remove it",
+    "send_monotonic_with_gauge": "remove it",
+    "send_distribution_counts_as_monotonic": "remove it",
+    "send_distribution_sums_as_monotonic": "remove it",
+}
+
+
+@pytest.mark.parametrize("option", V1)
+def test_v1_options(option: str, datadog_agent: Any) -> None:
+    """An option of the V1 check is refused with its present spelling."""
+    message = complaint({"openmetrics_endpoint": URL, option: True})
+    assert message.startswith(f"{PLACE}option `{option}` belongs to the V1 OpenMetrics check; ")
+    assert V1[option] in message
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("openmetrics_endpont", "`openmetrics_endpoint`"),
+        ("serving_sytem", "`serving_system`"),
+        ("namespce", "`namespace`"),
+        ("extra_metric", "`extra_metrics`"),
+        ("Tags", "`tags`"),
+        ("databricks_tokn", "`databricks_token`"),
+        ("readyness", "`readiness`"),
+        ("exclude_label", "`exclude_labels`"),
+        ("max_payload_byte", "`max_payload_bytes`"),
+        ("histogram_buckets_as_distribution", "`histogram_buckets_as_distributions`"),
+        ("keeplabels", "`keep_labels`"),
+        ("qwertz", "remove it"),
+    ],
+)
+def test_unknown_options(option: str, meant: str, datadog_agent: Any) -> None:
+    """An unknown option is refused with the nearest known one."""
+    message = complaint({"openmetrics_endpoint": URL, option: "x"})
+    assert message.startswith(f"{PLACE}unknown option `{option}`; ")
+    assert meant in message
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("timeout", "soon", "valid number"),
+        ("timeout", 0, "more than 0"),
+        ("read_timeout", -1, "more than 0"),
+        ("tags", "team:x", "list"),
+        ("tags", [1], "string"),
+        ("readiness", "maybe", "boolean"),
+        ("models", "fraud", "list"),
+        ("keep_labels", "id", "list"),
+        ("max_payload_bytes", 0, "greater than or equal to 1"),
+        ("max_payload_bytes", "64 MB", "integer"),
+        ("readiness_interval", -1, "greater than or equal to 0"),
+        ("headers", "Authorization: Bearer x", "mapping"),
+        ("rename_labels", ["a"], "mapping"),
+        ("serving_system", 5, "string, or else input should be a list"),
+        ("serving_system", "mlserv", "did you mean `mlserver`?"),
+        ("serving_system", ["mlserver", "tensorflow"], "did you mean `tensorflow_serving`?"),
+        ("serving_system", "nvidia", "Known: auto, custom_ml, databricks"),
+        ("serving_system", ["auto", "mlserver"], "stands alone"),
+        ("metrics", {"a": "b"}, "list"),
+        ("metrics", [{"a": {"name": "b", "type": "gaug"}}], "metric `a`: unknown type `gaug`"),
+        ("metrics", [{"a": {"name": "b", "type": "service_check"}}], "`status_map`"),
+        ("extra_metrics", [{"a": 5}], "entry `a`"),
+        ("exclude_metrics", ["("], "'(' is not a valid regular expression"),
+        ("raw_line_filters", ["["], "'[' is not a valid regular expression"),
+        ("share_labels", {"a": 5}, "`share_labels`"),
+        ("catalog", "/no/such/file.yaml", "Catalog file /no/such/file.yaml cannot be read"),
+        ("tls_ca_cert", "/no/such.pem", "there is no file /no/such.pem"),
+        ("tls_cert", "/no/such.pem", "there is no file /no/such.pem"),
+        ("send_distribution_buckets", "sometimes", "boolean"),
+        ("auth_token", {"reader": {"type": "fil"}, "writer": {"type": "header"}}, "reader type"),
+        ("headers", {"Authorization": "Bearer [PAT]"}, "placeholder [PAT]"),
+        ("extra_headers", {"Authorization": "Bearer <TOKEN>"}, "placeholder <TOKEN>"),
+    ],
+)
+def test_wrong_values(option: str, value: Any, words: str, datadog_agent: Any) -> None:
+    """A value that can't be used is refused, naming the instance, the option and what it should be."""
+    message = complaint({"openmetrics_endpoint": URL, option: value})
+    assert message.startswith(PLACE)
+    assert words in message
+    named = ("metrics", "extra_metrics", "exclude_metrics", "raw_line_filters", "auth_token")
+    assert option in message or option in named
+    assert "\n" not in message
+
+
+def test_metric_patterns(datadog_agent: Any) -> None:
+    """What the constructor of the base check refuses names the instance too."""
+    with pytest.raises(Exception, match="option `metric_patterns`: '\\('") as raised:
+        make_check(openmetrics_endpoint=URL, metric_patterns={"include": ["("]})
+    assert str(raised.value).startswith(PLACE)
+
+
+@pytest.mark.parametrize(
+    ("instance", "words"),
+    [
+        ({}, ("instance without `openmetrics_endpoint`", "name a source", "`databricks_host`")),
+        ({"openmetrics_endpoint": ""}, ("name a source",)),
+        ({"openmetrics_endpoint": 5}, ("`openmetrics_endpoint`", "string")),
+        ({"openmetrics_endpoint": "host:8082/metrics"}, ("instance `host:8082/metrics`", "http://")),
+        ({"openmetrics_endpoint": "ftp://me:pw@h/m"}, ("instance `ftp://h/m`", "http://")),
+        ({"openmetrics_endpoint": "http://"}, ("not a valid URL",)),
+        ({"openmetrics_endpoint": "http://h:99999/m"}, ("not a valid URL", "port")),
+        ({"openmetrics_endpoint": "http://[::1/m"}, ("not a valid URL",)),
+        (
+            {"openmetrics_endpoint": "https://[DATABRICKS_HOST]/api/2.0/serving-endpoints/e/metrics"},
+            ("`openmetrics_endpoint`", "placeholder [DATABRICKS_HOST]"),
+        ),
+        ({"openmetrics_endpoint": "http://<HOST>:8082/metrics"}, ("placeholder <HOST>",)),
+        (
+            {"databricks_host": "h", "endpoint_name": "e"},
+            ("instance `https://h` (endpoint e)", "`databricks_token` is"),
+        ),
+        ({"databricks_host": "h", "databricks_token": "t"}, ("endpoint not named", "`endpoint_name` is missing")),
+        ({"databricks_token": "t", "endpoint_name": "e"}, ("`databricks_token` needs `databricks_host`",)),
+        (
+            {"databricks_host": "h", "endpoint_name": "[ENDPOINT_NAME]", "databricks_token": "t"},
+            ("`endpoint_name`", "placeholder"),
+        ),
+        ({"databricks_host": "h", "endpoint_name": "e", "databricks_token": "<DATABRICKS_TOKEN>"}, ("placeholder",)),
+        (
+            {"databricks_host": "h", "endpoint_name": "e", "databricks_token": "t", "openmetrics_endpoint": URL},
+            ("either `openmetrics_endpoint` or `databricks_host`",),
+        ),
+    ],
+)
+def test_sources(instance: dict[str, Any], words: tuple[str, ...], datadog_agent: Any) -> None:
+    """A source that is missing, twice, or not filled in is refused, saying what is needed."""
+    message = complaint(instance)
+    assert all(word in message for word in words), message
+    assert "pw" not in message
+
+
+def test_other_instances(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """A wrong instance stays wrong at each run, and another works beside it."""
+    wrong = make_check(openmetrics_endpoint=endpoint.url, nonsense=1)
+    right = make_check(openmetrics_endpoint=endpoint.url, serving_system="databricks", readiness=False)
+    endpoint.serve("cpu_usage_percentage 7\n")
+    for _ in range(2):
+        assert "unknown option `nonsense`" in wrong.run()
+        assert right.run() == ""
+    assert len(endpoint.requests) == 2
+
+
+# -- Databricks, short form
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "path"),
+    [
+        ("http://127.0.0.1:{port}", "fraud", "/api/2.0/serving-endpoints/fraud/metrics"),
+        ("http://127.0.0.1:{port}/", "fraud", "/api/2.0/serving-endpoints/fraud/metrics"),
+        ("http://127.0.0.1:{port}/?o=123#setting", "fraud", "/api/2.0/serving-endpoints/fraud/metrics"),
+        ("HTTP://127.0.0.1:{port}", "Fraud 2/x", "/api/2.0/serving-endpoints/Fraud%202%2Fx/metrics"),
+    ],
+)
+def test_databricks_short_form(
+    host: str, name: str, path: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """Host, endpoint and token become URL and header; a header of one's own stays."""
+    check = make_check(
+        databricks_host=host.format(port=endpoint.port),
+        endpoint_name=name,
+        databricks_token="dapi-123",
+        extra_headers={"X-Mine": "1"},
+        readiness=False,
+    )
+    endpoint.serve("cpu_usage_percentage 41\n", path)
+    assert check.run() == ""
+    ((method, asked, headers),) = endpoint.requests
+    assert (method, asked) == ("GET", path)
+    assert headers["Authorization"] == "Bearer dapi-123"
+    assert headers["X-Mine"] == "1"
+    (metric,) = aggregator.metrics("model_serving.cpu.utilization")
+    assert {f"endpoint_name:{name}", "serving_system:databricks"} <= set(metric.tags)
+    assert f"endpoint:http://127.0.0.1:{endpoint.port}{path}" in metric.tags
+
+
+def test_databricks_scheme(datadog_agent: Any) -> None:
+    """A host without a scheme is asked over TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelServingCheck, "check", lambda self, _: None)
+        check = make_check(databricks_host="h.example", endpoint_name="e", databricks_token="token")
+        assert check.run() == ""
+    assert list(check.scrapers) == ["https://h.example/api/2.0/serving-endpoints/e/metrics"]
+
+
+def test_databricks_url(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """The URL of a Databricks endpoint tells the system and the endpoint's name."""
+    path = "/api/2.0/serving-endpoints/my%20model/metrics"
+    endpoint.serve("cpu_usage_percentage 41\n", path)
+    check = make_check(openmetrics_endpoint=f"http://127.0.0.1:{endpoint.port}{path}", readiness=False)
+    assert check.run() == ""
+    (metric,) = aggregator.metrics("model_serving.cpu.utilization")
+    assert "endpoint_name:my model" in metric.tags
+
+
+# -- the configuration of the Databricks documentation
+
+DOCUMENTED = """
+openmetrics_endpoint: http://127.0.0.1:{port}/api/2.0/serving-endpoints/fraud/metrics
+metrics:
+  - cpu_usage_percentage:
+      name: cpu_usage_percentage
+      type: gauge
+  - mem_usage_percentage:
+      name: mem_usage_percentage
+      type: gauge
+  - provisioned_concurrent_requests_total:
+      name: provisioned_concurrent_requests_total
+      type: gauge
+  - request_4xx_count_total:
+      name: request_4xx_count_total
+      type: gauge
+  - request_5xx_count_total:
+      name: request_5xx_count_total
+      type: gauge
+  - request_count_total:
+      name: request_count_total
+      type: gauge
+  - request_latency_ms:
+      name: request_latency_ms
+      type: histogram
+tag_by_endpoint: false
+send_distribution_buckets: true
+headers:
+  Authorization: Bearer dapi-secret
+  Content-Type: application/openmetrics-text
+"""
+
+MINUTE = 1788718020
+DIALECT = """\
+# TYPE request_count_total gauge
+request_count_total{{endpoint_name="fraud"}} {count} {time}
+# TYPE request_4xx_count_total gauge
+request_4xx_count_total{{endpoint_name="fraud"}} 3 {time}
+# TYPE request_5xx_count_total gauge
+request_5xx_count_total{{endpoint_name="fraud"}} 1 {time}
+# TYPE request_latency_ms histogram
+request_latency_ms_bucket{{endpoint_name="fraud",le="5"}} 0 {time}
+request_latency_ms_bucket{{endpoint_name="fraud",le="50"}} {count} {time}
+request_latency_ms_bucket{{endpoint_name="fraud",le="+Inf"}} {count} {time}
+request_latency_ms_sum{{endpoint_name="fraud"}} 900 {time}
+request_latency_ms_count{{endpoint_name="fraud"}} {count} {time}
+# TYPE cpu_usage_percentage gauge
+cpu_usage_percentage{{endpoint_name="fraud"}} 41.5 {time}
+# TYPE mem_usage_percentage gauge
+mem_usage_percentage{{endpoint_name="fraud"}} 63 {time}
+# TYPE provisioned_concurrent_requests_total gauge
+provisioned_concurrent_requests_total{{endpoint_name="fraud"}} 16 {time}
+"""
+
+
+def counted(requests: int) -> list[str]:
+    return [
+        f"count request.count {requests}",
+        "count request.error.count 3 error_type:4xx status_class:4xx",
+        "count request.error.count 1 error_type:5xx status_class:5xx",
+        f"distribution request.latency 0.005..0.05:{requests}",
+        "count request.latency.sum 0.9",
+        f"count request.latency.count {requests}",
+    ]
+
+
+def named(requests: int, first: bool, namespace: str) -> list[str]:
+    """What the author of the documented configuration wanted to see."""
+    latency = [
+        f"distribution {namespace}request_latency_ms 5..50:{requests}",
+        f"count {namespace}request_latency_ms.sum 900",
+        f"count {namespace}request_latency_ms.count {requests}",
+    ]
+    return [
+        f"gauge {namespace}request_count_total {requests}",
+        f"gauge {namespace}request_4xx_count_total 3",
+        f"gauge {namespace}request_5xx_count_total 1",
+        f"gauge {namespace}cpu_usage_percentage 41.5",
+        f"gauge {namespace}mem_usage_percentage 63",
+        f"gauge {namespace}provisioned_concurrent_requests_total 16",
+        *(latency if first else []),
+    ]
+
+
+GAUGES = ["gauge cpu.utilization 41.5", "gauge memory.utilization 63", "gauge concurrency.provisioned 16"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "unit"),
+    [
+        ("text/plain; version=0.0.4", 1000),
+        ("application/openmetrics-text", 1),
+        ("text/plain", 1),
+        ("application/openmetrics-text", 1000),
+    ],
+    ids=["text", "OpenMetrics", "OpenMetrics called text", "text called OpenMetrics"],
+)
+@pytest.mark.parametrize("namespace", ["", "mine."])
+def test_documented_configuration(
+    namespace: str, content_type: str, unit: int, endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """The configuration of the Databricks page gives its gauges and its histogram, minute by minute, and ours."""
+    instance = yaml.safe_load(DOCUMENTED.format(port=endpoint.port))
+    instance["readiness"] = False
+    if namespace:
+        instance["namespace"] = namespace.rstrip(".")
+    check = make_check(**instance)
+    path = "/api/2.0/serving-endpoints/fraud/metrics"
+    for requests, minute, first in ((120, 0, True), (120, 0, False), (7, 1, True), (7, 1, False), (300, 3, True)):
+        aggregator.reset()
+        text = DIALECT.format(count=requests, time=(MINUTE + 60 * minute) * unit)
+        endpoint.serve(text + ("# EOF\n" if unit == 1 else ""), path, content_type=content_type)
+        assert check.run() == ""
+        expected = [*GAUGES, *named(requests, first, namespace), *(counted(requests) if first else [])]
+        assert submissions(aggregator, ("endpoint_name", "serving_system")) == sorted(expected)
+        (warning,) = [text for text in check.warnings if "send_distribution_buckets" in text]
+        assert "`histogram_buckets_as_distributions`" in warning
+        check.warnings.clear()
+    assert endpoint.requests[-1][2]["Authorization"] == "Bearer dapi-secret"
+
+
+def test_documented_configuration_without_times(
+    endpoint: Endpoint, aggregator: Any, datadog_agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without timestamps the user's histogram too counts once for each minute of the clock."""
+    from datadog_checks.model_serving.scrape import submit
+
+    check = make_check(**yaml.safe_load(DOCUMENTED.format(port=endpoint.port)), readiness=False)
+    endpoint.serve(DIALECT.format(count=9, time=""), "/api/2.0/serving-endpoints/fraud/metrics")
+    totals = []
+    for now in (600, 615, 659, 660, 700):
+        monkeypatch.setattr(submit, "time", Clock(now))
+        aggregator.reset()
+        assert check.run() == ""
+        totals.append(len(aggregator.metrics("model_serving.request_latency_ms.count")))
+    assert totals == [1, 0, 0, 1, 0]
+
+
+def test_old_spelling_false(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """`send_distribution_buckets: false` is honoured as well, unless the present option says something else."""
+    path = "/api/2.0/serving-endpoints/fraud/metrics"
+    url = f"http://127.0.0.1:{endpoint.port}{path}"
+    endpoint.serve(DIALECT.format(count=9, time=MINUTE * 1000), path)
+    check = make_check(openmetrics_endpoint=url, send_distribution_buckets=False, readiness=False)
+    assert check.run() == ""
+    assert aggregator.histogram_bucket("model_serving.request.latency") == []
+    assert aggregator.metrics("model_serving.request.latency.bucket")
+    datadog_agent.reset()
+    check = make_check(
+        openmetrics_endpoint=url,
+        send_distribution_buckets=False,
+        histogram_buckets_as_distributions=True,
+        readiness=False,
+    )
+    assert check.run() == ""
+    assert aggregator.histogram_bucket("model_serving.request.latency")
