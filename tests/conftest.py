@@ -105,10 +105,10 @@ def make_check(**instance: Any) -> ModelServingCheck:
     return check
 
 
-def submissions(aggregator: Any, hidden: Mapping[str, str] | tuple[str, ...] = ()) -> list[str]:
-    """Everything in the stub but telemetry, sorted, as `type name value tag tag`, buckets as `lower..upper:count`.
+def submissions(aggregator: Any, hidden: Mapping[str, str] | tuple[str, ...] = (), buckets: str = "") -> list[str]:
+    """Everything in the stub but telemetry, sorted, as `type name value tag tag`, spans as `lower..upper:count`.
 
-    Tags named in `hidden` are left out.
+    Tags named in `hidden` are left out. With `buckets` spans are gathered in these.
     """
     found = []
     for name in aggregator.metric_names:
@@ -116,15 +116,55 @@ def submissions(aggregator: Any, hidden: Mapping[str, str] | tuple[str, ...] = (
             continue
         for metric in aggregator.metrics(name):
             found.append((KINDS[metric.type], name, f"{metric.value:.10g}", metric.tags))
-    for name, buckets in aggregator._histogram_buckets.items():
+    for name, submitted in aggregator._histogram_buckets.items():
         by_tags: dict[tuple[str, ...], list[str]] = {}
-        for bucket in buckets:
+        for bucket in submitted:
             assert bucket.monotonic is False
             span = f"{bucket.lower_bound:.6g}..{bucket.upper_bound:.6g}:{bucket.value}"
             by_tags.setdefault(tuple(bucket.tags), []).append(span)
-        found += [("distribution", name, ",".join(spans), tags) for tags, spans in by_tags.items()]
+        for tags, spans in by_tags.items():
+            shown = ",".join(spans)
+            found.append(("distribution", name, gathered(shown, buckets) if buckets else shown, tags))
     lines = []
     for kind, name, value, tags in found:
-        shown = sorted(tag for tag in tags if tag.partition(":")[0] not in hidden)
-        lines.append(" ".join([kind, name.removeprefix("model_serving."), value, *shown]))
+        kept = sorted(tag for tag in tags if tag.partition(":")[0] not in hidden)
+        lines.append(" ".join([kind, name.removeprefix("model_serving."), value, *kept]))
     return sorted(lines)
+
+
+def in_buckets(found: list[str], due: list[str]) -> list[str]:
+    """Lines of `submissions` with the spans of a distribution gathered in the buckets that a line of `due` names.
+
+    Where in its bucket an observation is placed is the business of the placement's own tests: here a span counts in
+    the bucket that holds it, and one that no bucket holds stays as it is, for the comparison to fail.
+    """
+    named = {(name, *tags): value for kind, name, value, *tags in map(_words, due) if kind == "distribution"}
+    lines = []
+    for kind, name, value, *tags in map(_words, found):
+        wanted = named.get((name, *tags))
+        if kind == "distribution" and wanted is not None:
+            value = gathered(value, wanted)
+        lines.append(" ".join([kind, name, value, *tags]))
+    return sorted(lines)
+
+
+def _words(line: str) -> list[str]:
+    """The parts of a line: kind, name, value, tags. Tags may hold blanks, which then split in the same way in both."""
+    return line.split(" ")
+
+
+def gathered(found: str, wanted: str) -> str:
+    """Spans `lower..upper:count` in the buckets of `wanted`. One named with no observations shows if it has some."""
+    counts = {bucket.rpartition(":")[0]: 0 for bucket in wanted.split(",")}
+    for span in found.split(","):
+        place, _, count = span.rpartition(":")
+        lower, upper = map(float, place.split(".."))
+        for bucket in counts:
+            low, high = map(float, bucket.split(".."))
+            if lower >= low - abs(low) * 1e-5 and upper <= high + abs(high) * 1e-5:
+                counts[bucket] += int(count)
+                break
+        else:
+            return found
+    empty = {bucket.rpartition(":")[0] for bucket in wanted.split(",") if bucket.endswith(":0")}
+    return ",".join(f"{bucket}:{count}" for bucket, count in counts.items() if count or bucket not in empty)

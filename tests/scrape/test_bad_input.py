@@ -32,6 +32,7 @@ from ..conftest import Answer, Endpoint, make_check, submissions
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = ("serving_system", "endpoint_name")
+BUCKETS = "0..1:0,1..inf:0"
 HEALTH = "model_serving.openmetrics.health"
 OK, CRITICAL = 0, 2
 
@@ -232,16 +233,16 @@ def test_refused(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: 
     assert all(word in message for word in words), message
     assert "hush" not in message
     assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [(CRITICAL, message)]
-    assert [line for line in submissions(aggregator, HIDDEN) if ".rejected" not in line] == []
+    assert [line for line in submissions(aggregator, HIDDEN, BUCKETS) if ".rejected" not in line] == []
 
     aggregator.reset()
     assert other.run() == ""
-    assert submissions(aggregator, HIDDEN) == grown(2, 1)
+    assert submissions(aggregator, HIDDEN, BUCKETS) == grown(2, 1)
 
     aggregator.reset()
     endpoint.serve(good(30))
     assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == grown(20, 10)
+    assert submissions(aggregator, HIDDEN, BUCKETS) == grown(20, 10)
     assert [health.status for health in aggregator.service_checks(HEALTH)] == [OK]
 
 
@@ -369,7 +370,7 @@ def test_no_connection(name: str, aggregator: Any, datadog_agent: Any) -> None:
     aggregator.reset()
     with serving(good(14), port):
         assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == grown(4, 2)
+    assert submissions(aggregator, HIDDEN, BUCKETS) == grown(4, 2)
 
 
 def test_ignored_connection_errors(aggregator: Any, datadog_agent: Any, endpoint: Endpoint) -> None:
@@ -384,7 +385,7 @@ def test_ignored_connection_errors(aggregator: Any, datadog_agent: Any, endpoint
     assert submissions(aggregator) == [], "a server met for the first time is not one that started since"
     with serving(good(14), port):
         assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == grown(4, 2)
+    assert submissions(aggregator, HIDDEN, BUCKETS) == grown(4, 2)
 
     endpoint.answers["/metrics"] = slow
     broken = mlserver(endpoint.url, ignore_connection_errors=True, read_timeout=0.3)
@@ -537,7 +538,7 @@ def test_taken(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: An
     endpoint.answers["/metrics"] = TAKEN[name]
     aggregator.reset()
     assert check.run() == ""
-    assert [line for line in submissions(aggregator, HIDDEN) if ".rejected" not in line] == grown(20, 10)
+    assert [line for line in submissions(aggregator, HIDDEN, BUCKETS) if ".rejected" not in line] == grown(20, 10)
     assert [health.status for health in aggregator.service_checks(HEALTH)] == [OK]
 
 
@@ -614,13 +615,13 @@ def test_lines(name: str, first: bool, endpoint: Endpoint, aggregator: Any, data
     endpoint.serve(good(12).encode() + bad)
     assert check.run() == ""
     expected = [f"count scrape.samples.rejected {what}" for what in rejected]
-    assert submissions(aggregator, HIDDEN) == sorted(([] if first else grown(2, 1)) + expected)
+    assert submissions(aggregator, HIDDEN, BUCKETS) == sorted(([] if first else grown(2, 1)) + expected)
     assert [health.status for health in aggregator.service_checks(HEALTH)] == [OK]
 
     aggregator.reset()
     endpoint.serve(good(30))
     assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == grown(18, 9)
+    assert submissions(aggregator, HIDDEN, BUCKETS) == grown(18, 9)
 
 
 @pytest.mark.parametrize(
@@ -652,20 +653,20 @@ def test_line_cut_in_half(endpoint: Endpoint, aggregator: Any, datadog_agent: An
     check = mlserver(endpoint.url)
     endpoint.answers["/metrics"] = broken_off(full[: full.index("1000") + 2].encode())
     assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == [
+    assert submissions(aggregator, HIDDEN, BUCKETS) == [
         "count scrape.samples.rejected 1 raw_metric:model_infer_request_success_total reason:malformed"
     ]
     aggregator.reset()
     endpoint.serve(full)
     assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == []
+    assert submissions(aggregator, HIDDEN, BUCKETS) == []
     endpoint.answers["/metrics"] = broken_off(good(1100).encode()[:-3])
     assert check.run() == ""
     aggregator.reset()
     endpoint.serve(good(1200))
     assert check.run() == ""
     # The part of the histogram that was there had to wait for the part that was not: all of one time, or none.
-    assert submissions(aggregator, HIDDEN) == sorted([COUNT(100), *grown(200, 100)[1:]])
+    assert submissions(aggregator, HIDDEN, BUCKETS) == sorted([COUNT(100), *grown(200, 100)[1:]])
 
 
 def test_openmetrics_cut_off(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
@@ -675,7 +676,9 @@ def test_openmetrics_cut_off(endpoint: Endpoint, aggregator: Any, datadog_agent:
     for body in (full[: full.index("\nmodel_infer") + 1], full):
         endpoint.answers["/metrics"] = broken_off(body.encode(), Content_Type=OPENMETRICS)
         assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == ["count scrape.samples.rejected 1 raw_metric:unknown reason:malformed"]
+    assert submissions(aggregator, HIDDEN, BUCKETS) == [
+        "count scrape.samples.rejected 1 raw_metric:unknown reason:malformed"
+    ]
 
 
 def test_histogram_that_lost_a_line(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
@@ -703,14 +706,16 @@ def test_histogram_that_lost_a_line(endpoint: Endpoint, aggregator: Any, datadog
                 COUNT(2),
                 "count request.queue.depth.count 2 model_name:m queue:batching",
                 "count request.queue.depth.sum 6 model_name:m queue:batching",
-                "distribution request.queue.depth 0..inf:2 model_name:m queue:batching",
+                "distribution request.queue.depth 1..inf:2 model_name:m queue:batching",
             ],
         ),
     ):
         aggregator.reset()
         endpoint.serve(body)
         assert check.run() == ""
-        assert [line for line in submissions(aggregator, HIDDEN) if ".rejected" not in line] == sorted(expected)
+        assert [line for line in submissions(aggregator, HIDDEN, BUCKETS) if ".rejected" not in line] == sorted(
+            expected
+        )
 
 
 def without_bucket(number: int) -> str:
@@ -740,7 +745,7 @@ def test_odd_labels(
         line = f'model_infer_request_success_total{{model="{label}",version="1"}} {number}'
         endpoint.serve(f"# TYPE model_infer_request_success counter\n{line}\n# EOF\n", content_type=content_type)
         assert check.run() == ""
-    assert submissions(aggregator, HIDDEN) == [
+    assert submissions(aggregator, HIDDEN, BUCKETS) == [
         f"count request.count 4 {' '.join(sorted([f'model_name:{tag}', 'model_version:1']))}"
     ]
 
@@ -767,7 +772,7 @@ def test_broken_openmetrics_family(name: str, endpoint: Endpoint, aggregator: An
         sound = good(number).replace("success_total counter", "success counter")
         endpoint.serve(BROKEN_FAMILIES[name] + sound + BROKEN_FAMILIES[name] + "# EOF\n", content_type=OPENMETRICS)
         assert check.run() == ""
-    assert [line for line in submissions(aggregator, HIDDEN) if ".rejected" not in line] == grown(20, 10)
+    assert [line for line in submissions(aggregator, HIDDEN, BUCKETS) if ".rejected" not in line] == grown(20, 10)
 
 
 def test_messages_are_logged_once(

@@ -10,7 +10,7 @@ import pytest
 
 from datadog_checks.model_serving import ModelServingCheck
 
-from ..conftest import KINDS, Endpoint, make_check
+from ..conftest import KINDS, Endpoint, gathered, make_check
 
 HEALTH = "model_serving.openmetrics.health"
 
@@ -304,7 +304,10 @@ def shown(aggregator: Any) -> list[str]:
                 lines.append(line("monotonic_distribution", name, span, bucket.tags))
             else:
                 whole.setdefault(tuple(bucket.tags), []).append(span)
-        lines += [line("distribution", name, ",".join(spans), tags) for tags, spans in whole.items()]
+        lines += [
+            line("distribution", name, gathered(",".join(spans), "0..1:0,1..inf:0"), tags)
+            for tags, spans in whole.items()
+        ]
     return sorted(lines)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
+from .placement import place
+
 SubmitBucket = Callable[[float, float, int], None]
 """Takes lower bound, upper bound and the count of new observations between them."""
 
@@ -32,12 +34,13 @@ def spans(increments: Mapping[float, float]) -> Iterator[tuple[float, float, flo
         lower, below = upper, increments[upper]
 
 
-def as_distribution(increments: Mapping[float, float], scale: float, submit: SubmitBucket) -> None:
-    """Hand every bucket with new observations to `submit`, bounds in the canonical unit."""
-    for lower, upper, observations in spans(increments):
-        count = round(observations)
-        if count > 0:
-            submit(lower * scale, upper * scale, count)
+def as_distribution(increments: Mapping[float, float], total: float | None, scale: float, submit: SubmitBucket) -> None:
+    """Hand the new observations to `submit`, placed within their buckets, bounds in the canonical unit.
+
+    `total` is the increment of the histogram's sum, None where it isn't known.
+    """
+    for lower, upper, observations in place(increments, total):
+        submit(lower * scale, upper * scale, observations)
 
 
 def as_buckets(increments: Mapping[float, float], scale: float, separate: bool, submit: SubmitCount) -> None:

@@ -149,6 +149,7 @@ class Submitter:
             tags = list(output.tags)
             as_distribution(
                 increment.buckets,
+                increment.sum,
                 scale,
                 lambda lower, upper, count: self.check.submit_histogram_bucket(
                     output.name, count, lower, upper, False, host, tags, raw=True
