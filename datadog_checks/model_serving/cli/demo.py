@@ -18,8 +18,8 @@ from ..agent.runner import Round, Runner
 from ..demo.observe import History
 from ..demo.report import Story, compare, compare_latency
 from ..demo.scenario import MINUTE, load
-from ..demo.servers import Source, serve_world
-from ..demo.view import Feed, agreement, line, live
+from ..demo.servers import Source, nvml_source, serve_world
+from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
 from ..demo.world import World
 
 # After the last request, this many simulated minutes are more than enough to answer those that still wait.
@@ -35,8 +35,9 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
     """Run the check against simulated serving endpoints and show the golden signals.
 
     Databricks, MLServer, TensorFlow Serving, a DCGM exporter and a custom exporter are served on free ports of
-    127.0.0.1, with the traffic of a morning on which several things go wrong. Nothing leaves this machine, and the
-    run ends by itself.
+    127.0.0.1, with the traffic of a morning on which several things go wrong. The GPUs are read a second time, through
+    NVML: those of this host, or the simulated ones where it has none. Nothing leaves this machine, and the run ends by
+    itself.
 
     \b
     Examples:
@@ -50,7 +51,13 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
     world = World(scenario, length=minutes * MINUTE, seed=seed, repeat=watch)
     console = Console()
     try:
-        with standing_in() as stand_in, serve_world(world) as sources, _stop_on_signal() as stop:
+        with (
+            standing_in() as stand_in,
+            serve_world(world) as served,
+            nvml_source(world) as gpus,
+            _stop_on_signal() as stop,
+        ):
+            sources = [*served, gpus]
             # Imported here so that the base package finds the stand-in, where it was not loaded before.
             from .. import ModelServingCheck
 
@@ -141,11 +148,15 @@ def _introduction(world: World, sources: list[Source], duration: float | None) -
     clock = world.scenario.clock
     length = "until Ctrl-C" if duration is None else f"for {duration:g} s"
     yield (
-        f"{len(sources)} simulated endpoints, {length}. Simulated time runs {clock.step / clock.every:.0f} times as "
-        f"fast as yours; the check reads them every {clock.step:g} simulated seconds:"
+        f"{len(sources) - 1} simulated endpoints and GPUs through NVML, {length}. Simulated time runs "
+        f"{clock.step / clock.every:.0f} times as fast as yours; the check reads them every {clock.step:g} simulated "
+        "seconds:"
     )
+    nvml = "gpu: nvml, a simulated driver, as this host has no GPU that NVML can read"
+    if not world.nvml.used:
+        nvml = "gpu: nvml, the real GPUs of this host"
     for source in sources:
-        url = source.instance.get("openmetrics_endpoint") or source.instance["databricks_host"]
+        url = source.instance.get("openmetrics_endpoint") or source.instance.get("databricks_host") or nvml
         yield f"  {source.system:<19} {source.endpoint:<28} {url}"
 
 
@@ -161,6 +172,11 @@ def _summary(world: World, history: History, story: Story) -> Iterator[str]:
     yield from (f"  {sentence}" for sentence in story.sentences())
     yield ""
     yield from agreement(comparisons, compare_latency(world, history.whole))
+    if not world.nvml.used:
+        rows = (row for row in gpu_rows(history.whole) if row.source == "nvml")
+        yield "The GPUs of this host, read through NVML: " + (
+            "; ".join(gpu_text(history, row) for row in rows) or "none"
+        )
     wrong = sum(not item.agrees for item in comparisons)
     if wrong:
         yield f"{wrong} of {len(comparisons)} numbers differ: please report this, with the lines above."

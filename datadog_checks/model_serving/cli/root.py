@@ -11,6 +11,8 @@ from ..__about__ import __version__
 SUBCOMMANDS = {
     "check": "Run the check without an Agent and print what it would send.",
     "demo": "Watch the check read simulated serving endpoints.",
+    "lint": "Check monitors, dashboards and SLOs before they reach Datadog.",
+    "provision": "Have Datadog watch it: monitors, dashboards, SLOs, planned and applied.",
 }
 """Name, which is also that of the module and of the click command in it, and line in the help."""
 

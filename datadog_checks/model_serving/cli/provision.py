@@ -1,0 +1,208 @@
+"""`model-serving provision`: what an account should watch, planned, applied and taken away again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .provision_support import (
+    DIFFERENT,
+    FAILURE,
+    PRUNE,
+    SAME,
+    WHAT,
+    WHERE,
+    YES,
+    Commands,
+    Failure,
+    Settings,
+    carry_out,
+    connected,
+    credentials_of,
+    masked,
+    progress_bar,
+    read,
+    show,
+    wanted,
+    with_options,
+    write_file,
+)
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    short_help="Have Datadog watch what the check sends: monitors, dashboards, SLOs.",
+)
+@click.pass_context
+def provision(context: click.Context) -> None:
+    """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles and notification rules.
+
+    What is there already is found by its mark and changed in place; what bears no mark of ours is never touched.
+    Keys come from DD_API_KEY and DD_APP_KEY or from files, the site from DD_SITE or --site.
+
+    \b
+    Examples:
+      model-serving provision plan --offline              what is there to have?
+      model-serving provision plan                        what would change in the account?
+      model-serving provision apply --values values.yaml  make it so, after asking
+      model-serving provision destroy                     take it all away again
+
+    Exit status: 0 when nothing is different, or all was done; 2 when there are differences that were not applied;
+    1 for a failure.
+    """
+    if find_spec("datadog_api_client") is None:
+        raise Failure(
+            "this needs datadog-api-client, which this Python lacks: pip install 'datadog-model-serving[cli]'"
+        )
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(FAILURE)
+
+
+@provision.command()
+@with_options(*WHAT, *WHERE, PRUNE)
+@click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan as JSON.")
+@click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
+def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, **options: Any) -> None:
+    """Show what apply would do, field by field, and change nothing.
+
+    \b
+    Examples:
+      model-serving provision plan
+      model-serving provision plan --offline --pack gpu
+      model-serving provision plan --values values.yaml --out plan.json
+
+    Exit status: 0 for no difference, 2 for differences, 1 for a failure.
+    """
+    from ..provision.plan import make_plan
+    from ..provision.render import plan_json, plan_text
+    from ..provision.state import Account
+
+    settings = Settings(**options)
+    resources = wanted(settings)
+    if offline:
+        credentials = None
+        found = make_plan(resources, Account())
+    else:
+        credentials = credentials_of(settings)
+        with connected(settings, credentials) as client:
+            found = make_plan(resources, read(client, resources), prune=prune)
+    show(plan_text(found, unchanged=unchanged), credentials)
+    if out is not None:
+        text = json.dumps(plan_json(found, credentials.site if credentials else None), indent=2, ensure_ascii=False)
+        write_file(out, masked(text, credentials) + "\n")
+    sys.exit(FAILURE if found.conflicts else DIFFERENT if found.differs else SAME)
+
+
+@provision.command()
+@with_options(*WHAT, *WHERE, PRUNE, YES)
+def apply(prune: bool, yes: bool, **options: Any) -> None:
+    """Show the plan and, once you agree, carry it out.
+
+    Run it again after a failure or an interruption: it goes on where it was.
+
+    \b
+    Examples:
+      model-serving provision apply
+      model-serving provision apply --values values.yaml --routing routing.yaml --yes
+      model-serving provision apply --pack golden_signals --prune
+
+    Exit status: 0 when all was done or nothing was to do, 2 when you said no, 1 for a failure.
+    """
+    from ..provision.apply import conflict_text
+    from ..provision.plan import make_plan
+    from ..provision.render import plan_text
+
+    settings = Settings(**options)
+    resources = wanted(settings)
+    credentials = credentials_of(settings)
+    with connected(settings, credentials) as client:
+        made = make_plan(resources, read(client, resources, writes=True), prune=prune)
+        show(plan_text(made), credentials)
+        if made.conflicts:
+            raise Failure(conflict_text(made.conflicts))
+        if made.differs:
+            carry_out(client, made, yes, "Apply this plan?")
+
+
+@provision.command()
+@with_options(*WHERE, YES)
+def destroy(yes: bool, **options: Any) -> None:
+    """Delete everything that bears our mark, and nothing else, once you agree.
+
+    Percentiles stay on: the account doesn't tell who switched them on.
+
+    \b
+    Examples:
+      model-serving provision destroy
+      model-serving provision destroy --yes
+
+    Exit status: 0 when all was deleted or nothing was there, 2 when you said no, 1 for a failure.
+    """
+    from ..provision.plan import destroy_plan
+    from ..provision.render import plan_text
+
+    settings = Settings(**options)
+    credentials = credentials_of(settings)
+    with connected(settings, credentials) as client:
+        made = destroy_plan(read(client, (), writes=True))
+        show(plan_text(made), credentials)
+        if made.differs:
+            carry_out(client, made, yes, "Delete all of these?")
+
+
+@provision.command()
+@with_options(*WHAT)
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def export(directory: Path, **options: Any) -> None:
+    """Write every resource as a JSON file that a person or Terraform can import, without a call.
+
+    The files bear no mark of ours: what is made of them belongs to whoever made it.
+
+    \b
+    Examples:
+      model-serving provision export out/
+      model-serving provision export out/ --pack gpu --values values.yaml
+    """
+    from ..provision.export import export_files
+
+    resources = wanted(Settings(**options), marked=False)
+    files = export_files(resources)
+    for name, text in files.items():
+        write_file(directory / name, text)
+    click.echo(f"{len(files)} files in {directory}")
+
+
+@provision.command()
+@with_options(*WHAT, *WHERE)
+def validate(**options: Any) -> None:
+    """Have Datadog check every monitor, and change nothing.
+
+    \b
+    Examples:
+      model-serving provision validate
+      model-serving provision validate --values values.yaml
+
+    Exit status: 0 when Datadog takes all of them, 1 otherwise.
+    """
+    from ..provision.apply import Result
+    from ..provision.render import validation_text
+    from ..provision.validate import validate_monitors
+
+    settings = Settings(**options)
+    resources = wanted(settings)
+    credentials = credentials_of(settings)
+    with connected(settings, credentials) as client:
+        account = read(client, [one for one in resources if one.kind == "monitor"])
+        monitors = sum(one.kind == "monitor" for one in resources)
+        with progress_bar(monitors) as told:
+            outcomes = validate_monitors(client, resources, account, told)
+    show(validation_text(outcomes), credentials)
+    sys.exit(FAILURE if any(one.result is Result.FAILED for one in outcomes) else SAME)

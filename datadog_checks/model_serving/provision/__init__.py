@@ -1,0 +1,1 @@
+"""What an account should have, what it has, and the way from one to the other."""

@@ -1,0 +1,271 @@
+"""Carries a plan out: in parallel as far as references allow, each resource on its own, and safe to run again.
+
+Nothing is kept but what the account itself holds. A run that ends anywhere leaves whole resources that bear our mark,
+and the next run finds them by it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from enum import StrEnum
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from .api import ATTEMPTS, DUPLICATES, Client
+from .errors import ProvisionError, Refused, Stopped, Unsure
+from .model import KINDS, OWNER_TAG, Resource, owned_key
+from .normalise import differences, view
+from .plan import Action, Plan, Step
+from .state import Found, look_up, metric_of, read_monitor
+from .writes import create, delete, request_body, switch_on_percentiles, update
+
+DUPLICATE = re.compile(r"duplicate of an existing monitor_id:\s*(\d+)", re.IGNORECASE)
+
+
+class Result(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a step. `text` says what was done beyond the plan, or why it wasn't, in the API's own words."""
+
+    step: Step
+    result: Result
+    text: str = ""
+    id: str | None = None
+
+
+Told = Callable[[Outcome], None]
+
+
+def apply(client: Client, plan: Plan, told: Told = lambda outcome: None) -> list[Outcome]:
+    """Do what the plan says. `told` hears of every step as it ends. One failure stops only what needs the resource.
+
+    What is to be deleted is left where anything failed before: it may be what still watches in place of that.
+    Raises ProvisionError, before anything is done, where two resources carry one key.
+    """
+    if plan.conflicts:
+        raise ProvisionError(conflict_text(plan.conflicts))
+    run = _Run(client, plan, told)
+    steps = sorted(plan.having(Action.CREATE, Action.CHANGE, Action.REPLACE), key=lambda one: KINDS.index(one.kind))
+    by_address = {step.address: step for step in steps}
+    needs = {
+        step.address: {one for one in (step.resource.references() if step.resource else ()) if one in by_address}
+        for step in steps
+    }
+    run.carry_out(by_address, needs, run.bring_about)
+    taken = set(run.ids.values())
+    deletes = [step for step in plan.having(Action.DELETE) if not {found.id for found in step.found} <= taken]
+    if any(outcome.result is not Result.DONE for outcome in run.outcomes):
+        for step in deletes:
+            run.end(Outcome(step, Result.SKIPPED, "left in place, since other resources failed"))
+    else:
+        run.carry_out({step.address: step for step in deletes}, _order_of_deletion(deletes), run.remove, skip=False)
+    return run.outcomes
+
+
+def conflict_text(conflicts: Sequence[Step]) -> str:
+    """What to do about resources that carry the same key."""
+    lines = [
+        f"  {step.address}: {', '.join(found.id for found in step.found)}"
+        for step in sorted(conflicts, key=lambda one: one.address)
+    ]
+    return (
+        "two resources in the account carry one key, so it isn't clear which is meant; nothing was changed:\n"
+        + "\n".join(lines)
+        + "\nDelete all but one, or take our mark off the others (of monitors and SLOs the tag model_serving_key, of "
+        "dashboards the last line of the description, of notification rules the beginning of the name)"
+    )
+
+
+class _Run:
+    """The state of one run: ids known so far, and how the steps ended. Only the thread that runs it writes."""
+
+    def __init__(self, client: Client, plan: Plan, told: Told) -> None:
+        self.client = client
+        self.told = told
+        self.outcomes: list[Outcome] = []
+        self.ids = {
+            step.address: step.found[0].id
+            for step in plan.having(Action.UNCHANGED, Action.CHANGE)
+            if step.found and step.resource
+        }
+        self.wanted = {step.address for step in plan.steps if step.resource}
+
+    def end(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if outcome.result is Result.DONE and outcome.id is not None:
+            self.ids[outcome.step.address] = outcome.id
+        self.told(outcome)
+
+    def carry_out(
+        self,
+        steps: Mapping[str, Step],
+        needs: Mapping[str, set[str]],
+        work: Callable[[Step], tuple[str, str | None]],
+        skip: bool = True,
+    ) -> None:
+        """Run `work` on every step after those it needs. With `skip`, what needs a failed one isn't tried."""
+        order = TopologicalSorter(needs)
+        order.prepare()
+        broken: dict[str, str] = {}
+        running: dict[Future[tuple[str, str | None]], Step] = {}
+        with ThreadPoolExecutor(self.client.parallel) as pool:
+            try:
+                while order.is_active():
+                    for address in order.get_ready():
+                        cause = next((one for one in sorted(needs[address]) if one in broken), None)
+                        if cause is not None and skip:
+                            self.end(Outcome(steps[address], Result.SKIPPED, f"needs {cause}, which failed"))
+                            broken[address] = cause
+                            order.done(address)
+                        else:
+                            running[pool.submit(work, steps[address])] = steps[address]
+                    for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                        step = running.pop(future)
+                        outcome = _outcome(step, future)
+                        if outcome.result is not Result.DONE:
+                            broken[step.address] = step.address
+                        self.end(outcome)
+                        order.done(step.address)
+            except KeyboardInterrupt:
+                self._stop(steps, running)
+
+    def _stop(self, steps: Mapping[str, Step], running: Mapping[Future[Any], Step]) -> None:
+        """Let the calls that are under way come to their end, so that it is known what they did; begin no others."""
+        self.client.stop.set()
+        for future, step in running.items():
+            self.end(
+                Outcome(step, Result.SKIPPED, "not begun, the run was stopped")
+                if future.cancel()
+                else _outcome(step, future)
+            )
+        ended = {outcome.step.address for outcome in self.outcomes}
+        for address in sorted(set(steps) - ended):
+            self.end(Outcome(steps[address], Result.SKIPPED, "not begun, the run was stopped"))
+
+    def bring_about(self, step: Step) -> tuple[str, str | None]:
+        """Create, change or replace; answers what is worth telling, and the id."""
+        resource = step.resource
+        assert resource is not None
+        if resource.kind == "percentiles":
+            return switch_on_percentiles(self.client, metric_of(resource)), None
+        body = request_body(resource, self.ids)
+        if step.action is Action.CHANGE:
+            update(self.client, step.found[0], body)
+            return "", step.found[0].id
+        if step.action is Action.REPLACE:
+            # The other way round, a run that is killed in between would leave two with one key.
+            delete(self.client, step.found[0], force=True)
+        return self._create(resource, body)
+
+    def remove(self, step: Step) -> tuple[str, str | None]:
+        """Delete everything that a step found."""
+        for found in step.found:
+            delete(self.client, found)
+        return "", None
+
+    def _create(self, resource: Resource, body: Mapping[str, Any]) -> tuple[str, str]:
+        for attempt in range(ATTEMPTS):
+            try:
+                return "", create(self.client, resource.kind, body)
+            except Refused as error:
+                twin = self._twin(resource, body, error)
+                if twin is None:
+                    raise
+                return self._adopt(resource, body, twin)
+            except Unsure as error:
+                self.client.sleep(self.client.pause * 2**attempt)
+                there = look_up(self.client, resource.kind, resource.key)
+                if len(there) == 1:
+                    return f"created, though the answer was lost ({error})", there[0].id
+                if there:
+                    ids = ", ".join(found.id for found in there)
+                    raise ProvisionError(f"{error}; now {ids} carry its key") from None
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("every attempt returns or raises")
+
+    def _twin(self, resource: Resource, body: Mapping[str, Any], error: Refused) -> str | None:
+        """The id of the monitor that the API takes for the same."""
+        if resource.kind != "monitor":
+            return None
+        if match := DUPLICATE.search(error.words):
+            return match.group(1)
+        if not DUPLICATES.search(error.words):
+            return None
+        # The API doesn't tell the id any more once it has told a few.
+        ours = view("monitor", body)
+        same = [
+            str(one["id"])
+            for one in self.client.call(self.client.monitors.list_monitors, name=body["name"])
+            if all(view("monitor", one)[name] == ours[name] for name in ("name", "type", "query"))
+        ]
+        return same[0] if len(same) == 1 else None
+
+    def _adopt(self, resource: Resource, body: Mapping[str, Any], identity: str) -> tuple[str, str]:
+        """Make a twin ours, unless somebody else's mark is on it: `managed_by` of another tool, or a key of ours that
+        another resource of this plan has."""
+        actual = read_monitor(self.client, identity)
+        key = owned_key("monitor", actual)
+        others = [tag for tag in actual.get("tags") or () if _is_mark_of_another(str(tag))]
+        if key not in (None, resource.key) and f"monitor:{key}" in self.wanted:
+            others.append(f"model_serving_key:{key}")
+        if others:
+            raise ProvisionError(
+                f"monitor {identity} is the same but belongs to somebody else ({', '.join(others)}); delete it there, "
+                "or give ours another name, scope or threshold"
+            )
+        found = Found("monitor", resource.key, identity, actual)
+        if differences("monitor", body, actual):
+            update(self.client, found, body)
+        return ("" if key == resource.key else f"adopted monitor {identity}, which was the same"), identity
+
+
+def _outcome(step: Step, future: Future[tuple[str, str | None]]) -> Outcome:
+    try:
+        text, identity = future.result()
+    except Stopped as error:
+        return Outcome(step, Result.SKIPPED, str(error))
+    except ProvisionError as error:
+        return Outcome(step, Result.FAILED, str(error))
+    return Outcome(step, Result.DONE, text, identity)
+
+
+def _is_mark_of_another(tag: str) -> bool:
+    name, _, value = tag.lower().partition(":")
+    return name in ("managed_by", "managed-by", "terraform") and bool(value) and tag != OWNER_TAG
+
+
+def _order_of_deletion(steps: Sequence[Step]) -> dict[str, set[str]]:
+    """What has to go before each: whatever holds its id. The API refuses to delete what others refer to."""
+    texts = {step.address: " ".join(_texts(step)) for step in steps}
+    needs = {
+        step.address: {
+            other
+            for other, text in texts.items()
+            if other != step.address
+            and any(re.search(rf"(?<!\w){re.escape(one.id)}(?!\w)", text) for one in step.found)
+        }
+        for step in steps
+    }
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError:
+        return {address: set() for address in needs}
+    return needs
+
+
+def _texts(step: Step) -> Iterator[str]:
+    for found in step.found:
+        fields = ("query", "monitor_ids", "widgets", "filter")
+        yield json.dumps([found.body.get(name) for name in fields])

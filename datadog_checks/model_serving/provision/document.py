@@ -1,0 +1,148 @@
+"""A YAML file that a user writes, read so that every complaint names the file, the place in it and the mend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import ProvisionError
+from .query.tree import seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value in a file; `path` leads to it, empty for the whole file."""
+
+    file: str
+    path: str
+    value: Any
+
+    def fail(self, problem: str) -> ProvisionError:
+        """The error that says what is wrong here."""
+        return ProvisionError(f"{self.file}: {f'{self.path}: ' if self.path else ''}{problem}")
+
+    def below(self, key: str | int, value: Any) -> Node:
+        """A value within this one."""
+        step = f"[{key}]" if isinstance(key, int) else f".{key}" if self.path else key
+        return Node(self.file, f"{self.path}{step}", value)
+
+    def items(self) -> Iterator[tuple[str, Node]]:
+        """The entries of a mapping, whatever their keys."""
+        if not isinstance(self.value, Mapping):
+            raise self.fail(f"must be a mapping, not {_kind(self.value)}")
+        for key, value in self.value.items():
+            if not isinstance(key, str):
+                raise self.fail(f"the key {key!r} must be a text: put it in quotes")
+            yield key, self.below(key, value)
+
+    def entries(
+        self, known: Collection[str], what: str = "key", advice: Mapping[str, str] | None = None
+    ) -> dict[str, Node]:
+        """The entries of a mapping whose keys must all be known. `advice` is for keys of other tools."""
+        found = dict(self.items())
+        for key in found:
+            if key not in known:
+                hint = (advice or {}).get(key) or suggestion(key, known)
+                raise self.fail(f"unknown {what} `{key}`; {hint}")
+        return found
+
+    def each(self) -> list[Node]:
+        """The items of a list."""
+        if not isinstance(self.value, list):
+            raise self.fail(f"must be a list, not {_kind(self.value)}")
+        return [self.below(index, item) for index, item in enumerate(self.value)]
+
+    def text(self) -> str:
+        """A text that is not empty."""
+        if not isinstance(self.value, str) or not self.value.strip():
+            raise self.fail(f"must be a text, not {_kind(self.value)}")
+        return self.value
+
+    def texts(self) -> tuple[str, ...]:
+        """A text, or a list of texts."""
+        return (self.text(),) if isinstance(self.value, str) else tuple(item.text() for item in self.each())
+
+    def flag(self) -> bool:
+        """true or false."""
+        if not isinstance(self.value, bool):
+            raise self.fail(f"must be true or false, not {_kind(self.value)}")
+        return self.value
+
+    def number(self) -> float:
+        """A finite number."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not math.isfinite(self.value):
+            raise self.fail(f"must be a number such as 0.5, not {_kind(self.value)}")
+        return self.value
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number between two others."""
+        if type(self.value) is not int or not low <= self.value <= high:
+            raise self.fail(f"must be a whole number from {low} to {high}, not {_kind(self.value)}")
+        return self.value
+
+    def choice(self, choices: Collection[Any]) -> Any:
+        """One of some values."""
+        if isinstance(self.value, bool | list | dict) or self.value not in choices:
+            raise self.fail(f"must be one of {', '.join(map(str, choices))}, not {_kind(self.value)}")
+        return self.value
+
+    def minutes(self, low: int, high: int) -> int:
+        """A duration such as 30m, 4h or 1d, in minutes, between two others."""
+        length = seconds(self.value) if isinstance(self.value, str) else None
+        if length is None or length % 60:
+            raise self.fail(f"must be a duration such as 30m, 4h or 1d, not {_kind(self.value)}")
+        if not low <= length // 60 <= high:
+            raise self.fail(f"must be from {low} to {high} minutes long, not {length // 60}")
+        return length // 60
+
+
+def read_document(path: str | Path, what: str) -> Node:
+    """The file as one node. Raises ProvisionError where it can't be read or is no YAML; an empty file is a mapping."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProvisionError(f"{path}: the {what} can't be read: {error.strerror}; check the path and rights") from None
+    except UnicodeDecodeError:
+        raise ProvisionError(f"{path}: the {what} is not UTF-8 text: save it as UTF-8") from None
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ProvisionError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return Node(str(path), "", {} if data is None else data)
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """`did you mean ...?`, or what is known."""
+    close = get_close_matches(word, list(known), 1)
+    return f"did you mean `{close[0]}`?" if close else f"known are {', '.join(known)}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen and key.value != "<<":
+                    raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case Mapping():
+            return "a mapping"
+        case list():
+            return "a list"
+        case _:
+            return f"`{value}`"

@@ -1,0 +1,155 @@
+"""Resources as files: JSON for a person, and a Terraform configuration around it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .errors import ProvisionError
+from .model import REFERENCE, Resource, attributes, enveloped
+from .state import metric_of
+from .writes import FRESH_PERCENTILES
+
+FOLDERS = {
+    "percentiles": "percentiles",
+    "slo": "slos",
+    "monitor": "monitors",
+    "dashboard": "dashboards",
+    "notification_rule": "notification_rules",
+}
+TERRAFORM = "model_serving.tf.json"
+TYPES = {
+    "percentiles": "datadog_metric_tag_configuration",
+    "slo": "datadog_service_level_objective",
+    "monitor": "datadog_monitor_json",
+    "dashboard": "datadog_dashboard_json",
+    "notification_rule": "datadog_monitor_notification_rule",
+}
+"""Resource types of Terraform's provider DataDog/datadog."""
+
+
+def export_files(resources: Iterable[Resource]) -> dict[str, str]:
+    """Texts by path: one JSON file per resource, in the form that the API's create call and, for monitors and
+    dashboards, the import of the user interface take, and one Terraform configuration that makes all of them.
+
+    A reference stays as `${slo:key}` in the JSON; Terraform puts the id there, a person has to.
+    """
+    files = {}
+    blocks: dict[str, dict[str, Any]] = {}
+    for resource in resources:
+        path = f"{FOLDERS[resource.kind]}/{resource.key}.json"
+        files[path] = _dump(_whole(resource))
+        block = _BLOCKS[resource.kind](resource, path)
+        blocks.setdefault(TYPES[resource.kind], {})[label(resource.key)] = block
+    provider = {"required_providers": {"datadog": {"source": "DataDog/datadog"}}}
+    return {**files, TERRAFORM: _dump({"terraform": [provider], "resource": blocks})}
+
+
+def label(key: str) -> str:
+    """A key as a name in Terraform, where dots separate."""
+    name = re.sub(r"[^a-z0-9_-]", "_", key)
+    return name if re.match(r"[a-z_]", name) else f"_{name}"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _whole(resource: Resource) -> Mapping[str, Any]:
+    """The body of the API's create call."""
+    if resource.kind == "percentiles":
+        return enveloped("manage_tags", FRESH_PERCENTILES, metric_of(resource))
+    if resource.kind == "notification_rule":
+        return enveloped("monitor-notification-rule", attributes(resource.body))
+    return resource.body
+
+
+def _identity(address: str) -> str:
+    kind, _, key = address.partition(":")
+    return f"{TYPES[kind]}.{label(key)}.id"
+
+
+def _file(resource: Resource, path: str) -> str:
+    """An expression for the text of the file, with ids in place of references."""
+    text = f'file("${{path.module}}/{path}")'
+    for address in sorted(resource.references()):
+        text = f'replace({text}, "$${{{address}}}", {_identity(address)})'
+    return f"${{{text}}}"
+
+
+def _literal(value: Any) -> Any:
+    """A value for Terraform's JSON, where `${` and `%{` begin an expression: only references become one."""
+    if isinstance(value, str):
+        parts = []
+        last = 0
+        for match in REFERENCE.finditer(value):
+            parts += [_escaped(value[last : match.start()]), f"${{{_identity(match.group(1))}}}"]
+            last = match.end()
+        return "".join(parts) + _escaped(value[last:])
+    if isinstance(value, Mapping):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(item) for item in value]
+    return value
+
+
+def _escaped(text: str) -> str:
+    return text.replace("${", "$${").replace("%{", "%%{")
+
+
+def _picked(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: _literal(body[name]) for name in names if body.get(name) not in (None, [], "")}
+
+
+def _percentiles(resource: Resource, path: str) -> dict[str, Any]:
+    return {"metric_name": metric_of(resource), **FRESH_PERCENTILES}
+
+
+def _slo(resource: Resource, path: str) -> dict[str, Any]:
+    body = resource.body
+    block = _picked(body, "name", "type", "description", "tags", "query", "monitor_ids", "groups")
+    block["thresholds"] = [_picked(one, "timeframe", "target", "warning") for one in body["thresholds"]]
+    specification = body.get("sli_specification")
+    if specification is None:
+        return block
+    if set(specification) != {"time_slice"}:
+        raise ProvisionError(
+            f"{resource.address}: Terraform has no form for sli_specification.{next(iter(specification))}"
+        )
+    part = specification["time_slice"]
+    block["sli_specification"] = {
+        "time_slice": {
+            **_picked(part, "comparator", "threshold", "query_interval_seconds"),
+            "query": {
+                "formula": [{"formula_expression": _literal(one["formula"])} for one in part["query"]["formulas"]],
+                "query": [
+                    {"metric_query": _picked(one, "name", "query", "data_source")} for one in part["query"]["queries"]
+                ],
+            },
+        }
+    }
+    return block
+
+
+def _monitor(resource: Resource, path: str) -> dict[str, Any]:
+    return {"monitor": _file(resource, path)}
+
+
+def _dashboard(resource: Resource, path: str) -> dict[str, Any]:
+    return {"dashboard": _file(resource, path)}
+
+
+def _rule(resource: Resource, path: str) -> dict[str, Any]:
+    own = attributes(resource.body)
+    return _picked(own, "name", "recipients", "filter", "conditional_recipients")
+
+
+_BLOCKS = {
+    "percentiles": _percentiles,
+    "slo": _slo,
+    "monitor": _monitor,
+    "dashboard": _dashboard,
+    "notification_rule": _rule,
+}

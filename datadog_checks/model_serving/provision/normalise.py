@@ -1,0 +1,170 @@
+"""Compares a resource as it should be with the one that the account has, past what the server makes of a body.
+
+Only the fields that we own count. The server trims texts, makes floats of thresholds, gives `metric alert` for
+`query alert`, sorts tags, leaves out what is empty or a default, and adds fields of its own; none of that is a
+difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .model import attributes
+
+SAME_TYPES = {"metric alert": "query alert"}
+
+MONITOR_FIELDS = ("name", "type", "query", "message", "tags", "priority", "options")
+
+OPTION_DEFAULTS: Mapping[str, Any] = {
+    "enable_logs_sample": False,
+    "escalation_message": "",
+    "evaluation_delay": 0,
+    "group_retention_duration": None,
+    "groupby_simple_monitor": False,
+    "include_tags": True,
+    "min_failure_duration": 0,
+    "new_group_delay": 60,
+    "no_data_timeframe": None,
+    "notification_preset_name": "show_all",
+    "notify_by": None,
+    "notify_no_data": False,
+    "on_missing_data": "default",
+    "renotify_interval": 0,
+    "renotify_occurrences": None,
+    "renotify_statuses": None,
+    "require_full_window": False,
+    "scheduling_options": None,
+    "threshold_windows": None,
+    "thresholds": None,
+    "timeout_h": 0,
+    "variables": None,
+}
+"""Options of monitors that are ours, with what leaving them out means. All others, such as mutes, belong to others."""
+
+REMOVABLE = {
+    "slo": ("description", "groups"),
+    "notification_rule": ("filter", "recipients", "conditional_recipients"),
+}
+"""Fields whose presence in the account is a difference where we have none."""
+
+THRESHOLDS = ("warning", "critical_recovery", "warning_recovery")
+"""Likewise, in the thresholds of a monitor; the server adds a missing `critical` by itself."""
+
+UNORDERED = frozenset(
+    {"tags", "recipients", "notify_by", "renotify_statuses", "monitor_ids", "groups", "fallback_recipients"}
+)
+"""Lists whose order says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field that differs. `old` is what the account has, `new` what it should have; None stands for nothing."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> list[Change]:
+    """What has to change for `actual`, as the API answers it, to be `wanted`, a marked body without references."""
+    if kind == "percentiles":
+        has = bool(attributes(actual).get("include_percentiles"))
+        return [] if has else [Change("include_percentiles", False, True)]
+    ours, theirs = (view(kind, body) for body in (wanted, actual))
+    changes = list(_compare("", ours, theirs))
+    if kind == "dashboard" and len(changes) > 1:
+        # Next to a field that tells what changed, a new digest in the mark is no news.
+        changes = [one for one in changes if one.path != "description" or _text(one.old) != _text(one.new)]
+    return changes
+
+
+def type_change(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> Change | None:
+    """The change of a type, which the API can't do to a resource that exists."""
+    if kind not in ("monitor", "slo"):
+        return None
+    new, old = (SAME_TYPES.get(body["type"], body["type"]) for body in (wanted, actual))
+    return None if new == old else Change("type", old, new)
+
+
+def view(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a body that may be ours, in one form."""
+    if kind == "monitor":
+        options = {**dict.fromkeys(OPTION_DEFAULTS), **(body.get("options") or {})}
+        if not options["notify_no_data"]:
+            options["no_data_timeframe"] = None
+        options["thresholds"] = {**dict.fromkeys(THRESHOLDS), **(options["thresholds"] or {})}
+        fields = {name: body.get(name) for name in MONITOR_FIELDS}
+        return {**fields, "type": SAME_TYPES.get(body["type"], body["type"]), "options": options}
+    own = dict(attributes(body))
+    if kind == "slo":
+        own["thresholds"] = {one["timeframe"]: {"warning": None, **one} for one in body.get("thresholds") or ()}
+    return {**dict.fromkeys(REMOVABLE.get(kind, ())), **own}
+
+
+def preserved(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of an update: ours, with what others have set in fields that the API would otherwise clear."""
+    body = dict(wanted)
+    if kind == "monitor":
+        body.pop("type", None)
+        body.setdefault("priority", None)
+        options = dict(body.get("options") or {})
+        others = {
+            name: value
+            for name, value in (actual.get("options") or {}).items()
+            if name not in OPTION_DEFAULTS and value not in (None, {}, [])
+        }
+        if options.get("new_group_delay") is not None:
+            # Its predecessor; the API doesn't keep both.
+            others.pop("new_host_delay", None)
+        body["options"] = {**others, **options}
+    elif kind == "dashboard":
+        for name in ("notify_list", "restricted_roles", "template_variable_presets"):
+            if actual.get(name):
+                body.setdefault(name, actual[name])
+    return body
+
+
+def _compare(path: str, wanted: Any, actual: Any) -> Iterator[Change]:
+    name = path.rpartition(".")[2]
+    wanted, actual = _plain(path, wanted), _plain(path, actual)
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping | None):
+        held = actual or {}
+        for key, value in wanted.items():
+            yield from _compare(f"{path}.{key}" if path else str(key), value, held.get(key))
+        if path == "thresholds":
+            # Of an SLO, by timeframe.
+            yield from (Change(f"{path}.{key}", held[key], None) for key in held if key not in wanted)
+    elif isinstance(wanted, list) and isinstance(actual, list) and name not in UNORDERED:
+        for index in range(max(len(wanted), len(actual))):
+            at = f"{path}[{index}]"
+            if index >= len(wanted):
+                yield Change(at, actual[index], None)
+            elif index >= len(actual):
+                yield Change(at, None, wanted[index])
+            else:
+                yield from _compare(at, wanted[index], actual[index])
+    elif wanted != actual:
+        yield Change(path, actual, wanted)
+
+
+def _plain(path: str, value: Any) -> Any:
+    """A value without what the server may add or take away."""
+    at, _, name = path.rpartition(".")
+    if isinstance(value, str):
+        value = value.strip()
+    elif isinstance(value, list) and name in UNORDERED and all(isinstance(item, str | int) for item in value):
+        # Ids of monitors are numbers in one place and texts in another.
+        value = sorted(str(item) for item in value)
+    elif isinstance(value, bool):
+        pass
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if at == "options" and (default := OPTION_DEFAULTS.get(name)) is not None:
+        return default if value is None else value
+    return None if value is False or value in ("", [], {}) else value
+
+
+def _text(description: Any) -> str:
+    return str(description or "").rpartition("managed by ")[0]

@@ -1,0 +1,194 @@
+"""What can be provisioned, as data: one YAML file per pack, and one per dashboard in `dashboards/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..query import parse_monitor
+from ..query.tree import MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
+from .queries import groups_of, without_tag
+
+HERE = Path(__file__).parent
+SEVERITIES = ("critical", "warning")
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorEntry:
+    """A monitor as a pack has it, with the defaults that a user may override.
+
+    `watches`, `source` and `note` are for the documentation, `note` also for the message: how the monitor differs from
+    its source. Of `thresholds` a metric monitor has the critical one in its query. `no_data` is in minutes,
+    `auto_resolve` in hours; `rates` are burn rates by the timeframe of the SLO;
+    `bounds` the lowest and highest value that there can be.
+
+    A monitor that is grouped by a tag does not see the series that lack it. `without` names such tags, and what to
+    call a monitor of these series alone, of which the scope `except_for` leaves some out; that monitor has the first
+    as its `base`, and the tag that its series are `lacking`.
+    """
+
+    key: str
+    pack: str
+    title: str
+    watches: str
+    subject: str
+    query: str
+    severity: str
+    priority: int
+    runbook: str
+    source: str
+    look: tuple[str, ...]
+    created: str
+    team: str = ""
+    unit: str = ""
+    note: str = ""
+    alert: str = ""
+    warning: str = ""
+    recovered: str = ""
+    no_data_text: str = ""
+    no_data: int | None = None
+    auto_resolve: int | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
+    without: Mapping[str, str] = field(default_factory=dict)
+    except_for: str = ""
+    base: str = ""
+    lacking: str = ""
+
+    @property
+    def tree(self) -> MonitorQuery:
+        """The query, parsed."""
+        query = parse_monitor(self.query)
+        return without_tag(query, self.lacking, self.except_for) if self.lacking else query
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Tags that the monitor is grouped by."""
+        return groups_of(self.tree)
+
+    @property
+    def form(self) -> str:
+        """`metric`, `service check` or `slo`."""
+        forms = {MetricMonitor: "metric", ServiceCheckMonitor: "service check", SloMonitor: "slo"}
+        return forms[type(self.tree)]
+
+    @property
+    def slo(self) -> str:
+        """Key of the SLO that it watches, empty for any other monitor."""
+        return self.tree.slo.value.removeprefix("${slo:").removesuffix("}") if isinstance(self.tree, SloMonitor) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class SloEntry:
+    """An SLO as a pack has it: `good` and `total` of type `metric`, `query` and what follows of type `time_slice`."""
+
+    key: str
+    pack: str
+    title: str
+    description: str
+    type: str
+    target: float
+    timeframe: str
+    team: str = ""
+    good: str = ""
+    total: str = ""
+    query: str = ""
+    comparator: str = ""
+    threshold: float | None = None
+    slice: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardEntry:
+    """A dashboard as its file has it; `groups` hold widgets in the form that `widgets` reads."""
+
+    key: str
+    pack: str
+    title: str
+    description: str
+    variables: Mapping[str, str]
+    groups: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A set that a user chooses or leaves."""
+
+    name: str
+    title: str
+    description: str
+    monitors: tuple[MonitorEntry, ...]
+    slos: tuple[SloEntry, ...]
+    dashboards: tuple[DashboardEntry, ...]
+
+
+@lru_cache(maxsize=1)
+def builtin_packs() -> Mapping[str, Pack]:
+    """Every pack that ships, by name, in the order of their importance."""
+    order = _read(HERE / "order.yaml")["packs"]
+    dashboards = [_dashboard(path) for path in sorted((HERE / "dashboards").glob("*.yaml"))]
+    return {name: _pack(HERE / f"{name}.yaml", [one for one in dashboards if one.pack == name]) for name in order}
+
+
+@lru_cache(maxsize=1)
+def monitor_entries() -> Mapping[str, MonitorEntry]:
+    """Every monitor of every pack by its key."""
+    return {entry.key: entry for pack in builtin_packs().values() for entry in pack.monitors}
+
+
+@lru_cache(maxsize=1)
+def slo_entries() -> Mapping[str, SloEntry]:
+    """Every SLO of every pack by its key."""
+    return {entry.key: entry for pack in builtin_packs().values() for entry in pack.slos}
+
+
+@lru_cache(maxsize=1)
+def dashboard_entries() -> Mapping[str, DashboardEntry]:
+    """Every dashboard of every pack by its key."""
+    return {entry.key: entry for pack in builtin_packs().values() for entry in pack.dashboards}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return data
+
+
+def _pack(path: Path, dashboards: list[DashboardEntry]) -> Pack:
+    data, name = _read(path), path.stem
+    common = {"pack": name, "team": data.get("team", "")}
+    created = str(data["created"])
+    monitors = tuple(
+        one
+        for key, entry in data.get("monitors", {}).items()
+        for one in _with_others(
+            MonitorEntry(**{**common, **entry, "key": key, "created": created, "look": tuple(entry["look"])})
+        )
+    )
+    slos = tuple(SloEntry(**{**common, **entry, "key": key}) for key, entry in data.get("slos", {}).items())
+    return Pack(name, data["title"], data["description"], monitors, slos, tuple(dashboards))
+
+
+def _with_others(entry: MonitorEntry) -> Iterator[MonitorEntry]:
+    """The monitor, and those of the series that it does not see."""
+    yield entry
+    for tag, level in entry.without.items():
+        yield replace(
+            entry,
+            key=f"{entry.key}.{level}",
+            title=f"{entry.title}, by {level}",
+            watches=f"The same as `{entry.key}`, for series without `{tag}`.",
+            without={},
+            base=entry.key,
+            lacking=tag,
+        )
+
+
+def _dashboard(path: Path) -> DashboardEntry:
+    data = _read(path)
+    return DashboardEntry(**{**data, "key": path.stem, "groups": tuple(data["groups"])})

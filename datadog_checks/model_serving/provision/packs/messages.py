@@ -1,0 +1,124 @@
+"""The text of a monitor's notification: what is wrong, for whom, since when, and what to look at first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..query.tree import UNITS, MetricMonitor, ServiceCheckMonitor, SloMonitor, Text, Window, seconds
+from .queries import groups_of, window_of
+from .settle import Settled
+
+NAMES = {
+    "serving_system": "system",
+    "endpoint_name": "endpoint",
+    "endpoint": "metrics endpoint",
+    "host": "host",
+    "model_name": "model",
+    "model_version": "version",
+    "gpu": "GPU",
+    "gpu_uuid": "UUID",
+    "xid": "XID",
+    "queue": "queue",
+    "reason": "reason",
+    "path": "path",
+    "status_code": "status code",
+    "class_label": "class",
+    "feature_name": "feature",
+    "raw_metric": "raw metric",
+    "model_path": "path of the model",
+    "driver_version": "driver",
+}
+"""What a group is called in a message."""
+
+SPANS = {"w": "week", "d": "day", "h": "hour", "m": "minute"}
+
+
+def message(monitor: Settled, routing: str = "") -> str:
+    """The message with its sections for alert, warning, missing data and recovery; `routing` ends it, if anything."""
+    parts = [_section(state, text) for state, text in _states(monitor)]
+    parts += [_for_whom(monitor), _help(monitor)]
+    if monitor.entry.note:
+        parts.append(f"How this is measured: {monitor.entry.note}")
+    window = window_of(monitor.query)
+    text = "\n\n".join(part for part in (*parts, routing) if part)
+    text = text.replace("{window}", span(Window(window).seconds // 60) if window else "")
+    return text.replace("{no_data}", _length(monitor.no_data) if monitor.no_data else "").strip()
+
+
+def span(minutes: int) -> str:
+    """A length of time in words.
+
+    >>> span(5), span(60), span(1440), span(90)
+    ('5 minutes', 'hour', 'day', '90 minutes')
+    """
+    for unit, name in SPANS.items():
+        number, rest = divmod(minutes, UNITS[unit] // 60)
+        if not rest:
+            return name if number == 1 else f"{number} {name}s"
+    raise AssertionError("any number of minutes has a name")
+
+
+def _section(state: str, text: str) -> str:
+    return f"{{{{#{state}}}}}\n{text}\n{{{{/{state}}}}}"
+
+
+def _states(monitor: Settled) -> Iterator[tuple[str, str]]:
+    """What each state of the monitor says."""
+    entry, warns = monitor.entry, "warning" in monitor.thresholds
+    subject = entry.subject[0].upper() + entry.subject[1:]
+    match monitor.query:
+        case ServiceCheckMonitor():
+            yield "is_alert", entry.alert or f"{subject}: {{{{check_message}}}}"
+            if warns:
+                yield "is_warning", entry.warning or f"{subject}, warning: {{{{check_message}}}}"
+            recovered = f"{subject} is OK again."
+        case SloMonitor(long_window=Text(value=long), short_window=Text(value=short)):
+            hours, minutes = (_length((seconds(text) or 0) // 60) for text in (long, short))
+            windows = f"over {hours} and over {minutes}"
+            text = f"{subject} is {{{{long_window_burn_rate}}}} and {{{{short_window_burn_rate}}}}, {windows}, above "
+            yield "is_alert", entry.alert or f"{text}{{{{threshold}}}}."
+            if warns:
+                yield "is_warning", entry.warning or f"{text}the warning limit of {{{{warn_threshold}}}}."
+            recovered = f"{subject} is below its limit again."
+        case _:
+            unit = entry.unit if entry.unit in ("", "%") else f" {entry.unit}"
+            is_now, side, when = f"{subject} is {{{{value}}}}{unit}", _side(monitor), _when(monitor)
+            yield "is_alert", entry.alert or f"{is_now}, {side} {{{{threshold}}}}{unit}, {when}."
+            if warns:
+                text = f"{is_now}, {side} the warning limit of {{{{warn_threshold}}}}{unit}, {when}."
+                yield "is_warning", entry.warning or text
+            recovered = f"{is_now}."
+    if monitor.no_data is not None:
+        yield "is_no_data", entry.no_data_text or f"No data about {entry.subject} for {{no_data}}."
+    yield "is_recovery", f"Recovered. {entry.recovered or recovered}"
+
+
+def _side(monitor: Settled) -> str:
+    query = monitor.query
+    assert isinstance(query, MetricMonitor)
+    return {">": "above", ">=": "at or above", "<": "below", "<=": "at or below"}[query.comparison.operator]
+
+
+def _when(monitor: Settled) -> str:
+    query = monitor.query
+    assert isinstance(query, MetricMonitor)
+    whole = (query.aggregator, query.comparison.operator[0]) in (("min", ">"), ("max", "<"))
+    return f"{'throughout' if whole else 'over'} the last {{window}}"
+
+
+def _length(minutes: int) -> str:
+    text = span(minutes)
+    return text if text[0].isdigit() else f"1 {text}"
+
+
+def _for_whom(monitor: Settled) -> str:
+    groups = groups_of(monitor.query)
+    whom = ", ".join(f"{NAMES[tag]} {{{{{tag}.name}}}}" for tag in groups)
+    lines = [f"For: {whom or 'all endpoints of the SLO'}"]
+    lines.append("{{^is_recovery}}Since: {{first_triggered_at}}{{/is_recovery}}")
+    return "\n".join(lines)
+
+
+def _help(monitor: Settled) -> str:
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(monitor.entry.look, 1))
+    return f"{{{{^is_recovery}}}}\nLook first at:\n{steps}\n{{{{/is_recovery}}}}\n\nRunbook: {monitor.runbook}"

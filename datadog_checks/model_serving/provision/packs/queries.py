@@ -1,0 +1,187 @@
+"""Changes a query as a user's values ask for: another scope, window or threshold, and everything else as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..query.reader import Reader
+from ..query.rules import metrics_of
+from ..query.scopes import read_scope
+from ..query.tree import (
+    And,
+    Argument,
+    Call,
+    Chain,
+    Condition,
+    Everything,
+    Expression,
+    In,
+    Metric,
+    MetricMonitor,
+    MonitorQuery,
+    Negative,
+    Not,
+    Operation,
+    Or,
+    ServiceCheckMonitor,
+    Setting,
+    SloMonitor,
+    Tag,
+    Text,
+    Variable,
+    Window,
+)
+
+
+def read_condition(scope: str) -> Condition:
+    """A scope without its braces, such as `env:prod,!region:eu`. Raises QueryError."""
+    reader = Reader("{" + scope + "}")
+    condition = read_scope(reader)
+    reader.finish("at the end of a scope")
+    return condition
+
+
+def plain_tags(condition: Condition) -> list[str] | None:
+    """`key:value` of a scope that is nothing but such tags, all of which must match; None for any other scope."""
+    match condition:
+        case Everything():
+            return []
+        case Tag(key=key, value=str(value)):
+            return [f"{key}:{value}"]
+        case And(operands=operands):
+            lists = [plain_tags(operand) for operand in operands]
+            return None if None in lists else [tag for tags in lists for tag in tags or ()]
+        case _:
+            return None
+
+
+def joined(*conditions: Condition) -> Condition:
+    """All of these at once, in the form with commas where that can say it, else in the form with AND."""
+    parts: list[Condition] = []
+    for condition in conditions:
+        if not isinstance(condition, Everything):
+            parts += condition.operands if isinstance(condition, And) else (condition,)
+    if not parts:
+        return Everything()
+    if not all(_symbolic(part) for part in parts):
+        parts = [_worded(part) for part in parts]
+        return parts[0] if len(parts) == 1 else And(tuple(parts), symbol=False)
+    return parts[0] if len(parts) == 1 else And(tuple(parts), symbol=True)
+
+
+def _symbolic(part: Condition) -> bool:
+    return isinstance(part, Tag | Variable) or (isinstance(part, Not) and part.symbol and isinstance(part.operand, Tag))
+
+
+def _worded(part: Condition) -> Condition:
+    """The same, written with words alone: commas and `!` do not mix with AND, OR and IN."""
+    match part:
+        case Not(operand=In() as operand):
+            return replace(operand, negated=not operand.negated)
+        case Not():
+            return Not(_worded(part.operand), symbol=False)
+        case And():
+            return And(tuple(_worded(operand) for operand in part.operands), symbol=False)
+        case Or():
+            return Or(tuple(_worded(operand) for operand in part.operands))
+        case _:
+            return part
+
+
+def scoped(part: Expression, *conditions: Condition) -> Expression:
+    """An expression of which every metric is narrowed to the conditions."""
+    return mapped(part, lambda metric: replace(metric, scope=joined(*conditions, metric.scope or Everything())))
+
+
+def mapped(part: Expression, change: Callable[[Metric], Metric]) -> Expression:
+    """An expression with every metric changed."""
+    match part:
+        case Metric():
+            return change(part)
+        case Operation():
+            return replace(part, left=mapped(part.left, change), right=mapped(part.right, change))
+        case Negative():
+            return replace(part, operand=mapped(part.operand, change))
+        case Chain():
+            return replace(part, operand=mapped(part.operand, change))
+        case Call():
+            return replace(part, arguments=tuple(_argument(argument, change) for argument in part.arguments))
+        case _:
+            return part
+
+
+def _argument(argument: Argument, change: Callable[[Metric], Metric]) -> Argument:
+    return argument if isinstance(argument, Text | Setting) else mapped(argument, change)
+
+
+def without_tag(query: MonitorQuery, tag: str, except_for: str = "") -> MonitorQuery:
+    """A monitor of metrics narrowed to the series that lack a tag, and no longer grouped by it; `except_for` is a scope
+    that narrows it further."""
+    assert isinstance(query, MetricMonitor)
+    further = read_condition(except_for) if except_for else Everything()
+
+    def change(metric: Metric) -> Metric:
+        lacks = Not(Tag(tag, "*"), symbol=True)
+        scope = joined(metric.scope or Everything(), lacks, further)
+        return replace(metric, scope=scope, by=tuple(group for group in metric.by if group.tag != tag))
+
+    return replace(query, expression=mapped(query.expression, change))
+
+
+def groups_of(query: MonitorQuery) -> tuple[str, ...]:
+    """Tags that a monitor is grouped by, in the order of the query."""
+    match query:
+        case MetricMonitor():
+            metrics = metrics_of(query.expression)
+            return tuple(dict.fromkeys(group.tag for metric in metrics for group in metric.by))
+        case ServiceCheckMonitor():
+            return tuple(tag.value for tag in query.by)
+        case _:
+            return ()
+
+
+def anomalies_of(query: MonitorQuery) -> Call | None:
+    """The call of `anomalies` that a monitor consists of, None for any other monitor."""
+    expression = query.expression if isinstance(query, MetricMonitor) else None
+    return expression if isinstance(expression, Call) and expression.name == "anomalies" else None
+
+
+def setting(call: Call, name: str) -> Argument | None:
+    """The value of a setting in a call."""
+    return next((one.value for one in call.arguments if isinstance(one, Setting) and one.name == name), None)
+
+
+def window_of(query: MonitorQuery) -> str:
+    """The window that decides about an alert, such as `last_5m`; of an SLO the long one, empty where there is none."""
+    call = anomalies_of(query)
+    if call is not None:
+        window = setting(call, "alert_window")
+        return window.value if isinstance(window, Text) else ""
+    match query:
+        case MetricMonitor():
+            return query.window.text
+        case SloMonitor(long_window=Text(value=value)):
+            return f"last_{value}"
+        case _:
+            return ""
+
+
+def with_window(query: MetricMonitor, window: str) -> MetricMonitor:
+    """The monitor over another window; one of anomalies keeps what it shows around its alert window."""
+    call = anomalies_of(query)
+    if call is None:
+        return replace(query, window=Window(window))
+    arguments = tuple(
+        Setting(one.name, Text(window)) if isinstance(one, Setting) and one.name == "alert_window" else one
+        for one in call.arguments
+    )
+    shown = query.window if query.window.seconds >= Window(window).seconds else Window(window)
+    return replace(query, expression=replace(call, arguments=arguments), window=shown)
+
+
+def number_text(value: float) -> str:
+    """A number as queries have it: without an exponent, without a point where it is whole."""
+    if float(value).is_integer():
+        return str(int(value))
+    return f"{value:.10f}".rstrip("0")

@@ -1,0 +1,256 @@
+"""A monitor of a pack, with what the user's values make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..query.known import Known
+from ..query.problems import Place
+from ..query.tree import (
+    MetricMonitor,
+    MonitorQuery,
+    Number,
+    ServiceCheckMonitor,
+    SloMonitor,
+    Text,
+    Window,
+    seconds,
+)
+from ..query.windows import check_window
+from ..values import Values
+from . import MonitorEntry, SloEntry
+from .queries import anomalies_of, number_text, plain_tags, read_condition, scoped, setting, with_window
+from .thresholds import settle_thresholds
+
+POINTS = 5
+"""Intervals that an alert window of anomalies has at least."""
+
+LONGEST_BURN_WINDOW = 48 * 3600
+SHORTEST_BURN_WINDOW = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is final about a monitor. `no_data` is in minutes, `auto_resolve` in hours, None for never."""
+
+    entry: MonitorEntry
+    query: MonitorQuery
+    thresholds: Mapping[str, float]
+    severity: str
+    priority: int
+    team: str
+    tags: tuple[str, ...]
+    runbook: str
+    no_data: int | None
+    auto_resolve: int | None
+    renotify: int | None
+    evaluation_delay: int | None
+
+
+def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled:
+    """The monitor as it will be; `slo` is the settled SLO that it watches.
+
+    Raises ProvisionError about a value that is impossible for this monitor.
+    """
+    own = {name: values.own(entry, name)[0] for name in ("severity", "team", "tags", "runbook")}
+    said = {name: values.said(entry, name)[0] for name in ("priority", "renotify", "evaluation_delay")}
+    auto_resolve, path = values.said(entry, "auto_resolve")
+    if auto_resolve is not None and auto_resolve % 60:
+        raise values.fail(path, "must be whole hours, such as 2h")
+    query, thresholds = _query(entry, values, slo)
+    delay = said["evaluation_delay"]
+    return Settled(
+        entry=entry,
+        query=query,
+        thresholds=thresholds,
+        severity=own["severity"] or entry.severity,
+        priority=said["priority"] or entry.priority,
+        team=own["team"] or values.teams.get(entry.pack) or values.everywhere.team or entry.team,
+        tags=(*(values.everywhere.tags or ()), *(own["tags"] or ())),
+        runbook=own["runbook"] or f"{values.runbooks.rstrip('/')}/{entry.runbook}",
+        no_data=_no_data(entry, values, query),
+        auto_resolve=entry.auto_resolve if auto_resolve is None else auto_resolve // 60 or None,
+        renotify=said["renotify"] or None,
+        evaluation_delay=delay * 60 if delay else None,
+    )
+
+
+def settle_slo(entry: SloEntry, values: Values) -> SloEntry:
+    """The SLO as it will be. Raises ProvisionError about a value that is impossible."""
+    said = values.slos.get(entry.key)
+    if said is None:
+        return entry
+    path = f"slos.{entry.key}"
+    if said.target is not None and not 0 < said.target < 100:
+        raise values.fail(f"{path}.target", f"must be a percentage between 0 and 100, such as 99.5, not {said.target}")
+    target = entry.target if said.target is None else said.target
+    if said.warning is not None and not target < said.warning < 100:
+        raise values.fail(
+            f"{path}.warning", f"{said.warning} must lie between the target {number_text(target)} and 100"
+        )
+    for name in ("threshold", "slice"):
+        if getattr(said, name) is not None and entry.type != "time_slice":
+            raise values.fail(f"{path}.{name}", "is for an SLO by time slices; this one counts requests")
+    if said.threshold is not None and said.threshold <= 0:
+        raise values.fail(f"{path}.threshold", f"must be a number of seconds above 0, not {said.threshold}")
+    return replace(
+        entry,
+        target=target,
+        timeframe=said.timeframe or entry.timeframe,
+        threshold=entry.threshold if said.threshold is None else said.threshold,
+        slice=said.slice or entry.slice,
+    )
+
+
+def _query(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> tuple[MonitorQuery, dict[str, float]]:
+    query = entry.tree
+    match query:
+        case MetricMonitor():
+            _refuse(entry, values, ("long_window", "short_window"), "is for burn rates; write `window`")
+            return _metric(entry, values, query)
+        case ServiceCheckMonitor():
+            _refuse(
+                entry,
+                values,
+                ("window", "long_window", "short_window"),
+                "means nothing to a service check, which counts runs: write `thresholds`",
+            )
+            return _service_check(entry, values, query)
+        case SloMonitor():
+            _refuse(entry, values, ("window",), "is for metrics; write `long_window` and `short_window`")
+            _refuse(entry, values, ("scope",), f"is that of the SLO: write it under `slos`, `{entry.slo}`")
+            assert slo is not None
+            return _burn_rate(entry, values, query, slo)
+        case _:
+            raise AssertionError(f"{entry.key}: no pack has monitors of this form")
+
+
+def _refuse(entry: MonitorEntry, values: Values, names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        value, path = values.own(entry, name)
+        if value is not None:
+            raise values.fail(path, why)
+
+
+def _metric(entry: MonitorEntry, values: Values, query: MetricMonitor) -> tuple[MonitorQuery, dict[str, float]]:
+    scope, _ = values.said(entry, "scope")
+    if scope is not None:
+        query = replace(query, expression=scoped(query.expression, read_condition(scope)))
+    window, path = values.said(entry, "window")
+    if window is not None:
+        problem = next(check_window(Window(window), Place("", Known())), None)
+        if problem is not None or not window.startswith(("last_", "current_")):
+            raise values.fail(path, problem.message if problem else f"`{window}` is no window: write 5m, 1h or 1d")
+        _fits_anomalies(entry, values, query, window, path)
+        query = with_window(query, window)
+    comparison = query.comparison
+    thresholds = settle_thresholds(entry, values, comparison.operator, float(comparison.threshold))
+    critical = number_text(thresholds["critical"])
+    return replace(query, comparison=replace(comparison, threshold=critical)), thresholds
+
+
+def _fits_anomalies(entry: MonitorEntry, values: Values, query: MetricMonitor, window: str, path: str) -> None:
+    call = anomalies_of(query)
+    interval = setting(call, "interval") if call is not None else None
+    if isinstance(interval, Number) and (
+        not window.startswith("last_") or Window(window).seconds < POINTS * float(interval.text)
+    ):
+        least = int(POINTS * float(interval.text) // 60)
+        raise values.fail(
+            path,
+            f"`{window}` is no alert window for {entry.key}, which looks at points of {interval.text} s and needs at "
+            f"least {POINTS} of them: write {least}m or more"
+            + ("" if path.startswith("monitors.") else f", or give {entry.key} a window of its own under `monitors`"),
+        )
+
+
+def _service_check(
+    entry: MonitorEntry, values: Values, query: ServiceCheckMonitor
+) -> tuple[MonitorQuery, dict[str, float]]:
+    found, path = values.own(entry, "thresholds")
+    said: Mapping[str, float | None] = found or {}
+    for name, value in said.items():
+        if name not in ("critical", "warning", "ok"):
+            raise values.fail(f"{path}.{name}", "is for metrics; the recovery of a service check is `ok`")
+        if value is not None and (value != int(value) or not 1 <= value <= 99):
+            raise values.fail(f"{path}.{name}", f"must be a number of runs from 1 to 99, not {number_text(value)}")
+    merged = {**entry.thresholds, **said}
+    thresholds = {name: value for name, value in merged.items() if value is not None}
+    query = replace(query, last=int(max(thresholds.values())) + 1)
+    scope, where = values.said(entry, "scope")
+    if scope is not None:
+        tags = plain_tags(read_condition(scope))
+        if tags is None:
+            hint = "give this monitor a scope of its own" if where == "scope" else "write tags such as `env:prod` alone"
+            raise values.fail(
+                where, f"`{scope}`: the service check of {entry.key} takes only tags that must all be there; {hint}"
+            )
+        if tags:
+            query = replace(query, over=tuple(Text(tag) for tag in tags))
+    return query, thresholds
+
+
+def _burn_rate(
+    entry: MonitorEntry, values: Values, query: SloMonitor, slo: SloEntry
+) -> tuple[MonitorQuery, dict[str, float]]:
+    found, path = values.own(entry, "thresholds")
+    said: Mapping[str, float | None] = found or {}
+    for name in said:
+        if name not in ("critical", "warning"):
+            raise values.fail(f"{path}.{name}", "is not for burn rates, which have `critical` and `warning`")
+    rate = said.get("critical") or entry.rates[slo.timeframe]
+    most = round(100 / (100 - slo.target), 2)
+    if not 0 < rate <= most:
+        where = f"{path}.critical" if "critical" in said else f"slos.{slo.key}.target"
+        raise values.fail(
+            where,
+            f"a target of {number_text(slo.target)} % can burn at most {number_text(most)} times as fast as allowed, "
+            f"so the threshold {number_text(rate)} of {entry.key} can never be reached: give that monitor a "
+            f"`critical` threshold of {number_text(most)} or less, or raise the target",
+        )
+    thresholds = {"critical": float(rate)}
+    warning = said.get("warning")
+    if warning is not None:
+        if not 0 < warning < rate:
+            raise values.fail(f"{path}.warning", f"{number_text(warning)} must lie between 0 and {number_text(rate)}")
+        thresholds["warning"] = warning
+    assert query.long_window is not None
+    assert query.short_window is not None
+    (own_long, long_path), (own_short, short_path) = (
+        values.own(entry, name) for name in ("long_window", "short_window")
+    )
+    long, short = own_long or query.long_window.value, own_short or query.short_window.value
+    if not SHORTEST_BURN_WINDOW <= (seconds(long) or 0) <= LONGEST_BURN_WINDOW:
+        raise values.fail(long_path, f"`{long}` must be from 1h to 48h")
+    if not (seconds(short) or 0) < (seconds(long) or 0):
+        where = short_path if own_short else long_path
+        raise values.fail(where, f"the short window `{short}` must be shorter than the long one, `{long}`")
+    return (
+        replace(
+            query,
+            over=Text(slo.timeframe),
+            long_window=Text(long),
+            short_window=Text(short),
+            comparison=replace(query.comparison, threshold=number_text(rate)),
+        ),
+        thresholds,
+    )
+
+
+def _no_data(entry: MonitorEntry, values: Values, query: MonitorQuery) -> int | None:
+    said, path = values.said(entry, "no_data")
+    # Said of all monitors, it is about those that look for missing data at all.
+    wanted = entry.no_data if said is None or (not path.startswith("monitors.") and entry.no_data is None) else said
+    if not wanted:
+        return None
+    if isinstance(query, SloMonitor):
+        raise values.fail(path, "an SLO has no missing data: time without requests counts as good")
+    least = 2 * query.window.seconds // 60 if isinstance(query, MetricMonitor) else 2
+    if wanted >= least:
+        return int(wanted)
+    if path.startswith("monitors.") and said is not None:
+        raise values.fail(
+            path, f"{wanted} minutes are less than twice the window of {entry.key}: write {least}m or more"
+        )
+    return least

@@ -1,0 +1,54 @@
+"""Finds monitors, dashboards and SLOs in a JSON document, whichever way they were exported, and checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from .dashboards import check_dashboard
+from .known import Known
+from .monitors import check_monitor
+from .problems import Place, Problem
+from .slos import check_slo
+from .words import grammar
+
+LISTS = ("monitors", "dashboards", "slos", "resources", "data")
+"""Keys under which answers of the API and exports hold several."""
+WRAPPERS = ("definition", "body")
+"""Keys under which the assets of an integration, and exports, hold one."""
+SLO_TYPES = ("metric", "monitor", "time_slice")
+
+
+def check_document(document: Any, known: Known | None = None, path: str = "") -> list[Problem]:
+    """What is wrong with a monitor, a dashboard, an SLO or several of them, as JSON."""
+    return list(_check(document, known or Known(), path))
+
+
+def _check(document: Any, known: Known, path: str) -> Iterator[Problem]:
+    place = Place(path, known)
+    if isinstance(document, list) and document:
+        for index, item in enumerate(document):
+            yield from _check(item, known, place.within(index).path)
+        return
+    if isinstance(document, Mapping):
+        if "widgets" in document:
+            yield from check_dashboard(document, known, path)
+            return
+        if document.get("type") in SLO_TYPES or "sli_specification" in document:
+            yield from check_slo(document, known, path)
+            return
+        types = {*grammar()["unchecked_monitor_types"], *chain(*grammar()["monitor_types"].values())}
+        if isinstance(document.get("query"), str) or str(document.get("type")) in types:
+            yield from check_monitor(document, known, path)
+            return
+        for key in WRAPPERS:
+            if isinstance(document.get(key), Mapping):
+                yield from _check(document[key], known, place.within(key).path)
+                return
+        lists = [key for key in LISTS if isinstance(document.get(key), list) and document[key]]
+        if lists:
+            for key in lists:
+                yield from _check(document[key], known, place.within(key).path)
+            return
+    yield place.error("file/content", "holds no monitor, dashboard or SLO, nor a list of them, as the API gives them")

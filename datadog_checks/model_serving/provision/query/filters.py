@@ -1,0 +1,87 @@
+"""What can be wrong with a scope, whatever the metric."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .problems import Place, Problem, nearest
+from .tree import And, By, Condition, In, Not, Or, Tag, Variable, leaves
+
+
+def check_scope(scope: Condition, place: Place) -> Iterator[Problem]:
+    """Filters that Datadog refuses or that select nothing, whatever the metric."""
+    symbols: set[int] = set()
+    words: set[int] = set()
+    for part in _parts(scope):
+        match part:
+            case Not() | And():
+                (symbols if part.symbol else words).add(part.at)
+            case Or() | In():
+                words.add(part.at)
+            case _:
+                pass
+    if symbols and words:
+        yield place.error(
+            "query/filter-mix",
+            "`,` and `!` don't mix with AND, OR, NOT and IN: write AND for `,` and NOT for `!`",
+            min(symbols),
+        )
+    for leaf in leaves(scope):
+        match leaf:
+            case Tag():
+                values: tuple[str, ...] = () if leaf.value is None else (leaf.value,)
+            case In():
+                values = leaf.values
+            case _:
+                continue
+        for value in values:
+            if "*" in value.strip("*"):
+                yield place.error(
+                    "query/wildcard",
+                    f"`{value}` selects nothing: a wildcard stands at the start or the end of a value",
+                    leaf.at,
+                )
+    yield from check_template(tuple(leaves(scope)), place)
+
+
+def _parts(condition: Condition) -> Iterator[Condition]:
+    yield condition
+    match condition:
+        case Not():
+            yield from _parts(condition.operand)
+        case And() | Or():
+            for operand in condition.operands:
+                yield from _parts(operand)
+        case _:
+            pass
+
+
+def check_template(parts: tuple[object, ...], place: Place) -> Iterator[Problem]:
+    """Template variables, which only dashboards have."""
+    for part in parts:
+        match part:
+            case Variable():
+                texts: tuple[str, ...] = (f"${part.name}",)
+            case Tag():
+                texts = (part.value or "",)
+            case In():
+                texts = part.values
+            case By():
+                texts = (part.tag,)
+            case _:
+                continue
+        for name in (name for text in texts for name in re.findall(r"\$([\w-]+)", text)):
+            if place.variables is None:
+                yield place.error(
+                    "query/template",
+                    f"`${name}` selects nothing: only dashboards have template variables",
+                    part.at,
+                )
+            elif name not in place.variables:
+                yield place.error(
+                    "query/template",
+                    f"`${name}` selects nothing: the dashboard has no such template variable"
+                    f"{nearest(name, place.variables)}",
+                    part.at,
+                )

@@ -1,0 +1,215 @@
+"""Checks the body of a monitor: its type, its query, and the options that must agree with the query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .algorithms import check_algorithms
+from .catalog import check_service_check
+from .expressions import parse_metric_expression
+from .known import Known
+from .options import check_message, check_options, check_thresholds
+from .parse import parse_monitor
+from .problems import Place, Problem, mappings, nearest
+from .reader import QueryError
+from .rules import check_expression, metrics_of
+from .tree import (
+    CompositeMonitor,
+    Expression,
+    FormulaMonitor,
+    MetricMonitor,
+    MonitorQuery,
+    Name,
+    ServiceCheckMonitor,
+    SloMonitor,
+    Window,
+    leaves,
+    seconds,
+    walk,
+)
+from .windows import check_shift, check_window
+from .words import grammar
+
+FORMS: dict[type[object], str] = {
+    MetricMonitor: "metric",
+    FormulaMonitor: "metric",
+    ServiceCheckMonitor: "service check",
+    SloMonitor: "slo",
+    CompositeMonitor: "composite",
+}
+MOST_RUNS = 100
+MOST_MONITORS = 10
+LONGEST_BURN_WINDOW = 48 * 3600
+
+
+def check_monitor(body: Mapping[str, Any], known: Known | None = None, path: str = "") -> list[Problem]:
+    """What is wrong with the body of a monitor, as the API takes it. `path` leads to the body in its file."""
+    return list(_monitor(body, Place(path, known or Known())))
+
+
+def monitor_type(query: MonitorQuery) -> str:
+    """The type that a monitor with this query has: `query alert`, `service check`, `slo alert`, `composite`."""
+    types: dict[str, list[str]] = grammar()["monitor_types"]
+    return types[FORMS[type(query)]][0]
+
+
+def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+    kind, text = body.get("type"), body.get("query")
+    types = {name: form for form, names in grammar()["monitor_types"].items() for name in names}
+    if isinstance(kind, str) and kind in grammar()["unchecked_monitor_types"]:
+        yield place.within("type").warning("monitor/type", f"monitors of the type `{kind}` aren't checked")
+        return
+    if not isinstance(kind, str) or kind not in types:
+        near = nearest(str(kind), [*types, *grammar()["unchecked_monitor_types"]])
+        said = "has no type" if kind is None else f"`{kind}` is no type of a monitor"
+        yield place.within("type").error("monitor/type", f"{said}: write `query alert` for metrics{near}")
+    if not isinstance(text, str):
+        yield place.within("query").error("query/syntax", "a monitor needs a query, a text")
+        return
+    at = place.within("query", text=text)
+    options = body.get("options") if isinstance(body.get("options"), Mapping) else {}
+    assert isinstance(options, Mapping)
+    try:
+        query = parse_monitor(text)
+    except QueryError as error:
+        yield at.unreadable(error)
+        return
+    if isinstance(kind, str) and kind in types and types[kind] != FORMS[type(query)]:
+        yield place.within("type").error(
+            "monitor/type", f"the query is that of a `{monitor_type(query)}` monitor, the type is `{kind}`"
+        )
+    below = place.within("options")
+    groups: list[str] | None = None
+    match query:
+        case MetricMonitor():
+            groups = _groups(query.expression)
+            yield from _metric(query, options, at, below)
+        case FormulaMonitor():
+            groups = []
+            yield from _formula(query, options, at, below, groups)
+        case ServiceCheckMonitor():
+            groups = [tag.value for tag in query.by]
+            yield from _service_check(query, options, at, below)
+        case SloMonitor():
+            yield from _slo(query, at)
+        case CompositeMonitor():
+            yield from _composite(query, at)
+    yield from check_thresholds(query, options, below)
+    yield from check_options(query, body, options, groups, place)
+    yield from check_message(body.get("message"), groups, place)
+
+
+def _groups(expression: Expression) -> list[str]:
+    return list(dict.fromkeys(group.tag for metric in metrics_of(expression) for group in metric.by))
+
+
+def _metric(query: MetricMonitor, options: Mapping[str, Any], at: Place, below: Place) -> Iterator[Problem]:
+    yield from check_window(query.window, at)
+    if query.shift is not None:
+        yield from check_shift(query.shift, at)
+    aggregator = "" if query.change else query.aggregator
+    yield from check_expression(query.expression, at, time_aggregator=aggregator)
+    metrics = metrics_of(query.expression)
+    if query.change and query.aggregator != "sum" and any(metric.has("as_count") for metric in metrics):
+        yield at.warning(
+            "query/as-count",
+            f"`.as_count()` goes with `sum` over time: write `{query.change}(sum({query.window.text}),...)`",
+            query.at,
+        )
+    if query.aggregator == "percentile":
+        for metric in metrics:
+            if not metric.aggregator.startswith("p"):
+                yield at.warning(
+                    "query/percentile",
+                    f"`percentile(...)` goes with a percentile: `p99:{metric.name}`",
+                    metric.at,
+                )
+    if not metrics and not any(isinstance(part, Name) for part in walk(query.expression)):
+        yield at.warning("query/scope", "the query names no metric", query.at)
+    yield from check_algorithms(query, options, at, below)
+
+
+def _formula(
+    query: FormulaMonitor, options: Mapping[str, Any], at: Place, below: Place, groups: list[str]
+) -> Iterator[Problem]:
+    window = Window(f"last_{query.window.text}", at=query.window.at)
+    yield from check_window(window if seconds(query.window.text) else query.window, at)
+    names: set[str] = set()
+    for variable, where in mappings(options.get("variables"), below.within("variables")):
+        name = variable.get("name")
+        if isinstance(name, str):
+            names.add(name)
+        text = variable.get("query")
+        if variable.get("data_source") != "metrics" or not isinstance(text, str):
+            continue
+        inner = where.within("query", text=text)
+        try:
+            expression = parse_metric_expression(text)
+        except QueryError as error:
+            yield inner.unreadable(error)
+            continue
+        groups += _groups(expression)
+        yield from check_expression(expression, inner)
+    if not names:
+        yield below.within("variables").error(
+            "query/variable", "a formula needs its queries in `options.variables`, each with a name"
+        )
+    yield from check_expression(query.expression, at, names=frozenset(names))
+
+
+def _service_check(
+    query: ServiceCheckMonitor, options: Mapping[str, Any], at: Place, below: Place
+) -> Iterator[Problem]:
+    id = "monitor/service-check"
+    if query.last is None:
+        yield at.error(id, "`.last()` is missing: write `.last(3)`, at least the largest threshold and one", query.at)
+    elif not 1 <= query.last <= MOST_RUNS:
+        yield at.error(id, f"`.last({query.last})` is not between 1 and {MOST_RUNS}", query.last_at)
+    else:
+        thresholds = options.get("thresholds")
+        for name, value in (thresholds if isinstance(thresholds, Mapping) else {}).items():
+            if query.status == "count_by_status" and isinstance(value, int | float) and value > query.last:
+                yield at.error(
+                    id,
+                    f"{query.last} runs are too few for the threshold {name}: {value}; write `.last({int(value) + 1})`",
+                    query.last_at,
+                )
+    if not query.over or not all(tag.value for tag in query.over):
+        yield at.warning(id, 'the scope is missing: write `.over("*")`', query.at)
+    if not query.by:
+        yield at.warning(id, 'a service check names its groups: write `.by("endpoint")`', query.at)
+    yield from check_service_check(query.check, query.at + 1, (*query.over, *query.exclude), query.by, at)
+
+
+def _slo(query: SloMonitor, at: Place) -> Iterator[Problem]:
+    id, timeframes = "monitor/slo", grammar()["slo"]["timeframes"]
+    if query.over.value not in timeframes:
+        yield at.error(
+            id, f"`{query.over.value}` is no timeframe of an SLO: write {', '.join(timeframes)}", query.over.at
+        )
+    if query.comparison.operator not in (">", ">="):
+        yield at.error(id, f"write > or >=, not `{query.comparison.operator}`", query.comparison.at)
+    lengths = []
+    for text in (query.long_window, query.short_window):
+        if text is None:
+            continue
+        length = seconds(text.value)
+        if length is None or not 0 < length <= LONGEST_BURN_WINDOW:
+            yield at.error(id, f"`{text.value}` is no window: write one such as `1h` or `5m`, at most `48h`", text.at)
+        else:
+            lengths.append(length)
+    if len(lengths) == 2 and query.short_window is not None and lengths[0] <= lengths[1]:
+        yield at.error(id, "the short window is not shorter than the long one", query.short_window.at)
+
+
+def _composite(query: CompositeMonitor, at: Place) -> Iterator[Problem]:
+    monitors = list(leaves(query.condition))
+    if len(monitors) > MOST_MONITORS:
+        yield at.error(
+            "monitor/composite",
+            f"combines {len(monitors)} monitors; at most {MOST_MONITORS} are allowed",
+            monitors[MOST_MONITORS].at,
+        )
+    elif len(monitors) < 2:
+        yield at.warning("monitor/composite", "combines a single monitor", query.at)

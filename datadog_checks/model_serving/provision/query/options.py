@@ -1,0 +1,166 @@
+"""Thresholds, options and message of a monitor, against its query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .problems import Place, Problem, nearest, number
+from .tree import CompositeMonitor, FormulaMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor
+
+THRESHOLD = "monitor/threshold"
+RANGES = {
+    "evaluation_delay": (0, 86400, "seconds"),
+    "new_group_delay": (0, None, "seconds"),
+    "new_host_delay": (0, None, "seconds"),
+    "timeout_h": (0, 24, "hours"),
+    "min_failure_duration": (0, 7200, "seconds"),
+}
+"""Lowest and highest value of options, None where open."""
+
+
+def check_thresholds(query: MonitorQuery, options: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+    """Thresholds that contradict the query or one another. `place` is that of the options."""
+    thresholds = options.get("thresholds")
+    if not isinstance(thresholds, Mapping):
+        thresholds = {}
+    below = place.within("thresholds")
+    values: dict[str, float] = {}
+    for name, value in thresholds.items():
+        if value is None or name.endswith("_query"):
+            continue
+        parsed = number(value)
+        if parsed is None:
+            yield below.within(name).error(THRESHOLD, f"must be a number, not {value!r}")
+        else:
+            values[name] = parsed
+    if isinstance(query, ServiceCheckMonitor | CompositeMonitor):
+        return
+    written = query.comparison.threshold
+    if written == "threshold":
+        if "critical_query" not in thresholds:
+            yield below.error(THRESHOLD, "`threshold` in the query needs a `critical_query` here")
+        return
+    critical = values.get("critical")
+    if critical is None:
+        if "warning" in values:
+            yield below.error(THRESHOLD, f"a warning needs a critical threshold: write `critical: {written}` as well")
+        critical = float(written)
+    elif critical != float(written):
+        said = f"{query.comparison.operator} {written}"
+        yield below.within("critical").error(
+            THRESHOLD,
+            f"{_shown(critical)} does not match the query, which says `{said}`: write {written} here",
+        )
+        return
+    yield from _order(query.comparison.operator, {**values, "critical": critical}, below)
+
+
+def _order(operator: str, values: Mapping[str, float], place: Place) -> Iterator[Problem]:
+    if operator[0] not in "<>":
+        return
+    sign = 1 if operator[0] == ">" else -1
+    side = "below" if sign > 0 else "above"
+    # Of each pair the first comes before the second on the way to the alert.
+    for name, beyond in (("warning", "critical"), ("critical_recovery", "critical"), ("warning_recovery", "warning")):
+        if name not in values or beyond not in values:
+            continue
+        distance = (values[beyond] - values[name]) * sign
+        if distance < 0:
+            yield place.within(name).error(
+                THRESHOLD,
+                f"{_shown(values[name])} is beyond {beyond}: {_shown(values[beyond])}; write a number {side} it",
+            )
+        elif distance == 0:
+            yield place.within(name).warning(
+                THRESHOLD, f"is the same as {beyond}, so it does nothing: write a number {side} it or leave it out"
+            )
+    recovery, warning = values.get("critical_recovery"), values.get("warning")
+    if recovery is not None and warning is not None and (recovery - warning) * sign < 0:
+        yield place.within("critical_recovery").warning(
+            THRESHOLD,
+            f"{_shown(recovery)} is past warning: {_shown(warning)}, so the alert outlasts the warning; "
+            "write a number between the two thresholds",
+        )
+
+
+def check_options(
+    query: MonitorQuery, body: Mapping[str, Any], options: Mapping[str, Any], groups: list[str] | None, place: Place
+) -> Iterator[Problem]:
+    """Options that Datadog refuses, and no-data settings that come too soon. `place` is that of the body."""
+    below = place.within("options")
+    priority = body.get("priority")
+    if priority is not None and (type(priority) is not int or not 1 <= priority <= 5):
+        yield place.within("priority").error("monitor/option", f"must be 1 (highest) to 5, not {priority!r}")
+    for name, (low, high, unit) in RANGES.items():
+        value = options.get(name)
+        if value is None:
+            continue
+        parsed = number(value)
+        if parsed is None or parsed < low or (high is not None and parsed > high):
+            span = f"at least {low}" if high is None else f"{low} to {high}"
+            yield below.within(name).error("monitor/option", f"must be {span} {unit}, not {value!r}")
+    notify_by = options.get("notify_by")
+    if isinstance(notify_by, list) and notify_by != ["*"] and groups is not None:
+        for index, tag in enumerate(notify_by):
+            if tag not in groups:
+                near = nearest(str(tag), groups) or f"; the query groups by {', '.join(groups) or 'nothing'}"
+                yield below.within("notify_by", index).error(
+                    "monitor/notify-by", f"`{tag}` is no group of the query{near}"
+                )
+    yield from _no_data(query, options, below)
+
+
+def _no_data(query: MonitorQuery, options: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+    if options.get("notify_no_data") is not True:
+        return
+    if options.get("on_missing_data") is not None:
+        yield place.within("on_missing_data").warning(
+            "monitor/no-data", "`on_missing_data` and `notify_no_data` exclude each other: keep one"
+        )
+    frame = number(options.get("no_data_timeframe"))
+    if frame is None or not isinstance(query, MetricMonitor | FormulaMonitor) or query.window.kind == "current":
+        return
+    minutes = query.window.seconds / 60
+    if frame < 2 * minutes:
+        yield place.within("no_data_timeframe").warning(
+            "monitor/no-data",
+            f"{_shown(frame)} minutes are less than twice the window `{query.window.text}`: "
+            f"write at least {_shown(2 * minutes)}",
+        )
+
+
+def check_message(message: Any, groups: list[str] | None, place: Place) -> Iterator[Problem]:
+    """Variables of a message that stay empty, and blocks that are never closed. `groups` None: can't be told."""
+    if not isinstance(message, str):
+        return
+    at = place.within("message", text=message)
+    opened: list[tuple[str, int]] = []
+    for match in re.finditer(r"\{\{([^{}\n]*)\}\}", message):
+        inside = match.group(1).strip()
+        mark, inside = (inside[0], inside[1:].strip()) if inside[:1] in ("#", "^", "/") else ("", inside)
+        name = inside.partition(" ")[0]
+        if mark in ("#", "^"):
+            opened.append((name, match.start()))
+        elif mark == "/":
+            if not opened or opened[-1][0] != name:
+                yield at.warning("monitor/message", f"`{{{{/{name}}}}}` closes nothing", match.start())
+            else:
+                opened.pop()
+        for tag in _tags(inside):
+            if groups is not None and tag not in groups and not (tag == "host" and "host" in groups):
+                near = nearest(tag, groups) or f": the query groups by {', '.join(groups) or 'nothing'}"
+                yield at.warning("monitor/message", f"`{tag}` stays empty{near}", match.start())
+    for name, start in opened:
+        yield at.warning("monitor/message", f"`{{{{#{name}}}}}` is never closed: write `{{{{/{name}}}}}`", start)
+
+
+def _tags(inside: str) -> Iterator[str]:
+    """Tags that a variable such as `model_name.name` or `[dotted.tag].name` stands for."""
+    for match in re.finditer(r"(?:\[([\w./-]+)\]|(?<![\w.\]])([A-Za-z][\w-]*))\.name\b", inside):
+        yield match.group(1) or match.group(2)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.10g}"

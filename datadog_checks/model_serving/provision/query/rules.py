@@ -1,0 +1,203 @@
+"""What can be wrong with an expression, wherever it stands: words, scopes, aggregation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .algorithms import ALGORITHMS
+from .catalog import check_metric, check_tags
+from .filters import check_scope, check_template
+from .problems import Place, Problem, nearest
+from .tree import (
+    Argument,
+    Call,
+    Chain,
+    Everything,
+    Expression,
+    Metric,
+    Name,
+    Negative,
+    Number,
+    Operation,
+    walk,
+)
+from .words import grammar
+
+PERCENTILE = re.compile(r"p\d+(?:\.\d+)?")
+
+
+def check_expression(
+    expression: Expression, place: Place, time_aggregator: str = "", names: frozenset[str] | None = None
+) -> Iterator[Problem]:
+    """Everything about an expression but what depends on the monitor around it.
+
+    `time_aggregator` is that of the monitor; `names` are the queries that a formula may name, None where the
+    expression is no formula.
+    """
+    for part in walk(expression):
+        match part:
+            case Metric():
+                yield from _metric(part, place)
+            case Call():
+                yield from _call(part, place)
+            case Chain():
+                yield from _methods(part, place)
+            case _:
+                pass
+    yield from _names(expression, place, names)
+    yield from _groups(expression, place)
+    yield from _as_count(expression, place, time_aggregator)
+
+
+def metrics_of(expression: Argument) -> list[Metric]:
+    """The metrics in an expression, from left to right."""
+    return [part for part in walk(expression) if isinstance(part, Metric)]
+
+
+def _metric(metric: Metric, place: Place) -> Iterator[Problem]:
+    words = grammar()
+    aggregator = metric.aggregator
+    if not aggregator:
+        yield place.warning(
+            "query/aggregator",
+            f"no aggregation over the series of `{metric.name}`: write `avg:{metric.name}`, or sum, min, max",
+            metric.at,
+        )
+    elif PERCENTILE.fullmatch(aggregator):
+        if aggregator not in words["percentiles"]:
+            yield place.warning(
+                "query/aggregator",
+                f"`{aggregator}` is none of the usual percentiles {', '.join(words['percentiles'])}",
+                metric.at,
+            )
+    elif aggregator not in words["aggregators"]:
+        near = nearest(aggregator, [*words["aggregators"], *words["percentiles"]])
+        yield place.warning(
+            "query/aggregator", f"`{aggregator}` isn't known as an aggregation over series{near}", metric.at
+        )
+    yield from _methods(metric, place)
+    if metric.scope is None or metric.scope == Everything(empty=True):
+        yield place.warning("query/scope", f"`{metric.name}` has no scope: write `{metric.name}{{*}}`", metric.name_at)
+    if metric.scope is not None:
+        yield from check_scope(metric.scope, place)
+    yield from check_template(metric.by, place)
+    yield from check_metric(metric, place)
+    yield from check_tags(metric, place)
+
+
+def _methods(part: Metric | Chain, place: Place) -> Iterator[Problem]:
+    for method in part.methods:
+        if method.name not in grammar()["methods"]:
+            yield place.warning(
+                "query/function",
+                f"`.{method.name}()` isn't known as a method{nearest(method.name, grammar()['methods'])}",
+                method.at,
+            )
+
+
+def _call(call: Call, place: Place) -> Iterator[Problem]:
+    words = grammar()
+    if call.name in words["promql"]:
+        yield place.error(
+            "query/promql",
+            f"`{call.name}()` is PromQL and unknown to Datadog; what does its work: {words['promql'][call.name]}",
+            call.at,
+        )
+    elif call.name not in words["functions"] and not any(
+        re.fullmatch(pattern, call.name) for pattern in words["function_patterns"]
+    ):
+        near = nearest(call.name, words["functions"])
+        yield place.warning("query/function", f"`{call.name}()` isn't known as a function{near}", call.at)
+    elif call.name == "timeshift" and len(call.arguments) == 2 and isinstance(call.arguments[1], Number):
+        shift = call.arguments[1]
+        yield place.warning(
+            "query/shift", f"a shift into the past is negative: write `timeshift(..., -{shift.text})`", shift.at
+        )
+    if call.name in ALGORITHMS:
+        yield from ALGORITHMS[call.name](call, place)
+
+
+def _names(expression: Expression, place: Place, names: frozenset[str] | None) -> Iterator[Problem]:
+    for part in _bare(expression):
+        if names is None:
+            yield place.warning("query/scope", f"`{part.name}` has no scope: write `avg:{part.name}{{*}}`", part.at)
+        elif names is not None and part.name not in names:
+            near = nearest(part.name, names) or f"; known are {', '.join(sorted(names)) or 'none'}"
+            yield place.error("query/variable", f"the formula names `{part.name}`, which is no query{near}", part.at)
+
+
+def _bare(part: Argument) -> Iterator[Name]:
+    """Bare words that stand for data: those among the settings of a function or method are left out."""
+    match part:
+        case Name():
+            yield part
+        case Call():
+            for argument in part.arguments[:1]:
+                yield from _bare(argument)
+            for argument in part.arguments[1:]:
+                if not isinstance(argument, Name):
+                    yield from _bare(argument)
+        case Chain():
+            yield from _bare(part.operand)
+        case Negative():
+            yield from _bare(part.operand)
+        case Operation():
+            yield from _bare(part.left)
+            yield from _bare(part.right)
+        case _:
+            return
+
+
+def _groups(expression: Expression, place: Place) -> Iterator[Problem]:
+    """Series of two metrics only meet in arithmetic where their groups are the same."""
+    first: Metric | None = None
+    for metric in metrics_of(expression):
+        if not metric.by:
+            continue
+        if first is None:
+            first = metric
+        elif {group.tag for group in metric.by} != {group.tag for group in first.by}:
+            yield place.warning(
+                "query/by",
+                f"`{metric.name}` is grouped otherwise than `{first.name}`: only series of the same groups meet; "
+                f"write `by {{{','.join(group.tag for group in first.by)}}}`",
+                metric.by[0].at,
+            )
+
+
+def _as_count(expression: Expression, place: Place, time_aggregator: str) -> Iterator[Problem]:
+    for part in walk(expression):
+        if isinstance(part, Metric) and part.has("as_count") and part.aggregator not in ("sum", "count", ""):
+            problem = place.warning if place.use == "widget" else place.error
+            yield problem(
+                "query/as-count",
+                f"`.as_count()` goes with `sum`: write `sum:{part.name}`, not `{part.aggregator}:`",
+                part.at,
+            )
+    if time_aggregator in ("", "sum") or not any(metric.has("as_count") for metric in _counted(expression)):
+        return
+    yield place.error(
+        "query/as-count",
+        f"`.as_count()` goes with `sum` over time: the monitor starts with `{time_aggregator}(...)`; write `sum(...)`",
+        0,
+    )
+
+
+def _counted(part: Argument) -> Iterator[Metric]:
+    """Metrics that the monitor itself aggregates over time: an algorithm looks at every point."""
+    if isinstance(part, Call) and part.name in ALGORITHMS:
+        return
+    match part:
+        case Metric():
+            yield part
+        case Call():
+            for argument in part.arguments:
+                yield from _counted(argument)
+        case Chain() | Negative():
+            yield from _counted(part.operand)
+        case Operation():
+            yield from _counted(part.left)
+            yield from _counted(part.right)
+        case _:
+            return

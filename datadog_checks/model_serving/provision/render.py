@@ -1,0 +1,169 @@
+"""Plans and their outcome, for people and as JSON."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from .apply import Outcome, Result
+from .normalise import Change
+from .plan import Action, Plan, Step, unknown_yet
+
+SIGNS = {
+    Action.CREATE: ("+", "green"),
+    Action.CHANGE: ("~", "yellow"),
+    Action.REPLACE: ("-/+", "red"),
+    Action.DELETE: ("-", "red"),
+    Action.UNCHANGED: (" ", "dim"),
+    Action.WAIT: (".", "cyan"),
+    Action.ORPHANED: ("?", "magenta"),
+    Action.CONFLICT: ("!", "bold red"),
+}
+SUMMARY = (
+    (Action.CREATE, "to create"),
+    (Action.CHANGE, "to change"),
+    (Action.REPLACE, "to replace"),
+    (Action.DELETE, "to delete"),
+    (Action.UNCHANGED, "unchanged"),
+    (Action.WAIT, "waiting"),
+    (Action.ORPHANED, "orphaned"),
+    (Action.CONFLICT, "in conflict"),
+)
+PAST = {Action.CREATE: "created", Action.CHANGE: "changed", Action.REPLACE: "replaced", Action.DELETE: "deleted"}
+LONGEST = 200
+
+
+def plan_text(plan: Plan, *, unchanged: bool = False) -> Text:
+    """The plan, one paragraph per resource. Those that are as they should be are only counted, unless asked for."""
+    text = Text()
+    for step in plan.steps:
+        if step.action is Action.UNCHANGED and not unchanged:
+            continue
+        sign, style = SIGNS[step.action]
+        text.append(f"{sign:>3} ", style)
+        text.append(step.address, "bold")
+        text.append(f"  {headline(step)}\n")
+        for line in _details(step):
+            text.append(f"      {line}\n")
+    text.append(summary(plan))
+    return text
+
+
+def headline(step: Step) -> str:
+    """What happens to one resource, in a line."""
+    ids = ", ".join(found.id for found in step.found)
+    title = f"{json.dumps(step.title, ensure_ascii=False)} " if step.title else ""
+    known = f"{title}(id {ids})" if ids and step.kind != "percentiles" else title.rstrip()
+    extra = {
+        Action.CREATE: "new",
+        Action.CHANGE: "changes; resets the state of its groups, since the query changes" if step.resets else "changes",
+        Action.REPLACE: "is replaced, since its type can't change: a new id, and its history is lost",
+        Action.DELETE: "is deleted",
+        Action.UNCHANGED: "unchanged",
+        Action.WAIT: "waits: the account has not received this metric lately, so there is nothing to switch on yet",
+        Action.ORPHANED: "is ours but no longer wanted; --prune deletes it",
+        Action.CONFLICT: "one key, several resources: delete all but one, or take the mark off the others",
+    }[step.action]
+    return f"{known} {extra}".strip()
+
+
+def summary(plan: Plan) -> str:
+    """How many of each, on one line."""
+    if not plan.steps:
+        return "Nothing there, nothing to do."
+    counts = plan.counts()
+    shown = ", ".join(f"{counts[action]} {words}" for action, words in SUMMARY if counts[action])
+    return f"{'Plan' if plan.differs or plan.conflicts else 'Nothing to do'}: {shown}."
+
+
+def plan_json(plan: Plan, site: str | None) -> dict[str, Any]:
+    """The plan for a program. `site` is None for a plan against nothing."""
+    return {
+        "version": 1,
+        "site": site,
+        "differs": plan.differs,
+        "counts": {str(action): count for action, count in plan.counts().items()},
+        "steps": [
+            {
+                "address": step.address,
+                "kind": step.kind,
+                "action": str(step.action),
+                "name": step.title,
+                "ids": [found.id for found in step.found],
+                "resets_group_state": step.resets,
+                "changes": [{"path": one.path, "old": one.old, "new": one.new} for one in step.changes],
+                **({"body": step.resource.body} if step.resource and step.action is Action.CREATE else {}),
+            }
+            for step in plan.steps
+        ],
+    }
+
+
+def outcome_text(outcomes: Sequence[Outcome]) -> Text:
+    """What was done, and at the end what was not and why."""
+    text = Text()
+    done = [one for one in outcomes if one.result is Result.DONE]
+    for one in done:
+        if one.text:
+            text.append(f"  {one.step.address}: {one.text}\n")
+    counts = {action: sum(one.step.action is action for one in done) for action in PAST}
+    shown = ", ".join(f"{count} {PAST[action]}" for action, count in counts.items() if count) or "nothing"
+    text.append(f"Done: {shown}.\n")
+    for result, words in ((Result.FAILED, "failed"), (Result.SKIPPED, "not done")):
+        some = sorted((one for one in outcomes if one.result is result), key=lambda one: one.step.address)
+        if some:
+            text.append(f"{len(some)} {words}:\n", "bold red")
+            for one in some:
+                text.append(f"  {one.step.address}: {one.text}\n")
+    return text
+
+
+def validation_text(outcomes: Sequence[Outcome]) -> Text:
+    """Which monitors Datadog takes, and what it says about the others."""
+    text = Text()
+    for one in sorted(outcomes, key=lambda one: one.step.address):
+        if one.result is not Result.DONE:
+            style = "red" if one.result is Result.FAILED else "yellow"
+            text.append("refused " if one.result is Result.FAILED else "skipped ", style)
+            text.append(f"{one.step.address}: {one.text}\n")
+    counts = {result: sum(one.result is result for one in outcomes) for result in Result}
+    text.append(f"{counts[Result.DONE]} of {len(outcomes)} monitors are valid")
+    if counts[Result.FAILED]:
+        text.append(f", {counts[Result.FAILED]} refused")
+    if counts[Result.SKIPPED]:
+        text.append(f", {counts[Result.SKIPPED]} not checked")
+    text.append(".")
+    return text
+
+
+def _details(step: Step) -> Iterator[str]:
+    if step.action is Action.CONFLICT:
+        for found in step.found:
+            yield f"id {found.id}"
+    for change in step.changes:
+        yield from _change(change)
+
+
+def _change(change: Change) -> Iterator[str]:
+    old, new = change.old, change.new
+    if isinstance(old, str) and isinstance(new, str) and ("\n" in old or "\n" in new):
+        yield f"{change.path}:"
+        for line in difflib.ndiff(old.splitlines(), new.splitlines()):
+            if line[:2] in ("- ", "+ "):
+                yield f"  {line}"
+        return
+    yield f"{change.path}: {_value(old)} -> {_value(new)}{' (known after apply)' if unknown_yet(new) else ''}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "(nothing)"
+    if isinstance(value, dict) and isinstance(value.get("definition"), dict):
+        definition = value["definition"]
+        return f"widget {definition.get('type')} {json.dumps(definition.get('title') or '', ensure_ascii=False)}"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if isinstance(value, str) or len(text) <= LONGEST else f"{text[:LONGEST]}..."

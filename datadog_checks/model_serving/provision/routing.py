@@ -1,0 +1,193 @@
+"""Who hears about what: a routing file in the shape of Alertmanager's, turned into notification rules or handles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .audience import Route, conditional, known_part, reached, worded
+from .document import Node, read_document, suggestion
+from .model import KEY, OWNER_TAG, Resource
+from .packs import SEVERITIES
+from .query.tree import Everything
+
+FORMS = ("rules", "handles")
+MOST_RECIPIENTS = 20
+LONGEST_SCOPE = 3000
+UNRESOLVED = ("is_alert", "is_warning", "is_no_data")
+"""Transitions that a receiver hears of which wants none about recoveries."""
+
+TOP_MATCH = "the top level takes everything; write `match` in an entry of `routes`"
+NOT_DATADOG = {
+    "group_by": "a monitor notifies for each of its groups; there is nothing to set here",
+    "group_wait": "Datadog notifies at once; there is nothing to set here",
+    "group_interval": "Datadog has no such delay; there is nothing to set here",
+    "inhibit_rules": "write a composite monitor `A && !B`, or a downtime, in Datadog",
+    "mute_time_intervals": "write a downtime with a schedule in Datadog",
+    "active_time_intervals": "write a downtime with a schedule in Datadog",
+    "time_intervals": "write a downtime with a schedule in Datadog",
+    "global": "there is nothing to set here; a receiver has `to`, a list of handles",
+    "resolve_timeout": "write `auto_resolve` in the values file",
+    "templates": "messages come from the packs",
+    "route": "write its keys at the top level",
+    "match_re": "write `match` with a list of values; regular expressions are not supported",
+    "matchers": "write `match`, a mapping of tags to a value or a list of values",
+    "slack_configs": "write `to: [slack-<channel>]`",
+    "pagerduty_configs": "write `to: [pagerduty-<service>]`",
+    "email_configs": "write `to: [<address>]`",
+    "webhook_configs": "write `to: [webhook-<name>]`",
+    "name": "receivers are a mapping from the name",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Handles without `@`, and whether they hear of recoveries."""
+
+    to: tuple[str, ...]
+    send_resolved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A routing file. `form` is `rules` or `handles`; `repeat` the minutes after which an alert is repeated."""
+
+    file: str
+    form: str
+    repeat: int | None
+    root: Route
+    receivers: Mapping[str, Receiver]
+
+    def tags(self) -> Iterator[tuple[str, str]]:
+        """Every tag that a route looks at, with the place in the file."""
+        yield from _tags(self.root)
+
+
+def load_routing(path: str | Path) -> Routing:
+    """Read a routing file. Raises ProvisionError with the file, the key and the mend."""
+    root = read_document(path, "routing file")
+    entries = root.entries(
+        ("as", "repeat_interval", "receiver", "routes", "receivers"), advice={**NOT_DATADOG, "match": TOP_MATCH}
+    )
+    for key in ("receiver", "receivers"):
+        if key not in entries:
+            raise root.fail(f"the key `{key}` is missing")
+    receivers = {name: _receiver(name, node) for name, node in entries["receivers"].items()}
+    return Routing(
+        file=root.file,
+        form=entries["as"].choice(FORMS) if "as" in entries else FORMS[0],
+        repeat=entries["repeat_interval"].minutes(10, 1440) if "repeat_interval" in entries else None,
+        root=_route(root, {key: entries[key] for key in ("receiver", "routes") if key in entries}, receivers),
+        receivers=receivers,
+    )
+
+
+def check_routing(routing: Routing, known: Collection[str]) -> None:
+    """Raise ProvisionError about a tag that no monitor and none of its groups has: the route would never match."""
+    for tag, path in routing.tags():
+        if tag not in known:
+            raise Node(routing.file, path, None).fail(
+                f"no monitor and no group of one has the tag `{tag}`, so this never matches; "
+                f"{suggestion(tag, sorted(known))}. Tags of your own go into `tags` of the values file"
+            )
+
+
+def notification_rules(routing: Routing) -> list[Resource]:
+    """One rule per receiver, for all notifications of our monitors that Alertmanager would send there.
+
+    All rules that match fire, where the first route that matches stops the others, so each scope says which earlier
+    routes must not match.
+    """
+    resources = []
+    for name, condition in reached(routing.root).items():
+        scope = f"{OWNER_TAG} AND {worded(condition, 2)}" if not isinstance(condition, Everything) else OWNER_TAG
+        if len(scope) > LONGEST_SCOPE:
+            raise Node(routing.file, f"receivers.{name}", None).fail(
+                f"the rule for this receiver needs a scope of {len(scope)} characters, of which Datadog takes "
+                f"{LONGEST_SCOPE}: use fewer routes, or `continue: true` on those before"
+            )
+        receiver = routing.receivers[name]
+        to = list(receiver.to)
+        silent = {"conditions": [{"scope": f"transition_type:{state}", "recipients": to} for state in UNRESOLVED]}
+        body = {
+            "name": f"notify {name}",
+            "filter": {"scope": scope},
+            **({"recipients": to} if receiver.send_resolved else {"conditional_recipients": silent}),
+        }
+        resources.append(Resource("notification_rule", name, body))
+    return resources
+
+
+def handles(routing: Routing, tags: Collection[str], groups: Collection[str]) -> str:
+    """What the message of a monitor with these tags and groups ends with, so that the same receivers hear of it."""
+    blocks = []
+    for name, condition in reached(routing.root).items():
+        receiver = routing.receivers[name]
+        text = " ".join(f"@{handle}" for handle in receiver.to)
+        if not receiver.send_resolved:
+            text = f"{{{{^is_recovery}}}}{text}{{{{/is_recovery}}}}"
+        blocks.append(conditional(known_part(condition, tags, groups), text))
+    return "\n".join(block for block in blocks if block)
+
+
+def _route(node: Node, entries: Mapping[str, Node], receivers: Collection[str]) -> Route:
+    if "receiver" not in entries:
+        raise node.fail("the key `receiver` is missing")
+    receiver = entries["receiver"].text()
+    if receiver not in receivers:
+        raise entries["receiver"].fail(f"there is no receiver `{receiver}`; {suggestion(receiver, receivers)}")
+    match = {tag: _values(tag, item) for tag, item in entries["match"].items()} if "match" in entries else {}
+    below = entries["routes"].each() if "routes" in entries else []
+    return Route(
+        path=node.path,
+        receiver=receiver,
+        match=match,
+        go_on="continue" in entries and entries["continue"].flag(),
+        routes=tuple(_route(item, _entries(item), receivers) for item in below),
+    )
+
+
+def _entries(node: Node) -> dict[str, Node]:
+    repeat = "Datadog repeats per monitor: write it at the top level, or `renotify` of a monitor in the values file"
+    advice = {**NOT_DATADOG, "repeat_interval": repeat}
+    entries = node.entries(("match", "receiver", "continue", "routes"), advice=advice)
+    if not entries.get("match") or not dict(entries["match"].items()):
+        raise node.fail("a route needs `match`, such as `match: {severity: critical}`")
+    return entries
+
+
+def _values(tag: str, node: Node) -> tuple[str, ...]:
+    values = node.texts()
+    if not values:
+        raise node.fail("names no value")
+    for value in values:
+        if not re.fullmatch(r"[^\s(){}\[\]\"'*,:]+", value):
+            raise node.fail(f"`{value}` is no value of a tag: write it as Datadog shows it, without wildcards")
+        if tag == "severity" and value not in SEVERITIES:
+            raise node.fail(f"no monitor has the severity `{value}`; {suggestion(value, SEVERITIES)}")
+    return values
+
+
+def _receiver(name: str, node: Node) -> Receiver:
+    if not KEY.fullmatch(name):
+        raise node.fail(f"`{name}` is no name of a receiver: write small letters, digits and _ . - alone")
+    entries = node.entries(("to", "send_resolved"), advice=NOT_DATADOG)
+    if "to" not in entries:
+        raise node.fail("the key `to` is missing: a list of handles such as `slack-ml-alerts`")
+    to = tuple(dict.fromkeys(handle.removeprefix("@") for handle in entries["to"].texts()))
+    if not 1 <= len(to) <= MOST_RECIPIENTS:
+        raise entries["to"].fail(f"a receiver has 1 to {MOST_RECIPIENTS} handles, not {len(to)}")
+    for handle in to:
+        if not re.fullmatch(r"[\w.+-]+(@[\w.-]+)?", handle):
+            hint = f"`slack-{handle.removeprefix('#')}`" if handle.startswith("#") else "one such as `slack-ml-alerts`"
+            raise entries["to"].fail(f"`{handle}` is no handle: write {hint}")
+    return Receiver(to, entries["send_resolved"].flag() if "send_resolved" in entries else True)
+
+
+def _tags(route: Route) -> Iterator[tuple[str, str]]:
+    for tag in route.match:
+        yield tag, f"{route.path}.match.{tag}"
+    for child in route.routes:
+        yield from _tags(child)

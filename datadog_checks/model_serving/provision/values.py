@@ -1,0 +1,249 @@
+"""What a user wants otherwise than the packs have it: a values file, checked as a whole before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .document import Node, read_document
+from .errors import ProvisionError
+from .model import KEY_TAG, OWNER_TAG
+from .packs import SEVERITIES, MonitorEntry, builtin_packs, dashboard_entries, monitor_entries, slo_entries
+from .packs.queries import read_condition
+from .query import QueryError
+
+OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
+"""Tags that provisioning sets by itself."""
+
+THRESHOLDS = ("critical", "warning", "critical_recovery", "warning_recovery", "ok")
+MONTH = 31 * 24 * 60
+DAY = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorValues:
+    """Of one monitor, or of all; None is what the pack says. Durations are minutes, 0 for none; a threshold that is
+    None is taken away."""
+
+    enabled: bool | None = None
+    thresholds: Mapping[str, float | None] | None = None
+    window: str | None = None
+    long_window: str | None = None
+    short_window: str | None = None
+    scope: str | None = None
+    severity: str | None = None
+    priority: int | None = None
+    team: str | None = None
+    tags: tuple[str, ...] | None = None
+    no_data: int | None = None
+    auto_resolve: int | None = None
+    renotify: int | None = None
+    evaluation_delay: int | None = None
+    runbook: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SloValues:
+    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds."""
+
+    enabled: bool = True
+    target: float | None = None
+    warning: float | None = None
+    timeframe: str | None = None
+    threshold: float | None = None
+    slice: int | None = None
+    scope: str | None = None
+    team: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them."""
+
+    file: str = "values"
+    prefix: str = "Model serving: "
+    packs: tuple[str, ...] | None = None
+    runbooks: str = "https://runbooks.example.com/"
+    teams: Mapping[str, str] = field(default_factory=dict)
+    everywhere: MonitorValues = MonitorValues()
+    monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
+    slos: Mapping[str, SloValues] = field(default_factory=dict)
+    dashboards: Mapping[str, bool] = field(default_factory=dict)
+
+    def fail(self, path: str, problem: str) -> ProvisionError:
+        """The error about the value at `path`."""
+        return Node(self.file, path, None).fail(problem)
+
+    def own(self, monitor: MonitorEntry, name: str) -> tuple[Any, str]:
+        """What is said of one monitor, or of the one that it complements, and where; None where nothing is said."""
+        for key in (monitor.key, monitor.base):
+            value = getattr(self.monitors.get(key), name, None)
+            if value is not None:
+                return value, f"monitors.{key}.{name}"
+        return None, f"monitors.{monitor.key}.{name}"
+
+    def said(self, monitor: MonitorEntry, name: str) -> tuple[Any, str]:
+        """The same of what may also be said of all monitors."""
+        value, path = self.own(monitor, name)
+        return (getattr(self.everywhere, name), name) if value is None else (value, path)
+
+
+def load_values(path: str | Path) -> Values:
+    """Read a values file and try it on every pack. Raises ProvisionError with the file, the key and the mend."""
+    from .desired import desired
+
+    root = read_document(path, "values file")
+    entries = root.entries((*READERS, *EVERYWHERE))
+    everywhere = {name: EVERYWHERE[name](node) for name, node in entries.items() if name in EVERYWHERE}
+    rest = {name: READERS[name](node) for name, node in entries.items() if name in READERS}
+    values = Values(file=root.file, everywhere=MonitorValues(**everywhere), **rest)
+    # Whatever of the packs is chosen later: a value that can't be is wrong now.
+    desired(list(builtin_packs()), values, None)
+    return values
+
+
+def _window(node: Node) -> str:
+    text = node.text()
+    return f"last_{text}" if re.fullmatch(r"\d+[a-z]+", text) else text
+
+
+def _length(node: Node) -> str:
+    node.minutes(1, 2 * DAY)
+    return str(node.value)
+
+
+def _optional(low: int, high: int) -> Callable[[Node], int]:
+    """A duration, or false for none."""
+    return lambda node: 0 if node.value is False else node.minutes(low, high)
+
+
+def _scope(node: Node) -> str:
+    text = node.text().strip()
+    if text.startswith("{"):
+        raise node.fail(f"leave the braces out: `{text.strip('{}')}`")
+    try:
+        read_condition(text)
+    except QueryError as error:
+        raise node.fail(f"`{text}`, column {max(error.column - 1, 1)}: {error.message}") from None
+    return text
+
+
+def _tag_value(node: Node) -> str:
+    text = node.text()
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_./-]*", text):
+        raise node.fail(f"must be the value of a tag: small letters, digits and _ . / -, not `{text}`")
+    return text
+
+
+def _tags(node: Node) -> tuple[str, ...]:
+    for item in node.each():
+        key, _, value = item.text().partition(":")
+        if not key or not value:
+            raise item.fail(f"must be a tag such as `cost_center:ml`, not `{item.value}`")
+        if key in OWN_TAGS:
+            hint = f"write `{key}: {value}`" if key in ("severity", "team") else "choose another key"
+            raise item.fail(f"`{key}` is set by provisioning: {hint}")
+    return node.texts()
+
+
+def _thresholds(node: Node) -> dict[str, float | None]:
+    return {
+        name: None if item.value is None and name != "critical" else item.number()
+        for name, item in node.entries(THRESHOLDS, "threshold").items()
+    }
+
+
+def _url(node: Node) -> str:
+    text = node.text()
+    if not re.match(r"https?://[^\s/]+", text):
+        raise node.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
+    return text
+
+
+def _packs(node: Node) -> tuple[str, ...]:
+    for item in node.each():
+        # As the key of a mapping, an unknown name gets a suggestion.
+        Node(node.file, node.path, {item.text(): None}).entries(builtin_packs(), "pack")
+    return node.texts()
+
+
+def _teams(node: Node) -> dict[str, str]:
+    return {name: _tag_value(item) for name, item in node.entries(builtin_packs(), "pack").items()}
+
+
+def _prefix(node: Node) -> str:
+    if not isinstance(node.value, str):
+        raise node.fail(f"must be a text, which may be empty, not `{node.value}`")
+    return node.value
+
+
+MONITOR: Mapping[str, Callable[[Node], Any]] = {
+    "enabled": Node.flag,
+    "thresholds": _thresholds,
+    "window": _window,
+    "long_window": _length,
+    "short_window": _length,
+    "scope": _scope,
+    "severity": lambda node: node.choice(SEVERITIES),
+    "priority": lambda node: node.integer(1, 5),
+    "team": _tag_value,
+    "tags": _tags,
+    "no_data": _optional(2, MONTH),
+    "auto_resolve": _optional(60, DAY),
+    "renotify": _optional(10, DAY),
+    "evaluation_delay": _optional(1, DAY),
+    "runbook": _url,
+}
+"""What may be said of one monitor, and how it is read."""
+
+NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook")
+EVERYWHERE = {name: read for name, read in MONITOR.items() if name not in NOT_FOR_ALL}
+
+SLO: Mapping[str, Callable[[Node], Any]] = {
+    "enabled": Node.flag,
+    "target": Node.number,
+    "warning": Node.number,
+    "timeframe": lambda node: node.choice(("7d", "30d", "90d")),
+    "threshold": Node.number,
+    "slice": lambda node: node.choice((60, 300)),
+    "scope": _scope,
+    "team": _tag_value,
+    "tags": _tags,
+}
+
+
+def _monitors(node: Node) -> dict[str, MonitorValues]:
+    return {
+        key: MonitorValues(**{name: MONITOR[name](item) for name, item in entry.entries(MONITOR).items()})
+        for key, entry in node.entries(monitor_entries(), "monitor").items()
+    }
+
+
+def _slos(node: Node) -> dict[str, SloValues]:
+    return {
+        key: SloValues(**{name: SLO[name](item) for name, item in entry.entries(SLO).items()})
+        for key, entry in node.entries(slo_entries(), "SLO").items()
+    }
+
+
+def _dashboards(node: Node) -> dict[str, bool]:
+    return {key: item.flag() for key, item in node.entries(dashboard_entries(), "dashboard").items()}
+
+
+READERS: Mapping[str, Callable[[Node], Any]] = {
+    "prefix": _prefix,
+    "packs": _packs,
+    "runbooks": _url,
+    "teams": _teams,
+    "monitors": _monitors,
+    "slos": _slos,
+    "dashboards": _dashboards,
+}
+"""What only the top level says, and how it is read."""
+
+assert set(MONITOR) == {one.name for one in fields(MonitorValues)}
+assert set(SLO) == {one.name for one in fields(SloValues)}

@@ -1,0 +1,36 @@
+"""A stand-in of the Datadog API over real HTTP. It is not Datadog: what passes here has met no Datadog account.
+
+It takes the calls that provisioning makes: keys, monitors, dashboards and SLOs (v1), metric tag configurations,
+monitor notification rules, the current user and its permissions (v2). Every request body must be one that the
+models of datadog-api-client read to the last field; unknown fields and values are refused, more strictly than the
+real API does. Then come the rules below.
+
+Documented, in the published OpenAPI description and the product's documentation: parameters, page sizes and limits;
+permissions per call; PUT of a monitor leaves alone the top-level fields that aren't sent; compulsory tags; team tags of
+dashboards; reflow and layouts; SLO shapes; tag lists as allow-lists, `exclude_tags_mode`; notification rule limits;
+the query grammar.
+
+Recorded, in public recordings of the API's traffic and in public reports that quote its answers: the words of
+most refusals (duplicates, thresholds, recovery, service check windows, burn rates, tags, template variables, unseen
+metrics, recipients, missing permissions, 404, 429); the fields that the server adds to monitors, dashboards, SLOs and
+rules; floats for thresholds; "98." for the display of an SLO's target; `metric alert` and `query alert` taking each
+other's place; options of a monitor replaced as a whole; tags coming back in another order; rate limits of SLOs and tag
+configurations; five duplicate creates in ten minutes.
+
+Believed, where no source was found: what makes two monitors identical (type, name, query, message, options and tags);
+that unknown recipients are refused at all, which happens only where a test sets who exists; that `notify_no_data` and
+`on_missing_data` exclude each other, and that `threshold_windows` is for anomalies alone; the words about these, about
+changed types, references, `notify_by`, warnings on the wrong side, limits of numbers, rules, impossible SLOs, and tag
+configurations that are missing or misused; that an attribute left out of a PATCH keeps its value in a tag
+configuration; that PUT replaces SLOs and dashboards as a whole; which of `metric alert` and `query alert` a query
+becomes. Calls whose rate limit is not named above have none unless a test sets one.
+"""
+
+from __future__ import annotations
+
+from .account import Metric, Policy, Refusal, Reply, State
+from .faults import Call, Fault, Faults
+from .limits import Limit, Limits
+from .server import Standin
+
+__all__ = ["Call", "Fault", "Faults", "Limit", "Limits", "Metric", "Policy", "Refusal", "Reply", "Standin", "State"]
