@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -12,12 +13,15 @@ from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.agent.aggregation import Commit
 from datadog_checks.model_serving.agent.install import standing_in
 from datadog_checks.model_serving.agent.runner import Runner
-from datadog_checks.model_serving.demo.observe import History, Row, Signals
+from datadog_checks.model_serving.demo import servers
+from datadog_checks.model_serving.demo.observe import GpuRow, History, Row, Signals
 from datadog_checks.model_serving.demo.report import Story, compare, compare_latency, seconds_text
 from datadog_checks.model_serving.demo.scenario import load
-from datadog_checks.model_serving.demo.servers import serve_world
 from datadog_checks.model_serving.demo.view import Feed, agreement, line, live
 from datadog_checks.model_serving.demo.world import World
+from datadog_checks.model_serving.gpu.xid import explain
+
+SOURCES = ("dcgm", "nvml")
 
 
 class Watched:
@@ -29,7 +33,12 @@ class Watched:
         self.commits: list[Commit] = []
         self.frames: dict[float, str] = {}
         self.news: list[str] = []
-        with standing_in() as stand_in, serve_world(self.world) as sources:
+        with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+            # The same everywhere: GPUs that this machine may have stay out of it.
+            patch.setattr(servers, "usable", lambda: False)
+            stand_in = stack.enter_context(standing_in())
+            served = stack.enter_context(servers.serve_world(self.world))
+            sources = [*served, stack.enter_context(servers.nvml_source(self.world))]
             instances = enumerate((source.instance for source in sources), start=1)
             runner = Runner(ModelServingCheck, "model_serving", {}, instances, stand_in)
             while True:
@@ -60,10 +69,11 @@ def watched() -> Watched:
 
 def test_what_arrives_is_what_was_simulated(watched: Watched) -> None:
     compared = compare(watched.world, watched.history.whole)
-    assert {item.system for item in compared} == {"databricks", "mlserver", "tensorflow_serving", "custom_ml", "dcgm"}
+    systems = {"databricks", "mlserver", "tensorflow_serving", "custom_ml", "dcgm", "nvml"}
+    assert {item.system for item in compared} == systems
     assert [item for item in compared if not item.agrees] == []
     assert all(item.simulated > 0 for item in compared if item.what in ("requests", "errors", "energy (J)"))
-    assert [item.simulated for item in compared if item.what == "XID errors"] == [0, 1]
+    assert [item.simulated for item in compared if item.what == "XID errors"] == [0, 1, 0, 1]
 
 
 def test_quantiles_are_a_buckets_width_apart_at_most(watched: Watched) -> None:
@@ -109,7 +119,7 @@ def test_the_story_names_each_phase_with_what_was_reported(watched: Watched) -> 
         "request.count rose from ",
         "request.error.count reached ",
         "gpu.temperature reached ",
-        'event "GPU 1: XID 79"',
+        'event "GPU 1: XID 79" from dcgm and nvml.',
         "p99 of request.latency reached ",
         "model.accuracy fell to ",
         "model_serving.endpoint.ready of fraud-platform",
@@ -119,9 +129,12 @@ def test_the_story_names_each_phase_with_what_was_reported(watched: Watched) -> 
 
 def test_the_feed_tells_changes_only(watched: Watched) -> None:
     checks = [text for text in watched.news if "service check" in text]
-    assert [text for text in watched.news if " event: " in text] == [
-        next(text for text in watched.news if text.endswith("event: GPU 1: XID 79"))
+    meaning = explain(79)[0]
+    assert [text.partition(" ")[2] for text in watched.news if " event" in text] == [
+        f"event from {source}: GPU 1: XID 79: {meaning}" for source in ("dcgm", "nvml")
     ]
+    assert sum("gpu.health is CRITICAL for nvml gpu-node-1 GPU 1: " in text for text in checks) == 1
+    assert sum("gpu.health is OK for nvml gpu-node-1 GPU 1" in text for text in checks) == 1
     assert sum("endpoint.ready is CRITICAL for mlserver fraud-platform" in text for text in checks) == 1
     assert sum("endpoint.ready is OK for mlserver fraud-platform" in text for text in checks) == 1
     assert not [text for text in watched.news if " failed: " in text]
@@ -134,9 +147,33 @@ def test_the_table_shows_every_model_and_gpu(watched: Watched) -> None:
         if service.system != "databricks":
             assert all(f"  {model.name} " in frame for model in service.models)
     assert "79" not in frame.partition("XID so far")[2].partition("what the check reported")[0]
-    gpus = watched.frames[480].partition("XID so far")[2].partition("what the check reported")[0]
-    lost = next(text for text in gpus.splitlines() if text.lstrip().startswith("1 "))
-    assert lost.split() == ["1", "-", "-", "-", "-", "-", "79"]
+    gpus = watched.frames[480].partition("XID so far")[2].partition("what the check reported")[0].splitlines()
+    rows = [text.split() for text in gpus if text.split()[:1] in (["dcgm"], ["nvml"])]
+    assert [row[:2] for row in rows] == [["dcgm", "0"], ["dcgm", "1"], ["nvml", "0"], ["nvml", "1"]]
+    assert [row[2:] for row in rows if row[1] == "1"] == [["-", "-", "-", "-", "-", "-", "79"]] * 2
+    # Only NVML tells of processes.
+    assert [row[-2] for row in rows if row[1] == "0"] == ["-", "1"]
+
+
+def test_both_sources_tell_the_same_of_a_gpu(watched: Watched) -> None:
+    told = watched.history.recent().gpu_gauges
+    for gpu in ("0", "1"):
+        dcgm, nvml = (
+            {name: value for (row, name), value in told.items() if row == (source, gpu)} for source in SOURCES
+        )
+        shared = dcgm.keys() & nvml.keys()
+        assert shared >= {
+            "gpu.utilization",
+            "gpu.memory.used",
+            "gpu.memory.utilization",
+            "gpu.temperature",
+            "gpu.memory.temperature",
+            "gpu.power.usage",
+            "gpu.clock.sm",
+            "gpu.pcie.rx",
+        }
+        # NVML tells a whole percent and watts in thousandths.
+        assert {name: nvml[name] for name in shared} == pytest.approx({name: dcgm[name] for name in shared}, rel=1e-3)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
@@ -150,7 +187,14 @@ def test_the_line_sums_everything_up(watched: Watched) -> None:
     text = line(watched.world, watched.history)
     assert text.startswith(f"{watched.world.time:%H:%M} ")
     assert "requests/s" in text
-    assert "GPU 0 " in text
+    assert text.endswith(" C (dcgm and nvml)")
+    watched.history.whole.gpu_gauges[GpuRow("nvml", "2"), "gpu.temperature"] = 40
+    try:
+        text = line(watched.world, watched.history)
+    finally:
+        del watched.history.whole.gpu_gauges[GpuRow("nvml", "2"), "gpu.temperature"]
+    assert " C (dcgm), GPU 0 " in text
+    assert text.endswith("GPU 2 silent (nvml)")
 
 
 def test_a_row_without_model_speaks_for_its_endpoint(watched: Watched) -> None:
@@ -171,10 +215,10 @@ def test_gauges_that_vanish_are_absent_from_the_recent_signals(watched: Watched)
     temperature = "model_serving.gpu.temperature"
     told = next(each for each in watched.commits if any(one.context.name == temperature for one in each.series))
     history.add([told])
-    assert ("0", "gpu.temperature") in history.recent().gpu_gauges
+    assert (GpuRow("dcgm", "0"), "gpu.temperature") in history.recent().gpu_gauges
     history.add([replace(told, series=[])])
     assert history.recent().gpu_gauges == {}
-    assert ("0", "gpu.temperature") in history.whole.gpu_gauges
+    assert (GpuRow("dcgm", "0"), "gpu.temperature") in history.whole.gpu_gauges
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ THERMAL_LAG = 45.0
 # Degrees Celsius above ambient per watt.
 THERMAL_RESISTANCE = 0.062
 JOULE = 1000
+# Share of the time in which the memory interface works while a kernel runs.
+DRAM = 0.4
+# Bytes per second that a busy GPU receives over PCIe; it sends a fifth of that.
+PCIE_RECEIVED = 2.4e9
 
 
-@dataclass
+@dataclass(eq=False)
 class Device:
     """One GPU's state. MiB, watt, MHz, degree Celsius, percent; energy in millijoule, as NVIDIA counts it."""
 
@@ -35,12 +39,37 @@ class Device:
         """Tell whether the GPU has fallen off the bus: the driver knows its last error and nothing else."""
         return self.xid == 79
 
+    @property
+    def memory_free(self) -> int:
+        """MiB that are neither used nor reserved."""
+        return self.host.memory_mib - self.host.reserved_mib - self.memory_used
+
+    @property
+    def memory_temperature(self) -> float:
+        """Degrees Celsius."""
+        return self.temperature + 6
+
+    @property
+    def copy_utilization(self) -> float:
+        """Percent of the time in which the memory interface works."""
+        return self.utilization * DRAM
+
+    @property
+    def pcie_received(self) -> float:
+        """Bytes per second."""
+        return self.utilization / 100 * PCIE_RECEIVED
+
+    @property
+    def pcie_sent(self) -> float:
+        """Bytes per second."""
+        return self.pcie_received * 0.2
+
 
 class Node:
     """The GPUs of one machine."""
 
     def __init__(self, scenario: Scenario, timeline: Timeline, seed: int) -> None:
-        host = scenario.gpu_host
+        self.host = host = scenario.gpu_host
         self.now = 0.0
         self.devices = [
             Device(gpu, host, temperature=host.ambient + host.power_idle * THERMAL_RESISTANCE, power=host.power_idle)

@@ -35,6 +35,13 @@ class Row(NamedTuple):
     model: str
 
 
+class GpuRow(NamedTuple):
+    """A GPU, or a MIG instance as `index/instance`, and the system that tells of it."""
+
+    source: str
+    gpu: str
+
+
 @dataclass
 class Signals:
     """Sums and sketches by row or GPU over some runs, and the last value of every gauge."""
@@ -42,19 +49,22 @@ class Signals:
     counts: Counter[tuple[Row, str]] = field(default_factory=Counter)
     sketches: dict[tuple[Row, str], Sketch] = field(default_factory=dict)
     gauges: dict[tuple[Row, str], float] = field(default_factory=dict)
-    gpu_gauges: dict[tuple[str, str], float] = field(default_factory=dict)
-    gpu_counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    xids: Counter[tuple[str, str]] = field(default_factory=Counter)
+    gpu_gauges: dict[tuple[GpuRow, str], float] = field(default_factory=dict)
+    gpu_counts: Counter[tuple[GpuRow, str]] = field(default_factory=Counter)
+    xids: Counter[tuple[GpuRow, str]] = field(default_factory=Counter)
     """XID errors by GPU and code."""
 
     def add(self, commit: Commit) -> None:
         """Take what one run of one instance sent."""
         summed: dict[tuple[Row, str], list[float]] = {}
+        processes: Counter[GpuRow] = Counter()
         for series in commit.series:
             name, tags = _plain(series.context)
             if name.startswith("gpu.") and "gpu_uuid" in tags:
-                gpu = tags.get("gpu", "?")
-                if name == "gpu.xid.count":
+                gpu = _gpu_row(tags)
+                if name == "gpu.process.running":
+                    processes[gpu] += series.value  # type: ignore[assignment]
+                elif name == "gpu.xid.count":
                     self.xids[gpu, tags.get("xid", "?")] += round(series.value)
                 elif series.type == "count":
                     self.gpu_counts[gpu, name] += series.value  # type: ignore[assignment]
@@ -67,6 +77,7 @@ class Signals:
         # Series that differ only in tags which the table does not show become one number.
         for key, values in summed.items():
             self.gauges[key] = COMBINE.get(key[1], fmean)(values)
+        self.gpu_gauges |= {(gpu, "gpu.process.running"): value for gpu, value in processes.items()}
         for distribution in commit.distributions:
             name, tags = _plain(distribution.context)
             self.sketches.setdefault((_row(tags), name), Sketch()).merge(distribution.sketch)
@@ -145,3 +156,8 @@ def _plain(context: Context) -> tuple[str, Mapping[str, str]]:
 
 def _row(tags: Mapping[str, str]) -> Row:
     return Row(tags.get("serving_system", ""), tags.get("endpoint_name", ""), tags.get("model_name", ""))
+
+
+def _gpu_row(tags: Mapping[str, str]) -> GpuRow:
+    instance = tags.get("mig_instance")
+    return GpuRow(tags.get("serving_system", ""), tags.get("gpu", "?") + (f"/{instance}" if instance else ""))

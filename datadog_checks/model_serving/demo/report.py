@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple
 
 from ..agent.recorder import ServiceStatus
 from ..agent.runner import Round
-from .observe import Row, Signals, tag_values
+from .observe import GpuRow, Row, Signals, tag_values
 from .scenario import MINUTE, Phase
 from .world import LATENCIES_KEPT, World
 
@@ -41,7 +42,7 @@ class LatencyComparison(NamedTuple):
 
 
 def compare(world: World, signals: Signals) -> list[Comparison]:
-    """Compare requests and errors of every endpoint, and XID errors and energy of every GPU."""
+    """Compare requests and errors of every endpoint, and XID errors and energy of every simulated GPU by source."""
     result = []
     for endpoint in world.endpoints:
         system, name = endpoint.service.system, endpoint.service.endpoint
@@ -49,13 +50,13 @@ def compare(world: World, signals: Signals) -> list[Comparison]:
         ledger = endpoint.ledger
         result.append(Comparison(system, name, "requests", ledger.requests, signals.total("request.count", rows)))
         result.append(Comparison(system, name, "errors", ledger.failed, signals.total("request.error.count", rows)))
-    for device in world.node.devices:
-        index = device.gpu.index
-        host, gpu = device.host.hostname, f"GPU {index}"
-        xids = sum(count for (at, _), count in signals.xids.items() if at == index)
-        result.append(Comparison("dcgm", f"{host}, {gpu}", "XID errors", len(device.xids), xids))
-        joules = signals.gpu_counts[index, "gpu.energy.count"]
-        result.append(Comparison("dcgm", f"{host}, {gpu}", "energy (J)", device.energy / 1000, joules))
+    for source, device in product(world.gpu_sources, world.node.devices):
+        row = GpuRow(source, device.gpu.index)
+        name = f"{device.host.hostname}, GPU {row.gpu}"
+        xids = sum(count for (at, _), count in signals.xids.items() if at == row)
+        result.append(Comparison(source, name, "XID errors", len(device.xids), xids))
+        joules = signals.gpu_counts[row, "gpu.energy.count"]
+        result.append(Comparison(source, name, "energy (J)", device.energy / 1000, joules))
     return result
 
 
@@ -84,7 +85,8 @@ class Peak:
     temperature: float | None = None
     accuracy: float | None = None
     drift: float | None = None
-    events: list[str] = field(default_factory=list)
+    events: dict[str, list[str]] = field(default_factory=dict)
+    """Titles of events about an XID error of the phase, each with the systems that told it."""
     critical: set[str] = field(default_factory=set)
 
 
@@ -112,10 +114,16 @@ class Story:
             peak = self._peaks.setdefault(phase.title, Peak())
             rows = [row for row in recent.rows() if row.model in phase.of or not phase.of]
             _stretch(peak, recent, rows)
-            for target in phase.of:
-                if (value := recent.gpu_gauges.get((target.removeprefix("gpu:"), "gpu.temperature"))) is not None:
+            for target, source in product(phase.of, self._world.gpu_sources):
+                gpu = GpuRow(source, target.removeprefix("gpu:"))
+                if (value := recent.gpu_gauges.get((gpu, "gpu.temperature"))) is not None:
                     peak.temperature = _most(peak.temperature, value)
-            peak.events += [str(event.fields.get("msg_title", "")) for event in done.events]
+            for event in done.events:
+                tags = tag_values(event.fields.get("tags", ()))
+                source = tags.get("serving_system", "")
+                if tags.get("xid") == str(phase.xid) and source in self._world.gpu_sources:
+                    tellers = peak.events.setdefault(str(event.fields.get("msg_title", "")), [])
+                    tellers += [] if source in tellers else [source]
             endpoints = {self._endpoints.get(target) for target in phase.of}
             for check in done.service_checks:
                 tags = tag_values(check.tags)
@@ -141,7 +149,7 @@ def _told(phase: Phase, peak: Peak) -> Iterator[str]:
     if phase.heat and peak.temperature is not None:
         yield f"gpu.temperature reached {peak.temperature:.0f} degrees"
     if phase.xid and peak.events:
-        yield f'event "{peak.events[0]}"'
+        yield from (f'event "{title}" from {" and ".join(sources)}' for title, sources in peak.events.items())
     if not phase.ready and peak.critical:
         yield f"service check {' and '.join(sorted(peak.critical))} was critical"
     if phase.drift and peak.drift is not None and peak.accuracy is not None:

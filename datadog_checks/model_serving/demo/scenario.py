@@ -82,6 +82,7 @@ class GpuHost(_Data):
     reserved_mib: int
     power_idle: float
     power_full: float
+    power_limit: float
     sm_clock: tuple[int, int]
     memory_clock: int
     ambient: float

@@ -20,6 +20,7 @@ from .dialects.databricks import Databricks
 from .dialects.dcgm import Dcgm
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
+from .nvml import usable
 from .world import World
 
 HOST = "127.0.0.1"
@@ -136,6 +137,17 @@ def serve_world(world: World) -> Iterator[list[Source]]:
         options = {"openmetrics_endpoint": f"{base}/metrics", "serving_system": "dcgm", "endpoint_name": name}
         sources.append(Source("dcgm", name, options))
         yield sources
+
+
+@contextmanager
+def nvml_source(world: World) -> Iterator[Source]:
+    """Yield an instance that reads the GPUs of this host or, where there are none, those of the world through NVML."""
+    if usable():
+        yield Source("nvml", "this host", {"gpu": "nvml"})
+        return
+    name = world.scenario.gpu_host.hostname
+    with world.nvml.in_place():
+        yield Source("nvml", name, {"gpu": "nvml", "endpoint_name": name})
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,9 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..agent.recorder import ServiceCheck, ServiceStatus
+from ..agent.recorder import Event, ServiceCheck, ServiceStatus
 from ..agent.runner import Round
-from .observe import LATENCIES, History, Row, Signals, tag_values
+from ..gpu.xid import explain
+from .observe import LATENCIES, GpuRow, History, Row, Signals, tag_values
 from .report import Comparison, LatencyComparison, seconds_text
 from .scenario import MINUTE
 from .world import World
@@ -42,7 +44,7 @@ class Feed:
         """Take one round, and return its lines."""
         clock = f"{world.time:%H:%M}"
         lines = [f"{clock} simulator: {title}" for title in begun]
-        lines += [f"{clock} event: {event.fields.get('msg_title', '')}" for event in done.events]
+        lines += [f"{clock} event{_event_text(event)}" for event in done.events]
         lines += [f"{clock} service check: {text}" for text in self._changes(done.service_checks)]
         for run in done.runs:
             lines += [f"{clock} failed: {run.label}: {run.error}"] if run.error else []
@@ -60,8 +62,17 @@ class Feed:
             self._status[key] = check.status
             tags = tag_values(check.tags)
             about = " ".join(tags[name] for name in ("serving_system", "endpoint_name", "model_name") if tags.get(name))
+            about += f" GPU {tags['gpu']}" if "gpu" in tags else ""
             text = f": {check.message}" if check.message and check.status != ServiceStatus.OK else ""
             yield f"{check.name} is {check.status.name} for {about}{text}"
+
+
+def _event_text(event: Event) -> str:
+    """Return the title with the system that tells it and, for an XID error, what it means."""
+    tags = tag_values(event.fields.get("tags", ()))
+    source, code = tags.get("serving_system"), tags.get("xid", "")
+    meaning = f": {explain(int(code))[0]}" if code.isdecimal() else ""
+    return f"{f' from {source}' if source else ''}: {event.fields.get('msg_title', '')}{meaning}"
 
 
 def live(world: World, history: History, feed: Feed, width: int, height: int) -> RenderableType:
@@ -70,7 +81,7 @@ def live(world: World, history: History, feed: Feed, width: int, height: int) ->
     phases = ", ".join(phase.title for phase in world.phases()) or "a quiet day"
     head = Text.assemble((f"{world.time:%H:%M} UTC (simulated)  ", "bold"), (phases, "italic"))
     head.no_wrap, head.overflow = True, "ellipsis"
-    models, gpus = _models(recent, width), _gpus(recent, history.whole)
+    models, gpus = _models(recent, width), _gpus(recent, history.whole, width)
     left = height - models.row_count - gpus.row_count - FRAME_LINES
     news = list(feed.latest)[-max(2, min(left, FEED_LINES)) :]
     shown = Text("\n".join(news), overflow="ellipsis", no_wrap=True)
@@ -107,23 +118,25 @@ def _numbers(recent: Signals, row: Row) -> Iterator[Text]:
         yield Text(NOTHING)
 
 
-def _gpus(recent: Signals, whole: Signals) -> Table:
+def _gpus(recent: Signals, whole: Signals, width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for name in ("GPU", "utilization", "memory", "temperature", "power", "SM clock", "XID so far"):
+    wide = ["processes"] if width >= WIDE else []
+    for name in ("source", "GPU", "utilization", "memory", "temp.", "power", "SM clock", *wide, "XID so far"):
         table.add_column(name, justify="right", no_wrap=True)
-    for gpu in gpu_names(whole):
+    for gpu in gpu_rows(whole):
 
-        def value(name: str, gpu: str = gpu) -> float | None:
+        def value(name: str, gpu: GpuRow = gpu) -> float | None:
             return recent.gpu_gauges.get((gpu, name))
 
         clock = value("gpu.clock.sm")
         table.add_row(
-            gpu,
+            *gpu,
             _graded(value("gpu.utilization"), "{:.0f} %", UTILIZATION),
             _graded(value("gpu.memory.utilization"), "{:.0f} %", UTILIZATION),
             _graded(value("gpu.temperature"), "{:.0f} C", TEMPERATURE),
             _graded(value("gpu.power.usage"), "{:.0f} W", None),
             _graded(None if clock is None else clock / MEGA, "{:.0f} MHz", None),
+            *(_graded(value("gpu.process.running"), "{:.0f}", None) for _ in wide),
             Text(xid_text(whole, gpu), style="bold red"),
         )
     return table
@@ -148,12 +161,12 @@ def saturation(recent: Signals, row: Row) -> str:
     return ", ".join(parts)
 
 
-def gpu_names(signals: Signals) -> list[str]:
-    """List the GPUs that were heard of."""
+def gpu_rows(signals: Signals) -> list[GpuRow]:
+    """List the GPUs that were heard of, by source."""
     return sorted({gpu for gpu, _ in (*signals.gpu_gauges, *signals.gpu_counts, *signals.xids)})
 
 
-def xid_text(signals: Signals, gpu: str) -> str:
+def xid_text(signals: Signals, gpu: GpuRow) -> str:
     """Return the XID errors of a GPU, as codes with how often each came."""
     found = [(code, count) for (at, code), count in sorted(signals.xids.items()) if at == gpu and count]
     return ", ".join(f"{code} ({count} times)" if count > 1 else code for code, count in found) or NOTHING
@@ -169,10 +182,36 @@ def line(world: World, history: History) -> str:
     if slow:
         p99, row = max(slow)
         parts.append(f"slowest {row.model or row.endpoint} p99 {seconds_text(p99)}")
-    for gpu in gpu_names(history.whole):
-        temperature = recent.gpu_gauges.get((gpu, "gpu.temperature"))
-        parts.append(f"GPU {gpu} {'silent' if temperature is None else f'{temperature:.0f} C'}")
+    # Sources that tell the same share the words.
+    told: dict[str, list[str]] = {}
+    for source, gpus in groupby(gpu_rows(history.whole), lambda gpu: gpu.source):
+        told.setdefault(", ".join(_temperature(recent, gpu) for gpu in gpus), []).append(source)
+    parts += [f"{text} ({' and '.join(sources)})" for text, sources in told.items()]
     return f"{world.time:%H:%M} " + ", ".join(parts)
+
+
+def gpu_text(history: History, gpu: GpuRow) -> str:
+    """Return the state of one GPU in words: what was told last, and the XID errors of the whole run."""
+    recent = history.recent()
+    texts = [
+        text.format(value * factor)
+        for name, factor, text in (
+            ("gpu.utilization", 1, "{:.0f} % busy"),
+            ("gpu.memory.utilization", 1, "{:.0f} % of the memory used"),
+            ("gpu.temperature", 1, "{:.0f} C"),
+            ("gpu.power.usage", 1, "{:.0f} W"),
+            ("gpu.clock.sm", 1 / MEGA, "{:.0f} MHz"),
+        )
+        if (value := recent.gpu_gauges.get((gpu, name))) is not None
+    ]
+    xids = xid_text(history.whole, gpu)
+    texts += [f"XID {xids}"] if xids != NOTHING else []
+    return f"GPU {gpu.gpu} {', '.join(texts) or 'silent'}"
+
+
+def _temperature(recent: Signals, gpu: GpuRow) -> str:
+    temperature = recent.gpu_gauges.get((gpu, "gpu.temperature"))
+    return f"GPU {gpu.gpu} {'silent' if temperature is None else f'{temperature:.0f} C'}"
 
 
 def agreement(comparisons: Sequence[Comparison], latencies: Sequence[LatencyComparison]) -> Iterator[str]:

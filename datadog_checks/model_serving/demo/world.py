@@ -14,6 +14,7 @@ from .dialects.dcgm import Dcgm
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
 from .gpu import Node
+from .nvml import SimulatedDriver
 from .scenario import MINUTE, Phase, Scenario, Service, Timeline
 from .traffic import Request, Traffic
 
@@ -68,6 +69,7 @@ class World:
         self.lock = threading.Lock()
         self.node = Node(scenario, self.timeline, seed)
         self.dcgm = Dcgm(self.node)
+        self.nvml = SimulatedDriver(self.node)
         self.endpoints = [self._endpoint(service, seed) for service in scenario.services]
         self._open = True
 
@@ -92,6 +94,11 @@ class World:
         return self.epoch + timedelta(seconds=self.now)
 
     @property
+    def gpu_sources(self) -> tuple[str, ...]:
+        """The systems that tell of the simulated GPUs. NVML does unless it tells of real ones."""
+        return ("dcgm", "nvml") if self.nvml.used else ("dcgm",)
+
+    @property
     def quiet(self) -> bool:
         """Tell whether no more requests come, all have been answered, and the last minute is over."""
         drained = all(traffic.drained for endpoint in self.endpoints for traffic in endpoint.traffic)
@@ -110,6 +117,7 @@ class World:
             until = self.now + seconds
             while self.now < until:
                 self._step(min(until, self.now + self.scenario.clock.step, (self.now // MINUTE + 1) * MINUTE))
+        self.nvml.deliver()
 
     def close(self) -> None:
         """Let no more requests arrive. Time has to pass until those under way are answered: see `quiet`."""

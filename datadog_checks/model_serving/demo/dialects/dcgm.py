@@ -10,9 +10,8 @@ from ..gpu import Device, Node
 CONTENT_TYPE = "text/plain; charset=utf-8"
 XID_TEXT = {0: "No Error", 79: "GPU has fallen off the bus"}
 _XID = "DCGM_FI_DEV_XID_ERRORS"
-# Share of the time the tensor pipes and the memory interface work while a kernel runs.
-_TENSOR, _DRAM = 0.55, 0.4
-_PCIE_BYTES = 2.4e9
+# Share of the time the tensor pipes work while a kernel runs.
+_TENSOR = 0.55
 # Declared a counter by the file, yet DCGM delivers what flows now.
 _NVLINK = 95
 
@@ -24,7 +23,7 @@ COUNTERS: tuple[tuple[str, str, str, Callable[[Device], float]], ...] = (
         "DCGM_FI_DEV_MEMORY_TEMP",
         "gauge",
         "Temperature of the memory in degrees Celsius",
-        lambda d: round(d.temperature + 6),
+        lambda d: round(d.memory_temperature),
     ),
     ("DCGM_FI_DEV_GPU_TEMP", "gauge", "Temperature of the GPU in degrees Celsius", lambda d: round(d.temperature)),
     ("DCGM_FI_DEV_POWER_USAGE", "gauge", "Power in watt", lambda d: round(d.power, 3)),
@@ -35,7 +34,7 @@ COUNTERS: tuple[tuple[str, str, str, Callable[[Device], float]], ...] = (
         "DCGM_FI_DEV_MEM_COPY_UTIL",
         "gauge",
         "Activity of the memory controller in percent",
-        lambda d: round(d.utilization * _DRAM),
+        lambda d: round(d.copy_utilization),
     ),
     ("DCGM_FI_DEV_ENC_UTIL", "gauge", "Video encoder in percent", lambda d: 0),
     ("DCGM_FI_DEV_DEC_UTIL", "gauge", "Video decoder in percent", lambda d: 0),
@@ -44,7 +43,7 @@ COUNTERS: tuple[tuple[str, str, str, Callable[[Device], float]], ...] = (
         "DCGM_FI_DEV_FB_FREE",
         "gauge",
         "Free memory in MiB",
-        lambda d: d.host.memory_mib - d.host.reserved_mib - d.memory_used,
+        lambda d: d.memory_free,
     ),
     ("DCGM_FI_DEV_FB_USED", "gauge", "Used memory in MiB", lambda d: d.memory_used),
     ("DCGM_FI_DEV_FB_RESERVED", "gauge", "Reserved memory in MiB", lambda d: d.host.reserved_mib),
@@ -69,19 +68,19 @@ COUNTERS: tuple[tuple[str, str, str, Callable[[Device], float]], ...] = (
         "DCGM_FI_PROF_DRAM_ACTIVE",
         "gauge",
         "Share of time the memory interface works",
-        lambda d: d.utilization / 100 * _DRAM,
+        lambda d: d.copy_utilization / 100,
     ),
     (
         "DCGM_FI_PROF_PCIE_TX_BYTES",
         "gauge",
         "Bytes per second sent over PCIe",
-        lambda d: round(d.utilization / 100 * _PCIE_BYTES * 0.2),
+        lambda d: round(d.pcie_sent),
     ),
     (
         "DCGM_FI_PROF_PCIE_RX_BYTES",
         "gauge",
         "Bytes per second received over PCIe",
-        lambda d: round(d.utilization / 100 * _PCIE_BYTES),
+        lambda d: round(d.pcie_received),
     ),
 )
 
