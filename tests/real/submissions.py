@@ -108,9 +108,17 @@ def bucketed(bounds: Iterable[float], values: Iterable[float]) -> dict[tuple[flo
     return dict(total)
 
 
-def filled(buckets: dict[tuple[float, float], float]) -> dict[tuple[float, float], float]:
-    """`buckets` without those that hold nothing."""
-    return {bounds: value for bounds, value in buckets.items() if value}
+def filled(spans: dict[tuple[float, float], float], bounds: Iterable[float] = ()) -> dict[tuple[float, float], float]:
+    """What spans hold, without empty ones; with the upper `bounds` of a histogram, in its buckets."""
+    upper = [*bounds, math.inf]
+    lower = [0.0, *upper[:-1]]
+    total: dict[tuple[float, float], float] = defaultdict(float)
+    for (low, high), value in spans.items():
+        if value:
+            index = bisect_left(upper, high)
+            assert len(upper) == 1 or lower[index] <= low, f"{low} to {high} is in no bucket"
+            total[(low, high) if len(upper) == 1 else (lower[index], upper[index])] += value
+    return dict(total)
 
 
 def quantile_bucket(buckets: dict[tuple[float, float], float], share: float) -> float:

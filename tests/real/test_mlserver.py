@@ -143,7 +143,7 @@ def test_other_http_requests_are_counted_apart(exchange: Exchange) -> None:
 
 
 def bucket_index(upper: float) -> int:
-    return LATENCY_BOUNDS.index(upper)
+    return bisect_left(LATENCY_BOUNDS, upper)
 
 
 @pytest.mark.parametrize("status", [None, 200])

@@ -101,6 +101,9 @@ class Collector:
                 self.process_start[group] = min(sample.value, self.process_start.get(group, sample.value))
         match = self.recogniser.match(name)
         if match is not None:
+            if not metric.samples:
+                # Declared and never used yet: the target has it all the same.
+                self.present.update(("", spelling.removesuffix("_total")) for spelling in match.raw.names)
             self._take(match, metric.name, samples(metric))
         elif self.recogniser.undecided(name):
             self._held.append((name, list(samples(metric))))

@@ -21,6 +21,9 @@ TAIL_POINTS = 8
 STEEPEST = 3.0
 """Bound on the cubic's slopes, in multiples of the bucket's mean slope, that keeps it monotone."""
 
+NARROW = 1e-100
+"""A bucket no wider than this is a point."""
+
 CONTRADICTION = 1.01
 """How far a sum may lie outside of what the buckets allow before it is not believed."""
 
@@ -80,7 +83,7 @@ def _cells(finite: list[tuple[float, int]]) -> Iterator[Cell]:
     # The formats leave the lowest bound unsaid. What is measured here is not negative, or starts at its first bound.
     edges = [min(0.0, finite[0][0]), *(bound for bound, _ in finite)]
     densities = [
-        count / (right - left) if right > left else 0.0
+        count / (right - left) if right - left > NARROW else 0.0
         for (left, right), (_, count) in zip(pairwise(edges), finite, strict=True)
     ]
     slopes = _slopes(edges, densities)
@@ -88,7 +91,7 @@ def _cells(finite: list[tuple[float, int]]) -> Iterator[Cell]:
         lower = edges[number]
         if not count:
             continue
-        if upper <= lower:
+        if upper - lower <= NARROW:
             yield upper, upper, upper, upper, count
             continue
         density = densities[number]

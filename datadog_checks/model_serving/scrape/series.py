@@ -106,7 +106,7 @@ class Series:
         if last is not None and not self.partial and _lacks(current, last):
             self.partial = True
             return Increment()
-        restarted = None if start is None or self.start is None else start > self.start + JITTER
+        later = None if start is None or self.start is None else start - self.start
         self.partial = False
         self.last = current
         self.start = self.start if start is None else start
@@ -124,8 +124,10 @@ class Series:
             # The counts below each bound have risen, and still there are fewer between two of them.
             or not consistent(buckets)
         )
-        if restarted or fell:
-            return Increment() if fell and restarted is False else _whole(current)
+        if fell and later == 0:
+            return Increment()
+        if fell or (later is not None and later > JITTER):
+            return _whole(current)
         return Increment(
             value=current.value - last.value,
             count=_difference(current.count, last.count),

@@ -16,7 +16,18 @@ from datadog_checks.model_serving.provision.query import (
     parse_monitor,
     render,
 )
-from datadog_checks.model_serving.provision.query.tree import Everything, Expression, Metric, MonitorQuery, Number, Tag
+from datadog_checks.model_serving.provision.query.tree import (
+    And,
+    CompositeMonitor,
+    Everything,
+    Expression,
+    Metric,
+    MonitorQuery,
+    Number,
+    Operation,
+    Or,
+    Tag,
+)
 
 from .strategies import expressions, monitors
 
@@ -88,6 +99,23 @@ def test_positions_point_at_what_they_are_of(tree: MonitorQuery) -> None:
 def test_canonical_form(written: str, canonical: str) -> None:
     """One meaning has one form, with no parentheses but those that it needs."""
     assert render(parse_metric_expression(written)) == canonical
+
+
+def test_positions_of_operators() -> None:
+    """An operator between conditions or operands is where it stands."""
+    query = parse_monitor("1 && !2 || 3")
+    assert isinstance(query, CompositeMonitor)
+    assert isinstance(query.condition, Or)
+    assert query.condition.at == 8
+    both = query.condition.operands[0]
+    assert isinstance(both, And)
+    assert (both.at, both.operands[1].at) == (2, 5)
+    sum_ = parse_metric_expression("a:b{c:d AND e:f OR g:h} + -1")
+    assert isinstance(sum_, Operation)
+    assert (sum_.at, sum_.right.at) == (24, 26)
+    assert isinstance(sum_.left, Metric)
+    assert isinstance(sum_.left.scope, Or)
+    assert (sum_.left.scope.at, sum_.left.scope.operands[0].at) == (16, 8)
 
 
 def parts(tree: Any) -> list[Any]:
