@@ -27,8 +27,8 @@ NARROW = 1e-100
 CONTRADICTION = 1.01
 """How far a sum may lie outside of what the buckets allow before it is not believed."""
 
-INSIDE = 1e-3
-"""Share of a bucket by which an observation stays clear of its lower bound."""
+INSIDE = 1e-4
+"""By how much an observation stays clear of its bucket's lower bound, as a share of the bound."""
 
 Span = tuple[float, float, int]
 """Lower bound, upper bound, observations. Equal bounds are a point."""
@@ -155,7 +155,7 @@ def _spans(cells: list[Cell], shift: float) -> Iterator[Span]:
         low += shift * (upper - low if shift >= 0 else low - lower)
         high += shift * (upper - high if shift >= 0 else high - lower)
         # A bound belongs to the bucket below it.
-        least = lower + INSIDE * (upper - lower) if lower > 0 else lower
+        least = lower * (1 + INSIDE) if lower > 0 else lower
         low = min(max(low, least), upper)
         yield low, min(max(high, low), upper), count
 
