@@ -110,7 +110,8 @@ def check_option_names(instance: Mapping[str, Any], known: Collection[str], wher
             instead = V1_OPTIONS[option]
             mend = f"write {_code(instead)} instead" if instead else "remove it, V2 always does what it asked for"
             raise ConfigurationError(f"{where}: option `{option}` belongs to the V1 OpenMetrics check; {mend}")
-        close = get_close_matches(str(option), sorted(allowed), 1, 0.6)
+        # The one old spelling that is honoured is none to recommend.
+        close = get_close_matches(str(option), sorted(allowed - {"send_distribution_buckets"}), 1, 0.6)
         mend = f"did you mean `{close[0]}`?" if close else "remove it, or see conf.yaml.example for what there is"
         raise ConfigurationError(f"{where}: unknown option `{option}`; {mend}")
 
