@@ -25,9 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 from datadog_checks.base.stubs import aggregator  # noqa: E402
 
-from datadog_checks.model_serving.gpu.device import Device, table  # noqa: E402
+from datadog_checks.model_serving.gpu.device import table  # noqa: E402
 from datadog_checks.model_serving.gpu.driver import Driver  # noqa: E402
 from datadog_checks.model_serving.gpu.fields import read_fields  # noqa: E402
+from datadog_checks.model_serving.gpu.model import Device  # noqa: E402
 from datadog_checks.model_serving.gpu.source import GpuSource  # noqa: E402
 from tests.conftest import make_check  # noqa: E402
 from tests.gpu.fake_nvml.library import Library, Unavailable, build  # noqa: E402

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,42 +11,8 @@ from typing import Any
 import yaml
 
 from .driver import DeviceLost, Driver, Unreadable, Unsupported
-from .fields import Reading, read_fields
-
-
-@dataclass(slots=True)
-class Device:
-    """A GPU or MIG instance. `lacks` holds what it could not be asked, so that nothing is asked twice.
-
-    `parent` is the GPU of a MIG instance. A GPU that can't be opened has no handle, but a `problem`.
-    """
-
-    handle: Any
-    index: int
-    uuid: str
-    tags: tuple[str, ...]
-    parent: Device | None = None
-    has_mig: bool = False
-    lacks: set[str] = field(default_factory=set)
-    settings: list[Reading] = field(default_factory=list)
-    counters: dict[tuple[str, tuple[str, ...]], tuple[float, float]] = field(default_factory=dict)
-    healthy: bool = True
-    problem: str = ""
-
-    @property
-    def is_mig(self) -> bool:
-        return self.parent is not None
-
-    def inherit(self, old: Device | None) -> Device:
-        """Take over what is remembered of the same device, found earlier.
-
-        What it lacked is asked again once it was lost, or was given another handle or MIG mode.
-        """
-        if old is not None and not self.is_mig:
-            self.counters, self.healthy = old.counters, old.healthy
-            if old.healthy and old.has_mig == self.has_mig and address(old.handle) == address(self.handle):
-                self.lacks = old.lacks
-        return self
+from .fields import read_fields
+from .model import Device, Reading
 
 
 @lru_cache(maxsize=1)
@@ -213,11 +177,3 @@ def _memory(driver: Driver, device: Device) -> Iterator[Reading]:
         yield Reading("gpu.memory.reserved", reserved)
     if info.total:
         yield Reading("gpu.memory.utilization", float(info.used) / float(info.total) * 100)
-
-
-def address(handle: Any) -> Any:
-    """What identifies a handle: the address a ctypes pointer holds, or the handle itself."""
-    try:
-        return ctypes.cast(handle, ctypes.c_void_p).value
-    except (ctypes.ArgumentError, TypeError):
-        return handle

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .device import Device, address
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
+from .model import Device, address
 
 WAIT = 1000
 """Milliseconds for which the driver is asked to wait for an event: the longest that stopping takes."""

@@ -5,29 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
-
-if TYPE_CHECKING:
-    from .device import Device
+from .model import Device, Reading
 
 ALL_LINKS = 0xFFFFFFFF
 """Scope of an NVLink field that asks for all links together."""
 
 NARROW = 1 << 32
 """What a counter of 32 bits never reaches."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One value for one canonical metric, in the metric's unit. `tags` are beyond those of the device."""
-
-    metric: str
-    value: float
-    tags: tuple[str, ...] = ()
-    count: bool = False
 
 
 def read_fields(driver: Driver, device: Device, entries: Iterable[dict[str, Any]]) -> Iterator[Reading]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .device import Device
 from .driver import Driver, Unreadable, Unsupported
+from .model import Device
 
 CONTAINER = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 """A container's id in a cgroup path, as Docker, containerd and CRI-O write it; the innermost one is the process's."""

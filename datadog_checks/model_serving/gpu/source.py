@@ -13,10 +13,10 @@ from datadog_checks.base.agent import datadog_agent
 
 from ..catalog.loader import builtin_catalog
 from ..catalog.model import NAMESPACE
-from .device import Device, discover, read, read_settings
+from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
-from .fields import Reading
+from .model import Device, Reading
 from .processes import Owners, Usage, lacks_processes, usages
 from .xid import xid_event
 
