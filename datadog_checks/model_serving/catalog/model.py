@@ -55,6 +55,10 @@ class CanonicalMetric:
     short_name: str
     namespace: str = NAMESPACE
 
+    def excludes(self, value: float) -> bool:
+        """Whether a value, in the metric's unit, is outside of the valid range."""
+        return (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
+
     @property
     def full_name(self) -> str:
         return f"{self.namespace}.{self.name}"

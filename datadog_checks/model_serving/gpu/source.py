@@ -205,11 +205,7 @@ class GpuSource:
 
     def _submit(self, device: Device, reading: Reading) -> None:
         metric = self.metrics[reading.metric]
-        if (
-            not math.isfinite(reading.value)
-            or (metric.low is not None and reading.value < metric.low)
-            or (metric.high is not None and reading.value > metric.high)
-        ):
+        if not math.isfinite(reading.value) or metric.excludes(reading.value):
             tags = [*self.tags, *device.tags, "reason:out_of_range", f"raw_metric:{reading.metric}"]
             self.check.count(f"{NAMESPACE}.scrape.samples.rejected", 1, tags=tags, raw=True)
             return

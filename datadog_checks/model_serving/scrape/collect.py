@@ -246,14 +246,16 @@ class Collector:
             metric, value = output.target.metric, reading.value * output.scale
             if metric.high is not None and metric.high < value <= metric.high * CLAMP:
                 reading.value = metric.high / output.scale
-            elif _outside(value, metric.low, metric.high):
+            elif metric.excludes(value):
                 self.reject("out_of_range", raw.names[0])
                 return False
         return True
 
     def _sum_in_range(self, series: Series) -> bool:
         total = series.current.sum
-        if total is not None and any(_outside(total, output.target.metric.low, None) for output in series.outputs):
+        if total is not None and any(
+            output.target.metric.low is not None and total < output.target.metric.low for output in series.outputs
+        ):
             self.reject("out_of_range", series.raw.names[0])
             return False
         return True
@@ -282,7 +284,3 @@ def federated_target(labels: Mapping[str, str]) -> str:
     """Which scrape target a federated series came from; empty for one that was scraped directly."""
     job, instance = labels.get("job"), labels.get("instance")
     return f"{job}\n{instance}" if job and instance else ""
-
-
-def _outside(value: float, low: float | None, high: float | None) -> bool:
-    return (low is not None and value < low) or (high is not None and value > high)

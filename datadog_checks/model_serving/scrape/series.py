@@ -111,7 +111,7 @@ class Series:
         self.last = current
         self.start = self.start if start is None else start
         if last is None:
-            return _whole(current) if from_zero and not self.older else Increment()
+            return whole(current) if from_zero and not self.older else Increment()
         buckets: dict[float, float] = {}
         # After a change of the bucket layout nothing is known of the new bounds.
         if current.buckets.keys() == last.buckets.keys():
@@ -127,7 +127,7 @@ class Series:
         if fell and later == 0:
             return Increment()
         if fell or (later is not None and later > JITTER):
-            return _whole(current)
+            return whole(current)
         return Increment(
             value=current.value - last.value,
             count=_difference(current.count, last.count),
@@ -169,12 +169,8 @@ def _lacks(current: Reading, last: Reading) -> bool:
     )
 
 
-def whole_window(reading: Reading) -> Increment:
-    """A per-minute reading taken as the increment that it is."""
-    return _whole(reading)
-
-
-def _whole(reading: Reading) -> Increment:
+def whole(reading: Reading) -> Increment:
+    """A reading taken as an increment: that of a counter that began since, or of a minute."""
     return Increment(reading.value, reading.count, reading.sum, dict(reading.buckets))
 
 

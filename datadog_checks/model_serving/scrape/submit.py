@@ -11,7 +11,7 @@ from ..catalog.model import CanonicalMetric, Catalog
 from ..gpu.xid import xid_event
 from .collect import Collector
 from .histograms import as_buckets, as_distribution
-from .series import CLOCK_PUT_RIGHT, Increment, Output, Series, whole_window
+from .series import CLOCK_PUT_RIGHT, Increment, Output, Series, whole
 
 CACHE_KEY = "scrape"
 MEMORY = ("codes", "minutes", "counted")
@@ -170,7 +170,7 @@ class Submitter:
         if not series.new_minute(now):
             return None
         newest[series.key], counted[series.key] = float(series.minute or 0), float(series.minutes)
-        return whole_window(series.current)
+        return whole(series.current)
 
     def _code(self, series: Series, output: Output, from_zero: bool) -> None:
         """One count and one event for a code that is not the one seen before on the same device."""
