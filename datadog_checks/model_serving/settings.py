@@ -14,7 +14,7 @@ from datadog_checks.base import ConfigurationError
 
 from .catalog.loader import CatalogError, builtin_catalog, load_catalog
 from .catalog.model import Catalog
-from .scrape.payload import SECRET_NAME, without_secrets
+from .scrape.masking import SECRET_NAME, without_secrets
 
 V1_OPTIONS = {
     "prometheus_url": "openmetrics_endpoint",

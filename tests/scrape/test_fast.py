@@ -26,7 +26,7 @@ from requests.exceptions import ConnectionError as HTTPConnectionError
 
 from datadog_checks.model_serving.scrape.fast import KEEP, FastScraper
 from datadog_checks.model_serving.scrape.known import Known
-from datadog_checks.model_serving.scrape.payload import PayloadError
+from datadog_checks.model_serving.scrape.wire import PayloadError
 
 from ..conftest import Endpoint
 

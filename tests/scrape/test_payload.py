@@ -14,15 +14,9 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 
 from datadog_checks.model_serving.scrape import payload
-from datadog_checks.model_serving.scrape.payload import (
-    PayloadError,
-    body_lines,
-    mask_secrets,
-    openmetrics_families,
-    text_families,
-    without_credentials,
-    without_secrets,
-)
+from datadog_checks.model_serving.scrape.masking import mask_secrets, without_credentials, without_secrets
+from datadog_checks.model_serving.scrape.payload import openmetrics_families, text_families
+from datadog_checks.model_serving.scrape.wire import Answer, PayloadError, body_lines
 
 STEADY: dict[str, Any] = {"deadline": None, "derandomize": True, "database": None}
 """The same examples in every run, and none kept on disk."""
@@ -171,7 +165,8 @@ def read(chunks: list[bytes], **headers: str) -> tuple[list[str], list[tuple[str
 
     def lines() -> Iterator[str]:
         nonlocal size
-        size = yield from body_lines(response(chunks, **headers), 10_000, 1, lambda line, cut: lost.append((line, cut)))
+        answer = Answer.of(response(chunks, **headers), 1)
+        size = yield from body_lines(answer, 10_000, lambda line, cut: lost.append((line, cut)))
 
     return list(lines()), lost, size
 

@@ -17,7 +17,7 @@ from requests.exceptions import (
 )
 from requests.exceptions import ConnectionError as HTTPConnectionError
 
-from .payload import PayloadError
+from .wire import PayloadError
 
 
 class ScrapeError(Exception):

@@ -21,10 +21,10 @@ from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 
 from .blocks import Window
 from .known import Known, Seen, learn
-from .payload import PayloadError
 from .renew import renew
 from .replay import Replay
 from .strict import names
+from .wire import PayloadError
 
 CHUNK = 1 << 16
 KEEP = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +10,8 @@ from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
-from requests.exceptions import ConnectionError as HTTPConnectionError
-from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.agent import datadog_agent
-from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
 from datadog_checks.base.config import is_affirmative
 from datadog_checks.base.constants import ServiceCheck
@@ -23,39 +19,24 @@ from datadog_checks.base.constants import ServiceCheck
 from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from .collect import Collector
-from .errors import UNREACHABLE, ScrapeError, connection_problem
-from .payload import (
-    PayloadError,
-    body_lines,
-    excerpt,
-    framed,
-    mask_secrets,
-    openmetrics_families,
-    text_families,
-    without_credentials,
-    without_secrets,
-)
+from .endpoint import Endpoint, NothingExported
+from .errors import UNREACHABLE, ScrapeError
+from .payload import openmetrics_families, text_families
 from .report import Report
 from .submit import Submitter
 from .tags import TagRules
-
-DEFAULT_MAX_PAYLOAD = 64 << 20
-BODY_TIMEOUTS = 6
-"""How many times `read_timeout`, which limits each wait, all waits for a body may take: a drip never waits long."""
+from .wire import PayloadError, excerpt
 
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 
 
-class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
+class ServingScraper(Endpoint):
     """Scrapes one endpoint and submits what the catalog knows of it, plus what the user names.
 
     Constructed like the stock scraper. `catalog` is every system that can be met; `systems` those
     the instance chose, empty to recognise them; `own_systems` those of the user's catalog files.
     `explain_status` turns a refused answer (an HTTP status) into advice, or returns None.
     """
-
-    tags: tuple[str, ...]
-    static_tags: tuple[str, ...]
 
     def __init__(
         self,
@@ -66,13 +47,7 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         own_systems: tuple[str, ...] = (),
         explain_status: Callable[[int], str | None] | None = None,
     ) -> None:
-        super().__init__(check, config)
-        # So does the base class, with `log_requests` and where a certificate is incomplete.
-        check.log.logger.addFilter(_mask_urls)
-        self.explain_status = explain_status
-        self.place = without_secrets(self.endpoint)
-        self._hide_secrets_in_tags()
-        self.max_payload_bytes: int = int(config.get("max_payload_bytes", DEFAULT_MAX_PAYLOAD))
+        super().__init__(check, config, explain_status)
         self.own_namespace = str(config.get("namespace") or NAMESPACE)
         rules = TagRules(
             static=tuple(self.tags),
@@ -101,8 +76,6 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         self._user_windows: dict[str, RawMetric] = {}
         self.report = Report(check, self.place, self.collector, tuple(self.tags))
         self.none_exported = False
-        self.unreachable = False
-        self._framed = False
 
     def scrape(self) -> None:
         """One scrape: fetch, map, submit, and report on it.
@@ -116,10 +89,10 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         try:
             super().scrape()
             self.collector.finish()
-        except _NothingExported:
+        except NothingExported:
             self.none_exported = True
         except Exception as error:
-            problem = self._problem(error)
+            problem = self.problem(error)
             self.collector.frame = []
             self.submit_health_check(ServiceCheck.CRITICAL, message=problem)
             self.report.rejected()
@@ -219,9 +192,9 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         lines = chain([first], lines)
         strict = self.parse_metric_families is parse_openmetrics
         if strict:
-            families = openmetrics_families(lines, self._malformed, self._framed)
+            families = openmetrics_families(lines, self.malformed, self.whole)
         else:
-            families = text_families(lines, self._malformed)
+            families = text_families(lines, self.malformed)
         for metric in families:
             self.submit_telemetry_number_of_total_metric_samples(metric)
             if self.raw_metric_prefix and metric.name.startswith(self.raw_metric_prefix):
@@ -231,36 +204,8 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
                 ]
             yield metric
 
-    def stream_connection_lines(self) -> Iterator[str]:
-        self.unreachable = False
-        try:
-            with self.get_connection() as connection:
-                self._content_type = connection.headers.get("Content-Type", "")
-                self._framed = framed(connection)
-                seconds = BODY_TIMEOUTS * float(self.http.options["timeout"][1])
-                size = yield from body_lines(connection, self.max_payload_bytes, seconds, self._malformed)
-                if self.enable_telemetry:
-                    self.gauge("telemetry.payload.size", connection.headers.get("Content-Length", size), tags=self.tags)
-        except HTTPConnectionError:
-            if not self.ignore_connection_errors:
-                raise
-            self.unreachable = True
-            self.log.warning("%s: %s", self.place, UNREACHABLE)
-
-    def get_connection(self) -> Any:
-        """The open response. Health is reported when the whole payload has been read, not before."""
-        response = self.send_request()
-        if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
-            response.close()
-            raise _NothingExported
-        try:
-            response.raise_for_status()
-        except RequestException:
-            response.close()
-            raise
-        return response
-
-    def _malformed(self, line: str, cut: bool) -> None:
+    def malformed(self, line: str, cut: bool) -> None:
+        """Reject the line, and doubt what it may have told."""
         name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line.lstrip().removeprefix(self.raw_metric_prefix))
         known = self.recogniser.candidates(name.group()) if name is not None else ()
         for match in known:
@@ -271,32 +216,6 @@ class ServingScraper(OpenMetricsScraper):  # type: ignore[misc]
         self.report.once(
             f"malformed {name.group() if known and name else ''}", f"left out a malformed line: {excerpt(line)}"
         )
-
-    def _problem(self, error: Exception) -> str:
-        status = error.response.status_code if isinstance(error, HTTPError) else None
-        advice = self.explain_status(status) if status is not None and self.explain_status is not None else None
-        return f"{self.place}: {advice or connection_problem(error, status)}"
-
-    def _hide_secrets_in_tags(self) -> None:
-        """A query (as in /federate?match[]=...) tells sources apart: it stays in the tag, its secrets do not."""
-        shown = f"endpoint:{without_credentials(self.endpoint)}"
-        tags = (shown if tag == f"endpoint:{self.endpoint}" else tag for tag in self.static_tags)
-        self.static_tags = self.tags = tuple(tags)
-
-
-def _mask_urls(record: logging.LogRecord) -> bool:
-    """Take the secrets out of the URLs in a record. Never keeps a record back."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(mask_secrets(str(arg)) if isinstance(arg, str | Exception) else arg for arg in record.args)
-    return True
-
-
-# At debug level it logs each URL with its query.
-logging.getLogger("urllib3.connectionpool").addFilter(_mask_urls)
-
-
-class _NothingExported(Exception):
-    """The endpoint says that it has no metrics, which is an answer and no failure."""
 
 
 def _creation_time(metric: Metric, sample_name: str) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from requests.exceptions import RequestException
 
 from ..scrape.errors import connection_problem
-from ..scrape.payload import without_secrets
+from ..scrape.masking import without_secrets
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 

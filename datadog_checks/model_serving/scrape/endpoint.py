@@ -1,0 +1,103 @@
+"""The endpoint of one source: how its answer is asked for and read, and what is said where that fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from requests.exceptions import ConnectionError as HTTPConnectionError
+from requests.exceptions import HTTPError, RequestException
+
+from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
+
+from .errors import UNREACHABLE, connection_problem
+from .masking import mask_secrets, without_credentials, without_secrets
+from .wire import Answer, body_lines
+
+DEFAULT_MAX_PAYLOAD = 64 << 20
+BODY_TIMEOUTS = 6
+"""How many times `read_timeout`, which limits each wait, all waits for a body may take: a drip never waits long."""
+
+
+class NothingExported(Exception):
+    """The endpoint says that it has no metrics, which is an answer and no failure."""
+
+
+class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
+    """The stock scraper with limits on what it reads and secrets kept out of what it says.
+
+    `explain_status` turns a refused answer (an HTTP status) into advice, into an empty text where the status means
+    that nothing is exported, or returns None.
+    """
+
+    tags: tuple[str, ...]
+    static_tags: tuple[str, ...]
+
+    def __init__(
+        self, check: Any, config: Mapping[str, Any], explain_status: Callable[[int], str | None] | None = None
+    ) -> None:
+        super().__init__(check, config)
+        # So does the base class, with `log_requests` and where a certificate is incomplete.
+        check.log.logger.addFilter(_mask_urls)
+        self.explain_status = explain_status
+        self.place = without_secrets(self.endpoint)
+        self._hide_secrets_in_tags()
+        self.max_payload_bytes: int = int(config.get("max_payload_bytes", DEFAULT_MAX_PAYLOAD))
+        self.unreachable = False
+        self.whole = False
+
+    def stream_connection_lines(self) -> Iterator[str]:
+        self.unreachable = False
+        try:
+            with self.get_connection() as connection:
+                answer = Answer.of(connection, BODY_TIMEOUTS * float(self.http.options["timeout"][1]))
+                self._content_type, self.whole = answer.content_type, answer.framed
+                size = yield from body_lines(answer, self.max_payload_bytes, self.malformed)
+                if self.enable_telemetry:
+                    length = size if answer.length is None else answer.length
+                    self.gauge("telemetry.payload.size", length, tags=self.tags)
+        except HTTPConnectionError:
+            if not self.ignore_connection_errors:
+                raise
+            self.unreachable = True
+            self.log.warning("%s: %s", self.place, UNREACHABLE)
+
+    def get_connection(self) -> Any:
+        """The open response. Health is reported when the whole payload has been read, not before."""
+        response = self.send_request()
+        if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
+            response.close()
+            raise NothingExported
+        try:
+            response.raise_for_status()
+        except RequestException:
+            response.close()
+            raise
+        return response
+
+    def malformed(self, line: str, cut: bool) -> None:
+        """Take note of a line that can't be read, and whether more than this line may be missing."""
+        raise NotImplementedError
+
+    def problem(self, error: Exception) -> str:
+        status = error.response.status_code if isinstance(error, HTTPError) else None
+        advice = self.explain_status(status) if status is not None and self.explain_status is not None else None
+        return f"{self.place}: {advice or connection_problem(error, status)}"
+
+    def _hide_secrets_in_tags(self) -> None:
+        """A query (as in /federate?match[]=...) tells sources apart: it stays in the tag, its secrets do not."""
+        shown = f"endpoint:{without_credentials(self.endpoint)}"
+        tags = (shown if tag == f"endpoint:{self.endpoint}" else tag for tag in self.static_tags)
+        self.static_tags = self.tags = tuple(tags)
+
+
+def _mask_urls(record: logging.LogRecord) -> bool:
+    """Take the secrets out of the URLs in a record. Never keeps a record back."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(mask_secrets(str(arg)) if isinstance(arg, str | Exception) else arg for arg in record.args)
+    return True
+
+
+# At debug level it logs each URL with its query.
+logging.getLogger("urllib3.connectionpool").addFilter(_mask_urls)
