@@ -13,6 +13,7 @@ from .config_models.instance import InstanceConfig
 from .gpu.driver import DriverError
 from .gpu.source import GpuSource
 from .scrape.errors import ScrapeError
+from .scrape.memory import Memory
 from .scrape.scraper import ServingScraper
 from .settings import Settings, check_option_names, check_settings, describe
 from .sources import SOURCES, Source
@@ -39,6 +40,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             ) from None
         self.settings: Settings | None = None
         self.gpus: GpuSource | None = None
+        self.memory = Memory(self)
         self._probed: dict[str, float] = {}
         self._no_probe_told = False
 
@@ -93,6 +95,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             settings.systems,
             settings.own_systems,
             source.explain_status if source is not None else None,
+            memory=self.memory,
         )
 
     def check(self, _: Any) -> None:
@@ -116,6 +119,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             except Exception as error:
                 self.log.warning("%s: the readiness probe failed: %s", scraper.place, type(error).__name__)
                 self.log.debug("%s: the readiness probe failed", scraper.place, exc_info=True)
+        self.memory.keep()
         if failures:
             raise ScrapeError("; ".join(failures)) from None
 

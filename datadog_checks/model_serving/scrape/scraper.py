@@ -21,6 +21,7 @@ from ..catalog.recognise import Recogniser
 from .collect import Collector
 from .endpoint import Endpoint, NothingExported
 from .errors import UNREACHABLE, ScrapeError
+from .memory import Memory
 from .payload import openmetrics_families, text_families
 from .report import Report
 from .submit import Submitter
@@ -46,6 +47,9 @@ class ServingScraper(Endpoint):
         systems: tuple[str, ...] = (),
         own_systems: tuple[str, ...] = (),
         explain_status: Callable[[int], str | None] | None = None,
+        *,
+        memory: Memory,
+        place: str = "",
     ) -> None:
         super().__init__(check, config, explain_status)
         self.own_namespace = str(config.get("namespace") or NAMESPACE)
@@ -63,6 +67,8 @@ class ServingScraper(Endpoint):
         self.submitter = Submitter(
             check,
             catalog,
+            memory,
+            place=place,
             distributions=self.metric_transformer.histogram_buckets_as_distributions,
             separate=is_affirmative(config.get("non_cumulative_histogram_buckets", False)),
             totals=is_affirmative(config.get("collect_counters_with_distributions", True)),

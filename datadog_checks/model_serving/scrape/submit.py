@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -11,14 +10,11 @@ from ..catalog.model import CanonicalMetric, Catalog
 from ..gpu.xid import xid_event
 from .collect import Collector
 from .histograms import as_buckets, as_distribution
-from .series import CLOCK_PUT_RIGHT, Increment, Output, Series, whole
+from .memory import Memory
+from .series import Increment, Output, Series, whole
 
-CACHE_KEY = "scrape"
-MEMORY = ("codes", "minutes", "counted")
 DEVICE_TAGS = ("gpu:", "gpu_uuid:", "gpu_host:", "mig_instance:")
 Present = set[tuple[str, str]]
-MAX_CODES = 5000
-"""Devices whose last code is remembered. Their tags may name pods, which come and go."""
 
 
 class Submitter:
@@ -26,15 +22,25 @@ class Submitter:
 
     `distributions` false gives stock buckets, which always come with `.sum` and `.count`, `separate` true
     de-cumulates these, `totals` adds `.sum` and `.count` to distributions, `buckets` false leaves stock
-    buckets out. Minutes counted and error codes
-    seen are kept in the Agent's persistent cache, so that a restart neither counts a minute twice nor
-    repeats an event.
+    buckets out. `memory` is shared by the sources of the check, in which `place` tells them apart: empty for an only
+    one.
     """
 
     def __init__(
-        self, check: Any, catalog: Catalog, distributions: bool, separate: bool, totals: bool, buckets: bool
+        self,
+        check: Any,
+        catalog: Catalog,
+        memory: Memory,
+        *,
+        place: str,
+        distributions: bool,
+        separate: bool,
+        totals: bool,
+        buckets: bool,
     ) -> None:
         self.check = check
+        self.memory = memory
+        self.place = place
         self.derived = {name: system.derived for name, system in catalog.systems.items()}
         self.distributions = distributions
         self.separate = separate
@@ -45,13 +51,11 @@ class Submitter:
         self._groups: dict[str, int] = {}
         self._holders: dict[tuple[int, tuple[str, ...]], str] = {}
         self._gauges: dict[tuple[CanonicalMetric, tuple[str, ...], str], list[float]] = {}
-        self._memory: dict[str, dict[str, float]] = {}
-        self._remembered = False
 
     def submit(self, collector: Collector, agent_start: float | None) -> None:
         """Submit everything that `collector` read. `agent_start` set means that a process that
         started after the Agent counts from zero at the first scrape (`use_process_start_time`)."""
-        self._recall()
+        self.memory.recall()
         self._scrapes += 1
         self.contexts = set()
         self._gauges = {}
@@ -68,7 +72,6 @@ class Submitter:
             self._series(series, self._from_zero(series, collector, fresh), start, collector.present, now)
         self._groups = dict.fromkeys(groups, self._scrapes)
         self._flush_gauges()
-        self._remember()
 
     def _from_zero(self, series: Series, collector: Collector, fresh: set[str]) -> bool:
         """Whether all that a series without a past shows has come since the scrape before."""
@@ -164,19 +167,19 @@ class Submitter:
             )
 
     def _window(self, series: Series, now: float) -> Increment | None:
-        newest, counted = self._memory["minutes"], self._memory["counted"]
-        if series.minute is None and series.key in newest:
-            series.minute, series.minutes = int(newest[series.key]), int(counted.get(series.key, 1))
+        newest, counted, key = self.memory.minutes, self.memory.counted, f"{self.place}{series.key}"
+        if series.minute is None and key in newest:
+            series.minute, series.minutes = int(newest[key]), int(counted.get(key, 1))
         if not series.new_minute(now):
             return None
-        newest[series.key], counted[series.key] = float(series.minute or 0), float(series.minutes)
+        newest[key], counted[key] = float(series.minute or 0), float(series.minutes)
         return whole(series.current)
 
     def _code(self, series: Series, output: Output, from_zero: bool) -> None:
         """One count and one event for a code that is not the one seen before on the same device."""
         code = int(series.current.value)
-        codes = self._memory["codes"]
-        key = f"{output.name}{','.join(output.tags)}"
+        codes = self.memory.codes
+        key = f"{self.place}{output.name}{','.join(output.tags)}"
         last = codes.pop(key, 0 if from_zero else None)
         codes[key] = code
         if last is None or code == last or code == 0:
@@ -212,31 +215,6 @@ class Submitter:
     def _send_gauge(self, metric: CanonicalMetric, value: float, tags: tuple[str, ...], host: str) -> None:
         self.contexts.add((metric.full_name, tags))
         self.check.gauge(metric.full_name, value, tags=list(tags), hostname=host, raw=True)
-
-    def _recall(self) -> None:
-        if self._remembered:
-            return
-        self._remembered = True
-        try:
-            memory = json.loads(self.check.read_persistent_cache(CACHE_KEY) or "{}")
-            self._memory = {
-                part: {key: float(value) for key, value in dict(memory.get(part, {})).items()} for part in MEMORY
-            }
-        except (ValueError, TypeError, AttributeError):
-            self._memory = {part: {} for part in MEMORY}
-        self._written = json.dumps(self._memory)
-
-    def _remember(self) -> None:
-        memory = self._memory
-        if memory["minutes"]:
-            oldest = max(memory["minutes"].values()) - CLOCK_PUT_RIGHT
-            memory["minutes"] = {key: minute for key, minute in memory["minutes"].items() if minute > oldest}
-            memory["counted"] = {key: memory["counted"][key] for key in memory["minutes"]}
-        memory["codes"] = dict(list(memory["codes"].items())[-MAX_CODES:])
-        text = json.dumps(self._memory)
-        if text != self._written:
-            self.check.write_persistent_cache(CACHE_KEY, text)
-            self._written = text
 
 
 def _any(present: Present, group: str, names: tuple[str, ...]) -> bool:
