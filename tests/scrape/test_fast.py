@@ -24,9 +24,9 @@ from requests import Response
 from requests.exceptions import ChunkedEncodingError, ConnectTimeout
 from requests.exceptions import ConnectionError as HTTPConnectionError
 
+from datadog_checks.model_serving.scrape.errors import PayloadError
 from datadog_checks.model_serving.scrape.fast import KEEP, FastScraper
 from datadog_checks.model_serving.scrape.known import Known
-from datadog_checks.model_serving.scrape.wire import PayloadError
 
 from ..conftest import Endpoint
 

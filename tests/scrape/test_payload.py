@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 
 from datadog_checks.model_serving.scrape import payload
+from datadog_checks.model_serving.scrape.errors import PayloadError
 from datadog_checks.model_serving.scrape.masking import mask_secrets, without_credentials, without_secrets
 from datadog_checks.model_serving.scrape.payload import openmetrics_families, text_families
-from datadog_checks.model_serving.scrape.wire import Answer, PayloadError, body_lines
+from datadog_checks.model_serving.scrape.wire import Answer, body_lines
 
 STEADY: dict[str, Any] = {"deadline": None, "derandomize": True, "database": None}
 """The same examples in every run, and none kept on disk."""

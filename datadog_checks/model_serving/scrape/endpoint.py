@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from requests.exceptions import ConnectionError as HTTPConnectionError
 from requests.exceptions import HTTPError, RequestException
@@ -18,6 +18,12 @@ from .wire import Answer, body_lines
 DEFAULT_MAX_PAYLOAD = 64 << 20
 BODY_TIMEOUTS = 6
 """How many times `read_timeout`, which limits each wait, all waits for a body may take: a drip never waits long."""
+
+
+class Access(Protocol):
+    """Sends requests as somebody who may, within a limit on their rate."""
+
+    def request(self, http: Any, method: str, url: str, *, deadline: float | None = None, **options: Any) -> Any: ...
 
 
 class NothingExported(Exception):
@@ -35,7 +41,11 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     static_tags: tuple[str, ...]
 
     def __init__(
-        self, check: Any, config: Mapping[str, Any], explain_status: Callable[[int], str | None] | None = None
+        self,
+        check: Any,
+        config: Mapping[str, Any],
+        explain_status: Callable[[int], str | None] | None = None,
+        access: Access | None = None,
     ) -> None:
         super().__init__(check, config)
         # So does the base class, with `log_requests` and where a certificate is incomplete.
@@ -44,28 +54,45 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         self.place = without_secrets(self.endpoint)
         self._hide_secrets_in_tags()
         self.max_payload_bytes: int = int(config.get("max_payload_bytes", DEFAULT_MAX_PAYLOAD))
+        self.access = access
+        self.fetched: Answer | Exception | None = None
         self.unreachable = False
         self.whole = False
 
     def stream_connection_lines(self) -> Iterator[str]:
         self.unreachable = False
+        fetched, self.fetched = self.fetched, None
         try:
+            if isinstance(fetched, Exception):
+                raise fetched
+            if fetched is not None:
+                yield from self._lines(fetched)
+                return
             with self.get_connection() as connection:
-                answer = Answer.of(connection, BODY_TIMEOUTS * float(self.http.options["timeout"][1]))
-                self._content_type, self.whole = answer.content_type, answer.framed
-                size = yield from body_lines(answer, self.max_payload_bytes, self.malformed)
-                if self.enable_telemetry:
-                    length = size if answer.length is None else answer.length
-                    self.gauge("telemetry.payload.size", length, tags=self.tags)
+                yield from self._lines(Answer.of(connection, self._patience))
         except HTTPConnectionError:
             if not self.ignore_connection_errors:
                 raise
             self.unreachable = True
             self.log.warning("%s: %s", self.place, UNREACHABLE)
 
-    def get_connection(self) -> Any:
+    def fetch(self, http: Any, deadline: float) -> None:
+        """Get the whole answer with a requests wrapper of the calling thread. The next scrape will read it.
+
+        Whatever is raised is of the request, or a NothingExported.
+        """
+        with self.get_connection(http, deadline) as connection:
+            answer = Answer.of(connection, self._patience)
+            answer.keep(self.max_payload_bytes)
+        self.fetched = answer
+
+    def get_connection(self, http: Any = None, deadline: float | None = None) -> Any:
         """The open response. Health is reported when the whole payload has been read, not before."""
-        response = self.send_request()
+        http = self.http if http is None else http
+        if self.access is None:
+            response = http.get(self.endpoint, stream=True)
+        else:
+            response = self.access.request(http, "get", self.endpoint, deadline=deadline, stream=True)
         if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
             response.close()
             raise NothingExported
@@ -75,6 +102,17 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             response.close()
             raise
         return response
+
+    @property
+    def _patience(self) -> float:
+        return BODY_TIMEOUTS * float(self.http.options["timeout"][1])
+
+    def _lines(self, answer: Answer) -> Iterator[str]:
+        self._content_type, self.whole = answer.content_type, answer.framed
+        size = yield from body_lines(answer, self.max_payload_bytes, self.malformed)
+        if self.enable_telemetry:
+            length = size if answer.length is None else answer.length
+            self.gauge("telemetry.payload.size", length, tags=self.tags)
 
     def malformed(self, line: str, cut: bool) -> None:
         """Take note of a line that can't be read, and whether more than this line may be missing."""

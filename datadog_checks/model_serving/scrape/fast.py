@@ -20,11 +20,11 @@ from requests.exceptions import ConnectionError as HTTPConnectionError
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 
 from .blocks import Window
+from .errors import PayloadError
 from .known import Known, Seen, learn
 from .renew import renew
 from .replay import Replay
 from .strict import names
-from .wire import PayloadError
 
 CHUNK = 1 << 16
 KEEP = 3

@@ -13,7 +13,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_fd_to_metric_families as parse_text
 
-from .wire import Malformed, PayloadError, excerpt
+from .errors import PayloadError
+from .wire import Malformed, excerpt
 
 MAX_MALFORMED = 100
 """A payload that starts with so many broken lines and not one sound sample is no exposition at all."""

@@ -19,14 +19,14 @@ from datadog_checks.base.constants import ServiceCheck
 from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from .collect import Collector
-from .endpoint import Endpoint, NothingExported
-from .errors import UNREACHABLE, ScrapeError
+from .endpoint import Access, Endpoint, NothingExported
+from .errors import UNREACHABLE, PayloadError, ScrapeError
 from .memory import Memory
 from .payload import openmetrics_families, text_families
 from .report import Report
 from .submit import Submitter
 from .tags import TagRules
-from .wire import PayloadError, excerpt
+from .wire import excerpt
 
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 
@@ -50,8 +50,9 @@ class ServingScraper(Endpoint):
         *,
         memory: Memory,
         place: str = "",
+        access: Access | None = None,
     ) -> None:
-        super().__init__(check, config, explain_status)
+        super().__init__(check, config, explain_status, access)
         self.own_namespace = str(config.get("namespace") or NAMESPACE)
         rules = TagRules(
             static=tuple(self.tags),

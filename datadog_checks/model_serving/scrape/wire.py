@@ -12,6 +12,7 @@ from requests import Response
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ReadTimeout
 from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 
+from .errors import PayloadError
 from .masking import without_secrets
 
 MAX_LINE = 1 << 17
@@ -24,10 +25,6 @@ Malformed = Callable[[str, bool], None]
 """Takes a line that can't be read, and whether more than this line may be missing."""
 
 _QUOTED_SERIES = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*[,}=]')
-
-
-class PayloadError(Exception):
-    """An answer that is no exposition, or one beyond a limit. The message tells the user what to do."""
 
 
 @dataclass(slots=True)
