@@ -7,17 +7,18 @@ leaves the memory as it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import isfinite, isnan
+from collections.abc import Callable, Iterable, Mapping
+from math import isfinite, isnan, nan
 from typing import Any
 
 from prometheus_client import Metric
 
 from ..catalog.model import RawMetric
 from ..catalog.recognise import Match, Recogniser
-from .histograms import consistent
-from .series import Output, Reading, Series, finite
+from .series import Output, Reading, Series
+from .soundness import sound
 from .tags import TagRules
+from .trace import Trace
 
 KEEP_UNSEEN = 240
 """Scrapes for which a vanished series is remembered, an hour at the Agent's default interval."""
@@ -25,11 +26,8 @@ KEEP_UNSEEN = 240
 SWEEP_EVERY = 16
 MAX_NAMES = 20_000
 OWN_LABELS = {"histogram": "le", "window_histogram": "le", "summary": "quantile"}
-CLAMP = 1.01
-"""A share may overshoot 100 % by rounding; up to 1 % over is taken as 100 %, more is refused."""
-
-Labelled = Iterator[tuple[Any, Mapping[str, str], str]]
-"""Samples of one family with their labels and the host name that a label gives, if any."""
+Labelled = Iterable[tuple[int, Any, Mapping[str, str], str]]
+"""Samples of one family: number in the block of lines, sample, labels, and the host name that a label gives, if any."""
 
 
 class Collector:
@@ -55,7 +53,8 @@ class Collector:
         self.refused: list[Series] = []
         self._doubts: set[int] | None = set()
         self._doubted: set[int] | None = None
-        self._held: list[tuple[str, list[tuple[Any, Mapping[str, str], str]]]] = []
+        self._held: list[tuple[str, Labelled]] = []
+        self.trace: Trace | None = None
 
     def begin(self) -> None:
         self.scrape += 1
@@ -69,9 +68,12 @@ class Collector:
         self.unclaimed = set()
         self.process_start = {}
         self.samples = self.taken = 0
+        self.trace = None
 
     def reject(self, reason: str, raw_metric: str) -> None:
         self.rejected[reason, raw_metric] += 1
+        if self.trace is not None:
+            self.trace.spoilt = True
 
     def doubt(self, raw: RawMetric | None) -> None:
         """Remember that this payload has lost a line of `raw`, or of who knows what."""
@@ -87,43 +89,66 @@ class Collector:
     def add(self, metric: Metric, samples: Callable[[Metric], Labelled]) -> None:
         """Take one family. `samples` yields what the instance's options let through."""
         name = metric.name
+        trace = self.trace
         self.samples += len(metric.samples)
-        if len(self.recogniser) > MAX_NAMES:
-            self.recogniser.forget()
-        if len(self.families) < MAX_NAMES or self.recogniser.candidates(name):
-            self.families.add(name)
+        self.name(name)
+        if trace is not None:
+            trace.families.append(name)
         if name == "process_start_time_seconds":
-            for sample, labels, _ in samples(metric):
-                if not isfinite(sample.value):
-                    continue
+            for number, sample, labels, _ in samples(metric):
                 group = federated_target(labels)
-                # Of several processes behind one target the oldest speaks for it.
-                self.process_start[group] = min(sample.value, self.process_start.get(group, sample.value))
+                self.started(group, sample.value)
+                if trace is not None:
+                    trace.starts.append((group, number))
         match = self.recogniser.match(name)
         if match is not None:
             if not metric.samples:
                 # Declared and never used yet: the target has it all the same.
-                self.present.update(("", spelling.removesuffix("_total")) for spelling in match.raw.names)
+                declared = [("", spelling.removesuffix("_total")) for spelling in match.raw.names]
+                self.present.update(declared)
+                if trace is not None:
+                    trace.present.update(declared)
             self._take(match, metric.name, samples(metric))
         elif self.recogniser.undecided(name):
             self._held.append((name, list(samples(metric))))
-        elif len(self.unclaimed) < MAX_NAMES and not self.recogniser.ignores(name):
-            self.unclaimed.add(name)
+            if trace is not None:
+                trace.spoilt = True
+        elif not self.recogniser.ignores(name):
+            self.unclaim(name)
+            if trace is not None:
+                trace.unclaimed.append(name)
+
+    def name(self, family: str) -> None:
+        """Take note of a family's name."""
+        if len(self.recogniser) > MAX_NAMES:
+            self.recogniser.forget()
+        if len(self.families) < MAX_NAMES or self.recogniser.candidates(family):
+            self.families.add(family)
+
+    def unclaim(self, family: str) -> None:
+        """Take note of the name of a family that nobody knows."""
+        if len(self.unclaimed) < MAX_NAMES:
+            self.unclaimed.add(family)
+
+    def started(self, group: str, start: float) -> None:
+        """Take note of when a process of a target started. Of several processes behind one the oldest speaks for it."""
+        if isfinite(start):
+            self.process_start[group] = min(start, self.process_start.get(group, start))
 
     def finish(self) -> None:
         """Decide what had to wait for the end of the payload, check readings, and drop what is wrong."""
         for name, samples in self._held:
             match = self.recogniser.match(name)
             if match is not None:
-                self._take(match, name, iter(samples))
+                self._take(match, name, samples)
             else:
-                self.unclaimed.add(name)
+                self.unclaim(name)
         self._held = []
         frame, self.frame = self.frame, []
         for series in frame:
-            (self.frame if self._sound(series) else self.refused).append(series)
+            (self.frame if sound(series, self.reject) else self.refused).append(series)
 
-    def _take(self, match: Match, family: str, samples: Iterable[tuple[Any, Mapping[str, str], str]]) -> None:
+    def _take(self, match: Match, family: str, samples: Labelled) -> None:
         if match.part != "created":
             self.take(match.raw, family, samples, match.part, match.required_label)
 
@@ -131,13 +156,14 @@ class Collector:
         self,
         raw: RawMetric,
         family: str,
-        samples: Iterable[tuple[Any, Mapping[str, str], str]],
+        samples: Labelled,
         piece: str = "",
         required_label: str = "",
     ) -> None:
         """Read the samples of one family as `raw`, or as the `piece` of it that the family holds."""
         own_label = OWN_LABELS.get(raw.type)
-        for sample, labels, hostname in samples:
+        trace = self.trace
+        for number, sample, labels, hostname in samples:
             if required_label and required_label not in labels:
                 continue
             self.taken += 1
@@ -154,18 +180,52 @@ class Collector:
                 series = self._new(raw, dict(sorted(identity)), hostname)
                 self.series[id(raw), identity] = series
             if series.seen != self.scrape:
-                series.seen = self.scrape
-                series.current = Reading()
-                series.current.value = float("nan")
-                series.timestamp = None
-                self.frame.append(series)
+                self.meet(series, Reading(nan))
                 self.present.update(series.names)
             if part != "bucket" and not isfinite(value):
                 self.reject("non_finite", raw.names[0])
                 continue
-            self._read(series, part, value, labels)
-            if sample.timestamp is not None and isfinite(float(sample.timestamp)):
-                series.timestamp = max(_seconds(float(sample.timestamp)), series.timestamp or 0.0)
+            bound = 0.0
+            if part == "bucket":
+                found = _bound(labels)
+                if found is None:
+                    self.reject("malformed", raw.names[0])
+                else:
+                    bound = found
+                    self.read(series, part, bound, value)
+            else:
+                self.read(series, part, bound, value)
+            if sample.timestamp is not None:
+                self.stamp(series, float(sample.timestamp))
+            if trace is not None:
+                trace.rows.append((number, series, part, bound))
+
+    def meet(self, series: Series, reading: Reading) -> None:
+        """Begin the reading of a series in this scrape."""
+        series.seen = self.scrape
+        series.current = reading
+        series.timestamp = None
+        self.frame.append(series)
+
+    def read(self, series: Series, part: str, bound: float, value: float) -> None:
+        """Take one number of a series: its `value`, `count`, `sum`, or the bucket up to `bound`."""
+        reading = series.current
+        if part == "bucket":
+            new = reading.add_bucket(bound, value)
+        elif part == "value":
+            new = isnan(reading.value)
+        else:
+            new = getattr(reading, part) is None
+        if not new:
+            self.reject("duplicate", series.raw.names[0])
+        elif part != "bucket":
+            setattr(reading, part, value)
+
+    @staticmethod
+    def stamp(series: Series, timestamp: float) -> None:
+        """Take a timestamp of a series' sample, in seconds. The newest one counts."""
+        if isfinite(timestamp):
+            series.timestamp = max(_seconds(timestamp), series.timestamp or 0.0)
 
     @staticmethod
     def _part(raw: RawMetric, family: str, sample_name: str) -> str | None:
@@ -176,30 +236,6 @@ class Collector:
         suffix = sample_name.removeprefix(family)
         # Without a suffix it is a quantile of a summary: precomputed, and meaningless once aggregated.
         return suffix[1:] if suffix in ("_bucket", "_sum", "_count") else None
-
-    def _read(self, series: Series, part: str, value: float, labels: Mapping[str, str]) -> None:
-        reading, name = series.current, series.raw.names[0]
-        if part == "bucket":
-            try:
-                bound = float(labels["le"])
-            except (KeyError, ValueError):
-                self.reject("malformed", name)
-                return
-            if isnan(bound):
-                self.reject("malformed", name)
-            elif bound in reading.buckets:
-                self.reject("duplicate", name)
-            else:
-                reading.buckets[bound] = value
-        elif part == "value":
-            if isnan(reading.value):
-                reading.value = value
-            else:
-                self.reject("duplicate", name)
-        elif getattr(reading, part) is not None:
-            self.reject("duplicate", name)
-        else:
-            setattr(reading, part, value)
 
     def _new(self, raw: RawMetric, labels: dict[str, str], hostname: str) -> Series:
         system = self.recogniser.systems[raw.system]
@@ -224,42 +260,6 @@ class Collector:
         )
         return series
 
-    def _sound(self, series: Series) -> bool:
-        reading, raw = series.current, series.raw
-        if raw.grouped:
-            reading.value = 0.0
-            if reading.count is None and reading.sum is None and not reading.buckets:
-                return False
-            reading.settle()
-            if not finite(reading):
-                self.reject("non_finite", raw.names[0])
-                return False
-            if any(count < 0 for count in (reading.count or 0, *reading.buckets.values())) or not consistent(
-                reading.buckets
-            ):
-                self.reject("out_of_range", raw.names[0])
-                return False
-            return self._sum_in_range(series)
-        if isnan(reading.value):
-            return False
-        for output in series.outputs:
-            metric, value = output.target.metric, reading.value * output.scale
-            if metric.high is not None and metric.high < value <= metric.high * CLAMP:
-                reading.value = metric.high / output.scale
-            elif metric.excludes(value):
-                self.reject("out_of_range", raw.names[0])
-                return False
-        return True
-
-    def _sum_in_range(self, series: Series) -> bool:
-        total = series.current.sum
-        if total is not None and any(
-            output.target.metric.low is not None and total < output.target.metric.low for output in series.outputs
-        ):
-            self.reject("out_of_range", series.raw.names[0])
-            return False
-        return True
-
     def sweep(self) -> None:
         """Forget series unseen for long, or sooner when most of the memory is of series long gone."""
         if self._doubted is None or self._doubts is None:
@@ -271,6 +271,15 @@ class Collector:
             return
         oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
         self.series = {key: series for key, series in self.series.items() if series.seen > oldest}
+
+
+def _bound(labels: Mapping[str, str]) -> float | None:
+    """The upper bound of a bucket, None where there is none."""
+    try:
+        bound = float(labels["le"])
+    except (KeyError, ValueError):
+        return None
+    return None if isnan(bound) else bound
 
 
 def _seconds(timestamp: float) -> float:

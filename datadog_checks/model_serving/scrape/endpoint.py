@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -11,9 +12,9 @@ from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 
-from .errors import UNREACHABLE, connection_problem
+from .errors import UNREACHABLE, PayloadError, connection_problem
 from .masking import mask_secrets, without_credentials, without_secrets
-from .wire import Answer, body_lines
+from .wire import Answer, body_chunks
 
 DEFAULT_MAX_PAYLOAD = 64 << 20
 BODY_TIMEOUTS = 6
@@ -60,16 +61,21 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         self.whole = False
 
     def stream_connection_lines(self) -> Iterator[str]:
+        for lines in self.stream_connection_chunks():
+            yield from lines
+
+    def stream_connection_chunks(self) -> Iterator[list[str]]:
+        """The lines of the answer, many at a time."""
         self.unreachable = False
         fetched, self.fetched = self.fetched, None
         try:
             if isinstance(fetched, Exception):
                 raise fetched
             if fetched is not None:
-                yield from self._lines(fetched)
+                yield from self._chunks(fetched)
                 return
             with self.get_connection() as connection:
-                yield from self._lines(Answer.of(connection, self._patience))
+                yield from self._chunks(Answer.of(connection, self._patience))
         except HTTPConnectionError:
             if not self.ignore_connection_errors:
                 raise
@@ -89,10 +95,18 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     def get_connection(self, http: Any = None, deadline: float | None = None) -> Any:
         """The open response. Health is reported when the whole payload has been read, not before."""
         http = self.http if http is None else http
+        deadline = time.monotonic() + sum(self.http.options["timeout"]) if deadline is None else deadline
         if self.access is None:
             response = http.get(self.endpoint, stream=True)
         else:
             response = self.access.request(http, "get", self.endpoint, deadline=deadline, stream=True)
+        if 300 <= response.status_code < 400:
+            # What was asked with a token is not followed to where the token is not meant for.
+            response.close()
+            raise PayloadError(
+                f"the endpoint redirects (HTTP {response.status_code}), which is not followed with a token: check the "
+                "host"
+            )
         if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
             response.close()
             raise NothingExported
@@ -107,9 +121,9 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     def _patience(self) -> float:
         return BODY_TIMEOUTS * float(self.http.options["timeout"][1])
 
-    def _lines(self, answer: Answer) -> Iterator[str]:
+    def _chunks(self, answer: Answer) -> Iterator[list[str]]:
         self._content_type, self.whole = answer.content_type, answer.framed
-        size = yield from body_lines(answer, self.max_payload_bytes, self.malformed)
+        size = yield from body_chunks(answer, self.max_payload_bytes, self.malformed)
         if self.enable_telemetry:
             length = size if answer.length is None else answer.length
             self.gauge("telemetry.payload.size", length, tags=self.tags)

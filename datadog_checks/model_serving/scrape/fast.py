@@ -21,9 +21,10 @@ from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 
 from .blocks import Window
 from .errors import PayloadError
-from .known import Known, Seen, learn
+from .known import Known, learn
 from .renew import renew
 from .replay import Replay
+from .shape import Seen
 from .strict import names
 
 CHUNK = 1 << 16

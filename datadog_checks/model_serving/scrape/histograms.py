@@ -7,61 +7,46 @@ keeps the last value per name and tags, not per bound, and needs a tag per bound
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from math import inf
 
-from .placement import place
-
-SubmitBucket = Callable[[float, float, int], None]
-"""Takes lower bound, upper bound and the count of new observations between them."""
-
-SubmitCount = Callable[[float, tuple[str, ...]], None]
+from .placement import Span, place_between
 
 
-def spans(increments: Mapping[float, float]) -> Iterator[tuple[float, float, float]]:
-    """(lower, upper, observations) per bucket, from cumulative increments by upper bound.
+def as_distribution(bounds: Sequence[float], counts: Sequence[float], total: float | None, scale: float) -> list[Span]:
+    """The new observations, placed within their buckets, with bounds in the canonical unit.
 
-    The first bucket starts at 0 when its bound is not negative, as the exposition formats leave the
-    lowest bound unsaid and what is measured here is not negative.
+    `counts` are cumulative, `total` is the increment of the histogram's sum, None where it isn't known.
     """
-    lower: float | None = None
-    below = 0.0
-    for upper in sorted(increments):
-        if lower is None:
-            lower = 0.0 if upper >= 0 else upper
-        yield lower, upper, increments[upper] - below
-        lower, below = upper, increments[upper]
+    if not counts[-1]:
+        return []
+    return [(lower * scale, upper * scale, count) for lower, upper, count in place_between(bounds, counts, total)]
 
 
-def as_distribution(increments: Mapping[float, float], total: float | None, scale: float, submit: SubmitBucket) -> None:
-    """Hand the new observations to `submit`, placed within their buckets, bounds in the canonical unit.
+def as_buckets(
+    bounds: Sequence[float], counts: Sequence[float], scale: float, separate: bool
+) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """Stock buckets: a count per bound, tagged `upper_bound`, and `lower_bound` when `separate`.
 
-    `total` is the increment of the histogram's sum, None where it isn't known.
+    As in the stock check the bucket without an upper bound is left out: cumulative, it is the `.count`. The first
+    bucket starts at 0 when its bound is not negative, as the exposition formats leave the lowest bound unsaid and
+    what is measured here is not negative.
     """
-    for lower, upper, observations in place(increments, total):
-        submit(lower * scale, upper * scale, observations)
-
-
-def as_buckets(increments: Mapping[float, float], scale: float, separate: bool, submit: SubmitCount) -> None:
-    """Stock buckets: one count per bound, tagged `upper_bound`, and `lower_bound` when `separate`.
-
-    As in the stock check the bucket without an upper bound is left out: cumulative, it is the `.count`.
-    """
-    for lower, upper, observations in spans(increments):
+    lower, below = min(0.0, bounds[0]), 0.0
+    for upper, count in zip(bounds, counts, strict=True):
         if upper == inf:
             continue
         tags = (f"upper_bound:{_bound(upper, scale)}",)
-        if separate:
-            submit(observations, (*tags, f"lower_bound:{_bound(lower, scale)}"))
-        else:
-            submit(increments[upper], tags)
+        yield (count - below, (*tags, f"lower_bound:{_bound(lower, scale)}")) if separate else (count, tags)
+        lower, below = upper, count
 
 
-def consistent(buckets: Mapping[float, float]) -> bool:
-    """Whether cumulative bucket counts never fall from one bound to the next."""
-    counts: Sequence[float] = [buckets[bound] for bound in sorted(buckets)]
-    return all(first <= second for first, second in pairwise(counts))
+def rising(counts: list[float]) -> bool:
+    """Whether the counts of a histogram, or what has come since, never fall from one bound to the next.
+
+    Nor below the first bound, where there are none.
+    """
+    return counts == sorted(counts) and (not counts or counts[0] >= 0)
 
 
 def _bound(value: float, scale: float) -> str:

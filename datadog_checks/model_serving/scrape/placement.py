@@ -9,7 +9,7 @@ moved, within their buckets, until they add up to that sum. A span without width
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import fsum, inf, log
 
@@ -20,6 +20,11 @@ SPANS = 6
 TAIL_POINTS = 8
 STEEPEST = 3.0
 """Bound on the cubic's slopes, in multiples of the bucket's mean slope, that keeps it monotone."""
+
+CELLS = 1 << 14
+NEWTON = 3
+FLAT = 0.05
+"""Share of the mean slope below which Newton's method would leap."""
 
 NARROW = 1e-100
 """A bucket no wider than this is a point."""
@@ -41,8 +46,13 @@ def place(cumulative: Mapping[float, float], total: float | None) -> list[Span]:
     and none is outside of the bucket that it was counted in. Bounds and spans are in the histogram's own unit.
     """
     bounds = sorted(cumulative)
-    counts = _counts(cumulative, bounds)
-    if not bounds or not any(counts):
+    return place_between(bounds, [cumulative[bound] for bound in bounds], total)
+
+
+def place_between(bounds: Sequence[float], cumulative: Sequence[float], total: float | None) -> list[Span]:
+    """As `place`, from the cumulative counts in the order of the sorted bounds."""
+    counts = _counts(cumulative)
+    if not any(counts):
         return []
     finite = [(bound, count) for bound, count in zip(bounds, counts, strict=True) if bound != inf]
     beyond = counts[-1] if bounds[-1] == inf else 0
@@ -69,10 +79,10 @@ Cell = tuple[float, float, float, float, int]
 """A span with the bounds of its bucket: lower, upper, bucket's lower, bucket's upper, observations."""
 
 
-def _counts(cumulative: Mapping[float, float], bounds: list[float]) -> list[int]:
+def _counts(cumulative: Sequence[float]) -> list[int]:
     counts, below = [], 0
-    for bound in bounds:
-        here = max(below, round(cumulative[bound]))
+    for count in cumulative:
+        here = max(below, round(count))
         counts.append(here - below)
         below = here
     return counts
@@ -121,14 +131,26 @@ def _slopes(edges: list[float], densities: list[float]) -> list[float]:
 
 
 def _inverse(share: float, rise: float, fall: float) -> float:
-    """Where in a bucket, 0 to 1, the share of its observations is reached, by bisection.
+    """Where in a bucket, 0 to 1, the share of its observations is reached: the middle of one of CELLS cells, which
+    Newton's method finds nearly always, and bisection otherwise.
 
     `rise` and `fall` are the curve's slopes at the bucket's ends, in multiples of its mean slope.
     """
+    slope, bend = 3 - 2 * rise - fall, rise + fall - 2
+    x = share
+    for _ in range(NEWTON):
+        steepness = rise + x * (2 * slope + 3 * x * bend)
+        if steepness < FLAT:
+            break
+        x -= (x * (rise + x * (slope + x * bend)) - share) / steepness
+    cell = min(max(int(x * CELLS), 0), CELLS - 1)
+    low, high = cell / CELLS, (cell + 1) / CELLS
+    if low * (rise + low * (slope + low * bend)) < share <= high * (rise + high * (slope + high * bend)):
+        return (low + high) / 2
     low, high = 0.0, 1.0
-    for _ in range(14):
+    while high - low > 1 / CELLS:
         x = (low + high) / 2
-        if x * (rise + x * (3 - 2 * rise - fall + x * (rise + fall - 2))) < share:
+        if x * (rise + x * (slope + x * bend)) < share:
             low = x
         else:
             high = x

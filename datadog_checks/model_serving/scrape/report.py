@@ -30,7 +30,7 @@ class Report:
 
     def systems(self, mapped_by_user: bool) -> None:
         """Tell, once, what was recognised, and for as long as it holds what could not be."""
-        recogniser, families = self.collector.recogniser, self.collector.families
+        recogniser, unclaimed = self.collector.recogniser, self.collector.unclaimed
         unproven = recogniser.unproven() if recogniser.automatic else {}
         if recogniser.automatic:
             for system in recogniser.active:
@@ -42,10 +42,10 @@ class Report:
                 "names are too common to be sure, so they are not mapped. If they are, set `serving_system: "
                 f"{setting[0] if len(setting) == 1 else '[' + ', '.join(setting) + ']'}`"
             )
-        if not self.collector.frame and families and not unproven and not mapped_by_user:
+        if not self.collector.frame and unclaimed and not unproven and not mapped_by_user:
             self.warn(
-                f"{self.place}: none of the {len(families)} metrics is known to the catalog, for example "
-                f"{', '.join(sorted(families)[:5])}. Set `serving_system` (one of {', '.join(recogniser.systems)}), "
+                f"{self.place}: none of the {len(unclaimed)} metrics is known to the catalog, for example "
+                f"{', '.join(sorted(unclaimed)[:5])}. Set `serving_system` (one of {', '.join(recogniser.systems)}), "
                 "name metrics in `extra_metrics`, or describe the system in a `catalog` file"
             )
 

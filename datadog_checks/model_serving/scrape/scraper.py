@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
 from typing import Any
 
 from prometheus_client import Metric
@@ -18,11 +17,13 @@ from datadog_checks.base.constants import ServiceCheck
 
 from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, Target
 from ..catalog.recognise import Recogniser
+from .blocks import Window
 from .collect import Collector
 from .endpoint import Access, Endpoint, NothingExported
 from .errors import UNREACHABLE, PayloadError, ScrapeError
 from .memory import Memory
-from .payload import openmetrics_families, text_families
+from .payload import Reader, StrictReader, TextReader
+from .remember import Remembered
 from .report import Report
 from .submit import Submitter
 from .tags import TagRules
@@ -83,6 +84,9 @@ class ServingScraper(Endpoint):
         self._user_windows: dict[str, RawMetric] = {}
         self.report = Report(check, self.place, self.collector, tuple(self.tags))
         self.none_exported = False
+        self.remembered = Remembered(self.collector)
+        # What looks at every sample, or at other families, needs them all parsed.
+        self._by_sample = self.label_aggregator.configured or self.enable_telemetry
 
     def scrape(self) -> None:
         """One scrape: fetch, map, submit, and report on it.
@@ -115,7 +119,8 @@ class ServingScraper(Endpoint):
         self.report.rejected()
         if self.enable_telemetry:
             self.count("telemetry.metrics.processed.count", self.collector.taken, tags=self.tags)
-        self.report.telemetry(time.monotonic() - started, len(self.submitter.contexts))
+        self.report.telemetry(time.monotonic() - started, self.submitter.sender.contexts())
+        self.remembered.forget()
         self.collector.sweep()
 
     def consume_metrics(self, runtime_data: dict[str, Any]) -> Iterator[Metric]:
@@ -145,6 +150,8 @@ class ServingScraper(Endpoint):
                 continue
             transformer = self.metric_transformer.get(metric)
             if transformer is not None:
+                if self.collector.trace is not None:
+                    self.collector.trace.spoilt = True
                 metric.samples = [sample for sample in metric.samples if not _creation_time(metric, sample.name)]
                 with self.check.adopt_namespace(self.own_namespace):
                     transformer(metric, self.generate_sample_data(metric), runtime_data)
@@ -169,10 +176,11 @@ class ServingScraper(Endpoint):
         self.collector.take(raw, metric.name, self._labelled(metric))
         return True
 
-    def _labelled(self, metric: Metric) -> Iterator[tuple[Any, Mapping[str, str], str]]:
+    def _labelled(self, metric: Metric) -> Iterator[tuple[int, Any, Mapping[str, str], str]]:
         """Samples with labels of their own, as far as `exclude_metrics_by_labels` and `share_labels` have it."""
         populate = self.label_aggregator.populate
-        for sample in metric.samples:
+        trace = self.collector.trace
+        for number, sample in enumerate(metric.samples, 0 if trace is None else trace.first):
             labels = dict(sample.labels)
             if self.label_aggregator.configured:
                 populate(labels)
@@ -185,24 +193,20 @@ class ServingScraper(Endpoint):
                 hostname = labels[self.hostname_label]
                 if self.hostname_formatter is not None:
                     hostname = self.hostname_formatter(hostname)
-            yield sample, labels, hostname
+            yield number, sample, labels, hostname
 
     def parse_metrics(self) -> Iterator[Metric]:
-        lines = self.stream_connection_lines()
+        chunks = self.stream_connection_chunks()
         if self.raw_line_filter is not None:
-            lines = self.filter_connection_lines(lines)
-        first = next(lines, None)
-        if first is None:
+            chunks = (list(self.filter_connection_lines(lines)) for lines in chunks)
+        window = Window(chunks)
+        if not window.fill() and window.error is None:
             if not self.unreachable:
                 raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
             return
-        lines = chain([first], lines)
-        strict = self.parse_metric_families is parse_openmetrics
-        if strict:
-            families = openmetrics_families(lines, self.malformed, self.whole)
-        else:
-            families = text_families(lines, self.malformed)
-        for metric in families:
+        window.strict = self.parse_metric_families is parse_openmetrics
+        reader = StrictReader(self.malformed, self.whole) if window.strict else TextReader(self.malformed)
+        for metric in self._families(window, reader):
             self.submit_telemetry_number_of_total_metric_samples(metric)
             if self.raw_metric_prefix and metric.name.startswith(self.raw_metric_prefix):
                 metric.name = metric.name[len(self.raw_metric_prefix) :]
@@ -210,6 +214,14 @@ class ServingScraper(Endpoint):
                     sample._replace(name=sample.name.removeprefix(self.raw_metric_prefix)) for sample in metric.samples
                 ]
             yield metric
+
+    def _families(self, window: Window, reader: Reader) -> Iterator[Metric]:
+        late_start = self.flush_first_value is None and self.use_process_start_time
+        if self._by_sample or late_start:
+            yield from reader.families(window)
+        else:
+            yield from self.remembered.families(window, reader)
+            reader.finish()
 
     def malformed(self, line: str, cut: bool) -> None:
         """Reject the line, and doubt what it may have told."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from operator import sub
 
 from ..catalog.model import RawMetric, Target
-from .histograms import consistent
+from .histograms import rising
 
 CLOCK_PUT_RIGHT = 24 * 60
 """Minutes by which a timestamp can't be late."""
@@ -29,34 +31,63 @@ class Output:
     target: Target
     tags: tuple[str, ...]
     scale: float
+    sum_name: str = ""
+    count_name: str = ""
+
+    def __post_init__(self) -> None:
+        self.sum_name, self.count_name = f"{self.name}.sum", f"{self.name}.count"
 
 
 @dataclass(slots=True)
 class Reading:
-    """One observation of a series. Plain metrics use `value`; histograms and summaries the rest."""
+    """One observation of a series. Plain metrics use `value`; histograms and summaries the rest.
+
+    `counts` are the cumulative counts at the sorted upper `bounds`. While lines are read one by one these are in
+    `buckets`, until `settle`.
+    """
 
     value: float = 0.0
     count: float | None = None
     sum: float | None = None
-    buckets: dict[float, float] = field(default_factory=dict)
+    bounds: tuple[float, ...] = ()
+    counts: list[float] = field(default_factory=list)
+    buckets: dict[float, float] | None = None
+
+    def add_bucket(self, bound: float, count: float) -> bool:
+        """Take one bucket. False where there is one of that bound already."""
+        buckets = self.buckets
+        if buckets is None:
+            buckets = self.buckets = dict(zip(self.bounds, self.counts, strict=True))
+        if bound in buckets:
+            return False
+        buckets[bound] = count
+        return True
 
     def settle(self) -> None:
         """Fill in what a grouped metric left out: the +Inf bucket and the count are the same number."""
-        if self.buckets:
-            if self.count is not None:
-                self.buckets.setdefault(inf, self.count)
-            elif inf in self.buckets:
-                self.count = self.buckets[inf]
+        if self.buckets is not None:
+            self.bounds = tuple(sorted(self.buckets))
+            self.counts = [self.buckets[bound] for bound in self.bounds]
+            self.buckets = None
+        if not self.bounds:
+            return
+        if self.count is None:
+            if self.bounds[-1] == inf:
+                self.count = self.counts[-1]
+        elif self.bounds[-1] != inf:
+            self.bounds += (inf,)
+            self.counts.append(self.count)
 
 
 @dataclass(slots=True)
 class Increment:
-    """Difference of two readings; None or an absent bound where it can't be known."""
+    """Difference of two readings; None, or no bounds, where it can't be known."""
 
     value: float | None = None
     count: float | None = None
     sum: float | None = None
-    buckets: dict[float, float] = field(default_factory=dict)
+    bounds: tuple[float, ...] = ()
+    counts: Sequence[float] = ()
 
 
 @dataclass(slots=True)
@@ -112,17 +143,16 @@ class Series:
         self.start = self.start if start is None else start
         if last is None:
             return whole(current) if from_zero and not self.older else Increment()
-        buckets: dict[float, float] = {}
+        counts: list[float] = []
         # After a change of the bucket layout nothing is known of the new bounds.
-        if current.buckets.keys() == last.buckets.keys():
-            buckets = {bound: count - last.buckets[bound] for bound, count in current.buckets.items()}
+        if current.bounds == last.bounds:
+            counts = list(map(sub, current.counts, last.counts))
         fell = (
             current.value < last.value
             or _less(current.count, last.count)
             or (self.rising and _less(current.sum, last.sum, ROUNDING))
-            or any(count < last.buckets.get(bound, -inf) for bound, count in current.buckets.items())
-            # The counts below each bound have risen, and still there are fewer between two of them.
-            or not consistent(buckets)
+            # The counts below each bound may have risen, and still there are fewer between two of them.
+            or (not rising(counts) if counts else _any_fell(current, last))
         )
         if fell and later == 0:
             return Increment()
@@ -132,7 +162,8 @@ class Series:
             value=current.value - last.value,
             count=_difference(current.count, last.count),
             sum=_difference(current.sum, last.sum, self.rising),
-            buckets=buckets,
+            bounds=current.bounds if counts else (),
+            counts=counts,
         )
 
     def new_minute(self, now: float) -> bool:
@@ -165,13 +196,18 @@ def _lacks(current: Reading, last: Reading) -> bool:
     return (
         (current.count is None and last.count is not None)
         or (current.sum is None and last.sum is not None)
-        or not last.buckets.keys() <= current.buckets.keys()
+        or (last.bounds != current.bounds and not set(last.bounds) <= set(current.bounds))
     )
+
+
+def _any_fell(current: Reading, last: Reading) -> bool:
+    before = dict(zip(last.bounds, last.counts, strict=True))
+    return any(count < before.get(bound, -inf) for bound, count in zip(current.bounds, current.counts, strict=True))
 
 
 def whole(reading: Reading) -> Increment:
     """A reading taken as an increment: that of a counter that began since, or of a minute."""
-    return Increment(reading.value, reading.count, reading.sum, dict(reading.buckets))
+    return Increment(reading.value, reading.count, reading.sum, reading.bounds, reading.counts)
 
 
 def _less(current: float | None, last: float | None, tolerance: float = 0.0) -> bool:
@@ -186,5 +222,5 @@ def _difference(current: float | None, last: float | None, rising: bool = True) 
 
 def finite(reading: Reading) -> bool:
     """Whether every number of a reading is one."""
-    numbers = (reading.value, reading.count or 0.0, reading.sum or 0.0, *reading.buckets.values())
-    return all(isfinite(number) for number in numbers)
+    numbers = (reading.value, reading.count or 0.0, reading.sum or 0.0, *reading.counts)
+    return all(map(isfinite, numbers))

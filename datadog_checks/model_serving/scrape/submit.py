@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from ..catalog.model import CanonicalMetric, Catalog
+from ..catalog.model import CanonicalMetric, Catalog, Target
 from ..gpu.xid import xid_event
 from .collect import Collector
 from .histograms import as_buckets, as_distribution
 from .memory import Memory
+from .sender import Sender
 from .series import Increment, Output, Series, whole
 
 DEVICE_TAGS = ("gpu:", "gpu_uuid:", "gpu_host:", "mig_instance:")
@@ -46,18 +47,18 @@ class Submitter:
         self.separate = separate
         self.totals = totals
         self.buckets = distributions or buckets
-        self.contexts: set[tuple[str, tuple[str, ...]]] = set()
+        self.sender = Sender(check)
         self._scrapes = 0
         self._groups: dict[str, int] = {}
         self._holders: dict[tuple[int, tuple[str, ...]], str] = {}
-        self._gauges: dict[tuple[CanonicalMetric, tuple[str, ...], str], list[float]] = {}
+        self._gauges: dict[tuple[str, tuple[str, ...], str], tuple[CanonicalMetric, list[float]]] = {}
 
     def submit(self, collector: Collector, agent_start: float | None) -> None:
         """Submit everything that `collector` read. `agent_start` set means that a process that
         started after the Agent counts from zero at the first scrape (`use_process_start_time`)."""
         self.memory.recall()
         self._scrapes += 1
-        self.contexts = set()
+        self.sender.begin()
         self._gauges = {}
         now = time.time()
         fresh = {
@@ -67,9 +68,7 @@ class Submitter:
         for series in collector.refused:
             series.older = series.older or not self._from_zero(series, collector, fresh)
         for series in collector.frame:
-            # Counters older than their series do not start with the process that shows them either.
-            start = collector.process_start.get(series.group) if series.starts_at_zero else None
-            self._series(series, self._from_zero(series, collector, fresh), start, collector.present, now)
+            self._series(series, collector, fresh, now)
         self._groups = dict.fromkeys(groups, self._scrapes)
         self._flush_gauges()
 
@@ -81,13 +80,14 @@ class Submitter:
         known = self._groups.get(series.group) == self._scrapes - 1 if series.group else self._scrapes > 1
         return known and collector.surely_new(series)
 
-    def _series(self, series: Series, from_zero: bool, start: float | None, present: Present, now: float) -> None:
-        kind = series.raw.type
+    def _series(self, series: Series, collector: Collector, fresh: set[str], now: float) -> None:
+        kind, present = series.raw.type, collector.present
         if kind == "gauge":
             for output in self._outputs(series, present):
-                self._gauge(output.target.metric, output.tags, series.hostname, series.current.value * output.scale)
+                self._gauge(output, series.hostname, series.current.value * output.scale)
             return
         if kind == "last_code":
+            from_zero = self._from_zero(series, collector, fresh)
             for output in self._outputs(series, present):
                 self._code(series, output, from_zero)
             return
@@ -96,9 +96,13 @@ class Submitter:
             if increment is None:
                 return
         else:
-            if not series.starts_at_zero:
+            start = None
+            if series.starts_at_zero:
+                # Counters older than their series do not start with the process that shows them either.
+                start = collector.process_start.get(series.group)
+            else:
                 self._hand_over(series)
-            increment = series.increment(from_zero, start)
+            increment = series.increment(series.last is None and self._from_zero(series, collector, fresh), start)
         for output in self._outputs(series, present):
             self._increment(series, output, increment)
 
@@ -115,56 +119,39 @@ class Submitter:
         self._holders[device] = series.key
 
     def _outputs(self, series: Series, present: Present) -> Iterable[Output]:
-        for output in series.outputs:
-            target = output.target
-            if (not target.present or _any(present, series.group, target.present)) and not _any(
-                present, series.group, target.absent
-            ):
-                yield output
+        return [output for output in series.outputs if _applies(output.target, present, series.group)]
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:
         metric, scale, host = output.target.metric, output.scale, series.hostname
         if output.target.value == "count":
             if increment.count is not None:
-                self._count(output.name, increment.count, output.tags, host)
+                self.sender.count(output.name, increment.count, output.tags, host)
             return
         if output.target.value == "mean":
             if increment.sum is not None and increment.count:
-                self._gauge(metric, output.tags, host, increment.sum * scale / increment.count)
+                self._gauge(output, host, increment.sum * scale / increment.count)
             return
         if metric.type == "gauge":
             if increment.value is not None:
-                self._gauge(metric, output.tags, host, increment.value * scale)
+                self._gauge(output, host, increment.value * scale)
             return
         if metric.type == "count":
             if increment.value is not None:
-                self._count(output.name, increment.value * scale, output.tags, host)
+                self.sender.count(output.name, increment.value * scale, output.tags, host)
             return
         if self.totals or not self.distributions:
             if increment.sum is not None:
-                self._count(f"{output.name}.sum", increment.sum * scale, output.tags, host)
+                self.sender.count(output.sum_name, increment.sum * scale, output.tags, host)
             if increment.count is not None:
-                self._count(f"{output.name}.count", increment.count, output.tags, host)
-        if not increment.buckets or not self.buckets:
+                self.sender.count(output.count_name, increment.count, output.tags, host)
+        if not increment.bounds or not self.buckets:
             return
         if self.distributions:
-            self.contexts.add((output.name, output.tags))
-            tags = list(output.tags)
-            as_distribution(
-                increment.buckets,
-                increment.sum,
-                scale,
-                lambda lower, upper, count: self.check.submit_histogram_bucket(
-                    output.name, count, lower, upper, False, host, tags, raw=True
-                ),
-            )
-        else:
-            as_buckets(
-                increment.buckets,
-                scale,
-                self.separate,
-                lambda count, bounds: self._count(f"{output.name}.bucket", count, (*output.tags, *bounds), host),
-            )
+            spans = as_distribution(increment.bounds, increment.counts, increment.sum, scale)
+            self.sender.distribution(output.name, spans, output.tags, host)
+            return
+        for count, bounds in as_buckets(increment.bounds, increment.counts, scale, self.separate):
+            self.sender.count(f"{output.name}.bucket", count, (*output.tags, *bounds), host)
 
     def _window(self, series: Series, now: float) -> Increment | None:
         newest, counted, key = self.memory.minutes, self.memory.counted, f"{self.place}{series.key}"
@@ -185,36 +172,38 @@ class Submitter:
         if last is None or code == last or code == 0:
             return
         tags = (*output.tags, f"xid:{code}")
-        self._count(output.name, 1, tags, series.hostname)
+        self.sender.count(output.name, 1, tags, series.hostname)
         gpu, uuid = _value(output.tags, "gpu"), _value(output.tags, "gpu_uuid")
         host = series.hostname or self.check.hostname
         self.check.event(xid_event(code, gpu or uuid, uuid or gpu, host, tags, time.time()))
 
-    def _count(self, name: str, value: float, tags: tuple[str, ...], host: str) -> None:
-        self.contexts.add((name, tags))
-        self.check.count(name, value, tags=list(tags), hostname=host, raw=True)
-
-    def _gauge(self, metric: CanonicalMetric, tags: tuple[str, ...], host: str, value: float) -> None:
-        self._gauges.setdefault((metric, tags, host), []).append(value)
+    def _gauge(self, output: Output, host: str, value: float) -> None:
+        gauge = self._gauges.get((output.name, output.tags, host))
+        if gauge is None:
+            gauge = self._gauges[output.name, output.tags, host] = (output.target.metric, [])
+        gauge[1].append(value)
 
     def _flush_gauges(self) -> None:
         values: dict[tuple[tuple[str, ...], str], dict[str, float]] = {}
-        for (metric, tags, host), readings in self._gauges.items():
+        for (name, tags, host), (metric, readings) in self._gauges.items():
             value = _combined(readings, metric.combine)
             values.setdefault((tags, host), {})[metric.name] = value
-            self._send_gauge(metric, value, tags, host)
+            self.sender.gauge(name, value, tags, host)
         for (tags, host), known in values.items():
             for derived in self.derived.get(_value(tags, "serving_system"), ()):
                 if derived.metric.name not in known and all(name in known for name in derived.required):
                     total = sum(known[name] for name in (*derived.required, *derived.optional) if name in known)
                     if derived.numerator is None:
-                        self._send_gauge(derived.metric, total, tags, host)
+                        self.sender.gauge(derived.metric.full_name, total, tags, host)
                     elif total > 0:
-                        self._send_gauge(derived.metric, known[derived.numerator] / total * 100, tags, host)
+                        self.sender.gauge(derived.metric.full_name, known[derived.numerator] / total * 100, tags, host)
 
-    def _send_gauge(self, metric: CanonicalMetric, value: float, tags: tuple[str, ...], host: str) -> None:
-        self.contexts.add((metric.full_name, tags))
-        self.check.gauge(metric.full_name, value, tags=list(tags), hostname=host, raw=True)
+
+def _applies(target: Target, present: Present, group: str) -> bool:
+    """Whether the raw metrics that a target asks for are in the payload, and those that it rules out are not."""
+    if target.present and not _any(present, group, target.present):
+        return False
+    return not target.absent or not _any(present, group, target.absent)
 
 
 def _any(present: Present, group: str, names: tuple[str, ...]) -> bool:

@@ -20,6 +20,7 @@ MAX_LINE = 1 << 17
 
 CHUNK = 1 << 16
 HEAD = 64
+BLANK = " \t\r\v\f"
 
 Malformed = Callable[[str, bool], None]
 """Takes a line that can't be read, and whether more than this line may be missing."""
@@ -66,7 +67,18 @@ class Answer:
 
 
 def body_lines(answer: Answer, max_bytes: int, malformed: Malformed) -> Generator[str, None, int]:
-    """Lines of a streamed response body, without their ends, decoded as UTF-8. Empty ones are left out.
+    """The lines of `body_chunks`, one by one."""
+    chunks = body_chunks(answer, max_bytes, malformed)
+    while True:
+        try:
+            lines = next(chunks)
+        except StopIteration as end:
+            return int(end.value)
+        yield from lines
+
+
+def body_chunks(answer: Answer, max_bytes: int, malformed: Malformed) -> Generator[list[str], None, int]:
+    """Lines of a streamed response body as they come, without their ends, decoded as UTF-8. Empty ones are left out.
 
     At most one chunk and one line are held in memory. A last line without an end is given to
     `malformed` where the body is not `framed`: half a number is no number. Returns the size of the body.
@@ -83,10 +95,9 @@ def body_lines(answer: Answer, max_bytes: int, malformed: Malformed) -> Generato
             head = (head + chunk).lstrip()[:HEAD]
             if len(head) == HEAD or b"\n" in head:
                 _refuse_foreign(head, answer)
-        *lines, pending = (pending + chunk).split(b"\n")
-        for line in lines:
-            if line and not line.isspace():
-                yield line.decode("utf-8", "replace").rstrip("\r")
+        complete, end, pending = (pending + chunk).rpartition(b"\n")
+        if end:
+            yield _decoded(complete)
         if len(pending) > MAX_LINE:
             raise PayloadError(f"a line is longer than {MAX_LINE} bytes, so this is no metrics payload: check the URL")
     if len(head) < HEAD and b"\n" not in head:
@@ -94,10 +105,18 @@ def body_lines(answer: Answer, max_bytes: int, malformed: Malformed) -> Generato
     if pending.strip():
         last = pending.decode("utf-8", "replace").rstrip("\r")
         if answer.framed or last.lstrip().startswith("#"):
-            yield last
+            yield [last]
         else:
             malformed(last, True)
     return received
+
+
+def _decoded(text: bytes) -> list[str]:
+    # No part of a character can be a line end, so what is no UTF-8 is replaced within its line.
+    lines = text.decode("utf-8", "replace").split("\n")
+    if not all(map(str.strip, lines)):
+        lines = [line for line in lines if line.strip(BLANK)]
+    return [line.rstrip("\r") for line in lines] if b"\r" in text else lines
 
 
 def _chunks(response: Response, seconds: float) -> Iterator[bytes]:

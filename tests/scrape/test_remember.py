@@ -1,0 +1,527 @@
+"""The check with a memory for lines against the check without: the same bytes, and everything it does the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests.exceptions import ChunkedEncodingError
+
+from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.scrape import payload, submit
+from datadog_checks.model_serving.scrape.errors import ScrapeError
+from datadog_checks.model_serving.scrape.remember import Planned
+from datadog_checks.model_serving.scrape.wire import Answer
+
+from ..conftest import make_check
+from .test_fast import ODD_LINES, STRICT, TEXT, Aggregator, Line, values
+from .test_tables import Clock
+
+PAYLOADS = Path(__file__).parents[1] / "fixtures" / "payloads"
+EXAMPLES = int(os.environ.get("REMEMBER_EXAMPLES", "400"))
+START = 1_788_718_020
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Lines are refused by the thousand here."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+class Agent(Aggregator):
+    """Takes what a check submits, and events; `cache` is what it keeps over restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: dict[str, str] = {}
+
+    def submit_metric(self, check: Any, check_id: str, kind: int, name: str, value: float, *more: Any) -> None:
+        # How long the scrape took is the one thing that may differ.
+        self.take("metric", kind, name, 0 if name.endswith("scrape.duration") else value, *more)
+
+    def submit_event(self, check: Any, check_id: str, event: Any) -> None:
+        self.take("event", sorted(event.items()))
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """One answer of an endpoint, in `pieces`; `error` breaks it off, and `framed` tells that it is whole."""
+
+    body: str
+    content_type: str = TEXT
+    error: bool = False
+    framed: bool = True
+    pieces: int = 1
+    now: float = START
+
+    def answer(self) -> Answer:
+        return Answer(self.content_type, self.framed, "", None, self.chunks())
+
+    def chunks(self) -> Iterator[bytes]:
+        data = self.body.encode()
+        size = max(1, -(-len(data) // self.pieces))
+        for start in range(0, len(data), size):
+            yield data[start : start + size]
+        if self.error:
+            raise ChunkedEncodingError
+
+
+class Side:
+    """One check, with what it is told and what it says."""
+
+    def __init__(self, options: dict[str, Any], remembers: bool) -> None:
+        self.agent = Agent()
+        self.check: ModelServingCheck = make_check(
+            **{"openmetrics_endpoint": "http://127.0.0.1:1/metrics", "readiness": False, **options}
+        )
+        self.check.read_persistent_cache = self.agent.cache.get
+        self.check.write_persistent_cache = self.agent.cache.__setitem__
+        self.check.run_check_initializations()
+        (self.scraper,) = self.check.scrapers.values()
+        if not remembers:
+            self.scraper._by_sample = True
+            # Nor does it leave out the check's own methods.
+            self.check._submit_metric = self.check._submit_metric
+
+    def planned(self) -> list[Planned]:
+        return [block for block in self.scraper.remembered._blocks.values() if isinstance(block, Planned)]
+
+    def scrape(self, scrape: Scrape) -> dict[str, Any]:
+        """Everything that can be seen of one scrape."""
+        self.agent.calls = []
+        self.check.warnings.clear()
+        self.scraper.fetched = scrape.answer()
+        error = ""
+        with (
+            patch("datadog_checks.base.checks.base.aggregator", self.agent),
+            patch.object(submit, "time", Clock(scrape.now)),
+        ):
+            try:
+                self.scraper.scrape()
+            except ScrapeError as raised:
+                error = str(raised)
+        collector = self.scraper.collector
+        if self.check.metric_limiter:
+            self.check.metric_limiter.reset()
+        self.check.memory.keep()
+        # A line is refused when it is read, which may be early.
+        refused = [call for call in self.agent.calls if "scrape.samples.rejected" in str(call)]
+        return {
+            "submitted": [call for call in self.agent.calls if call not in refused],
+            "refused": sorted(refused),
+            "error": error,
+            "warnings": list(self.check.warnings),
+            "cache": dict(self.agent.cache),
+            "told": self.scraper.report._told,
+            "rejected": dict(collector.rejected),
+            "names": (collector.families, collector.unclaimed, collector.present),
+            "counted": (collector.samples, collector.taken, collector.process_start),
+            "systems": list(collector.recogniser.active),
+            "doubted": collector._doubted if collector._doubted is None else len(collector._doubted),
+            "series": [(series.key, series.last) for series in collector.series.values()] if not error else [],
+        }
+
+
+def compare(options: dict[str, Any], scrapes: Sequence[Scrape]) -> Side:
+    """Assert that memory changes nothing. Returns the side that has it."""
+    plain, remembering = Side(options, False), Side(options, True)
+    for number, scrape in enumerate(scrapes, 1):
+        expected, found = plain.scrape(scrape), remembering.scrape(scrape)
+        for what, value in expected.items():
+            if what == "names" and scrape.content_type == STRICT:
+                # Where a family is cut decides under which of its spellings a part of it is read.
+                value, found[what] = (spelt(names) for names in (value, found[what]))
+            assert found[what] == value, (what, f"scrape {number}")
+    return remembering
+
+
+def spelt(names: Any) -> Any:
+    return [{name if isinstance(name, tuple) else name.removesuffix("_total") for name in each} for each in names]
+
+
+# -- generated payloads
+
+NAMES = {
+    "counter": [
+        "model_infer_request_success",
+        "model_infer_request_failure",
+        "ours",
+        "mine",
+        "inference_requests",
+        ":tensorflow:serving:request_count",
+        "request_count",
+        "request_4xx_count",
+        "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
+        "rest_server_requests",
+    ],
+    "gauge": [
+        "rest_server_requests_in_progress",
+        "cpu_usage_percentage",
+        "mem_usage_percentage",
+        "DCGM_FI_DEV_GPU_TEMP",
+        "DCGM_FI_DEV_XID_ERRORS",
+        "DCGM_FI_DEV_FB_USED",
+        "DCGM_FI_DEV_FB_FREE",
+        "model_accuracy",
+        "process_start_time_seconds",
+        "target_info",
+        "ours",
+        "pre_rest_server_requests_in_progress",
+    ],
+    "histogram": [
+        "parallel_request_queue",
+        "batch_request_queue",
+        "rest_server_request_duration_seconds",
+        ":tensorflow:serving:request_latency",
+        "request_latency_ms",
+        "prediction_latency_seconds",
+        "ours",
+        "mine",
+    ],
+    "summary": ["model_infer_request_duration", "prediction_values", "ours"],
+}
+LABELS = [
+    "",
+    '{model="a"}',
+    '{model="a",version="1"}',
+    '{version="1",model="a"}',
+    '{model="b", version="2"}',
+    '{model="b",version=""}',
+    r'{model="q\"uo\\te}"}',
+    '{model="ünï 🐈"}',
+    '{model="a",job="j",instance="i:1"}',
+    '{model="a",job="j",instance="i:2"}',
+    '{gpu="0",UUID="GPU-1",pod="p"}',
+    '{gpu="0",UUID="GPU-1",pod="q"}',
+    '{method="GET",path="/v2/models/a/infer",status_code="404"}',
+    '{served_entity_name="e"}',
+    '{host="h1"}',
+    '{host="h2",model="a"}',
+    '{ model = "c" }',
+    '{model="a",}',
+]
+BOUNDS = [["0.5", "1", "+Inf"], ["0.1", "1.0", "2.5", "+Inf"], ["+Inf", "1", "0.5"], ["1", "2"], ["1", "1.0", "+Inf"]]
+TIMES = [f" {(START + 60 * minute) * 1000}" for minute in range(4)]
+FAMILY_TYPES = {"counter": 3, "gauge": 3, "histogram": 5, "summary": 1}
+
+
+@st.composite
+def families(draw: st.DrawFn, strict: bool) -> list[Line]:
+    """A family, with metadata or without."""
+    kind = draw(st.sampled_from([kind for kind, weight in FAMILY_TYPES.items() for _ in range(weight)]))
+    name, bounds = draw(st.sampled_from(NAMES[kind])), draw(st.sampled_from(BOUNDS))
+    lines: list[Line] = []
+    if draw(st.integers(0, 4)):
+        lines.append((f"# HELP {name} What it is.", "", ""))
+    spelling = f"{name}_total" if kind == "counter" and not strict and draw(st.booleans()) else name
+    if draw(st.integers(0, 9)):
+        lines.append((f"# TYPE {spelling} {draw(st.sampled_from([*[kind] * 9, 'untyped', 'gauge']))}", "", ""))
+    behind = draw(st.sampled_from(["", "", "", *TIMES]))
+    if behind and strict:
+        behind = behind[:-3]
+    exemplar = ' # {trace="x"} 0.5' if not draw(st.integers(0, 5)) else ""
+    for label in draw(st.lists(st.sampled_from(LABELS), max_size=6, unique=bool(draw(st.integers(0, 9))))):
+        inner = label.strip("{} ,")
+
+        def sample(suffix: str, more: str, kind: str, inner: str = inner, label: str = label) -> Line:
+            both = ",".join(filter(None, [inner, more]))
+            tail = behind + (exemplar if kind == "bucket" and not behind else "")
+            return (f"{name}{suffix}{'{' + both + '}' if more else label} ", kind, tail)
+
+        if kind == "histogram":
+            lines += [sample("_bucket", f'le="{at}"', "last" if at == "+Inf" else "bucket") for at in bounds]
+        if kind == "summary" and draw(st.booleans()):
+            lines.append(sample("", 'quantile="0.5"', "quantile"))
+        if kind in ("histogram", "summary"):
+            lines += [sample("_sum", "", "sum"), sample("_count", "", "last")]
+        elif kind == "counter":
+            lines.append(sample("_total" if strict or draw(st.integers(0, 3)) else "", "", "last"))
+        else:
+            lines.append(sample("", "", "one" if "XID" in name or "start" in name else "quantile"))
+    return lines
+
+
+EDITS = ["drop", "drop", "double", "swap", "move", "family", "odd", "label", "label", "type", "remove", "time"]
+
+
+def edited(draw: st.DrawFn, lines: list[Line], strict: bool) -> list[Line]:
+    """Lines of which some have come, gone or changed."""
+    lines = list(lines)
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 4]))):
+        place = draw(st.integers(0, max(len(lines) - 1, 0)))
+        edit = draw(st.sampled_from(EDITS))
+        if edit == "odd" or not lines:
+            lines.insert(place, (draw(st.sampled_from(ODD_LINES)), "", ""))
+        elif edit == "drop":
+            del lines[place]
+        elif edit == "double":
+            lines.insert(draw(st.integers(0, len(lines))), lines[place])
+        elif edit == "swap":
+            other = draw(st.integers(0, len(lines) - 1))
+            lines[place], lines[other] = lines[other], lines[place]
+        elif edit == "move":
+            lines = lines[place:] + lines[:place]
+        elif edit == "family":
+            lines[place:place] = draw(families(strict))
+        elif edit == "label":
+            start, kind, end = lines[place]
+            new = f'="{draw(st.integers(1, 9))}'
+            lines.insert(place, (re.sub(r'="[abe]?', new, start, count=draw(st.integers(1, 2))), kind, end))
+        elif edit == "remove":
+            label = draw(st.sampled_from(LABELS[1:])).strip("{}")
+            lines = [line for line in lines if label not in line[0]]
+        elif edit == "time":
+            times = draw(st.sampled_from(TIMES))
+            lines = [(start, kind, times if end.startswith(" 1") else end) for start, kind, end in lines]
+        else:
+            kind = draw(st.sampled_from(["counter", "gauge", "histogram", "summary", "untyped", "bogus"]))
+            lines = [
+                (re.sub("^(# TYPE [^ ]+).*", rf"\\1 {kind}", start) if number == place else start, *more)
+                for number, (start, *more) in enumerate(lines)
+            ]
+    return lines
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"serving_system": "mlserver"},
+    {"serving_system": ["databricks", "mlserver"]},
+    {"serving_system": "custom_ml"},
+    {"serving_system": "dcgm"},
+    {"tags": ["k:v", "env:prod"]},
+    {"namespace": "own", "metrics": ["ours", "mine"]},
+    {"metrics": [{"ours": "theirs"}, {"request_latency_ms": {"name": "minute"}}]},
+    {"extra_metrics": [{".+": {"type": "gauge"}}]},
+    {"exclude_labels": ["version", "le"]},
+    {"include_labels": ["model"]},
+    {"rename_labels": {"model": "who"}},
+    {"keep_labels": ["pod", "path", "app_name"]},
+    {"exclude_metrics": ["batch_request_queue", "^ours"]},
+    {"exclude_metrics_by_labels": {"model": ["^a$"]}},
+    {"exclude_metrics_by_labels": {"version": True}},
+    {"hostname_label": "host", "hostname_format": "<HOSTNAME>.local"},
+    {"share_labels": {"target_info": {"labels": ["model"], "match": ["job"]}}},
+    {"target_info": True},
+    {"telemetry": True},
+    {"raw_line_filters": ['model="b"', "^mine.* 1"]},
+    {"raw_metric_prefix": "pre_"},
+    {"use_process_start_time": True},
+    {"use_latest_spec": True},
+    {"histogram_buckets_as_distributions": False},
+    {"non_cumulative_histogram_buckets": True},
+    {"collect_counters_with_distributions": False},
+    {"max_returned_metrics": 7},
+    {"metric_patterns": {"exclude": ["latency", "request.count"]}},
+    {"disable_generic_tags": True},
+    {"endpoint_name": "e"},
+]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[dict[str, Any], list[Scrape]]:
+    """Options, and scrapes each of whose payloads is made from the one before."""
+    strict = draw(st.integers(0, 2)) == 0
+    options: dict[str, Any] = {}
+    for chosen in draw(st.lists(st.sampled_from(OPTIONS), max_size=2)):
+        options.update(chosen)
+    lines = [line for family in draw(st.lists(families(strict), min_size=1, max_size=5)) for line in family]
+    end = draw(st.sampled_from(["\n", "\n", "\n", "\r\n"]))
+    steady = draw(st.integers(0, 3))
+    scrapes = []
+    for number in range(steady + draw(st.integers(2, 5))):
+        if number >= steady:
+            lines = edited(draw, lines, strict)
+        texts = values(lines, draw(st.integers(0, 1 << 16)), draw(st.sampled_from([0, 0, 0, 0, 1, 2])))
+        if strict and draw(st.integers(0, 9)):
+            texts.append("# EOF")
+        body = end.join(texts) + (end if draw(st.integers(0, 9)) else "")
+        broken = not draw(st.integers(0, 19))
+        if broken:
+            body = body[: draw(st.integers(0, len(body)))]
+        scrapes.append(
+            Scrape(
+                body,
+                STRICT if strict != (not draw(st.integers(0, 29))) else TEXT,
+                error=broken and draw(st.booleans()),
+                framed=bool(draw(st.integers(0, 5))),
+                pieces=draw(st.sampled_from([1, 1, 2, 7])),
+                now=START + 15 * number,
+            )
+        )
+    return options, scrapes
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
+@given(case=cases(), small=st.booleans())
+def test_generated(case: tuple[dict[str, Any], list[Scrape]], small: bool) -> None:
+    """Series come and go, numbers fall, lines break, systems are recognised late: memory changes nothing."""
+    with patch.multiple(payload, MIN_BLOCK=100 if small else 1 << 17, MAX_BLOCK=400 if small else 1 << 20, CUT=3):
+        compare(*case)
+
+
+# -- what has been seen to matter
+
+
+def text(*bodies: str, content_type: str = TEXT, **options: Any) -> tuple[dict[str, Any], list[Scrape]]:
+    """A case from bodies, 15 s apart."""
+    return options, [Scrape(body, content_type, now=START + 15 * number) for number, body in enumerate(bodies)]
+
+
+QUEUE = (
+    "# TYPE batch_request_queue histogram\n"
+    'batch_request_queue_bucket{{model="m",le="1"}} {0}\nbatch_request_queue_bucket{{model="m",le="+Inf"}} {1}\n'
+    'batch_request_queue_sum{{model="m"}} {2}\nbatch_request_queue_count{{model="m"}} {1}\n'
+)
+CALLS = '# TYPE model_infer_request_success_total counter\nmodel_infer_request_success_total{{model="{0}"}} {1}\n'
+SOUND = QUEUE.format(1, 2, 3.5) + CALLS.format("m", 5)
+MINUTE = '# TYPE request_count_total gauge\nrequest_count_total{{served_entity_name="e"}} {0} {1}\n'
+HELD = "# TYPE prediction_values summary\nprediction_values_sum 1\nprediction_values_count 2\n"
+TOTAL = "model_infer_request_success_total"
+DECLARED = f"# TYPE {TOTAL} counter\n"
+MANY = DECLARED + "".join(f'{TOTAL}{{model="{number}"}} 1\n' for number in range(8))
+OTHER = "# TYPE request_count_total gauge\nrequest_count_total 5\n"
+OURS = "# TYPE ours counter\nours_total {}\n"
+START_TIME = "process_start_time_seconds {}\n"
+BUSY = SOUND + "rest_server_requests_in_progress 3\n"
+LIMIT = {"max_returned_metrics": 4}
+PYTHON = "# TYPE python_x gauge\npython_x 1\n"
+STRAY = f"{DECLARED}{TOTAL} 1\n{TOTAL}_b 2\n"
+LAWFUL = QUEUE + "# EOF\n"
+EXEMPLAR = LAWFUL.replace('"1"}} {0}', '"1"}} {0} # {{trace="{2}"}} 0.5')
+
+
+def with_five(value: str) -> str:
+    """The sound payload with another value for a counter."""
+    return SOUND.replace(" 5", f" {value}")
+
+
+def with_before_count(line: str) -> str:
+    """The sound payload with one more line in the histogram."""
+    return SOUND.replace("batch_request_queue_count", f"{line}\nbatch_request_queue_count")
+
+
+KNOWN_TO_MATTER = {
+    "numbers grow": text(*[SOUND] * 2, QUEUE.format(3, 7, 12) + CALLS.format("m", 9)),
+    "a reset": text(*[SOUND] * 3, QUEUE.format(0, 1, 0.5) + CALLS.format("m", 1)),
+    "no number": text(*[SOUND] * 3, with_five("NaN"), SOUND),
+    "too large to be exact": text(*[with_five(str(2**53 + number // 3)) for number in range(9)]),
+    "a broken line": text(*[SOUND] * 3, with_five("five"), SOUND),
+    "a blank that only float knows": text(*[SOUND] * 3, with_five("5\x0b"), SOUND),
+    "a line twice": text(*[SOUND] * 3, SOUND + SOUND.splitlines()[-1], SOUND),
+    "the family again, elsewhere": text(*[SOUND + QUEUE.format(9, 9, 9)] * 4),
+    "a bucket more": text(*[SOUND] * 3, with_before_count('batch_request_queue_bucket{model="m",le="2"} 2'), SOUND),
+    "only the declaration is left": text(*[SOUND] * 3, DECLARED, SOUND),
+    "samples behind a declaration": text(*[DECLARED] * 3, f'{DECLARED}{TOTAL}{{job="j",instance="i"}} 1\n'),
+    "minutes": text(*(MINUTE.format(2**n, TIMES[n // 2].strip()) for n in range(8)), serving_system="databricks"),
+    "minutes long ago": text(*(MINUTE.format(2**n, 60000 * (n // 2)) for n in range(8)), serving_system="databricks"),
+    "a minute without a timestamp": text(
+        *[MINUTE.format(1, TIMES[0].strip())] * 3, MINUTE.format(2, ""), serving_system="databricks"
+    ),
+    "buckets in another order": text(
+        *("\n".join(sorted(QUEUE.format(n, n + 1, n + 2).splitlines())) for n in range(5)), serving_system="mlserver"
+    ),
+    "names that a system ignores": text(*[PYTHON] * 3, *[PYTHON + SOUND] * 3),
+    "a family among lines of another": text(*[STRAY] * 3, STRAY + TOTAL + '{model="z"} 3\n'),
+    "what the user names becomes lawful": text(
+        *[OURS.format(-1) + "# EOF\n"] * 3, *[OURS.format(1) + "# EOF\n"] * 3, content_type=STRICT, metrics=["ours"]
+    ),
+    "the same part written otherwise": text(*[SOUND] * 3, with_before_count('batch_request_queue_count{model="m",} 9')),
+    "a bucket more, at the end": text(
+        *[QUEUE.format(1, 2, 3)] * 3,
+        *[QUEUE.format(1, 2, 3) + 'batch_request_queue_bucket{model="m",le="1.5"} 1\n'] * 3,
+    ),
+    "a system that is recognised late": text(
+        *[HELD + SOUND] * 3, f"{HELD}# TYPE inference_latency_seconds gauge\nmodel_accuracy 1\n{SOUND}"
+    ),
+    "another system appears": text(
+        *["ours 1\n" + OTHER] * 3, *[SOUND + OTHER + "provisioned_concurrent_requests_total 4\n"] * 3
+    ),
+    "series come and go": text(*[MANY] * 3, MANY.replace('"3"', '"x"'), MANY.replace('"5"', '"y"'), MANY),
+    "a new series between": text(
+        *[MANY] * 3, MANY.replace(f'{TOTAL}{{model="4"', f'{TOTAL}{{model="z"}} 7\n{TOTAL}{{model="4"'), MANY
+    ),
+    "the same series written otherwise": text(*[MANY] * 3, MANY + TOTAL + '{model="4",} 9\n'),
+    "a comment comes": text(*[SOUND] * 3, with_before_count("# c")),
+    "user metrics": text(*[SOUND + OURS.format(4)] * 3, SOUND + OURS.format(9), metrics=["ours"]),
+    "a process that starts anew": text(*[START_TIME.format(1000) + SOUND] * 3, START_TIME.format(2000) + SOUND),
+    "exemplars": text(*(EXEMPLAR.format(number, number + 1, number) for number in range(5)), content_type=STRICT),
+    "a law is broken": text(*[LAWFUL.format(1, 2, 3)] * 3, LAWFUL.format(3, 2, 3), content_type=STRICT),
+    "nothing lawful": text(*[f"# HELP {TOTAL} x\n" * 2 + "# EOF\n"] * 4, content_type=STRICT),
+    "a declaration that is refused": text(*[DECLARED + "#TYPE a gauge\n" + MANY] * 4),
+    "what is excluded": text(*[SOUND] * 4, MANY, MANY, MANY.replace("3", "x"), exclude_metrics=[TOTAL]),
+    "lines that no format knows": text("a \n", *["a 9 1 2\na 9 1 2\n"] * 3, content_type=STRICT),
+    "a limit on contexts": text(*(SOUND + QUEUE.format(n, n + 2, n).replace('"m"', '"o"') for n in range(5)), **LIMIT),
+    "metrics that aren't sent": text(*[SOUND] * 4, metric_patterns={"exclude": ["request.count", "depth.sum"]}),
+    "gauges that aren't sent": text(*[BUSY] * 4, metric_patterns={"exclude": ["in_flight"]}),
+    "more behind the end": text(*[LAWFUL.format(1, 2, 3)] * 3, "# EOF\n" + LAWFUL.format(3, 4, 5), content_type=STRICT),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN_TO_MATTER)
+def test_known_to_matter(name: str) -> None:
+    compare(*KNOWN_TO_MATTER[name])
+
+
+REAL = [*sorted((PAYLOADS / "real").glob("*.txt")), *sorted(PAYLOADS.glob("[dt]*/*.*"))]
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+@pytest.mark.parametrize("options", [{}, {"metrics": ["python_info", "^go_.*"]}], ids=["default", "own"])
+def test_real(path: Path, options: dict[str, Any]) -> None:
+    """Answers of real servers, whose totals grow, with a line lost or cut in between."""
+    body = path.read_text(encoding="utf-8")
+    strict = "openmetrics" in path.name
+    chance = random.Random(path.name)
+
+    def grown(by: float) -> str:
+        return re.sub(
+            r"(?m)^([^#\n]+? )([0-9.]+)((?: \d+)?)$", lambda match: f"{match[1]}{float(match[2]) + by}{match[3]}", body
+        )
+
+    scrapes = [Scrape(grown(by), STRICT if strict else TEXT) for by in (0, 1, 2, 2, 3)]
+    lines = scrapes[-1].body.splitlines(keepends=True)
+    del lines[chance.randrange(len(lines))]
+    scrapes.append(Scrape("".join(lines), scrapes[0].content_type))
+    scrapes.append(Scrape(scrapes[-1].body[:-40], scrapes[0].content_type, framed=False))
+    scrapes.append(scrapes[-3])
+    compare(options, scrapes)
+
+
+def test_memory_is_used_and_bounded() -> None:
+    """What stays is replayed without any parsing; blocks that don't come any more are forgotten before their series."""
+    side = Side({}, True)
+    for number in range(3):
+        side.scrape(Scrape(SOUND + "".join(f"# TYPE n{number}_{n} gauge\nn{number}_{n} 1\n" for n in range(50))))
+    with patch.object(payload.TextReader, "parse", side_effect=AssertionError):
+        found = side.scrape(Scrape(QUEUE.format(3, 9, 12) + CALLS.format("m", 8)))
+    assert any("3.0" in call and "'model_serving.request.count'" in call for call in found["submitted"])
+    for _ in range(3):
+        side.scrape(Scrape(SOUND))
+    assert len(side.scraper.remembered._blocks) == len(side.planned()) == 2
+    for _ in range(3):
+        side.scrape(Scrape("other 1\n"))
+    assert list(side.scraper.remembered._blocks) == ["other \n1"]
+
+
+def test_churn_is_parsed_line_by_line() -> None:
+    """Of a known family only the lines that are new are parsed."""
+    side = Side({}, True)
+    for _ in range(3):
+        side.scrape(Scrape(MANY))
+    with patch.object(payload.TextReader, "parse", side_effect=AssertionError):
+        for new in "xyz":
+            found = side.scrape(Scrape(MANY.replace('"3"', f'"{new}"')))
+            counts = [call for call in found["submitted"] if "'model_serving.request.count'" in call]
+            assert [f"model_name:{new}" in call[4] for call in counts].count(True) == 1
+            assert len(counts) == 8
