@@ -49,6 +49,7 @@ UNITLESS_NAMES = {
     "dcgm.recovery_action",
     "dcgm.nvswitch.sxid.last",
     "dcgm.profiling.cycles.count",
+    "scale_to_zero",
 }
 
 

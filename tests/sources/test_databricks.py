@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from datadog_checks.base.utils.http import RequestsWrapper
+
+from datadog_checks.model_serving.sources.base import Probe, Recorded
+from datadog_checks.model_serving.sources.databricks import SOURCE
 
 from ..conftest import Endpoint, make_check
 from .readiness import readiness, serve_json
@@ -224,3 +228,56 @@ def test_url_that_is_no_endpoints(endpoint: Endpoint, aggregator: Any, datadog_a
     check = make_check(openmetrics_endpoint=endpoint.url, serving_system="databricks", readiness_url=url)
     assert check.run() == ""
     assert readiness(aggregator) == ["endpoint OK"]
+
+
+def detail(version: str) -> dict[str, Any]:
+    """The description of an endpoint that serves a version with a share of the traffic and a size."""
+    served = {**entity("fraud", "DEPLOYMENT_READY", version), "workload_size": "Medium", "scale_to_zero_enabled": True}
+    route = {"served_entity_name": served["name"], "traffic_percentage": 80}
+    config = {"config_version": int(version), "served_entities": [served], "traffic_config": {"routes": [route]}}
+    return {"name": "fraud", "state": {"ready": "READY", "config_update": "NOT_UPDATING"}, "config": config}
+
+
+def test_gauges(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """What an entity gets and may use, tagged as its service check."""
+    check = check_of(endpoint)
+    serve_json(endpoint, DETAIL, detail("3"))
+    assert check.run() == ""
+    values = {"traffic.share": 80, "scale_to_zero": 1, "concurrency.min": 0, "concurrency.max": 16}
+    (ready,) = aggregator.service_checks("model_serving.model.ready")
+    for name, value in values.items():
+        (found,) = aggregator.metrics(f"model_serving.{name}")
+        assert found.value == value
+        assert set(found.tags) == set(ready.tags)
+
+
+def test_events(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """A new version is told once, also where it came while the Agent was restarted."""
+    due = [[], ["fraud: configuration update finished", "fraud serves main.fraud version 4"], []]
+    for version, expected in zip(("3", "4", "4"), due, strict=True):
+        check = check_of(endpoint, readiness_interval=0)
+        serve_json(endpoint, DETAIL, detail(version))
+        found = len(aggregator.events)
+        assert check.run() == ""
+        assert check.run() == ""
+        assert [event["msg_title"] for event in aggregator.events[found:]] == expected
+    assert {"endpoint_name:fraud", "serving_system:databricks", "model_version:4"} <= set(aggregator.events[-1]["tags"])
+
+
+def test_probe_in_another_thread(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """There everything waits for the thread of the run."""
+    check = check_of(endpoint)
+    serve_json(endpoint, DETAIL, detail("3"))
+    later = Recorded(check)
+    base = f"http://127.0.0.1:{endpoint.port}{DETAIL}"
+    SOURCE.probe(Probe(later, RequestsWrapper({}, {}), base, ["endpoint_name:fraud"]))
+    assert readiness(aggregator) == []
+    assert aggregator.metric_names == []
+    later.replay()
+    assert readiness(aggregator) == [
+        "endpoint OK",
+        "model OK model_name:main.fraud model_version:3 served_entity:fraud-3 workload_size:Medium",
+    ]
+    assert aggregator.metrics("model_serving.traffic.share")
+    later.replay()
+    assert len(readiness(aggregator)) == 2

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from requests.exceptions import RequestException
 
-from ..scrape.errors import connection_problem
+from ..scrape.errors import Explained, connection_problem
 from ..scrape.masking import without_secrets
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
@@ -55,9 +55,16 @@ class Probe:
     def _ask(self, method: Callable[..., Any], path: str, **options: Any) -> Any:
         try:
             return method(f"{self.base}{path}", extra_headers={"Accept": "application/json"}, **options)
-        except (RequestException, OSError) as error:
+        except (RequestException, OSError, Explained) as error:
             self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None)}"
             return None
+
+    def submit(self, work: Callable[[Any], None]) -> None:
+        """Have `work` done with the check itself, in the thread of the run."""
+        if isinstance(self.check, Recorded):
+            self.check.later(work)
+        else:
+            work(self.check)
 
     def endpoint(self, status: int, message: str = "") -> None:
         """Report `model_serving.endpoint.ready`."""
@@ -98,3 +105,33 @@ def same_port(metrics_url: str, ports: dict[str, int]) -> str | None:
     """Base URL of the API on the very port of the metrics."""
     parts = urlsplit(metrics_url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
+
+
+class Recorded:
+    """Stands for the check in a thread that must not submit: what a probe reports waits for `replay`."""
+
+    def __init__(self, check: Any) -> None:
+        self._check = check
+        self._calls: list[Callable[[Any], None]] = []
+
+    def service_check(self, *args: Any, **options: Any) -> None:
+        """As that of the check."""
+        self.later(lambda check: check.service_check(*args, **options))
+
+    def set_metadata(self, *args: Any, **options: Any) -> None:
+        """As that of the check."""
+        self.later(lambda check: check.set_metadata(*args, **options))
+
+    def is_metadata_collection_enabled(self) -> bool:
+        """As that of the check."""
+        return bool(self._check.is_metadata_collection_enabled())
+
+    def later(self, work: Callable[[Any], None]) -> None:
+        """Have something done with the check."""
+        self._calls.append(work)
+
+    def replay(self) -> None:
+        """Submit, in the thread of the run, what was reported."""
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call(self._check)

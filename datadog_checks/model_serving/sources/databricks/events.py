@@ -1,0 +1,267 @@
+"""What has become of a serving endpoint between two looks at its description, as Datadog events."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+from ...scrape.tags import CONTROL
+from .endpoint import MAX_ENTITIES, UPDATES, Endpoint, ServedEntity
+
+Version = tuple[str, str]
+"""A model's name and one of its versions."""
+
+READY = "DEPLOYMENT_READY"
+BROKEN = {"DEPLOYMENT_FAILED": ("failed", "error"), "DEPLOYMENT_ABORTED": ("was aborted", "warning")}
+ENDS = {"UPDATE_FAILED": ("failed", "error"), "UPDATE_CANCELED": ("canceled", "warning")}
+MAX_TITLE = 300
+MAX_EVENT_TEXT = 3500
+"""Datadog refuses events of more than 4000 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What has been told of an endpoint.
+
+    `version` and `update` are those of the last look; `under_way` says that an update is going on whose end is still
+    to be told, `target` the version that it is to bring. `serving` are the versions that serve; `retired` those that
+    ceased to and for which no successor was told yet. `broken` are deployments that failed: served entity, model,
+    version, state. `unseen` says that only the list has shown the endpoint, as a new one.
+    """
+
+    version: int | None = None
+    update: str = ""
+    under_way: bool = False
+    target: int | None = None
+    serving: tuple[Version, ...] = ()
+    retired: tuple[Version, ...] = ()
+    broken: tuple[tuple[str, str, str, str], ...] = ()
+    unseen: bool = False
+
+    def as_json(self) -> list[Any]:
+        """The fields in order."""
+        return list(astuple(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that is told once. `kind` is the value of the event's `change` tag."""
+
+    kind: str
+    alert: str
+    title: str
+    text: str
+    entities: tuple[ServedEntity, ...]
+
+
+def since(before: Remembered | None, endpoint: Endpoint, new: bool = False) -> tuple[Remembered | None, list[Change]]:
+    """What to remember of an endpoint, and what is to be told of it now.
+
+    The first look only remembers, but for the versions that a `new` endpoint serves. What the list says is too little
+    to tell anything.
+    """
+    first = before is None or before.unseen
+    new = first and (new or before is not None)
+    if not endpoint.detailed:
+        return (Remembered(unseen=True) if new else before), []
+    after, told = _update(Remembered() if before is None else replace(before, unseen=False), endpoint)
+    ends = [change for change in told if change.kind != "update_began"]
+    begun = [change for change in told if change.kind == "update_began"]
+    after, started = _serving(after, endpoint)
+    after, broken = _broken(after, endpoint)
+    if first:
+        return after, started if new else []
+    return after, [*ends, *started, *broken, *begun]
+
+
+def event(change: Change, name: str, workspace: str, tags: Sequence[str]) -> dict[str, Any]:
+    """The Datadog event for a change of the endpoint `name`. `tags` are those of everything said of the endpoint."""
+    apart = hashlib.sha256(workspace.encode()).hexdigest()[:8] if workspace else ""
+    own = dict.fromkeys(tag for entity in change.entities for tag in entity.tags())
+    return {
+        "timestamp": int(time.time()),
+        "event_type": f"databricks_{change.kind}",
+        "source_type_name": "model_serving",
+        "msg_title": change.title[:MAX_TITLE],
+        "msg_text": change.text[:MAX_EVENT_TEXT],
+        "alert_type": change.alert,
+        "priority": "normal",
+        # Datadog takes keys of up to 100 characters.
+        "aggregation_key": "-".join(part for part in ("databricks", CONTROL.sub("_", name)[:80], apart) if part),
+        "tags": [*tags, *own, f"change:{change.kind}"],
+    }
+
+
+def recalled(text: str) -> dict[str, Remembered]:
+    """What was remembered by endpoint. What can't be read is left out, and counts as never seen."""
+    try:
+        kept = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(kept, dict):
+        return {}
+    read = ((name, _remembered(entry)) for name, entry in kept.items())
+    return {name: remembered for name, remembered in read if remembered is not None}
+
+
+def _remembered(entry: Any) -> Remembered | None:
+    try:
+        version, update, under_way, target, serving, retired, broken, unseen = entry
+        numbers = all(number is None or type(number) is int for number in (version, target))
+        if not numbers or update not in ("", *UPDATES) or {type(under_way), type(unseen)} != {bool}:
+            return None
+        pairs = [tuple((str(model), str(of)) for model, of in pairs) for pairs in (serving, retired)]
+        quads = tuple((str(entity), str(model), str(of), str(state)) for entity, model, of, state in broken)
+        return Remembered(version, update, under_way, target, pairs[0], pairs[1], quads, unseen)
+    except (ValueError, TypeError):
+        return None
+
+
+def _update(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+    """How configuration updates went. Their ends come before a beginning."""
+    update, aim = endpoint.update or before.update, endpoint.pending_version
+    version = before.version if endpoint.config_version is None else endpoint.config_version
+    under_way, target, told = before.under_way, before.target, []
+    ended = ENDS.get(update)
+    moved = version != before.version
+    if moved and not (ended and under_way and target in (None, version)):
+        told.append(_finished(endpoint, version))
+        under_way = False
+    if update == "IN_PROGRESS":
+        # A configuration may be in force a moment before the state says that the update is over.
+        early = not under_way and before.update == update and aim in (None, version)
+        known = under_way and (aim in (None, target) or target is None)
+        if not early and not known:
+            told.append(_began(endpoint, version))
+            under_way, target = True, None
+        target = target if aim is None else aim
+    elif ended:
+        another = None not in (aim, target) and aim != target
+        if under_way or update != before.update or moved or another:
+            told.append(_ended(endpoint, *ended))
+        under_way, target = False, target if aim is None else aim
+    elif update == "NOT_UPDATING":
+        if under_way:
+            told.append(_finished(endpoint, version))
+        under_way, target = False, None
+    return replace(before, version=version, update=update, under_way=under_way, target=target), told
+
+
+def _serving(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+    """Model versions that get requests and answer them, and did not before."""
+    if not endpoint.entities and endpoint.config_version is None:
+        return before, []
+    called: dict[Version, list[ServedEntity]] = {}
+    for entity in endpoint.entities:
+        if entity.called:
+            called.setdefault((entity.model_name, entity.model_version), []).append(entity)
+    # One that recovers, or was called before it could answer, keeps its place.
+    serving = [one for one in before.serving if one in called]
+    fresh = [one for one in called if one not in serving and any(e.deployment == READY for e in called[one])]
+    retired = [one for one in (*before.retired, *before.serving) if one not in serving and one not in fresh]
+    retired = list(dict.fromkeys(retired))
+    told = [_started(endpoint, one, called[one], _predecessors(one, retired, called)) for one in fresh]
+    replaced = {other for one in fresh for other in _predecessors(one, retired, called)}
+    serving += fresh
+    waiting = len(serving) < len(called)
+    retired = [one for one in retired if one not in replaced] if waiting or not called else []
+    return replace(before, serving=tuple(serving), retired=tuple(retired[-MAX_ENTITIES:])), told
+
+
+def _predecessors(one: Version, retired: list[Version], called: Iterable[Version]) -> list[Version]:
+    """Versions of the same model that one takes the place of, else those of models that are served no more."""
+    models = {model for model, _ in called}
+    same = [other for other in retired if other[0] == one[0]]
+    return same or [other for other in retired if other[0] not in models]
+
+
+def _broken(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+    """Deployments that have failed, in the configuration in force or in the one that is to be."""
+    if not endpoint.entities and not endpoint.pending and endpoint.config_version is None:
+        return before, []
+    found = {
+        (entity.name, entity.model_name, entity.model_version, entity.deployment): entity
+        for entity in (*endpoint.entities, *endpoint.pending)
+        if entity.deployment in BROKEN
+    }
+    told = [_failed(endpoint, entity) for key, entity in found.items() if key not in before.broken]
+    return replace(before, broken=tuple(found)), told
+
+
+def _began(endpoint: Endpoint, version: int | None) -> Change:
+    text = f"An update of the configuration of serving endpoint {endpoint.name} began."
+    if endpoint.pending:
+        text += f" It is to bring{_numbered(endpoint.pending_version)}: {_listed(endpoint.pending)}."
+    if version is not None:
+        text += f" Version {version} serves until then."
+    return Change("update_began", "info", _title(endpoint, "began"), text, endpoint.pending)
+
+
+def _finished(endpoint: Endpoint, version: int | None) -> Change:
+    text = f"Serving endpoint {endpoint.name} now has{_numbered(version)}"
+    text += f": {_listed(endpoint.entities)}." if endpoint.entities else "."
+    return Change("update_finished", "success", _title(endpoint, "finished"), text, endpoint.entities)
+
+
+def _ended(endpoint: Endpoint, how: str, alert: str) -> Change:
+    text = f"The update of the configuration of serving endpoint {endpoint.name} {_was(how)}."
+    if endpoint.pending:
+        text += f" It was to bring{_numbered(endpoint.pending_version)}: {_listed(endpoint.pending)}."
+    if endpoint.entities:
+        text += f" What serves:{_numbered(endpoint.config_version)}: {_listed(endpoint.entities)}."
+    why = [f"{entity.name}: {entity.message}" for entity in endpoint.pending if entity.message]
+    return Change(f"update_{how}", alert, _title(endpoint, _was(how)), " ".join([text, *why]), endpoint.pending)
+
+
+def _started(endpoint: Endpoint, one: Version, entities: list[ServedEntity], old: list[Version]) -> Change:
+    title = f"{endpoint.name} serves {_spelt(one)}"
+    text = f"Serving endpoint {endpoint.name} serves {_spelt(one)}: {_listed(entities)}."
+    if old:
+        text += f" It replaces {', '.join(_spelt(other, one[0]) for other in old)}."
+    return Change("model_version", "success", title, text, tuple(entities))
+
+
+def _failed(endpoint: Endpoint, entity: ServedEntity) -> Change:
+    what = _spelt((entity.model_name, entity.model_version))
+    how, alert = BROKEN[entity.deployment]
+    title = f"{endpoint.name}: the deployment of {what} {how}"
+    text = f"Served entity {entity.name} of serving endpoint {endpoint.name}, {what}, is {entity.deployment}"
+    text += f": {entity.message}" if entity.message else "."
+    return Change("deployment_failed", alert, title, text, (entity,))
+
+
+def _title(endpoint: Endpoint, what: str) -> str:
+    return f"{endpoint.name}: configuration update {what}"
+
+
+def _was(how: str) -> str:
+    return "was canceled" if how == "canceled" else how
+
+
+def _numbered(version: int | None) -> str:
+    return " a new configuration" if version is None else f" configuration version {version}"
+
+
+def _spelt(version: Version, model: str = "") -> str:
+    """`main.fraud version 4`, or `version 4` where the model has been named."""
+    name, number = version
+    if not number:
+        return name
+    return f"version {number}" if name == model else f"{name} version {number}"
+
+
+def _listed(entities: Sequence[ServedEntity]) -> str:
+    return "; ".join(_described(entity) for entity in entities)
+
+
+def _described(entity: ServedEntity) -> str:
+    said = [f"served entity {entity.name}"] if entity.name else []
+    said += [f"{entity.traffic:g}% of the traffic"] if entity.traffic is not None else []
+    said += [" ".join(part for part in (entity.workload_type, entity.workload_size) if part)]
+    details = ", ".join(part for part in said if part)
+    what = _spelt((entity.model_name, entity.model_version))
+    return f"{what} ({details})" if details else what
