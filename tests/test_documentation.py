@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from .conftest import Endpoint, make_check, submissions
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^#### (.+?)\n.*?```yaml\n(.*?)```", README, re.MULTILINE | re.DOTALL)
+DATABRICKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "databricks.md").read_text("utf-8"), re.DOTALL)
 GATEWAY = next(text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if text.startswith("system: "))
 
 
@@ -26,10 +28,34 @@ def test_configuration_is_accepted(title: str, text: str, tmp_path: Path) -> Non
     """Every configuration of the README passes the check of options, as the Agent would see it."""
     catalog = tmp_path / "gateway.yaml"
     catalog.write_text(GATEWAY, encoding="utf-8")
-    for instance in yaml.safe_load(text)["instances"]:
+    for instance in _instances(text):
         if "catalog" in instance:
             instance["catalog"] = str(catalog)
         make_check(**instance).run_check_initializations()
+
+
+@pytest.mark.parametrize("text", DATABRICKS, ids=range(len(DATABRICKS)))
+def test_databricks_configuration_is_accepted(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every configuration of the page on Databricks is, also within the values and annotations of a cluster."""
+    monkeypatch.setenv("DATABRICKS_HOST", "h.example")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-1")
+    if "confd" in text:
+        text = yaml.safe_load(text)["clusterAgent"]["confd"]["model_serving.yaml"]
+        assert yaml.safe_load(text)["cluster_check"] is True
+    if "annotations" in text:
+        text = yaml.safe_load(text)["metadata"]["annotations"]["ad.datadoghq.com/service.checks"]
+        text = json.dumps(json.loads(text)["model_serving"])
+    for instance in _instances(text):
+        check = make_check(**instance)
+        check.run_check_initializations()
+        assert check.watch is not None
+        check.cancel()
+
+
+def _instances(text: str) -> list[dict[str, Any]]:
+    """The instances of a configuration, with the handles of the secrets backend resolved, as the Agent does."""
+    instances: list[dict[str, Any]] = yaml.safe_load(re.sub(r"ENC\[[^\]]*\]", "resolved-secret", text))["instances"]
+    return instances
 
 
 def test_every_system_has_a_short_configuration() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
@@ -12,12 +13,22 @@ from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .gpu.driver import DriverError
 from .gpu.source import GpuSource
+from .many import fleet, one, watch
 from .scrape.errors import ScrapeError
+from .scrape.fleet import Fleet
 from .scrape.memory import Memory
+from .scrape.report import MAX_LOGGED
 from .scrape.scraper import ServingScraper
 from .settings import Settings, check_option_names, check_settings, describe
 from .sources import SOURCES, Source
-from .sources.base import Probe
+from .sources.databricks.access import Access, Authorized
+from .sources.databricks.watch import Watch
+from .sources.readiness import Readiness
+
+MASK = "********"
+PASSING_SECRETS = 64
+SHOWN = 5
+"""Broken endpoints of one instance that are named in the Agent's status, each with its problem."""
 
 
 class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
@@ -40,9 +51,38 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             ) from None
         self.settings: Settings | None = None
         self.gpus: GpuSource | None = None
+        self.fleet: Fleet | None = None
+        self.watch: Watch | None = None
+        self.access: Access | None = None
+        # What tells which of many endpoints are due, where the monotonic clock does not: that of a simulation.
+        self.clock: Callable[[], float] | None = None
         self.memory = Memory(self)
-        self._probed: dict[str, float] = {}
-        self._no_probe_told = False
+        self._running = threading.Lock()
+        self._cancelled = threading.Event()
+        self._secrets_lock = threading.Lock()
+        self._secrets: tuple[str, ...] = ()
+        self._passing_secrets: tuple[str, ...] = ()
+        self.readiness = Readiness(self.instance)
+        self._told: set[str] = set()
+
+    def register_secret(self, secret: str, passing: bool = False) -> None:
+        """Have a secret left out of the log. May be called in any thread, unlike that of the base class.
+
+        Of `passing` ones, as tokens are that are renewed, only the last are remembered.
+        """
+        with self._secrets_lock:
+            if not self._secrets:
+                self.log.setup_sanitization(sanitize=self.sanitize)
+            if passing:
+                self._passing_secrets = (*self._passing_secrets, secret)[-PASSING_SECRETS:]
+            else:
+                self._secrets = tuple(dict.fromkeys((*self._secrets, secret)))
+
+    def sanitize(self, text: str) -> str:
+        """A text without the secrets that are known."""
+        for secret in (*self._secrets, *self._passing_secrets):
+            text = text.replace(secret, MASK)
+        return text
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
         """Check the names of options, then their types. As a drop-in package the models lie beside this file."""
@@ -59,11 +99,25 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         for secret in settings.secrets:
             self.register_secret(secret)
         self.settings = settings
+        config, databricks = settings.config, settings.databricks
+        self.scraper_configs = [config]
         if settings.gpu:
             self.gpus = self._gpu_source(settings)
-        self.scraper_configs = [] if settings.gpu else [settings.config]
+        if settings.gpu or (databricks is not None and not databricks.endpoint):
+            self.scraper_configs = []
+        elif settings.endpoints:
+            self.scraper_configs = [{**config, "openmetrics_endpoint": url} for url in settings.endpoints]
+        if len(self.scraper_configs) != 1 and "max_returned_metrics" not in self.instance:
+            # The stock limit is meant for one payload, and leaves out what comes last.
+            self.metric_limiter = None
         try:
+            if databricks is not None and databricks.endpoint:
+                one(self, settings, databricks)
             super().configure_scrapers()
+            if databricks is not None and not databricks.endpoint:
+                self.watch = watch(self, settings, databricks)
+            elif settings.endpoints:
+                self.fleet = fleet(self, settings)
         except re.error as error:
             raise ConfigurationError(
                 f"{describe(self.instance)}: {error.pattern!r} is not a valid regular expression: {error}"
@@ -83,8 +137,11 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             "collect_counters_with_distributions": distributions,
         }
 
-    def create_scraper(self, config: dict[str, Any]) -> ServingScraper:
-        """The scraper of this source; `config` as `configure_scrapers` resolved it."""
+    def create_scraper(self, config: dict[str, Any], place: str = "") -> ServingScraper:
+        """The scraper of one endpoint; `config` as `configure_scrapers` resolved it.
+
+        `place` is for `Memory` to tell endpoints apart, where there are several.
+        """
         settings = self.settings
         assert settings is not None
         source = self._source(settings.systems)
@@ -94,39 +151,81 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             settings.catalog,
             settings.systems,
             settings.own_systems,
-            source.explain_status if source is not None else None,
+            self._explain if source is not None else None,
             memory=self.memory,
+            place=place or (f"{config['openmetrics_endpoint']} " if settings.endpoints else ""),
+            access=self.access,
         )
 
     def check(self, _: Any) -> None:
-        """Scrape, then probe; what fails in one never stops the other."""
+        """Scrape, then probe; what fails in one never stops the other. A run while another goes on does nothing."""
         settings = self.settings
         assert settings is not None
-        self.warnings.extend(settings.warnings)
-        failures = []
+        if self._cancelled.is_set():
+            # It may have been while the first run was building what `cancel` ends.
+            self.cancel()
+            return
+        if not self._running.acquire(blocking=False):
+            self.log.warning("%s: the run before is still going on: this one is left out", describe(self.instance))
+            return
+        try:
+            self.warnings.extend(settings.warnings)
+            failures = self._run()
+        finally:
+            self.memory.keep()
+            self._running.release()
+        if failures:
+            raise ScrapeError("; ".join(failures)) from None
+
+    def cancel(self) -> None:
+        """Called by the Agent when the check is unscheduled: end what runs beside it, and what it waits for."""
+        self._cancelled.set()
+        if self.gpus is not None:
+            self.gpus.close()
+        if self.access is not None:
+            self.access.stop()
+        for source in (self.watch, self.fleet):
+            if source is not None:
+                source.close()
+
+    def _run(self) -> list[str]:
+        """One run over whatever the source is. Returns what went wrong with all of it."""
         if self.gpus is not None:
             try:
                 self.gpus.run()
             except DriverError as error:
-                failures.append(f"{describe(self.instance)}: {error}")
+                return [f"{describe(self.instance)}: {error}"]
+            return []
+        if self.watch is not None:
+            try:
+                problems, total = self.watch.run(), len(self.watch.fleet.members)
+            except ScrapeError as error:
+                return [str(error)]
+            return self._partly(problems, total)
+        if self.fleet is not None:
+            return self._partly(self.fleet.run(), len(self.fleet.members))
+        failures = []
         for scraper in list(self.scrapers.values()):
             try:
                 scraper.scrape()
             except ScrapeError as error:
                 failures.append(str(error))
-            try:
-                self._probe(scraper)
-            except Exception as error:
-                self.log.warning("%s: the readiness probe failed: %s", scraper.place, type(error).__name__)
-                self.log.debug("%s: the readiness probe failed", scraper.place, exc_info=True)
-        self.memory.keep()
-        if failures:
-            raise ScrapeError("; ".join(failures)) from None
+            http = scraper.http if self.access is None else Authorized(scraper.http, self.access)
+            self.readiness.ask(scraper, http, self)
+        return failures
 
-    def cancel(self) -> None:
-        """Called by the Agent when the check is unscheduled: end what runs beside it."""
-        if self.gpus is not None:
-            self.gpus.close()
+    def _partly(self, problems: Sequence[str], total: int) -> list[str]:
+        """Of many endpoints some may be broken: that is a warning, and a failure only if all are."""
+        shown = [*problems[:SHOWN], f"and {len(problems) - SHOWN} more endpoints"][: len(problems)]
+        if len(problems) == total:
+            return shown
+        for problem in shown:
+            self.warnings.append(problem)
+            kind = re.sub(r"[0-9.]+", "", problem)
+            if kind not in self._told and len(self._told) < MAX_LOGGED:
+                self._told.add(kind)
+                self.log.warning("%s", problem)
+        return []
 
     def _gpu_source(self, settings: Settings) -> GpuSource:
         config = settings.config
@@ -138,37 +237,13 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             limit=int(config.get("gpu_process_limit", 10)),
         )
 
-    def _probe(self, scraper: ServingScraper) -> None:
-        config = self.instance
-        for system in scraper.recogniser.active:
-            source = SOURCES.get(system)
-            if source is None or not config.get("readiness", source.default_on):
-                continue
-            base = config.get("readiness_url")
-            base = base.rstrip("/") if base else self._base_url(scraper, source, system)
-            if base is None:
-                if not self._no_probe_told:
-                    self._no_probe_told = True
-                    self.log.info("%s: set `readiness_url` to have readiness checked", scraper.place)
-                continue
-            now = time.monotonic()
-            if now - self._probed.get(system, float("-inf")) < config.get("readiness_interval", source.interval):
-                continue
-            self._probed[system] = now
-            source.probe(
-                Probe(
-                    check=self,
-                    http=scraper.http,
-                    base=base,
-                    tags=scraper.report.own_tags(),
-                    models=tuple(config.get("models") or ()),
-                    seen_models=scraper.report.model_names(),
-                )
-            )
-
-    @staticmethod
-    def _base_url(scraper: ServingScraper, source: Source, system: str) -> str | None:
-        return source.base_url(scraper.endpoint, dict(scraper.recogniser.systems[system].ports))
+    def _explain(self, status: int) -> str | None:
+        """What a refused answer means, in the words of the system, or of how the check has logged in to it."""
+        settings = self.settings
+        assert settings is not None
+        source = self._source(settings.systems)
+        advice = self.access.credentials.advice(status) if self.access is not None else None
+        return advice or (source.explain_status(status) if source is not None else None)
 
     @staticmethod
     def _source(systems: tuple[str, ...]) -> Source | None:

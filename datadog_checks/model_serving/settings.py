@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from datadog_checks.base import ConfigurationError
 
 from .catalog.loader import CatalogError, builtin_catalog, load_catalog
 from .catalog.model import Catalog
 from .scrape.masking import SECRET_NAME, without_secrets
+from .sources.databricks.config import DatabricksSettings, bare_host, databricks_settings
 
 V1_OPTIONS = {
     "prometheus_url": "openmetrics_endpoint",
@@ -73,15 +75,18 @@ PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A checked instance. `config` is what the scraper is built from; `systems` is empty for `auto`.
+    """A checked instance. `config` is what a scraper is built from; `systems` is empty for `auto`.
 
-    With `gpu` (`nvml` or `auto`) the source is the GPUs of the host, and nothing is scraped.
+    `endpoints` are the URLs where there are several. With `databricks` the source is a serving endpoint, or all of a
+    workspace. With `gpu` (`nvml` or `auto`) it is the GPUs of the host, and nothing is scraped.
     """
 
     config: dict[str, Any] = field(repr=False)
     catalog: Catalog
     systems: tuple[str, ...] = ()
     own_systems: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    databricks: DatabricksSettings | None = None
     gpu: str = ""
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -96,7 +101,11 @@ def describe(instance: Mapping[str, Any]) -> str:
         return f"instance `gpu: {instance['gpu']}`"
     host, name = instance.get("databricks_host"), instance.get("endpoint_name")
     if host:
-        return f"instance `{without_secrets(f'https://{_bare_host(str(host))}')}` (endpoint {name or 'not named'})"
+        place = without_secrets(f"https://{bare_host(str(host))}")
+        return f"instance `{place}` (endpoint {name})" if name else f"instance `{place}`"
+    urls = instance.get("openmetrics_endpoints")
+    if isinstance(urls, list | tuple) and urls:
+        return f"instance `{without_secrets(str(urls[0]))}` and {len(urls) - 1} more"
     return "instance without `openmetrics_endpoint`"
 
 
@@ -126,16 +135,26 @@ def check_settings(instance: Mapping[str, Any]) -> Settings:
     if config.get("gpu"):
         return _gpu(config, where)
     warnings = _honour_old_spelling(config, where)
-    secrets = _databricks_short_form(config, where)
-    secrets += _secrets(config, where)
+    databricks = databricks_settings(config, os.environ, where)
+    endpoints = _endpoints(config, where)
+    if databricks is not None:
+        config["openmetrics_endpoint"] = databricks.metrics_url
+        if config.get("serving_system", "auto") == "auto":
+            config["serving_system"] = "databricks"
+    elif endpoints:
+        config["openmetrics_endpoint"] = endpoints[0]
     url = config.get("openmetrics_endpoint")
     if not url:
         raise ConfigurationError(
-            f"{where}: name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, "
-            "`endpoint_name` and `databricks_token`, or `gpu: nvml`"
+            f"{where}: name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, or "
+            "`gpu: nvml`"
         )
-    _check_url(url, where)
-    for option in ("timeout", "connect_timeout", "read_timeout"):
+    secrets = [
+        secret for each in endpoints or (url,) for secret in _secrets({**config, "openmetrics_endpoint": each}, where)
+    ]
+    for each in endpoints or (url,):
+        _check_url(each, where)
+    for option in ("timeout", "connect_timeout", "read_timeout", "endpoint_deadline"):
         if (config.get(option) or 1) < 0 or config.get(option) == 0:
             raise ConfigurationError(f"{where}: option `{option}` must be more than 0 seconds, not {config[option]}")
     for option in ("tls_ca_cert", "tls_cert", "tls_private_key"):
@@ -145,14 +164,23 @@ def check_settings(instance: Mapping[str, Any]) -> Settings:
     catalog, own = _catalog(config, where)
     systems = _systems(config, catalog, where)
     name = DATABRICKS_URL.search(url)
-    if name is not None and (not systems or systems == ("databricks",)):
+    if name is not None and not endpoints and (not systems or systems == ("databricks",)):
         systems = ("databricks",)
         config.setdefault("endpoint_name", unquote(name.group(1)))
-    return Settings(config, catalog, systems, own, warnings=tuple(warnings), secrets=tuple(secrets))
+    return Settings(
+        config,
+        catalog,
+        systems,
+        own,
+        endpoints,
+        databricks,
+        warnings=tuple(warnings),
+        secrets=tuple(dict.fromkeys(secrets)),
+    )
 
 
 def _gpu(config: dict[str, Any], where: str) -> Settings:
-    for option in ("openmetrics_endpoint", "databricks_host"):
+    for option in ("openmetrics_endpoint", "openmetrics_endpoints", "databricks_host"):
         if config.get(option):
             raise ConfigurationError(f"{where}: `gpu` and `{option}` are two sources: give each an instance of its own")
     if config["gpu"] not in GPU_SOURCES:
@@ -160,6 +188,23 @@ def _gpu(config: dict[str, Any], where: str) -> Settings:
             f"{where}: `gpu` must be `nvml`, or `auto` to stay quiet where there is no GPU, not {config['gpu']!r}"
         )
     return Settings(config, builtin_catalog(), gpu=config["gpu"])
+
+
+def _endpoints(config: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    urls = config.get("openmetrics_endpoints")
+    if urls is None:
+        return ()
+    for option in ("openmetrics_endpoint", "endpoint_name", "readiness_url"):
+        if config.get(option):
+            raise ConfigurationError(
+                f"{where}: `{option}` is of one endpoint and `openmetrics_endpoints` names several: keep one of them"
+            )
+    if not urls:
+        raise ConfigurationError(f"{where}: `openmetrics_endpoints` is empty: give URLs, or remove it")
+    twice = next((url for url in urls if list(urls).count(url) > 1), None)
+    if twice is not None:
+        raise ConfigurationError(f"{where}: `openmetrics_endpoints` names {without_secrets(twice)} twice")
+    return tuple(urls)
 
 
 def _check_url(url: str, where: str) -> None:
@@ -186,36 +231,6 @@ def _honour_old_spelling(config: dict[str, Any], where: str) -> list[str]:
         f"{where}: option `send_distribution_buckets` belongs to the V1 OpenMetrics check. It is honoured; write "
         "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
     ]
-
-
-def _bare_host(host: str) -> str:
-    # People copy it from the browser, with a path and `?o=` behind it.
-    return re.split(r"[/?#]", re.sub(r"^https?://", "", host.strip(), flags=re.IGNORECASE))[0]
-
-
-def _databricks_short_form(config: dict[str, Any], where: str) -> list[str]:
-    """`databricks_host`, `endpoint_name` and `databricks_token` to URL and header. Returns the secrets met."""
-    host, token = config.get("databricks_host"), config.get("databricks_token")
-    if host is None:
-        if token is not None:
-            raise ConfigurationError(f"{where}: `databricks_token` needs `databricks_host` and `endpoint_name`")
-        return []
-    for option in ("databricks_host", "endpoint_name", "databricks_token"):
-        value = config.get(option)
-        if not value:
-            raise ConfigurationError(
-                f"{where}: the short form needs `databricks_host`, `endpoint_name` and `databricks_token`; "
-                f"`{option}` is missing"
-            )
-        if PLACEHOLDER.search(str(value)):
-            raise ConfigurationError(f"{where}: `{option}` still holds a placeholder: fill in your own")
-    if config.get("openmetrics_endpoint"):
-        raise ConfigurationError(f"{where}: give either `openmetrics_endpoint` or `databricks_host`, not both")
-    path = f"/api/2.0/serving-endpoints/{quote(str(config['endpoint_name']), safe='')}/metrics"
-    scheme = "http" if str(host).lower().startswith("http://") else "https"
-    config["openmetrics_endpoint"] = f"{scheme}://{_bare_host(str(host))}{path}"
-    config["extra_headers"] = {**(config.get("extra_headers") or {}), "Authorization": f"Bearer {token}"}
-    return [str(token)]
 
 
 def _secrets(config: Mapping[str, Any], where: str) -> list[str]:

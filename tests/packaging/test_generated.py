@@ -85,7 +85,11 @@ def test_own_option_is_in_the_model(name):
     """An option of the specification has its type, its lower bound and its default in the models."""
     value = OWN[name]["value"]
     field = InstanceConfig.model_fields[name]
-    assert field.annotation == typing.Optional[annotation(value)]  # noqa: UP045
+    if "properties" in value:
+        (model,) = [kind for kind in typing.get_args(field.annotation) if kind is not types.NoneType]
+        assert set(model.model_fields) == {entry["name"] for entry in value["properties"]}
+    else:
+        assert field.annotation == typing.Optional[annotation(value)]  # noqa: UP045
     assert [bound.ge for bound in field.metadata] == ([value["minimum"]] if "minimum" in value else [])
     assert default_in_force(name) == default(value)
 

@@ -61,5 +61,6 @@ def test_service_checks_are_those_of_the_check():
         "model_serving.endpoint.ready",
         "model_serving.model.ready",
         "model_serving.gpu.health",
+        "model_serving.workspace.health",
     }
     assert {entry["integration"] for entry in SERVICE_CHECKS} == {INTEGRATION["source_type_name"]}

@@ -92,6 +92,10 @@ def instance_log_requests():
     return False
 
 
+def instance_max_connections():
+    return 16
+
+
 def instance_max_payload_bytes():
     return 67108864
 

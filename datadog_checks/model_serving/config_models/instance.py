@@ -65,6 +65,17 @@ class Proxy(BaseModel):
     no_proxy: Optional[tuple[str, ...]] = None
 
 
+class ServingEndpoints(BaseModel):
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        frozen=True,
+    )
+    exclude: Optional[tuple[str, ...]] = None
+    include: Optional[tuple[str, ...]] = None
+    interval: Optional[float] = Field(None, ge=1.0)
+    limit: Optional[int] = Field(None, ge=1)
+
+
 class ShareLabels(BaseModel):
     model_config = ConfigDict(
         arbitrary_types_allowed=True,
@@ -93,13 +104,19 @@ class InstanceConfig(BaseModel):
     collect_histogram_buckets: Optional[bool] = None
     collect_histograms_as_distributions: Optional[bool] = None
     connect_timeout: Optional[float] = None
+    databricks_client_id: Optional[str] = None
+    databricks_client_secret: Optional[str] = None
+    databricks_client_secret_path: Optional[str] = None
     databricks_host: Optional[str] = None
+    databricks_tags: Optional[tuple[str, ...]] = None
     databricks_token: Optional[str] = None
+    databricks_token_path: Optional[str] = None
     debug_metrics: Optional[MappingProxyType[str, Any]] = None
     disable_generic_tags: Optional[bool] = None
     empty_default_hostname: Optional[bool] = None
     enable_health_service_check: Optional[bool] = None
     enable_legacy_tags_normalization: Optional[bool] = None
+    endpoint_deadline: Optional[float] = None
     endpoint_name: Optional[str] = None
     exclude_labels: Optional[tuple[str, ...]] = None
     exclude_metrics: Optional[tuple[str, ...]] = None
@@ -129,6 +146,7 @@ class InstanceConfig(BaseModel):
     kerberos_principal: Optional[str] = None
     loader: Optional[str] = None
     log_requests: Optional[bool] = None
+    max_connections: Optional[int] = Field(None, ge=1)
     max_payload_bytes: Optional[int] = Field(None, ge=1)
     max_returned_metrics: Optional[float] = None
     metric_patterns: Optional[MetricPatterns] = None
@@ -141,6 +159,7 @@ class InstanceConfig(BaseModel):
     non_cumulative_histogram_buckets: Optional[bool] = None
     ntlm_domain: Optional[str] = None
     openmetrics_endpoint: Optional[str] = None
+    openmetrics_endpoints: Optional[tuple[str, ...]] = None
     password: Optional[str] = None
     persist_connections: Optional[bool] = None
     process_isolation: Optional[bool] = None
@@ -155,6 +174,7 @@ class InstanceConfig(BaseModel):
     request_size: Optional[float] = None
     send_distribution_buckets: Optional[bool] = None
     service: Optional[str] = None
+    serving_endpoints: Optional[ServingEndpoints] = None
     serving_system: Optional[Union[str, tuple[str, ...]]] = None
     share_labels: Optional[MappingProxyType[str, Union[bool, ShareLabels]]] = None
     skip_proxy: Optional[bool] = None
