@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from datadog_checks.model_serving.cli.demo import demo
 
 COMMAND = [sys.executable, "-m", "datadog_checks.model_serving.cli", "demo", "--plain"]
-PORT = re.compile(r"http://127\.0\.0\.1:(\d+)")
+PORT = re.compile(r"https?://127\.0\.0\.1:(\d+)")
 
 
 def check_summary(output: str) -> None:

@@ -40,7 +40,7 @@ class Watched:
             served = stack.enter_context(servers.serve_world(self.world))
             sources = [*served, stack.enter_context(servers.nvml_source(self.world))]
             instances = enumerate((source.instance for source in sources), start=1)
-            runner = Runner(ModelServingCheck, "model_serving", {}, instances, stand_in)
+            runner = Runner(servers.paced(ModelServingCheck, self.world), "model_serving", {}, instances, stand_in)
             while True:
                 done = runner.run()
                 self.commits += [run.commit for run in done.runs]
@@ -123,6 +123,7 @@ def test_the_story_names_each_phase_with_what_was_reported(watched: Watched) -> 
         "p99 of request.latency reached ",
         "model.accuracy fell to ",
         "model_serving.endpoint.ready of fraud-platform",
+        '"churn-scorer serves main.models.churn_scorer version 13" from databricks.',
     ):
         assert part in text
 
@@ -130,7 +131,12 @@ def test_the_story_names_each_phase_with_what_was_reported(watched: Watched) -> 
 def test_the_feed_tells_changes_only(watched: Watched) -> None:
     checks = [text for text in watched.news if "service check" in text]
     meaning = explain(79)[0]
-    assert [text.partition(" ")[2] for text in watched.news if " event" in text] == [
+    assert [text.partition(" ")[2] for text in watched.news if " event from databricks" in text] == [
+        "event from databricks: churn-scorer: configuration update began",
+        "event from databricks: churn-scorer: configuration update finished",
+        "event from databricks: churn-scorer serves main.models.churn_scorer version 13",
+    ]
+    assert [text.partition(" ")[2] for text in watched.news if " XID" in text] == [
         f"event from {source}: GPU 1: XID 79: {meaning}" for source in ("dcgm", "nvml")
     ]
     assert sum("gpu.health is CRITICAL for nvml gpu-node-1 GPU 1: " in text for text in checks) == 1

@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from datadog_checks.model_serving.demo.dialects.databricks import Databricks
 from datadog_checks.model_serving.demo.scenario import Scenario
-from datadog_checks.model_serving.demo.servers import TOKEN, Source, serve_world
+from datadog_checks.model_serving.demo.servers import TOKEN, Source, serve_world, workspace_instance, world_workspace
+from datadog_checks.model_serving.demo.workspace import API, TOKEN_PATH, serve_workspace
 from datadog_checks.model_serving.demo.world import World
 
 from .conftest import parse, total
 
+DATABRICKS = ("churn-scorer", "product-embedder", "databricks-llama-4-maverick")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-API = "/api/2.0/serving-endpoints"
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +28,18 @@ def sources(scenario: Scenario) -> Iterator[dict[str, Source]]:
     world = World(scenario, length=600, seed=1)
     world.advance(60)
     with serve_world(world) as served:
-        yield {source.endpoint: source for source in served}
+        found = {source.endpoint: source for source in served if source.system != "databricks"}
+        (workspace,) = (source for source in served if source.system == "databricks")
+        yield {**found, **{name: workspace._replace(endpoint=name) for name in DATABRICKS}}
 
 
 def url_of(source: Source) -> str:
     host = source.instance.get("databricks_host")
     return f"{host}{API}/{source.endpoint}/metrics" if host else str(source.instance["openmetrics_endpoint"])
+
+
+def read(source: Source, url: str = "", headers: dict[str, str] = BEARER) -> requests.Response:
+    return requests.get(url or url_of(source), headers=headers, verify=source.instance.get("tls_ca_cert"), timeout=5)
 
 
 CONTENT_TYPES = {
@@ -44,7 +52,7 @@ CONTENT_TYPES = {
 
 
 def test_every_source_serves_metrics_as_its_system_labels_them(sources: dict[str, Source]) -> None:
-    served = {name: requests.get(url_of(source), headers=BEARER, timeout=5) for name, source in sources.items()}
+    served = {name: read(source) for name, source in sources.items()}
     refused = served.pop("databricks-llama-4-maverick")
     assert (refused.status_code, refused.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     assert all(parse(answer.text) for answer in served.values())
@@ -61,22 +69,71 @@ def test_the_custom_exporter_negotiates_openmetrics(sources: dict[str, Source]) 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}])
 def test_databricks_asks_for_its_token(sources: dict[str, Source], headers: dict[str, str]) -> None:
-    host = sources["churn-scorer"].instance["databricks_host"]
+    source = sources["churn-scorer"]
     for path in (f"{API}/churn-scorer/metrics", f"{API}/churn-scorer", API):
-        assert requests.get(f"{host}{path}", headers=headers, timeout=5).status_code == 401
+        assert read(source, source.instance["databricks_host"] + path, headers).status_code == 401
 
 
 def test_databricks_describes_its_endpoints(sources: dict[str, Source]) -> None:
-    host = sources["churn-scorer"].instance["databricks_host"]
-    known = requests.get(f"{host}{API}/churn-scorer", headers=BEARER, timeout=5).json()
+    source = sources["churn-scorer"]
+    host = source.instance["databricks_host"]
+    known = read(source, f"{host}{API}/churn-scorer").json()
     assert known["state"] == {"ready": "READY", "config_update": "NOT_UPDATING"}
-    assert [entity["state"]["deployment"] for entity in known["config"]["served_entities"]] == ["DEPLOYMENT_READY"]
-    hosted = requests.get(f"{host}{API}/databricks-llama-4-maverick", headers=BEARER, timeout=5)
+    (entity,) = known["config"]["served_entities"]
+    assert (entity["entity_name"], entity["entity_version"]) == ("main.models.churn_scorer", "12")
+    assert entity["state"]["deployment"] == "DEPLOYMENT_READY"
+    hosted = read(source, f"{host}{API}/databricks-llama-4-maverick")
     assert (hosted.status_code, hosted.json()["state"]["ready"]) == (200, "READY")
-    listed = requests.get(f"{host}{API}", headers=BEARER, timeout=5).json()
-    assert {one["name"] for one in listed["endpoints"]} == {"churn-scorer", "product-embedder"}
+    listed = read(source, f"{host}{API}").json()
+    assert [one["name"] for one in listed["endpoints"]] == list(DATABRICKS)
     for path, status in ((f"{API}/nobody", 404), (f"{API}/nobody/metrics", 404), ("/", 404)):
-        assert requests.get(f"{host}{path}", headers=BEARER, timeout=5).status_code == status
+        assert read(source, f"{host}{path}").status_code == status
+
+
+def test_a_rollout_of_the_story_is_an_update_of_the_workspace(scenario: Scenario) -> None:
+    phase = next(phase for phase in scenario.phases if phase.version)
+    world = World(scenario, length=600, seed=1, repeat=True)
+    workspace = world_workspace(world)
+    seen = []
+    for percent in (10, phase.start + 1, phase.until + 1, 101, 100 + phase.until + 1):
+        world.advance(percent * 6 - world.now)
+        detail = workspace.endpoint("churn-scorer")
+        pending = detail.get("pending_config", {}).get("served_entities", [])
+        (serving,) = detail["config"]["served_entities"]
+        state = [entity["entity_version"] for entity in (serving, *pending)]
+        seen.append((detail["state"]["config_update"], *state))
+    # What the story begins with comes back when it begins again.
+    at_rest, at_end = ("NOT_UPDATING", "12"), ("NOT_UPDATING", phase.version)
+    assert seen == [at_rest, ("IN_PROGRESS", "12", phase.version), at_end, at_rest, at_end]
+
+
+def test_one_instance_can_read_the_whole_workspace(scenario: Scenario) -> None:
+    with serve_workspace(world_workspace(World(scenario, length=600, seed=1))) as served:
+        options = workspace_instance(served)
+        client = (options["databricks_client_id"], options["databricks_client_secret"])
+        url, ca = options["databricks_host"], options["tls_ca_cert"]
+        form = {"grant_type": "client_credentials", "scope": "all-apis"}
+        token = requests.post(url + TOKEN_PATH, auth=client, data=form, verify=ca, timeout=5).json()["access_token"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        listed = requests.get(url + API, headers=bearer, verify=ca, timeout=5).json()["endpoints"]
+    assert [one["name"] for one in listed if "entity_name" in one["config"]["served_entities"][0]] == [
+        "churn-scorer",
+        "product-embedder",
+    ]
+
+
+def test_a_databricks_model_that_is_loaded_again_recovers(scenario: Scenario) -> None:
+    world = World(scenario, length=600, seed=1)
+    dialect = next(one.dialect for one in world.endpoints if isinstance(one.dialect, Databricks))
+    workspace = world_workspace(world)
+    seen = []
+    for ready in (True, False, True):
+        dialect.ready = ready
+        detail = workspace.endpoint(dialect.service.endpoint)
+        (entity,) = detail["config"]["served_entities"]
+        seen.append((detail["state"]["ready"], entity["state"]["deployment"]))
+    ready_state = ("READY", "DEPLOYMENT_READY")
+    assert seen == [ready_state, ("NOT_READY", "DEPLOYMENT_RECOVERING"), ready_state]
 
 
 MLSERVER = [
@@ -134,7 +191,7 @@ def test_the_end_leaves_no_thread_and_no_open_port(scenario: Scenario) -> None:
     with serve_world(world) as sources:
         assert set(threading.enumerate()) - threads
         urls = [url_of(source) for source in sources]
-        assert all(requests.get(url, timeout=5) is not None for url in urls)
+        assert all(read(source) is not None for source in sources)
         assert {urlsplit(url).hostname for url in urls} == {"127.0.0.1"}
     # Threads of earlier tests may end in the meantime: only new ones matter, and none may go on.
     left = set(threading.enumerate()) - threads

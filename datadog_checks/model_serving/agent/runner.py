@@ -74,13 +74,14 @@ class _Instance:
 class Runner:
     """Check instances in an active stand-in.
 
-    `instances` come with their numbers, which name them in reports. `check_class` is the class itself, imported
-    while standing in. An instance whose constructor raises is reported by every round, and leaves the others alone.
+    `instances` come with their numbers, which name them in reports. `check_class` is the class itself, or makes
+    one of it; it is imported while standing in. An instance whose constructor raises is reported by every round, and
+    leaves the others alone.
     """
 
     def __init__(
         self,
-        check_class: type[Any],
+        check_class: Callable[..., Any],
         name: str,
         init_config: Mapping[str, Any],
         instances: Iterable[tuple[int, Mapping[str, Any]]],
@@ -141,7 +142,7 @@ class Runner:
 
 
 def _construct(
-    check_class: type[Any],
+    check_class: Callable[..., Any],
     name: str,
     init_config: Mapping[str, Any],
     options: Mapping[str, Any],

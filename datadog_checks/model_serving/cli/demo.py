@@ -18,7 +18,7 @@ from ..agent.runner import Round, Runner
 from ..demo.observe import History
 from ..demo.report import Story, compare, compare_latency
 from ..demo.scenario import MINUTE, load
-from ..demo.servers import Source, nvml_source, serve_world
+from ..demo.servers import Source, nvml_source, paced, serve_world
 from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
 from ..demo.world import World
 
@@ -34,10 +34,10 @@ DRAIN_MINUTES = 10
 def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
     """Run the check against simulated serving endpoints and show the golden signals.
 
-    Databricks, MLServer, TensorFlow Serving, a DCGM exporter and a custom exporter are served on free ports of
-    127.0.0.1, with the traffic of a morning on which several things go wrong. The GPUs are read a second time, through
-    NVML: those of this host, or the simulated ones where it has none. Nothing leaves this machine, and the run ends by
-    itself.
+    A Databricks workspace, which one instance watches as a whole, MLServer, TensorFlow Serving, a DCGM exporter and a
+    custom exporter are served on free ports of 127.0.0.1, with the traffic of a morning on which a new version of a
+    model is rolled out and several things go wrong. The GPUs are read a second time, through NVML: those of this host,
+    or the simulated ones where it has none. Nothing leaves this machine, and the run ends by itself.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
 
             click.echo("\n".join(_introduction(world, sources, None if watch else duration)))
             instances = enumerate((source.instance for source in sources), start=1)
-            runner = Runner(ModelServingCheck, "model_serving", {}, instances, stand_in)
+            runner = Runner(paced(ModelServingCheck, world), "model_serving", {}, instances, stand_in)
             try:
                 _watch(world, runner.run, stop, None if plain or not console.is_terminal else console)
             finally:
@@ -148,9 +148,9 @@ def _introduction(world: World, sources: list[Source], duration: float | None) -
     clock = world.scenario.clock
     length = "until Ctrl-C" if duration is None else f"for {duration:g} s"
     yield (
-        f"{len(sources) - 1} simulated endpoints and GPUs through NVML, {length}. Simulated time runs "
-        f"{clock.step / clock.every:.0f} times as fast as yours; the check reads them every {clock.step:g} simulated "
-        "seconds:"
+        f"{len(sources)} instances of the check read simulated endpoints, and GPUs through NVML, {length}. Simulated "
+        f"time runs {clock.step / clock.every:.0f} times as fast as yours; the check reads them every {clock.step:g} "
+        "simulated seconds:"
     )
     nvml = "gpu: nvml, a simulated driver, as this host has no GPU that NVML can read"
     if not world.nvml.used:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
@@ -86,7 +86,7 @@ class Peak:
     accuracy: float | None = None
     drift: float | None = None
     events: dict[str, list[str]] = field(default_factory=dict)
-    """Titles of events about an XID error of the phase, each with the systems that told it."""
+    """Titles of events about an XID error or a rollout of the phase, each with the systems that told it."""
     critical: set[str] = field(default_factory=set)
 
 
@@ -118,18 +118,27 @@ class Story:
                 gpu = GpuRow(source, target.removeprefix("gpu:"))
                 if (value := recent.gpu_gauges.get((gpu, "gpu.temperature"))) is not None:
                     peak.temperature = _most(peak.temperature, value)
-            for event in done.events:
-                tags = tag_values(event.fields.get("tags", ()))
-                source = tags.get("serving_system", "")
-                if tags.get("xid") == str(phase.xid) and source in self._world.gpu_sources:
-                    tellers = peak.events.setdefault(str(event.fields.get("msg_title", "")), [])
-                    tellers += [] if source in tellers else [source]
             endpoints = {self._endpoints.get(target) for target in phase.of}
             for check in done.service_checks:
                 tags = tag_values(check.tags)
                 model, endpoint = tags.get("model_name"), tags.get("endpoint_name")
                 if check.status == ServiceStatus.CRITICAL and (model in phase.of if model else endpoint in endpoints):
                     peak.critical.add(f"{check.name} of {model or endpoint}")
+
+        for event, phase in product(done.events, self._world.scenario.phases):
+            # What ends a phase is told when it is over.
+            tags = tag_values(event.fields.get("tags", ()))
+            if phase.title in self._peaks and self._tells(tags, phase):
+                source = tags.get("serving_system", "")
+                tellers = self._peaks[phase.title].events.setdefault(str(event.fields.get("msg_title", "")), [])
+                tellers += [] if source in tellers else [source]
+
+    def _tells(self, tags: Mapping[str, str], phase: Phase) -> bool:
+        """Tell whether an event with these tags is about a phase."""
+        if tags.get("xid") == str(phase.xid):
+            return tags.get("serving_system", "") in self._world.gpu_sources
+        endpoints = {self._endpoints.get(target) for target in phase.of}
+        return tags.get("model_version") == phase.version and tags.get("endpoint_name") in endpoints
 
     def sentences(self) -> Iterator[str]:
         """Tell each phase in the order in which it began."""
@@ -148,8 +157,9 @@ def _told(phase: Phase, peak: Peak) -> Iterator[str]:
         yield f"p99 of request.latency reached {seconds_text(peak.p99)}"
     if phase.heat and peak.temperature is not None:
         yield f"gpu.temperature reached {peak.temperature:.0f} degrees"
-    if phase.xid and peak.events:
-        yield from (f'event "{title}" from {" and ".join(sources)}' for title, sources in peak.events.items())
+    for sources in dict.fromkeys(map(tuple, peak.events.values())):
+        titles = [f'"{title}"' for title, tellers in peak.events.items() if tuple(tellers) == sources]
+        yield f"event{'s' * (len(titles) > 1)} {', '.join(titles)} from {' and '.join(sources)}"
     if not phase.ready and peak.critical:
         yield f"service check {' and '.join(sorted(peak.critical))} was critical"
     if phase.drift and peak.drift is not None and peak.accuracy is not None:

@@ -104,6 +104,7 @@ class Phase(_Data):
     errors: dict[Outcome, Share] | None = None
     ready: bool = True
     xid: int | None = None
+    version: str | None = None
 
     def covers(self, target: str, percent: float) -> bool:
         """Tell whether the phase applies to a target (a model's name or `gpu:<index>`) at that point of the run."""
@@ -166,6 +167,15 @@ class Scenario(_Data):
     def ready(self, model: str, span: Span) -> bool:
         """Tell whether a model is ready to serve during all of a part of the run."""
         return all(phase.ready for phase in self.phases if phase.lasts(model, span))
+
+    def versions(self, model: Model, percent: float) -> tuple[str, str]:
+        """Return the version of a model that serves at that point of the run, and the one that is to."""
+        serving = wanted = model.version
+        for phase in sorted(self.phases, key=lambda phase: phase.start):
+            if phase.version is not None and model.name in phase.of and phase.start <= percent:
+                wanted = phase.version
+                serving = wanted if percent >= phase.until else serving
+        return serving, wanted
 
     def xid(self, gpu: str, span: Span) -> int:
         """Return the last XID error that a GPU suffers from in a part of the run, 0 for none."""

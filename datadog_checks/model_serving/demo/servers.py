@@ -1,8 +1,7 @@
-"""Real HTTP servers on free ports of 127.0.0.1 that answer as the simulated systems do."""
+"""Real servers on free ports of 127.0.0.1 that answer as the simulated systems do: Databricks over HTTPS."""
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 import threading
@@ -14,19 +13,21 @@ from typing import Any, NamedTuple
 
 from prometheus_client import start_http_server
 
-from .dialects import databricks, dcgm, mlserver, tensorflow_serving
+from .dialects import dcgm, mlserver, tensorflow_serving
 from .dialects.custom_ml import CustomML
 from .dialects.databricks import Databricks
 from .dialects.dcgm import Dcgm
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
 from .nvml import usable
+from .rollouts import rollouts
+from .workspace import Served, Workspace, serve_workspace
 from .world import World
 
 HOST = "127.0.0.1"
 JSON = "application/json"
-TOKEN = "demo-token"
-"""The bearer token that the simulated Databricks workspace asks for. It opens nothing else."""
+TOKEN, CLIENT_ID, CLIENT_SECRET = "demo-token", "demo-client", "demo-secret"
+"""What the simulated Databricks workspace lets in: a personal token, and a client for OAuth. They open nothing else."""
 
 
 class Answer(NamedTuple):
@@ -50,7 +51,7 @@ NOT_FOUND = Answer(404, {"error": "not found"})
 
 
 class Source(NamedTuple):
-    """One thing to scrape: its system, the endpoint's name and the options of a check instance that reads it."""
+    """What one instance of the check reads: its system, what it is in a few words, and the options of the instance."""
 
     system: str
     endpoint: str
@@ -106,15 +107,11 @@ def serve_world(world: World) -> Iterator[list[Source]]:
     """Serve every endpoint of the world while the context lasts, and yield what there is to scrape."""
     with ExitStack() as stack:
         sources: list[Source] = []
-        workspace = {
-            endpoint.service.endpoint: endpoint.dialect
-            for endpoint in world.endpoints
-            if isinstance(endpoint.dialect, Databricks)
-        }
-        url = stack.enter_context(serve(_databricks(world, workspace)))
-        for name in (*workspace, *world.scenario.pay_per_token):
-            options: dict[str, Any] = {"databricks_host": url, "endpoint_name": name, "databricks_token": TOKEN}
-            sources.append(Source("databricks", name, options))
+        workspace = world_workspace(world)
+        served = stack.enter_context(serve_workspace(workspace))
+        # So soon a change is seen; the clock is that of the world.
+        options = {**workspace_instance(served), "serving_endpoints": {"interval": world.scenario.clock.step}}
+        sources.append(Source("databricks", f"workspace of {len(workspace.names())} endpoints", options))
         for endpoint in world.endpoints:
             name = endpoint.service.endpoint
             match endpoint.dialect:
@@ -137,6 +134,48 @@ def serve_world(world: World) -> Iterator[list[Source]]:
         options = {"openmetrics_endpoint": f"{base}/metrics", "serving_system": "dcgm", "endpoint_name": name}
         sources.append(Source("dcgm", name, options))
         yield sources
+
+
+def world_workspace(world: World) -> Workspace:
+    """Return a workspace with the Databricks endpoints of the world, and those that are billed by token."""
+    workspace = Workspace()
+    workspace.personal_tokens.add(TOKEN)
+    workspace.clients[CLIENT_ID] = CLIENT_SECRET
+    for endpoint in world.endpoints:
+        if isinstance(endpoint.dialect, Databricks):
+            _add(workspace, world, endpoint.dialect)
+    for name in world.scenario.pay_per_token:
+        hosted = {"name": name, "foundation_model": {"name": name.removeprefix("databricks-")}}
+        workspace.add(name, entities=[hosted], task="llm/v1/chat")
+    return workspace
+
+
+def _add(workspace: Workspace, world: World, dialect: Databricks) -> None:
+    def export() -> str:
+        with world.lock:
+            return dialect.render()
+
+    service = dialect.service
+    versions = tuple(model.version for model in service.models)
+    workspace.add(service.endpoint, entities=dialect.entities(versions), export=export, ready=lambda: dialect.ready)
+    world.followers.append(rollouts(workspace, world, dialect, versions))
+
+
+def paced(check_class: Callable[..., Any], world: World) -> Callable[..., Any]:
+    """Return what constructs checks that live by the clock of the world: they ask what is due there."""
+
+    def construct(**options: Any) -> Any:
+        check = check_class(**options)
+        check.clock = lambda: world.now
+        return check
+
+    return construct
+
+
+def workspace_instance(served: Served) -> dict[str, Any]:
+    """Return the options of one instance that reads every endpoint of the world's workspace, as an OAuth client."""
+    client = {"databricks_client_id": CLIENT_ID, "databricks_client_secret": CLIENT_SECRET}
+    return {"databricks_host": served.url, "tls_ca_cert": served.ca, **client}
 
 
 @contextmanager
@@ -168,34 +207,6 @@ def _page(world: World, path: str, source: MLServer | TensorFlowServing | Dcgm, 
             return NOT_FOUND
         with world.lock:
             return Answer(200, source.render(), content_type)
-
-    return routes
-
-
-def _databricks(world: World, workspace: dict[str, Databricks]) -> Routes:
-    pattern = re.compile(r"/api/2\.0/serving-endpoints(?:/([^/]+)(/metrics)?)?")
-
-    def routes(call: Call) -> Answer:
-        if not hmac.compare_digest(call.authorization, f"Bearer {TOKEN}"):
-            return Answer(
-                401, {"error_code": "401", "message": "Credential was not sent or was of an unsupported type"}
-            )
-        found = pattern.fullmatch(call.path)
-        if not found:
-            return NOT_FOUND
-        name, metrics = found.groups()
-        with world.lock:
-            if name is None:
-                return Answer(200, {"endpoints": [endpoint.description() for endpoint in workspace.values()]})
-            if name in workspace:
-                endpoint = workspace[name]
-                if metrics:
-                    return Answer(200, endpoint.render(), databricks.CONTENT_TYPE)
-                return Answer(200, endpoint.description())
-        if name in world.scenario.pay_per_token and not metrics:
-            return Answer(200, {"name": name, "state": {"ready": "READY", "config_update": "NOT_UPDATING"}})
-        message = f"Endpoint {name} has no metrics" if metrics else f"Endpoint {name} does not exist"
-        return Answer(404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": message})
 
     return routes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -71,6 +72,8 @@ class World:
         self.dcgm = Dcgm(self.node)
         self.nvml = SimulatedDriver(self.node)
         self.endpoints = [self._endpoint(service, seed) for service in scenario.services]
+        self.followers: list[Callable[[], None]] = []
+        """Called whenever time has passed."""
         self._open = True
 
     def _endpoint(self, service: Service, seed: int) -> Simulated:
@@ -118,6 +121,8 @@ class World:
             while self.now < until:
                 self._step(min(until, self.now + self.scenario.clock.step, (self.now // MINUTE + 1) * MINUTE))
         self.nvml.deliver()
+        for follow in self.followers:
+            follow()
 
     def close(self) -> None:
         """Let no more requests arrive. Time has to pass until those under way are answered: see `quiet`."""
