@@ -1,0 +1,259 @@
+"""What the tests of a whole workspace share: a stand-in over HTTPS, a clock that they turn, and what a check says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.demo import faults, tokens
+from datadog_checks.model_serving.demo.messages import Reply, Request
+from datadog_checks.model_serving.demo.workspace import (
+    API,
+    TOKEN_PATH,
+    Call,
+    Served,
+    Workspace,
+    minute_page,
+    serve_workspace,
+)
+from datadog_checks.model_serving.scrape import fanout, fleet
+from datadog_checks.model_serving.sources.databricks import watch, workspace
+from datadog_checks.model_serving.sources.databricks.access import Access
+from datadog_checks.model_serving.sources.databricks.credentials import Credentials
+from datadog_checks.model_serving.sources.databricks.oauth import TokenKeeper
+
+from ..conftest import make_check
+
+OK, WARNING, CRITICAL = 0, 1, 2
+COUNT = "model_serving.request.count"
+HEALTH = "model_serving.openmetrics.health"
+READY = "model_serving.endpoint.ready"
+MODEL = "model_serving.model.ready"
+WORKSPACE = "model_serving.workspace.health"
+
+TOKEN, CLIENT, SECRET = "dapi-pErSoNaL-0123456789", "client-0123456789", "oauth-sEcReT-0123456789"
+CREATOR = "creator-of-all@example.com"
+PASSWORD = "hunter2-in-plain-text"
+"""What the stand-in puts into the environment of served entities."""
+
+
+class Clock:
+    """The module `time`, whose clocks are ahead of the real ones as far as a test has turned them."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Let the check and the stand-in live by this clock."""
+        for module in (fanout, fleet, watch, workspace, faults, tokens):
+            patch.setattr(module, "time", self)
+        for user in (Access, Credentials, TokenKeeper):
+            patch.setattr(user.__init__, "__defaults__", self._instead(user.__init__.__defaults__))
+            patch.setattr(user.__init__, "__kwdefaults__", self._instead(user.__init__.__kwdefaults__))
+
+    def _instead(self, defaults: Any) -> Any:
+        """Default values, this clock in the place of the real one."""
+        if isinstance(defaults, dict):
+            return dict(zip(defaults, self._instead(tuple(defaults.values())), strict=True))
+        return defaults and tuple(self.monotonic if each is time.monotonic else each for each in defaults)
+
+
+class Watched(Workspace):
+    """A workspace that takes note of the minutes that it published completely, and can be changed amid a run.
+
+    `after` is called with each request that was answered, in the server's thread.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.first = int(time.time()) // 60 - 60
+        self.published: list[tuple[str, int]] = []
+        self.after: Callable[[Call], None] = lambda call: None
+        self.hidden: set[str] = set()
+        """Endpoints whose descriptions are refused with HTTP 403."""
+
+    def minute(self) -> int:
+        """How many minutes were published before."""
+        return int(self.clock.ahead // 60)
+
+    def serving(self, name: str, **options: Any) -> None:
+        """Add an endpoint that has as many requests in each minute as the minute's number, from 1 on."""
+        self.add(name, export=lambda: self.page(name), creator=CREATOR, **options)
+
+    def page(self, name: str) -> str:
+        minute = self.minute()
+        return minute_page(name, (self.first + minute) * 60_000, minute + 1)
+
+    def answer(self, request: Request, call: Call) -> Reply:
+        name, metrics = path_name(call.path)
+        if name in self.hidden and not metrics:
+            call.status = 403
+            reply = Reply.error(403, "You may not view this endpoint.", "PERMISSION_DENIED")
+        else:
+            reply = super().answer(request, call)
+        if name and metrics and reply.status == 200 and (call.fault is None or call.fault.kind == "stall"):
+            self.published.append((name, self.minute() + 1))
+        self.after(call)
+        return reply
+
+    def asked(self, name: str = "", metrics: bool = False) -> int:
+        """Requests for a description, or metrics, of an endpoint; without a name listings."""
+        return sum(1 for call in self.calls if call.method == "GET" and path_name(call.path) == (name, metrics))
+
+    @property
+    def token_requests(self) -> int:
+        return sum(1 for call in self.calls if call.path == TOKEN_PATH)
+
+
+def path_name(path: str) -> tuple[str, bool]:
+    """The endpoint that a path is of, and whether it is that of its metrics."""
+    name, _, metrics = path.removeprefix(API).removeprefix("/").partition("/")
+    return (unquote(name) if path.startswith(API) else path), metrics == "metrics"
+
+
+@dataclass
+class Run:
+    """What one run submitted: service checks by endpoint as (status, message), counts by endpoint, events, warnings."""
+
+    error: str
+    warnings: list[str]
+    metrics: list[Any]
+    checks: dict[str, list[Any]]
+    events: list[dict[str, Any]]
+
+    def states(self, check: str) -> dict[str, list[tuple[int, str]]]:
+        found: dict[str, list[tuple[int, str]]] = {}
+        for each in self.checks.get(check, []):
+            found.setdefault(named(each.tags), []).append((each.status, each.message))
+        return found
+
+    def statuses(self, check: str) -> dict[str, int]:
+        """The one status of each endpoint."""
+        states = self.states(check)
+        assert all(len(each) == 1 for each in states.values())
+        return {name: status for name, ((status, _),) in states.items()}
+
+    def counts(self) -> list[tuple[str, int]]:
+        """Requests that were counted, with the endpoint's name."""
+        return sorted((named(metric.tags), int(metric.value)) for metric in self.metrics if metric.name == COUNT)
+
+    def tags(self, metric: str = COUNT) -> dict[str, set[str]]:
+        return {named(each.tags): set(each.tags) for each in self.metrics if each.name == metric}
+
+    def everything(self) -> str:
+        return repr((self.error, self.warnings, self.metrics, self.checks, self.events))
+
+
+def named(tags: list[str]) -> str:
+    """The name of the endpoint that is tagged."""
+    name = next((tag.partition(":")[2] for tag in tags if tag.startswith("endpoint_name:")), "")
+    url = next((tag for tag in tags if tag.startswith("endpoint:")), "")
+    return name or path_name(url[url.find(API) :])[0]
+
+
+@dataclass
+class World:
+    """A workspace that is served, and checks that watch it."""
+
+    workspace: Watched
+    served: Served
+    clock: Clock
+    aggregator: Any
+    checks: list[ModelServingCheck] = field(default_factory=list)
+    counted: list[tuple[str, int]] = field(default_factory=list)
+
+    def check(self, **options: Any) -> ModelServingCheck:
+        """A check of the whole workspace, by default with a personal token. Of one that is None nothing is said."""
+        given = {
+            "databricks_host": self.served.url,
+            "tls_ca_cert": self.served.ca,
+            "databricks_token": TOKEN,
+            **options,
+        }
+        check = make_check(**{option: value for option, value in given.items() if value is not None})
+        self.checks.append(check)
+        return check
+
+    def oauth(self, **options: Any) -> ModelServingCheck:
+        login = {"databricks_token": None, "databricks_client_id": CLIENT, "databricks_client_secret": SECRET}
+        return self.check(**login, **options)
+
+    def run(self, check: ModelServingCheck, after: float = 0.0, settle: bool = True) -> Run:
+        """One run of a check, `after` so many seconds, and what came of it.
+
+        Where something beside the runs is to be held back, it must not `settle` before.
+        """
+        if settle:
+            self.settle(check)
+        self.clock.ahead += after
+        self.aggregator.reset()
+        error = check.run()
+        stub = self.aggregator
+        metrics = [metric for name in stub.metric_names for metric in stub.metrics(name)]
+        checks = {name: list(stub.service_checks(name)) for name in list(stub._service_checks)}
+        found = Run(error, check.get_warnings(), metrics, checks, list(stub.events))
+        self.counted += found.counts()
+        return found
+
+    def settle(self, check: ModelServingCheck) -> None:
+        """Wait until nothing goes on beside the runs."""
+        if check.watch is not None:
+            crew = check.watch.fleet.crew
+            wait_until(lambda: crew.closed.is_set() or crew._open == 0)
+
+
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("model-serving")}
+
+
+def sockets() -> set[str]:
+    """The sockets that this process holds."""
+    links = set()
+    for number in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            links.add(str(number.readlink()))
+    return {link for link in links if link.startswith("socket:")}
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for something that is to come soon."""
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@contextmanager
+def make_world(aggregator: Any, clock: Clock) -> Iterator[World]:
+    """A served workspace that knows one personal token and one client. At the end nothing of the checks is left."""
+    workspace = Watched(clock)
+    workspace.personal_tokens.add(TOKEN)
+    workspace.clients[CLIENT] = SECRET
+    before = sockets()
+    with serve_workspace(workspace) as served:
+        world = World(workspace, served, clock, aggregator)
+        try:
+            yield world
+        finally:
+            for check in world.checks:
+                check.cancel()
+        assert not threads()
+        wait_until(lambda: workspace.open_connections == 0)
+    # None of the check's can be left, where the stand-in has none.
+    wait_until(lambda: sockets() <= before)
