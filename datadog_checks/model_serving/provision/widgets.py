@@ -93,6 +93,7 @@ def _timeseries(widget: Mapping[str, Any], entry: DashboardEntry, shown: Shown) 
         "legend_columns": LEGEND,
         "requests": [request],
         **({"markers": markers} if (markers := _markers(widget, shown)) else {}),
+        **({"events": [{"q": entry.overlay, "tags_execution": "and"}]} if entry.overlay else {}),
     }
 
 

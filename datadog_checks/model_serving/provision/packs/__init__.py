@@ -106,7 +106,10 @@ class SloEntry:
 
 @dataclass(frozen=True, slots=True)
 class DashboardEntry:
-    """A dashboard as its file has it; `groups` hold widgets in the form that `widgets` reads."""
+    """A dashboard as its file has it; `groups` hold widgets in the form that `widgets` reads.
+
+    `overlay` is a search for events that every graph over time marks.
+    """
 
     key: str
     pack: str
@@ -114,6 +117,7 @@ class DashboardEntry:
     description: str
     variables: Mapping[str, str]
     groups: tuple[Mapping[str, Any], ...]
+    overlay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
