@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,8 +55,8 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         self.fleet: Fleet | None = None
         self.watch: Watch | None = None
         self.access: Access | None = None
-        # What tells which of many endpoints are due, where the monotonic clock does not: that of a simulation.
-        self.clock: Callable[[], float] | None = None
+        # Tells which of many endpoints are due; a simulation puts its own in the place.
+        self.clock: Callable[[], float] = time.monotonic
         self.memory = Memory(self)
         self._running = threading.Lock()
         self._cancelled = threading.Event()

@@ -34,7 +34,7 @@ class Check(Protocol):
     scrapers: dict[str, ServingScraper]
     readiness: Readiness
     access: Access | None
-    clock: Callable[[], float] | None
+    clock: Callable[[], float]
 
     def create_scraper(self, config: Any, place: str = "") -> ServingScraper: ...
 
@@ -45,7 +45,7 @@ def fleet(check: Check, settings: Settings) -> Fleet:
     """Several endpoints, each with a scraper and, where its system has one, a readiness probe of its own."""
     scrapers = dict(check.scrapers)
     first = next(iter(scrapers.values()))
-    found = Fleet(_crew(first, settings.config, len(scrapers)), _deadline(first, settings.config), clock=check.clock)
+    found = Fleet(_crew(first, settings.config, len(scrapers)), _deadline(first, settings.config), check.clock)
     later = {url: Recorded(check) for url in scrapers}
 
     def probe(url: str, http: Any, deadline: float) -> None:
@@ -78,7 +78,7 @@ def watch(check: Check, settings: Settings, databricks: DatabricksSettings) -> W
         }
         return check.create_scraper({**config, **own}, f"{name} ")
 
-    fleet = Fleet(crew, _deadline(prototype, config), LOOK_SECONDS, check.clock)
+    fleet = Fleet(crew, _deadline(prototype, config), check.clock, LOOK_SECONDS)
     checks = config.get("readiness") is not False
     return Watch(check, workspace, fleet, tokens, make, own_tags, databricks.tags, checks)
 

@@ -149,9 +149,7 @@ def check_settings(instance: Mapping[str, Any]) -> Settings:
             f"{where}: name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, or "
             "`gpu: nvml`"
         )
-    secrets = [
-        secret for each in endpoints or (url,) for secret in _secrets({**config, "openmetrics_endpoint": each}, where)
-    ]
+    secrets = _secrets(config, endpoints or (url,), where)
     for each in endpoints or (url,):
         _check_url(each, where)
     for option in ("timeout", "connect_timeout", "read_timeout", "endpoint_deadline"):
@@ -233,8 +231,8 @@ def _honour_old_spelling(config: dict[str, Any], where: str) -> list[str]:
     ]
 
 
-def _secrets(config: Mapping[str, Any], where: str) -> list[str]:
-    """What headers, passwords and the URL hold that must not be shown anywhere."""
+def _secrets(config: Mapping[str, Any], urls: tuple[str, ...], where: str) -> list[str]:
+    """What headers, passwords and the URLs hold that must not be shown anywhere."""
     secrets = [str(config[option]) for option in ("password", "tls_private_key_password") if config.get(option)]
     for option in ("headers", "extra_headers"):
         headers = config.get(option)
@@ -246,11 +244,11 @@ def _secrets(config: Mapping[str, Any], where: str) -> list[str]:
                 )
             if SECRET_NAME.search(str(name)):
                 secrets += [str(value), *str(value).split()[1:]]
-    url = str(config.get("openmetrics_endpoint") or "")
-    place, _, query = url.partition("?")
-    secrets += [value for name, value in re.findall(r"([^&=#]+)=([^&#]+)", query) if SECRET_NAME.search(name)]
-    user = place.partition("://")[2].partition("/")[0].rpartition("@")[0]
-    secrets += [user, user.partition(":")[2]]
+    for url in urls:
+        place, _, query = url.partition("?")
+        secrets += [value for name, value in re.findall(r"([^&=#]+)=([^&#]+)", query) if SECRET_NAME.search(name)]
+        user = place.partition("://")[2].partition("/")[0].rpartition("@")[0]
+        secrets += [user, user.partition(":")[2]]
     return [text for secret in secrets for text in {secret, unquote(secret)} if len(text) > 3]
 
 

@@ -32,6 +32,7 @@ from datadog_checks.model_serving.demo.workspace import (
     serve_workspace,
 )
 
+from ..leftovers import wait_until
 from .conftest import parse, total
 
 MINUTE = 1_788_718_020_000
@@ -623,16 +624,6 @@ def open_sockets() -> int:
     kinds = (socket.socket, asyncio.AbstractEventLoop)
     found = [each for each in gc.get_objects() if isinstance(each, kinds)]
     return sum(not each.is_closed() if isinstance(each, kinds[1]) else each.fileno() >= 0 for each in found)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Wait for what another thread does; give up after a long time."""
-    waiting = threading.Event()
-    for _ in range(1000):
-        if true():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("it did not come true")
 
 
 PAGES: list[tuple[dict[str, Any], dict[str, float]]] = [

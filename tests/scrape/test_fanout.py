@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
 from datadog_checks.base.utils.http import RequestsWrapper
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.scrape import fleet
+from datadog_checks.model_serving import check as check_module
 from datadog_checks.model_serving.scrape.errors import ScrapeError
 from datadog_checks.model_serving.scrape.fanout import Crew, Expired, Job
 from datadog_checks.model_serving.scrape.transport import Transport
 
 from ..conftest import Answer, Endpoint, make_check, submissions
+from ..leftovers import sockets, threads, wait_until
 
 PAGE = """\
 # TYPE model_infer_request_success counter
@@ -42,7 +40,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(fleet, "time", clock)
+    monkeypatch.setattr(check_module, "time", clock)
     return clock
 
 
@@ -108,27 +106,6 @@ def health(aggregator: Any) -> dict[str, list[tuple[int, str]]]:
 
 def make_http() -> RequestsWrapper:
     return RequestsWrapper({"timeout": 10}, {})
-
-
-def threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("model-serving")}
-
-
-def sockets() -> set[str]:
-    """The sockets that this process holds."""
-    links = set()
-    for number in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            links.add(str(number.readlink()))
-    return {link for link in links if link.startswith("socket:")}
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Wait for something that is to come soon."""
-    until = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_as_one_by_one(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving import check as check_module
 from datadog_checks.model_serving.demo import faults, tokens
 from datadog_checks.model_serving.demo.messages import Reply, Request
 from datadog_checks.model_serving.demo.workspace import (
@@ -26,12 +25,13 @@ from datadog_checks.model_serving.demo.workspace import (
     serve_workspace,
 )
 from datadog_checks.model_serving.scrape import fanout, fleet
-from datadog_checks.model_serving.sources.databricks import watch, workspace
+from datadog_checks.model_serving.sources.databricks import workspace
 from datadog_checks.model_serving.sources.databricks.access import Access
 from datadog_checks.model_serving.sources.databricks.credentials import Credentials
 from datadog_checks.model_serving.sources.databricks.oauth import TokenKeeper
 
 from ..conftest import make_check
+from ..leftovers import sockets, threads, wait_until
 
 OK, WARNING, CRITICAL = 0, 1, 2
 COUNT = "model_serving.request.count"
@@ -60,7 +60,7 @@ class Clock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Let the check and the stand-in live by this clock."""
-        for module in (fanout, fleet, watch, workspace, faults, tokens):
+        for module in (check_module, fanout, fleet, workspace, faults, tokens):
             patch.setattr(module, "time", self)
         for user in (Access, Credentials, TokenKeeper):
             patch.setattr(user.__init__, "__defaults__", self._instead(user.__init__.__defaults__))
@@ -216,27 +216,6 @@ class World:
         if check.watch is not None:
             crew = check.watch.fleet.crew
             wait_until(lambda: crew.closed.is_set() or crew._open == 0)
-
-
-def threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("model-serving")}
-
-
-def sockets() -> set[str]:
-    """The sockets that this process holds."""
-    links = set()
-    for number in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            links.add(str(number.readlink()))
-    return {link for link in links if link.startswith("socket:")}
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Wait for something that is to come soon."""
-    until = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.demo.workspace import API, TOKEN_PATH
 
 from ..conftest import make_check
-from .databricks_workspace import TOKEN, Clock, World, make_world, sockets, threads, wait_until
+from ..leftovers import sockets, threads, wait_until
+from .databricks_workspace import TOKEN, Clock, World, make_world
 
 
 @pytest.fixture

@@ -95,10 +95,11 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     def get_connection(self, http: Any = None, deadline: float | None = None) -> Any:
         """The open response. Health is reported when the whole payload has been read, not before."""
         http = self.http if http is None else http
-        deadline = time.monotonic() + sum(self.http.options["timeout"]) if deadline is None else deadline
         if self.access is None:
             response = http.get(self.endpoint, stream=True)
         else:
+            if deadline is None:
+                deadline = time.monotonic() + sum(self.http.options["timeout"])
             response = self.access.request(http, "get", self.endpoint, deadline=deadline, stream=True)
         if 300 <= response.status_code < 400:
             # What was asked with a token is not followed to where the token is not meant for.

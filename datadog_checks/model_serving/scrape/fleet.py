@@ -72,24 +72,18 @@ class Fleet:
 
     `seconds` is what an endpoint has for all of its answer, `pause` how long one that answered is left alone.
     `arrived` is called for each member whose answer came, or didn't, before that is scraped, and gives the member as
-    it is then: what came with the answer may have made another scraper of it. `clock` tells whose time it is, if not
-    the monotonic clock does; deadlines keep to that in any case.
+    it is then: what came with the answer may have made another scraper of it. `clock` tells whose time it is;
+    deadlines keep to the monotonic clock in any case.
     """
 
-    def __init__(
-        self, crew: Crew, seconds: float, pause: float = 0.0, clock: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, crew: Crew, seconds: float, clock: Callable[[], float], pause: float = 0.0) -> None:
         self.crew = crew
-        self._clock = clock
+        self.clock = clock
         self.seconds = seconds
         self.pause = pause
         self.members: dict[str, Member] = {}
         self.arrived: Callable[[str, Member], None] = lambda name, member: None
         self.deferred = ""
-
-    def now(self) -> float:
-        """Seconds by the clock that tells whose time it is."""
-        return time.monotonic() if self._clock is None else self._clock()
 
     def run(self, beside: Collection[Job] = ()) -> list[str]:
         """Ask every member whose time it is, and do the jobs `beside`.
@@ -112,7 +106,7 @@ class Fleet:
         self.crew.close()
 
     def _jobs(self, problems: dict[str, str]) -> Iterator[Job]:
-        now = self.now()
+        now = self.clock()
         # Those that failed come last: what waits for them must not wait before the others.
         for name, member in sorted(self.members.items(), key=lambda item: item[1].failures):
             if member.due(now):
@@ -125,7 +119,7 @@ class Fleet:
                 member.scraper.submit_health_check(ServiceCheck.CRITICAL, message=problems[name])
 
     def _scrape(self, member: Member, job: Job) -> str:
-        now, scraper = self.now(), member.scraper
+        now, scraper = self.clock(), member.scraper
         retry_after = 0.0
         if isinstance(job.problem, Deferred):
             self.deferred = str(job.problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from ...scrape.fanout import Job
 from ...scrape.fleet import Fleet, Member
 from ...scrape.scraper import ServingScraper
 from ...scrape.transport import Transport
+from ..base import CRITICAL, OK, WARNING
 from .endpoint import metric_tags
 from .state import StateReporter
 from .workspace import Workspace
@@ -21,8 +21,6 @@ LOOK_SECONDS = 30.0
 
 FORGET_SECONDS = 3600.0
 """How long an endpoint may be away without being taken for another when it comes again."""
-
-OK, WARNING, CRITICAL = 0, 1, 2
 
 
 class Watch:
@@ -76,7 +74,7 @@ class Watch:
         if not workspace.listed:
             raise ScrapeError(f"{workspace.url}: {workspace.problem}")
         new = self._follow()
-        now = self.fleet.now()
+        now = self.fleet.clock()
         # What exports nothing, or fails, is not asked for metrics now, and is ready or not all the same.
         beside = [
             Job(name, partial(workspace.describe, name), self.fleet.seconds)
@@ -99,6 +97,7 @@ class Watch:
 
     def close(self) -> None:
         """End what goes on, and let go of all connections."""
+        # Before the threads, which may wait for a token, and after them, for what they have put back.
         self._token_transport.close()
         self.fleet.close()
         self._token_transport.close()
@@ -106,7 +105,7 @@ class Watch:
     def _follow(self) -> set[str]:
         """Take in endpoints that are listed, and let go of those that are not. Returns those never seen before."""
         members, names = self.fleet.members, self.workspace.names()
-        now = time.monotonic()
+        now = self.fleet.clock()
         if self._seen is None:
             known = self.reporter.known()
             # To the first look nothing is new, unless it remembers what there was before the Agent was restarted.
@@ -123,7 +122,7 @@ class Watch:
             member, state = members[name], self.workspace.state(name)
             if member.waits() and state != self._states[name]:
                 member.hurry()
-            if member.due(self.fleet.now()):
+            if member.due(now):
                 self._states[name] = state
         for name in members.keys() - set(names):
             del members[name]
@@ -160,9 +159,7 @@ class Watch:
         check.service_check("workspace.health", status, tags=self.tags, message=workspace.problem or None)
         if workspace.problem and workspace.listed:
             text = f"the endpoints can't be listed, those that are known are watched: {workspace.problem}"
-            check.warnings.append(text)
-            if not self._problem_told:
-                check.log.warning("%s", text)
+            self._warn(text, self._problem_told)
         elif self._problem_told:
             # What the list suffered from, endpoints may have suffered from as well.
             for member in self.fleet.members.values():
@@ -175,7 +172,11 @@ class Watch:
                 f"{workspace.url}: {len(names) + workspace.beyond} serving endpoints match, {len(names)} are watched: "
                 "raise `limit` in `serving_endpoints`, or narrow `include` and `exclude`"
             )
-            check.warnings.append(text)
-            if not self._beyond_told:
-                check.log.warning("%s", text)
+            self._warn(text, self._beyond_told)
         self._beyond_told = bool(workspace.beyond)
+
+    def _warn(self, text: str, told: bool) -> None:
+        """In the status for as long as it holds, in the log once."""
+        self.check.warnings.append(text)
+        if not told:
+            self.check.log.warning("%s", text)

@@ -57,7 +57,7 @@ class Workspace:
     """The endpoints of the workspace at `url`, for the threads that ask it and the one that looks.
 
     `problem` is why the last listing failed, empty when it was good; `beyond` how many endpoints exceed the limit;
-    `listed` whether there was a good one yet. `clock` tells what is due, if not the monotonic clock does.
+    `listed` whether there was a good one yet. `clock` tells what is due.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Workspace:
         access: Access,
         selection: Selection,
         interval: float,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float],
     ) -> None:
         self.url = url
         self._clock = clock
@@ -86,12 +86,9 @@ class Workspace:
         """Where the metrics of an endpoint are."""
         return f"{self.url}{endpoint_path(name)}/metrics"
 
-    def _now(self) -> float:
-        return time.monotonic() if self._clock is None else self._clock()
-
     def due(self) -> bool:
         """Whether it is time for a listing. Says so once, and not again before the next interval."""
-        now = self._now()
+        now = self._clock()
         if self.listed and now < self._next_list:
             return False
         self._next_list = now + self.interval
@@ -129,30 +126,26 @@ class Workspace:
 
     def endpoint(self, name: str) -> Endpoint | None:
         """What is known of an endpoint: its description, or what the list says as long as there is none."""
-        with self._lock:
-            listed, known = self._list.get(name), self._described.get(name)
+        listed, known = self._known(name)
         if known is not None and known.endpoint is not None:
             return known.endpoint
         return listed
 
     def state(self, name: str) -> tuple[object, ...]:
         """What is another when an endpoint was changed, or has become ready, since the list was had before."""
-        with self._lock:
-            listed = self._list.get(name)
+        listed, _ = self._known(name)
         return (listed.updated, listed.ready, listed.update) if listed is not None else ()
 
     def stale(self, name: str) -> bool:
         """Whether it is time to ask for the description of an endpoint."""
-        with self._lock:
-            listed, known = self._list.get(name), self._described.get(name)
-        return listed is not None and (known is None or self._stale(name, listed, known, self._now()))
+        listed, known = self._known(name)
+        return listed is not None and (known is None or self._outdated(name, listed, known))
 
     def describe(self, name: str, http: Any, deadline: float) -> None:
         """Ask for the description of an endpoint, if it is time for that. Without an answer the last one stays."""
-        now = self._now()
-        with self._lock:
-            listed, known = self._list.get(name), self._described.get(name)
-        if listed is None or (known is not None and not self._stale(name, listed, known, now)):
+        now = self._clock()
+        listed, known = self._known(name)
+        if listed is None or (known is not None and not self._outdated(name, listed, known)):
             return
         endpoint = known.endpoint if known is not None else None
         failed = False
@@ -170,15 +163,21 @@ class Workspace:
             if name in self._list:
                 self._described[name] = _Description(endpoint, now, listed.updated, failed)
 
-    def _stale(self, name: str, listed: Endpoint, known: _Description, now: float) -> bool:
+    def _known(self, name: str) -> tuple[Endpoint | None, _Description | None]:
+        """What the list, and what its own description, said of an endpoint."""
+        with self._lock:
+            return self._list.get(name), self._described.get(name)
+
+    def _outdated(self, name: str, listed: Endpoint, known: _Description) -> bool:
+        age = self._clock() - known.asked
         if known.failed:
-            return now - known.asked >= self.interval / 2
+            return age >= self.interval / 2
         if known.updated != listed.updated:
             return True
         described = known.endpoint
         if described is not None and (described.ready, described.update) != (listed.ready, listed.update):
-            return now - known.asked >= self.interval / 2
+            return age >= self.interval / 2
         unsettled = listed.ready != "READY" or listed.update == "IN_PROGRESS"
         # Descriptions of endpoints that were found together are not to be asked for together for ever.
         spread = 0.75 + hash(name) % 64 / 256
-        return now - known.asked >= (self.interval / 2 if unsettled else DETAIL_SECONDS * spread)
+        return age >= (self.interval / 2 if unsettled else DETAIL_SECONDS * spread)
