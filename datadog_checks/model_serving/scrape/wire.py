@@ -119,29 +119,39 @@ def _decoded(text: bytes) -> list[str]:
     return [line.rstrip("\r") for line in lines] if b"\r" in text else lines
 
 
-def _chunks(response: Response, seconds: float) -> Iterator[bytes]:
-    """What has come of a body, as it comes: `iter_content` would wait until a slow drip has filled its chunk."""
+def pieces(response: Response) -> Iterator[bytes]:
+    """What has come of a body, as it comes: `iter_content` would wait until a slow drip has filled its chunk.
+
+    Raises exceptions of requests, which tell the kind of error and nothing of what was asked for.
+    """
     raw: Any = response.raw
-    waited = 0.0
     try:
-        while True:
-            asked = time.monotonic()
-            chunk = raw.read1(CHUNK, decode_content=True)
-            waited += time.monotonic() - asked
-            if not chunk:
-                return
-            if waited > seconds:
-                raise PayloadError(
-                    f"the answer was not complete after {seconds:g} s of waiting: look why the endpoint is slow, or "
-                    "raise `read_timeout`, of which that is six times"
-                )
+        while chunk := raw.read1(CHUNK, decode_content=True):
             yield chunk
     except ReadTimeoutError as error:
-        raise ReadTimeout(error) from None
+        raise ReadTimeout(type(error).__name__) from None
     except DecodeError as error:
-        raise ContentDecodingError(error) from None
+        raise ContentDecodingError(type(error).__name__) from None
     except (HTTPError, OSError) as error:
-        raise ChunkedEncodingError(error) from None
+        raise ChunkedEncodingError(type(error).__name__) from None
+
+
+def _chunks(response: Response, seconds: float) -> Iterator[bytes]:
+    """A body as it comes, with at most `seconds` of waiting."""
+    body = pieces(response)
+    waited = 0.0
+    while True:
+        asked = time.monotonic()
+        chunk = next(body, None)
+        waited += time.monotonic() - asked
+        if chunk is None:
+            return
+        if waited > seconds:
+            raise PayloadError(
+                f"the answer was not complete after {seconds:g} s of waiting: look why the endpoint is slow, or "
+                "raise `read_timeout`, of which that is six times"
+            )
+        yield chunk
 
 
 def _refuse_large(received: int, max_bytes: int) -> None:

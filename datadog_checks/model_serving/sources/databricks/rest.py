@@ -11,15 +11,13 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ReadTimeout, RequestException
-from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
+from requests.exceptions import RequestException
 
 from ...scrape.errors import BAD_HEADER, connection_problem
+from ...scrape.wire import pieces
 
 MAX_PAUSE = 300.0
 """Longest pause in seconds that a server is granted: a wrong `Retry-After` must not silence a check for a day."""
-
-CHUNK = 1 << 16
 
 MAX_REASON = 1 << 12
 _INVALID_TOKEN = re.compile(r"(?i)\b(?:invalid|expired) (?:access )?token\b|\btoken (?:is |has )?expir")
@@ -119,22 +117,14 @@ def problem(error: Exception) -> str:
 
 def _read(response: requests.Response, limit: int, seconds: float, clock: Callable[[], float]) -> bytes:
     """A body as it comes; `response.content` has no limit, and lets a slow drip go on for ever."""
-    raw: Any = response.raw
     end = clock() + seconds
     body = bytearray()
-    try:
-        while chunk := raw.read1(CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > limit:
-                raise BodyError(f"more than {limit >> 20} MiB")
-            if clock() > end:
-                raise BodyError(f"incomplete after {seconds:.0f} s")
-    except ReadTimeoutError as error:
-        raise ReadTimeout(str(type(error).__name__)) from None
-    except DecodeError as error:
-        raise ContentDecodingError(str(type(error).__name__)) from None
-    except (HTTPError, OSError) as error:
-        raise ChunkedEncodingError(str(type(error).__name__)) from None
+    for chunk in pieces(response):
+        body += chunk
+        if len(body) > limit:
+            raise BodyError(f"more than {limit >> 20} MiB")
+        if clock() > end:
+            raise BodyError(f"incomplete after {seconds:.0f} s")
     return bytes(body)
 
 
