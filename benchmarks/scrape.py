@@ -1,4 +1,4 @@
-"""What a scrape costs: the stock scraper, the one that stands in for it, the check, and the floor of splitting text
+"""What a scrape costs: the stock scraper, the check, and the floor of splitting text
 into floats.
 
     python benchmarks/scrape.py [--quick]
@@ -19,7 +19,6 @@ import json
 import logging
 import pstats
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -35,7 +34,6 @@ from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 from requests import Response
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.scrape.fast import FastScraper
 from datadog_checks.model_serving.scrape.scraper import ServingScraper
 from datadog_checks.model_serving.scrape.wire import CHUNK, Answer
 
@@ -74,50 +72,9 @@ class Nothing:
 Payload = Callable[[int], bytes]
 
 
-def histograms(samples: int, churn: float = 0.0, openmetrics: bool = False) -> Payload:
-    """Histograms of 15 buckets, about `samples` lines. Each scrape a share of them has other labels."""
-    count = samples // SERIES
-
-    def payload(scrape: int) -> bytes:
-        chance = random.Random(scrape)
-        lines = ["# HELP latency_seconds How long it took.", "# TYPE latency_seconds histogram"]
-        for number in range(count):
-            # New series take the place of old ones, all over the payload.
-            model = f"{number}-{scrape}" if chance.random() < churn else f"{number}"
-            labels = f'app="mlserver",method="POST",path="/v2/models/{{model_name}}/infer",model="model-{model}"'
-            total = 0
-            for bound in BOUNDS:
-                total += chance.randint(0, 50)
-                lines.append(f'latency_seconds_bucket{{{labels},le="{bound}"}} {total}.0')
-            lines.append(f'latency_seconds_bucket{{{labels},le="+Inf"}} {total}.0')
-            lines.append(f"latency_seconds_sum{{{labels}}} {total * 0.31}")
-            lines.append(f"latency_seconds_count{{{labels}}} {total}.0")
-        if openmetrics:
-            lines.append("# EOF")
-        return "\n".join([*lines, ""]).encode()
-
-    return payload
-
-
 def mlserver(scrape: int) -> bytes:
     """The answer of MLServer 1.7.1, the same each time: reading a number costs the same whatever it says."""
     return MLSERVER.read_bytes()
-
-
-CASES: dict[str, tuple[Payload, str, dict[str, Any], int]] = {
-    "MLServer, real": (mlserver, TEXT, {}, 40),
-    "MLServer, real, distributions": (mlserver, TEXT, DISTRIBUTIONS, 40),
-    "20,000 text": (histograms(20_000), TEXT, {}, 7),
-    "20,000 text, distributions": (histograms(20_000), TEXT, DISTRIBUTIONS, 7),
-    "20,000 OpenMetrics": (histograms(20_000, openmetrics=True), STRICT, {}, 7),
-    "200,000 text": (histograms(200_000), TEXT, {}, 3),
-    "200,000 OpenMetrics": (histograms(200_000, openmetrics=True), STRICT, {}, 3),
-    "20,000 text, 10 % new": (histograms(20_000, 0.1), TEXT, {}, 7),
-    "20,000 text, 10 % new, distributions": (histograms(20_000, 0.1), TEXT, DISTRIBUTIONS, 7),
-    "20,000 OpenMetrics, 10 % new": (histograms(20_000, 0.1, True), STRICT, {}, 7),
-    "20,000 text, 100 % new": (histograms(20_000, 1.0), TEXT, {}, 7),
-    "20,000 OpenMetrics, 100 % new": (histograms(20_000, 1.0, True), STRICT, {}, 7),
-}
 
 
 def mapped(samples: int, new: int, churn: float = 0.0) -> Payload:
@@ -250,79 +207,19 @@ def floor(body: bytes) -> float:
     return time.process_time() - started
 
 
-def rounds(case: str, quick: bool) -> tuple[int, dict[str, list[float]]]:
-    """Samples of a payload, and seconds per contestant and round, the contestants in turn."""
-    payload, content_type, options, count = CASES[case]
-    count = 2 if quick else count
-    found: dict[str, list[float]] = {name: [] for name in ("stock", "first", "recording", "steady", "floor")}
-    number = 0
-    for _ in range(2 if count > 3 and not quick else 1):
-        stock, fast = scraper(OpenMetricsScraper, options), scraper(FastScraper, options)
-        for turn in range(2 + count):
-            body = payload(number)
-            number += 1
-            gc.collect()
-            found["stock"].append(scrape(stock, body, content_type))
-            found[("first", "recording", "steady")[min(turn, 2)]].append(scrape(fast, body, content_type))
-            found["floor"].append(floor(body))
-    samples = sum(line[:1] != b"#" for line in payload(0).splitlines())
-    return samples, found
-
-
-def table(quick: bool) -> None:
-    say("samples per second, and how that compares; minima over the rounds\n")
-    say(f"{'':38}{'samples':>8}{'stock':>10}{'first':>10}{'record':>10}{'steady':>11}{'floor':>11}", end="")
-    say(f"{'first/stock':>13}{'steady/stock':>13}{'(median)':>10}{'floor/steady':>13}")
-    for case in CASES:
-        if quick and case.startswith("200"):
-            continue
-        samples, found = rounds(case, quick)
-        best = {name: samples / min(times) for name, times in found.items()}
-        middle = {name: samples / statistics.median(times) for name, times in found.items()}
-        say(f"{case:38}{samples:>8,}", end="")
-        for name, width in (("stock", 10), ("first", 10), ("recording", 10), ("steady", 11), ("floor", 11)):
-            say(f"{best[name]:>{width},.0f}", end="")
-        say(f"{best['first'] / best['stock']:>12.2f}x{best['steady'] / best['stock']:>12.1f}x", end="")
-        say(f"{middle['steady'] / middle['stock']:>9.1f}x{best['floor'] / best['steady']:>12.2f}x")
-
-
-def memory(case: str, kind: str) -> dict[str, float]:
-    """Run in a process of its own: MiB that scrapes take at most, and bytes per series that stay between them."""
-    if case == "the check":
-        return check_memory(kind)
-    payload, content_type, options, _ = CASES[case]
-    body = payload(0)
-    of = scraper(FastScraper if kind == "ours" else OpenMetricsScraper, options)
-    tracemalloc.start()
-    scrape(of, body, content_type)
-    scrape(of, body, content_type)
-    learning = tracemalloc.get_traced_memory()[1]
-    tracemalloc.reset_peak()
-    scrape(of, body, content_type)
-    steady = tracemalloc.get_traced_memory()[1]
-    gc.collect()
-    samples = sum(line[:1] != b"#" for line in body.splitlines())
-    kept = tracemalloc.get_traced_memory()[0] / samples
-    return {"learning": learning / 2**20, "steady": steady / 2**20, "kept": kept}
-
-
 def memories() -> None:
     say("\nmemory beside the answer itself: peak of the first two scrapes and of a steady one (MiB), and what stays")
     say("between scrapes (bytes per series)\n")
     say(f"{'':46}{'first two':>10}{'steady':>10}{'stays':>10}")
-    for case in ("20,000 text", "20,000 text, distributions", "20,000 OpenMetrics", "200,000 text", "the check"):
-        for kind in ("stock", "ours") if case != "the check" else ("parsed", "ours"):
-            answer = subprocess.run(
-                [sys.executable, __file__, "--memory", case, kind], check=True, capture_output=True, text=True
-            )
-            found = json.loads(answer.stdout)
-            say(f"{case:38}{kind:>8}{found['learning']:>10.1f}{found['steady']:>10.1f}{found['kept']:>10.0f}")
+    for kind in ("parsed", "ours"):
+        answer = subprocess.run(
+            [sys.executable, __file__, "--memory", kind], check=True, capture_output=True, text=True
+        )
+        found = json.loads(answer.stdout)
+        say(f"{kind:46}{found['learning']:>10.1f}{found['steady']:>10.1f}{found['kept']:>10.0f}")
 
 
 def profiles() -> None:
-    payload, content_type, options, _ = CASES["20,000 text"]
-    of = scraper(FastScraper, options)
-    profile("20,000 text", lambda body: scrape(of, body, content_type), payload)
     for case in ("20,000, nothing new", "20,000, 10 requests each"):
         ours = serving()
         profile(f"the check, {case}", lambda body, ours=ours: serve(ours, body), CHECK_CASES[case][0])
@@ -346,16 +243,13 @@ def profile(case: str, run: Callable[[bytes], float], payload: Payload) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, and nothing of 200,000 samples")
-    parser.add_argument("--check", action="store_true", help="only the table of the check")
-    parser.add_argument("--memory", nargs=2, metavar=("CASE", "SCRAPER"), help=argparse.SUPPRESS)
+    parser.add_argument("--memory", metavar="SCRAPER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.disable()
     base.aggregator = Nothing()
     if arguments.memory:
-        say(json.dumps(memory(*arguments.memory)))
+        say(json.dumps(check_memory(arguments.memory)))
         return
-    if not arguments.check:
-        table(arguments.quick)
     check_table(arguments.quick)
     memories()
     profiles()

@@ -11,7 +11,7 @@ import yaml
 from datadog_checks.model_serving import ModelServingCheck
 
 from .conftest import Endpoint, in_buckets, make_check, submissions
-from .scrape.test_tables import Clock
+from .scrape.generated import Clock
 
 URL = "http://127.0.0.1:9/metrics"
 PLACE = f"instance `{URL}`: "

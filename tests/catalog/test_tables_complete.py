@@ -16,7 +16,7 @@ from datadog_checks.model_serving import catalog
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.catalog.model import RawMetric, System
 
-from ..scrape.test_tables import TABLES, payload_of, spelt_out, submissions_of
+from ..scrape.tables import TABLES, payload_of, spelt_out, submissions_of
 
 SYSTEM_FILES = Path(catalog.__file__).parent / "systems"
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ {]")

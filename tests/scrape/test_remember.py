@@ -24,8 +24,7 @@ from datadog_checks.model_serving.scrape.remember import Planned
 from datadog_checks.model_serving.scrape.wire import Answer
 
 from ..conftest import make_check
-from .test_fast import ODD_LINES, STRICT, TEXT, Aggregator, Line, values
-from .test_tables import Clock
+from .generated import ODD_LINES, STRICT, TEXT, Aggregator, Clock, Line, values
 
 PAYLOADS = Path(__file__).parents[1] / "fixtures" / "payloads"
 EXAMPLES = int(os.environ.get("REMEMBER_EXAMPLES", "400"))

@@ -16,7 +16,7 @@ from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.scrape import memory, submit
 
 from ..conftest import Endpoint, make_check
-from .test_tables import Clock
+from .generated import Clock
 
 STEADY: dict[str, Any] = {
     "deadline": None,

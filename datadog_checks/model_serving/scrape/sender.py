@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from datadog_checks.base import AgentCheck
-
-from .record import aggregator_of
 
 METHODS = (
     "gauge",
@@ -95,3 +94,9 @@ class Sender:
         normal = check._normalize_tags_type(tags, None, name)
         uid = check._context_uid(aggregator_of(check).COUNT, name, normal, host)
         return Ready(normal, check.should_send_metric(name), uid)
+
+
+def aggregator_of(check: Any) -> Any:
+    """The aggregator that the check's own methods would use, in every version of the base package."""
+    chosen = getattr(check, "_aggregator", None)
+    return chosen() if chosen is not None else sys.modules["datadog_checks.base.checks.base"].aggregator

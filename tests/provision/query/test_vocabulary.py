@@ -22,7 +22,7 @@ from datadog_checks.model_serving.provision.vocabulary import (
 from datadog_checks.model_serving.scrape.tags import GENERIC_TAGS
 
 from ...conftest import Endpoint, make_check
-from ...scrape.test_tables import PAYLOADS, payload_of, spelt_out, submissions_of
+from ...scrape.tables import PAYLOADS, payload_of, spelt_out, submissions_of
 
 TABLES = Path(__file__).parents[2] / "tables"
 OPTIONS_OF_USERS = {"rename_labels", "tags", "keep_labels", "catalog", "extra_metrics", "metrics", "namespace"}
