@@ -34,16 +34,16 @@ from datadog_api_client.v2.api.monitors_api import MonitorsApi as RulesApi
 from rich.console import Console
 from rich.table import Table
 
-from datadog_checks.model_serving.provision.api import READS, WRITES, Client
-from datadog_checks.model_serving.provision.apply import Result, apply
-from datadog_checks.model_serving.provision.credentials import Credentials
-from datadog_checks.model_serving.provision.desired import desired
-from datadog_checks.model_serving.provision.model import Resource
-from datadog_checks.model_serving.provision.plan import Plan, checked, make_plan
-from datadog_checks.model_serving.provision.routing import load_routing
-from datadog_checks.model_serving.provision.state import metric_of, read_account
-from datadog_checks.model_serving.provision.writes import request_body
-from tests.provision.standin import Standin
+from datadog_checks.model_serving.workstation.provision.api import READS, WRITES, Client
+from datadog_checks.model_serving.workstation.provision.apply import Result, apply
+from datadog_checks.model_serving.workstation.provision.credentials import Credentials
+from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.model import Resource
+from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, make_plan
+from datadog_checks.model_serving.workstation.provision.routing import load_routing
+from datadog_checks.model_serving.workstation.provision.state import metric_of, read_account
+from datadog_checks.model_serving.workstation.provision.writes import request_body
+from tests.workstation.provision.standin import Standin
 
 LATENCY = 0.05
 FOREIGN = 5000

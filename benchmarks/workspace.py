@@ -46,8 +46,8 @@ from datadog_checks.base import OpenMetricsBaseCheckV2
 from datadog_checks.base.checks import base
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.demo.workspace import API
 from datadog_checks.model_serving.sources.databricks.watch import LOOK_SECONDS
+from datadog_checks.model_serving.workstation.demo.workspace import API
 
 from .scrape import Nothing, say
 
@@ -119,7 +119,7 @@ class Standin:
 @contextmanager
 def standin(endpoints: int, seconds: float) -> Iterator[Standin]:
     """Serve that many endpoints, whose answers take that long."""
-    command = [sys.executable, "-m", "datadog_checks.model_serving.demo.workspace"]
+    command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.workspace"]
     options = {"endpoints": endpoints, "latency": seconds, "minute-seconds": MINUTE_SECONDS}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

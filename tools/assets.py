@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from datadog_checks.model_serving.provision.desired import assets, desired
-from datadog_checks.model_serving.provision.packs import MonitorEntry, builtin_packs
+from datadog_checks.model_serving.workstation.provision.desired import assets, desired
+from datadog_checks.model_serving.workstation.provision.packs import MonitorEntry, builtin_packs
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "provisioning.md"

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("datadog_checks/model_serving")
 EXAMPLE = Path("conf.d/model_serving.d/conf.yaml.example")
-WORKSTATION = ("agent", "cli", "demo", "provision")
+WORKSTATION = "workstation"
 
 
 def lay(destination: Path) -> list[Path]:
@@ -36,7 +36,7 @@ def lay(destination: Path) -> list[Path]:
 def _left_out(folder: str, names: list[str]) -> set[str]:
     left_out = {name for name in names if name.startswith((".", "__pycache__")) or name.endswith(".pyc")}
     if Path(folder) == ROOT / PACKAGE:
-        left_out.update(name for name in names if name in WORKSTATION)
+        left_out.add(WORKSTATION)
     return left_out
 
 

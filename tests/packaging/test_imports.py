@@ -10,11 +10,11 @@ from .conftest import ROOT
 
 NAME = "datadog_checks.model_serving"
 PACKAGE = ROOT / "datadog_checks" / "model_serving"
-WORKSTATION = {"agent", "cli", "demo", "provision"}
+WORKSTATION = "workstation"
 SHIPPED_WITH_AGENT = {"prometheus_client", "pydantic", "requests", "typing_extensions", "urllib3", "yaml"}
 BUILT_INTO_AGENT = {"aggregator", "datadog_agent", "tagger"}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-AGENT_SIDE = [module for module in MODULES if module.split("/")[0] not in WORKSTATION]
+AGENT_SIDE = [module for module in MODULES if module.split("/")[0] not in (WORKSTATION, "__main__.py")]
 
 
 def imports(source, package):
@@ -31,7 +31,7 @@ def imports(source, package):
 def not_for_agent(name):
     parts = name.split(".")
     if name.startswith(f"{NAME}."):
-        return parts[2] in WORKSTATION
+        return parts[2] == WORKSTATION
     if parts[0] == "datadog_checks":
         return parts[1] != "base"
     return parts[0] not in sys.stdlib_module_names | SHIPPED_WITH_AGENT | BUILT_INTO_AGENT
@@ -51,9 +51,9 @@ def test_agent_side_imports_only_what_the_agent_ships(module):
     [
         ("import click", NAME, ["click"]),
         ("def f():\n    from rich.table import Table", NAME, ["rich.table.Table"]),
-        ("from . import cli", NAME, [f"{NAME}.cli"]),
-        ("from ..agent.sinks import console", f"{NAME}.scrape", [f"{NAME}.agent.sinks.console"]),
-        ("from datadog_checks.model_serving.demo import run", NAME, [f"{NAME}.demo.run"]),
+        ("from . import workstation", NAME, [f"{NAME}.workstation"]),
+        ("from ..workstation.cli import main", f"{NAME}.scrape", [f"{NAME}.workstation.cli.main"]),
+        ("from datadog_checks.model_serving.workstation.demo import run", NAME, [f"{NAME}.workstation.demo.run"]),
         ("from datadog_checks.dev import get_here", NAME, ["datadog_checks.dev.get_here"]),
         ("import os, yaml\nfrom .check import ModelServingCheck\nfrom datadog_checks.base import AgentCheck", NAME, []),
     ],

@@ -51,7 +51,7 @@ def test_wheel_metadata_lets_the_agent_install_it(wheel):
     assert metadata["Version"] == __version__
     unconditional = [requirement for requirement in metadata.get_all("Requires-Dist") if "extra ==" not in requirement]
     assert unconditional == ["datadog-checks-base>=37.21.1"]
-    assert "model-serving = datadog_checks.model_serving.cli:main" in entry_points
+    assert "model-serving = datadog_checks.model_serving.workstation.cli:main" in entry_points
 
 
 def test_installed_wheel_runs(wheel, agent, metrics_url, assert_gpu_was_read):

@@ -11,8 +11,8 @@ import pytest
 import requests
 from datadog_checks.base.utils.http import RequestsWrapper
 
-from datadog_checks.model_serving.demo.workspace import API, Fault, Served, Workspace, serve_workspace
 from datadog_checks.model_serving.scrape.transport import Transport
+from datadog_checks.model_serving.workstation.demo.workspace import API, Fault, Served, Workspace, serve_workspace
 
 PATIENCE = 30
 """Seconds after which a request that nobody cuts ends by itself."""

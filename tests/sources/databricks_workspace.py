@@ -13,9 +13,14 @@ import pytest
 
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving import check as check_module
-from datadog_checks.model_serving.demo import faults, tokens
-from datadog_checks.model_serving.demo.messages import Reply, Request
-from datadog_checks.model_serving.demo.workspace import (
+from datadog_checks.model_serving.scrape import fanout, fleet
+from datadog_checks.model_serving.sources.databricks import workspace
+from datadog_checks.model_serving.sources.databricks.access import Access
+from datadog_checks.model_serving.sources.databricks.credentials import Credentials
+from datadog_checks.model_serving.sources.databricks.oauth import TokenKeeper
+from datadog_checks.model_serving.workstation.demo import faults, tokens
+from datadog_checks.model_serving.workstation.demo.messages import Reply, Request
+from datadog_checks.model_serving.workstation.demo.workspace import (
     API,
     TOKEN_PATH,
     Call,
@@ -24,11 +29,6 @@ from datadog_checks.model_serving.demo.workspace import (
     minute_page,
     serve_workspace,
 )
-from datadog_checks.model_serving.scrape import fanout, fleet
-from datadog_checks.model_serving.sources.databricks import workspace
-from datadog_checks.model_serving.sources.databricks.access import Access
-from datadog_checks.model_serving.sources.databricks.credentials import Credentials
-from datadog_checks.model_serving.sources.databricks.oauth import TokenKeeper
 
 from ..conftest import make_check
 from ..leftovers import sockets, threads, wait_until

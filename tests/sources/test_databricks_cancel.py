@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.demo.workspace import API, TOKEN_PATH
+from datadog_checks.model_serving.workstation.demo.workspace import API, TOKEN_PATH
 
 from ..conftest import make_check
 from ..leftovers import sockets, threads, wait_until

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.demo.workspace import API, TOKEN_PATH
+from datadog_checks.model_serving.workstation.demo.workspace import API, TOKEN_PATH
 
 from .databricks_workspace import CLIENT, CRITICAL, HEALTH, OK, SECRET, Clock, Run, World, make_world
 

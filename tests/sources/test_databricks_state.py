@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
-from datadog_checks.model_serving.demo.workspace import Workspace
 from datadog_checks.model_serving.sources.databricks import state as databricks_state
 from datadog_checks.model_serving.sources.databricks.endpoint import CONCURRENCY, UPDATES
 from datadog_checks.model_serving.sources.databricks.state import (
@@ -27,6 +26,7 @@ from datadog_checks.model_serving.sources.databricks.state import (
     metric_tags,
     read,
 )
+from datadog_checks.model_serving.workstation.demo.workspace import Workspace
 
 from .readiness import WORDS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from datadog_checks.model_serving.demo.workspace import API, TOKEN_PATH, Call
+from datadog_checks.model_serving.workstation.demo.workspace import API, TOKEN_PATH, Call
 
 from .databricks_workspace import (
     CLIENT,

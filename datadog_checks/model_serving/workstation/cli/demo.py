@@ -1,0 +1,189 @@
+"""`model-serving demo`: the check, running against simulated serving endpoints of five systems."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from ..demo.observe import History
+from ..demo.report import Story, compare, compare_latency
+from ..demo.scenario import MINUTE, load
+from ..demo.servers import Source, nvml_source, paced, serve_world
+from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
+from ..demo.world import World
+from ..standin.install import RealAgentError, standing_in
+from ..standin.runner import Round, Runner
+
+# After the last request, this many simulated minutes are more than enough to answer those that still wait.
+DRAIN_MINUTES = 10
+
+
+@click.command(short_help="Watch the check read simulated serving endpoints.")
+@click.option("--duration", type=click.FloatRange(min=2), default=30, show_default=True, help="Seconds to run for.")
+@click.option("--watch", is_flag=True, help="Go on until Ctrl-C; the story begins again after each --duration.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another number gives another day's traffic.")
+@click.option("--plain", is_flag=True, help="Print lines instead of a live table, as when the output is no terminal.")
+def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
+    """Run the check against simulated serving endpoints and show the golden signals.
+
+    A Databricks workspace, which one instance watches as a whole, MLServer, TensorFlow Serving, a DCGM exporter and a
+    custom exporter are served on free ports of 127.0.0.1, with the traffic of a morning on which a new version of a
+    model is rolled out and several things go wrong. The GPUs are read a second time, through NVML: those of this host,
+    or the simulated ones where it has none. Nothing leaves this machine, and the run ends by itself.
+
+    \b
+    Examples:
+      model-serving demo
+      model-serving demo --watch
+      model-serving demo --duration 10 --plain > demo.txt
+    """
+    scenario = load()
+    clock = scenario.clock
+    minutes = max(1, round(duration / clock.every * clock.step / MINUTE))
+    world = World(scenario, length=minutes * MINUTE, seed=seed, repeat=watch)
+    console = Console()
+    try:
+        with (
+            standing_in() as stand_in,
+            serve_world(world) as served,
+            nvml_source(world) as gpus,
+            _stop_on_signal() as stop,
+        ):
+            sources = [*served, gpus]
+            # Imported here so that the base package finds the stand-in, where it was not loaded before.
+            from ... import ModelServingCheck
+
+            click.echo("\n".join(_introduction(world, sources, None if watch else duration)))
+            instances = enumerate((source.instance for source in sources), start=1)
+            runner = Runner(paced(ModelServingCheck, world), "model_serving", {}, instances, stand_in)
+            try:
+                _watch(world, runner.run, stop, None if plain or not console.is_terminal else console)
+            finally:
+                runner.close()
+    except RealAgentError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _watch(world: World, run: Callable[[], Round], stop: threading.Event, console: Console | None) -> None:
+    """Show the whole run on a console, or as lines where there is none, and sum it up."""
+    clock = world.scenario.clock
+    history, story, feed = History(round(MINUTE / clock.step)), Story(world), Feed()
+
+    def look() -> Round:
+        done = run()
+        history.add([run.commit for run in done.runs])
+        return done
+
+    screen = nullcontext() if console is None else Live(console=console, auto_refresh=False)
+    with screen as shown:
+        for _ in _steps(world, stop):
+            done = look()
+            news = feed.add(world, story.begun(), done)
+            story.look(history.recent(), done)
+            if shown is not None:
+                shown.update(live(world, history, feed, *shown.console.size), refresh=True)
+                continue
+            for text in news:
+                click.echo(text)
+            if world.now and world.now % (2 * MINUTE) == 0:
+                click.echo(line(world, history))
+    world.close()
+    for _ in range(round(DRAIN_MINUTES * MINUTE / clock.step)):
+        if world.quiet:
+            break
+        world.advance(clock.step)
+        look()
+    click.echo("\n".join(_summary(world, history, story)))
+
+
+def _steps(world: World, stop: threading.Event) -> Iterator[None]:
+    """Let the world run, with a pause for a look before any traffic and after every step, until the story is over.
+
+    What is slow to look slows simulated time down: no simulated minute passes unseen.
+    """
+    clock = world.scenario.clock
+    # What the first look sees is what later ones count from.
+    yield
+    due = time.monotonic()
+    while world.timeline.repeat or world.now < world.timeline.length:
+        due += clock.every
+        if stop.wait(max(0.0, due - time.monotonic())):
+            break
+        world.advance(clock.step)
+        yield
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C or a request to terminate sets, so that the demo still ends in good order.
+
+    A second Ctrl-C interrupts at once. Outside the main thread, where Python has no signals, the event stays unset.
+    """
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _introduction(world: World, sources: list[Source], duration: float | None) -> Iterator[str]:
+    clock = world.scenario.clock
+    length = "until Ctrl-C" if duration is None else f"for {duration:g} s"
+    yield (
+        f"{len(sources)} instances of the check read simulated endpoints, and GPUs through NVML, {length}. Simulated "
+        f"time runs {clock.step / clock.every:.0f} times as fast as yours; the check reads them every {clock.step:g} "
+        "simulated seconds:"
+    )
+    nvml = "gpu: nvml, a simulated driver, as this host has no GPU that NVML can read"
+    if not world.nvml.used:
+        nvml = "gpu: nvml, the real GPUs of this host"
+    for source in sources:
+        url = source.instance.get("openmetrics_endpoint") or source.instance.get("databricks_host") or nvml
+        yield f"  {source.system:<19} {source.endpoint:<28} {url}"
+
+
+def _summary(world: World, history: History, story: Story) -> Iterator[str]:
+    comparisons = compare(world, history.whole)
+    requests = sum(endpoint.ledger.requests for endpoint in world.endpoints)
+    failed = sum(endpoint.ledger.failed for endpoint in world.endpoints)
+    yield ""
+    yield (
+        f"From {world.epoch:%H:%M} to {world.time:%H:%M} (simulated) {len(world.endpoints)} endpoints were sent "
+        f"{requests:,} requests, and {failed:,} failed. What the check reported of it:"
+    )
+    yield from (f"  {sentence}" for sentence in story.sentences())
+    yield ""
+    yield from agreement(comparisons, compare_latency(world, history.whole))
+    if not world.nvml.used:
+        rows = (row for row in gpu_rows(history.whole) if row.source == "nvml")
+        yield "The GPUs of this host, read through NVML: " + (
+            "; ".join(gpu_text(history, row) for row in rows) or "none"
+        )
+    wrong = sum(not item.agrees for item in comparisons)
+    if wrong:
+        yield f"{wrong} of {len(comparisons)} numbers differ: please report this, with the lines above."
+    else:
+        yield f"All {len(comparisons)} numbers agree."
+    yield ""
+    yield "Next: put the URL of an endpoint of yours into conf.yaml,"
+    yield "  instances:"
+    yield "    - openmetrics_endpoint: http://localhost:8082/metrics"
+    yield "and see what the Agent would send for it, with types, units and tags: model-serving check -c conf.yaml"

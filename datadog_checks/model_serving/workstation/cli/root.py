@@ -1,0 +1,53 @@
+"""The group of subcommands, its help and its version."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from ...__about__ import __version__
+
+SUBCOMMANDS = {
+    "check": "Run the check without an Agent and print what it would send.",
+    "demo": "Watch the check read simulated serving endpoints.",
+    "lint": "Check monitors, dashboards and SLOs before they reach Datadog.",
+    "provision": "Have Datadog watch it: monitors, dashboards, SLOs, planned and applied.",
+}
+"""Name, which is also that of the module and of the click command in it, and line in the help."""
+
+
+class Subcommands(click.Group):
+    """Imports a subcommand when it is called: help and completion stay quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the subcommands, in the order of the help."""
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if name not in SUBCOMMANDS:
+            return None
+        command = getattr(import_module(f".{name}", __package__), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUBCOMMANDS.items()))
+
+
+@click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def root() -> None:
+    """Model serving metrics in Datadog's terms, on your own machine.
+
+    \b
+    Examples:
+      model-serving check -c conf.yaml           what would the Agent send?
+      model-serving check -c conf.yaml --json    the same, for a script
+      model-serving demo                         see it work, without any endpoint
+
+    Every command explains itself: model-serving check --help
+    """

@@ -1,0 +1,197 @@
+"""What the demo tells at the end: what happened, and whether what arrived is what was simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import NamedTuple
+
+from ..standin.recorder import ServiceStatus
+from ..standin.runner import Round
+from .observe import GpuRow, Row, Signals, tag_values
+from .scenario import MINUTE, Phase
+from .world import LATENCIES_KEPT, World
+
+QUANTILES = (0.5, 0.99)
+JOULE_TOLERANCE = 1e-6
+
+
+class Comparison(NamedTuple):
+    """One number of the simulator beside the same number in Datadog's types."""
+
+    system: str
+    endpoint: str
+    what: str
+    simulated: float
+    arrived: float
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether both are the same, up to rounding of sums."""
+        return abs(self.simulated - self.arrived) <= JOULE_TOLERANCE * max(1.0, abs(self.simulated))
+
+
+class LatencyComparison(NamedTuple):
+    """Exact quantiles (seconds) of the simulated latencies beside those of the distribution that arrived."""
+
+    system: str
+    endpoint: str
+    simulated: tuple[float, ...]
+    arrived: tuple[float, ...]
+
+
+def compare(world: World, signals: Signals) -> list[Comparison]:
+    """Compare requests and errors of every endpoint, and XID errors and energy of every simulated GPU by source."""
+    result = []
+    for endpoint in world.endpoints:
+        system, name = endpoint.service.system, endpoint.service.endpoint
+        rows = signals.scope(Row(system, name, ""))
+        ledger = endpoint.ledger
+        result.append(Comparison(system, name, "requests", ledger.requests, signals.total("request.count", rows)))
+        result.append(Comparison(system, name, "errors", ledger.failed, signals.total("request.error.count", rows)))
+    for source, device in product(world.gpu_sources, world.node.devices):
+        row = GpuRow(source, device.gpu.index)
+        name = f"{device.host.hostname}, GPU {row.gpu}"
+        xids = sum(count for (at, _), count in signals.xids.items() if at == row)
+        result.append(Comparison(source, name, "XID errors", len(device.xids), xids))
+        joules = signals.gpu_counts[row, "gpu.energy.count"]
+        result.append(Comparison(source, name, "energy (J)", device.energy / 1000, joules))
+    return result
+
+
+def compare_latency(world: World, signals: Signals) -> list[LatencyComparison]:
+    """Compare latency quantiles of every endpoint of which every latency is known."""
+    result = []
+    for endpoint in world.endpoints:
+        exact = sorted(endpoint.ledger.latencies)
+        system, name = endpoint.service.system, endpoint.service.endpoint
+        sketch = signals.latency(Row(system, name, ""))
+        if not exact or sketch is None or len(exact) == LATENCIES_KEPT:
+            continue
+        simulated = tuple(exact[round(share * (len(exact) - 1))] for share in QUANTILES)
+        result.append(LatencyComparison(system, name, simulated, tuple(sketch.quantile(q) for q in QUANTILES)))
+    return result
+
+
+@dataclass
+class Peak:
+    """The extremes that the check reported while a phase lasted, None where nothing was reported."""
+
+    least_rate: float | None = None
+    rate: float | None = None
+    errors: float | None = None
+    p99: float | None = None
+    temperature: float | None = None
+    accuracy: float | None = None
+    drift: float | None = None
+    events: dict[str, list[str]] = field(default_factory=dict)
+    """Titles of events about an XID error or a rollout of the phase, each with the systems that told it."""
+    critical: set[str] = field(default_factory=set)
+
+
+class Story:
+    """Watches what the check reports in each phase of the scenario, and tells it in sentences."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._peaks: dict[str, Peak] = {}
+        self._times: dict[str, str] = {}
+        self._active: list[Phase] = []
+        self._endpoints = {
+            model.name: service.endpoint for service in world.scenario.services for model in service.models
+        }
+
+    def begun(self) -> list[str]:
+        """Describe the phases that apply now and did not at the last call."""
+        before, self._active = self._active, self._world.phases()
+        return [f"{phase.title}{_named(phase)}" for phase in self._active if phase not in before]
+
+    def look(self, recent: Signals, done: Round) -> None:
+        """Take the signals of the last simulated minute, and the last round."""
+        for phase in self._world.phases():
+            self._times.setdefault(phase.title, f"{self._world.time:%H:%M}")
+            peak = self._peaks.setdefault(phase.title, Peak())
+            rows = [row for row in recent.rows() if row.model in phase.of or not phase.of]
+            _stretch(peak, recent, rows)
+            for target, source in product(phase.of, self._world.gpu_sources):
+                gpu = GpuRow(source, target.removeprefix("gpu:"))
+                if (value := recent.gpu_gauges.get((gpu, "gpu.temperature"))) is not None:
+                    peak.temperature = _most(peak.temperature, value)
+            endpoints = {self._endpoints.get(target) for target in phase.of}
+            for check in done.service_checks:
+                tags = tag_values(check.tags)
+                model, endpoint = tags.get("model_name"), tags.get("endpoint_name")
+                if check.status == ServiceStatus.CRITICAL and (model in phase.of if model else endpoint in endpoints):
+                    peak.critical.add(f"{check.name} of {model or endpoint}")
+
+        for event, phase in product(done.events, self._world.scenario.phases):
+            # What ends a phase is told when it is over.
+            tags = tag_values(event.fields.get("tags", ()))
+            if phase.title in self._peaks and self._tells(tags, phase):
+                source = tags.get("serving_system", "")
+                tellers = self._peaks[phase.title].events.setdefault(str(event.fields.get("msg_title", "")), [])
+                tellers += [] if source in tellers else [source]
+
+    def _tells(self, tags: Mapping[str, str], phase: Phase) -> bool:
+        """Tell whether an event with these tags is about a phase."""
+        if tags.get("xid") == str(phase.xid):
+            return tags.get("serving_system", "") in self._world.gpu_sources
+        endpoints = {self._endpoints.get(target) for target in phase.of}
+        return tags.get("model_version") == phase.version and tags.get("endpoint_name") in endpoints
+
+    def sentences(self) -> Iterator[str]:
+        """Tell each phase in the order in which it began."""
+        for phase in sorted(self._world.scenario.phases, key=lambda phase: phase.start):
+            if (peak := self._peaks.get(phase.title)) is not None:
+                told = "; ".join(_told(phase, peak)) or "nothing of it was reported"
+                yield f"{self._times[phase.title]} {phase.title}{_named(phase)}: {told}."
+
+
+def _told(phase: Phase, peak: Peak) -> Iterator[str]:
+    if phase.rate and peak.rate is not None and peak.least_rate is not None:
+        yield f"request.count rose from {peak.least_rate:.0f} to {peak.rate:.0f} per second"
+    if phase.errors and peak.errors is not None:
+        yield f"request.error.count reached {peak.errors:.0f} % of the requests"
+    if phase.service and not phase.errors and peak.p99 is not None:
+        yield f"p99 of request.latency reached {seconds_text(peak.p99)}"
+    if phase.heat and peak.temperature is not None:
+        yield f"gpu.temperature reached {peak.temperature:.0f} degrees"
+    for sources in dict.fromkeys(map(tuple, peak.events.values())):
+        titles = [f'"{title}"' for title, tellers in peak.events.items() if tuple(tellers) == sources]
+        yield f"event{'s' * (len(titles) > 1)} {', '.join(titles)} from {' and '.join(sources)}"
+    if not phase.ready and peak.critical:
+        yield f"service check {' and '.join(sorted(peak.critical))} was critical"
+    if phase.drift and peak.drift is not None and peak.accuracy is not None:
+        yield f"model.feature_drift reached {peak.drift:.2f} while model.accuracy fell to {peak.accuracy:.1f} %"
+
+
+def _stretch(peak: Peak, recent: Signals, rows: Sequence[Row]) -> None:
+    requests = recent.total("request.count", rows)
+    rate = requests / MINUTE
+    peak.rate = _most(peak.rate, rate)
+    # Before the first requests are in there is no rate to speak of.
+    if rate:
+        peak.least_rate = rate if peak.least_rate is None else min(peak.least_rate, rate)
+        peak.errors = _most(peak.errors, 100 * recent.total("request.error.count", rows) / requests)
+    for row in rows:
+        if (sketch := recent.latency(row)) is not None:
+            peak.p99 = _most(peak.p99, sketch.quantile(0.99))
+        if (drift := recent.gauges.get((row, "model.feature_drift"))) is not None:
+            peak.drift = _most(peak.drift, drift)
+        if (accuracy := recent.gauges.get((row, "model.accuracy"))) is not None:
+            peak.accuracy = accuracy if peak.accuracy is None else min(peak.accuracy, accuracy)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration with three significant digits, in milliseconds or seconds."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
+
+
+def _named(phase: Phase) -> str:
+    models = [target for target in phase.of if not target.startswith("gpu:")]
+    return f" ({', '.join(models)})" if models else ""
+
+
+def _most(before: float | None, now: float) -> float:
+    return now if before is None else max(before, now)

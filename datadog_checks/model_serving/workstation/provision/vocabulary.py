@@ -1,0 +1,153 @@
+"""Which metrics and service checks the check can submit, and which tags each can carry.
+
+Derived from the catalog: renamed labels, the tags of targets, the labels of conditions. What a catalog
+can't tell, the labels that pass through under their own names, is in vocabulary.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...catalog.loader import builtin_catalog
+from ...catalog.model import NAMESPACE, Catalog, RawMetric, System, Target
+
+PREFIX = f"{NAMESPACE}."
+PARTS = {"sum": frozenset[str](), "count": frozenset[str](), "bucket": frozenset(("lower_bound", "upper_bound"))}
+"""What a distribution is also sent as, each a count, with the tags that come on top."""
+
+
+@lru_cache(maxsize=1)
+def documented() -> dict[str, Any]:
+    """What vocabulary.yaml says."""
+    data: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("vocabulary.yaml").read_text(encoding="utf-8"))
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Kinds and tags by full name. Names are those that Datadog shows, `model_serving.` included.
+
+    `unfed` are the metrics that no system of the catalog has.
+    """
+
+    kinds: Mapping[str, str]
+    tags: Mapping[str, frozenset[str]]
+    service_checks: Mapping[str, frozenset[str]]
+    unfed: frozenset[str]
+
+    def kind_of(self, metric: str) -> str | None:
+        """`gauge`, `count` or `distribution`; None for a metric that the check never sends."""
+        base, _, part = metric.rpartition(".")
+        return "count" if part in PARTS and self.kinds.get(base) == "distribution" else self.kinds.get(metric)
+
+    def tags_of(self, metric: str) -> frozenset[str]:
+        """Names of the tags that the metric can carry, beside `host` and what users add; empty for an unknown one."""
+        base, _, part = metric.rpartition(".")
+        if part in PARTS and self.kinds.get(base) == "distribution":
+            return self.tags[base] | PARTS[part]
+        return self.tags.get(metric, frozenset())
+
+    def is_fed(self, metric: str) -> bool:
+        """Whether a system of the catalog, the GPUs or the check itself send this metric."""
+        base, _, part = metric.rpartition(".")
+        return metric not in self.unfed and not (part in PARTS and base in self.unfed)
+
+    def all_tags(self) -> frozenset[str]:
+        """Names of the tags that anything can carry."""
+        return frozenset[str]().union(*self.tags.values(), *self.service_checks.values())
+
+
+@lru_cache(maxsize=1)
+def builtin_vocabulary() -> Vocabulary:
+    """That of the catalog that ships with the check."""
+    return vocabulary(builtin_catalog())
+
+
+def kind_of(metric: str) -> str | None:
+    """The same of the catalog that ships with the check."""
+    return builtin_vocabulary().kind_of(metric)
+
+
+def tags_of(metric: str) -> frozenset[str]:
+    """The same of the catalog that ships with the check."""
+    return builtin_vocabulary().tags_of(metric)
+
+
+def vocabulary(catalog: Catalog) -> Vocabulary:
+    """What a check with this catalog can send."""
+    tags: dict[str, set[str]] = {name: set() for name in catalog.metrics}
+    unfed = set(catalog.metrics)
+    for name, found in (*_scraped(catalog), *_nvml(catalog), *documented()["own"].items()):
+        tags[name].update(found)
+        unfed.discard(name)
+    for name in unfed:
+        tags[name].update(documented()["unfed"])
+    common = {*documented()["common"], *documented()["scraped"]}
+    return Vocabulary(
+        {f"{PREFIX}{name}": metric.type for name, metric in catalog.metrics.items()},
+        {f"{PREFIX}{name}": frozenset(found | common) for name, found in tags.items()},
+        {f"{PREFIX}{name}": frozenset(found) for name, found in documented()["service_checks"].items()},
+        frozenset(f"{PREFIX}{name}" for name in unfed),
+    )
+
+
+def _scraped(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
+    for system in catalog.systems.values():
+        own: dict[str, set[str]] = {}
+        for raw in system.metrics:
+            labels = _labels(system, raw)
+            for target in raw.targets:
+                own.setdefault(target.metric.name, set()).update(_tags(system, raw, target, labels))
+        for derived in system.derived:
+            inputs = (*derived.required, *derived.optional)
+            own.setdefault(derived.metric.name, set()).update(*(own.get(name, ()) for name in inputs))
+        yield from own.items()
+
+
+def _labels(system: System, raw: RawMetric) -> set[str]:
+    """Labels that a raw metric may have: those documented, else all that the catalog has a word for."""
+    patterns = documented()["systems"].get(system.name)
+    labels = {
+        label
+        for target in raw.targets
+        for condition in (target.when, target.unless)
+        if condition is not None
+        for label, _ in condition.patterns
+    }
+    if patterns is None:
+        return labels | set(system.labels.rename)
+    found = (patterns[pattern] for pattern in patterns if any(fnmatchcase(name, pattern) for name in raw.names))
+    return labels.union(*found)
+
+
+def _tags(system: System, raw: RawMetric, target: Target, labels: set[str]) -> Iterator[str]:
+    for label in labels | target.keep:
+        if label in target.drop or (label in system.labels.drop and label not in target.keep):
+            continue
+        tag = system.labels.rename.get(label, label)
+        yield f"{NAMESPACE}_{tag}" if tag in documented()["reserved"] else tag
+        if tag == "status_code":
+            yield "status_class"
+    yield from (tag for tag, _ in target.tags)
+    if raw.type == "last_code":
+        yield "xid"
+
+
+def _nvml(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
+    nvml = documented()["nvml"]
+    for pattern, extra in nvml["metrics"].items():
+        for name in catalog.metrics:
+            if fnmatchcase(name, pattern):
+                yield name, (*nvml["device"], *extra)
+    path = Path(__file__).parents[2] / "gpu" / "readings.yaml"
+    for entries in yaml.safe_load(path.read_text(encoding="utf-8")).values():
+        for entry in entries:
+            for name in (entry["metric"],) if "metric" in entry else entry["values"].values():
+                yield name, (*nvml["device"], *entry.get("tags", ()))

@@ -1,0 +1,31 @@
+"""Units of metrics, from the catalog."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...catalog.model import Catalog
+
+
+def unit_of(name: str, catalog_files: tuple[str, ...] = ()) -> str | None:
+    """Unit of a metric by its full name, such as `second`; None for a metric that no catalog knows.
+
+    `catalog_files` are the user's own catalogs; where one of them is wrong, the check says so, and the units are
+    those of the shipped catalog.
+    """
+    return _catalog(catalog_files).unit(name)
+
+
+@lru_cache(maxsize=8)
+def _catalog(files: tuple[str, ...]) -> Catalog:
+    # Late, so that what does not print units does not wait for the catalog.
+    from ...catalog.loader import CatalogError, load_catalog
+
+    try:
+        return load_catalog(files)
+    except CatalogError:
+        if not files:
+            raise
+        return _catalog(())

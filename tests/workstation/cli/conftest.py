@@ -1,0 +1,95 @@
+"""A serving endpoint whose counters grow, and the command as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import datadog_checks.base.checks.openmetrics.v2.base  # noqa: F401  (with its stubs, as other tests expect it)
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+PAYLOAD = """\
+# TYPE model_infer_request_success counter
+model_infer_request_success_total{{model="iris",version="v1"}} {hundreds}
+# TYPE rest_server_requests_in_progress gauge
+rest_server_requests_in_progress{{path="/infer",method="POST"}} {scrape}
+# TYPE rest_server_request_duration_seconds histogram
+rest_server_request_duration_seconds_bucket{{path="/infer",method="POST",status_code="200",le="0.5"}} 0
+rest_server_request_duration_seconds_bucket{{path="/infer",method="POST",status_code="200",le="1"}} {tens}
+rest_server_request_duration_seconds_bucket{{path="/infer",method="POST",status_code="200",le="+Inf"}} {tens}
+rest_server_request_duration_seconds_sum{{path="/infer",method="POST",status_code="200"}} {tens}
+rest_server_request_duration_seconds_count{{path="/infer",method="POST",status_code="200"}} {tens}
+"""
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Speaks MLServer's metrics; the n-th scrape finds 100 n requests, 10 n of them timed between 0.5 and 1 s."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.scrapes = 0
+        self.authorization: list[str | None] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/metrics"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers /metrics, and 401 where the path says so."""
+
+    server: Endpoint
+
+    def do_GET(self) -> None:
+        self.server.authorization.append(self.headers.get("Authorization"))
+        self.server.scrapes += 1
+        scrape = self.server.scrapes
+        body = PAYLOAD.format(scrape=scrape, tens=10 * scrape, hundreds=100 * scrape).encode()
+        self.send_response(200 if self.path.startswith("/metrics") else 401)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Callable[..., str]:
+    """Write a configuration with these instances, given as YAML flow mappings, and return its path."""
+
+    def write(*instances: str) -> str:
+        path = tmp_path / "conf.yaml"
+        path.write_text("init_config:\ninstances:\n" + "".join(f"  - {{{instance}}}\n" for instance in instances))
+        return str(path)
+
+    return write
+
+
+def model_serving(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own. It never ends with a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "datadog_checks.model_serving", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done

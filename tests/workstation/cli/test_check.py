@@ -1,0 +1,169 @@
+"""`model-serving check` prints what the Agent would send, and its exit status tells how it went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from datadog_checks.model_serving.workstation.cli.root import root
+
+from .conftest import Endpoint, model_serving
+
+Conf = Callable[..., str]
+
+
+def flushes(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def values(flush: dict[str, Any], kind: str) -> dict[str, float]:
+    """Values of a metric type by name, without telemetry."""
+    return {
+        metric["name"].removeprefix("model_serving."): metric["value"]
+        for metric in flush["metrics"]
+        if metric["type"] == kind and ".scrape." not in metric["name"]
+    }
+
+
+def test_json_has_one_object_per_run(endpoint: Endpoint, conf: Conf) -> None:
+    """The first run only knows gauges; later ones know what was counted since."""
+    path = conf(f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver, tags: [team:ml]")
+    done = model_serving("check", "-c", path, "--times", "3", "--interval", "0", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second, third = flushes(done.stdout)
+    assert [flush["round"] for flush in (first, second, third)] == [1, 2, 3]
+    assert values(first, "count") == {}
+    assert values(first, "gauge") == {"request.in_flight": 1}
+    for number, flush in ((2, second), (3, third)):
+        assert values(flush, "gauge") == {"request.in_flight": number}
+        assert values(flush, "count") == {"request.count": 100, "request.latency.count": 10, "request.latency.sum": 10}
+    (latency,) = (metric for metric in third["metrics"] if metric["type"] == "distribution")
+    assert {key: latency[key] for key in ("instance", "name", "unit", "count")} == {
+        "instance": 1,
+        "name": "model_serving.request.latency",
+        "unit": "second",
+        "count": 10,
+    }
+    # The sum says that each took a second; spread over the bucket, (0.5, 1], they would average 0.742.
+    assert latency["avg"] == pytest.approx(1.0, abs=0.008)
+    assert 0.49 < latency["min"] <= latency["p50"] <= latency["p99"] <= latency["max"] < 1.01
+    assert {"team:ml", "serving_system:mlserver"} <= set(latency["tags"])
+    assert [(check["name"], check["status"]) for check in third["service_checks"]] == [
+        ("model_serving.openmetrics.health", "ok")
+    ]
+
+
+def test_the_table_adds_up_all_runs(endpoint: Endpoint, conf: Conf) -> None:
+    path = conf(f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver")
+    done = model_serving("check", "-c", path, "--times", "3", "--interval", "0")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert lines[0] == f"Instance 1: {endpoint.url}"
+    assert "model_serving.request.count count request model_name:iris model_version:v1 200" in lines
+    assert any(line.startswith("model_serving.request.latency distribution second ") for line in lines)
+    assert any(
+        line.startswith("model_serving.request.in_flight gauge request ") and line.endswith(" 3") for line in lines
+    )
+    assert "OK model_serving.openmetrics.health" in lines
+    assert lines[-1].startswith("3 runs, 0 s apart: ")
+
+
+def test_a_failing_instance_is_told_and_the_others_run(endpoint: Endpoint, conf: Conf) -> None:
+    path = conf(
+        "openmetrics_endpoint: 'http://127.0.0.1:1/metrics'",
+        f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver",
+    )
+    done = model_serving("check", "-c", path, "--interval", "0")
+    assert done.returncode == 1
+    assert "ERROR http://127.0.0.1:1/metrics" in done.stdout
+    assert "CRITICAL model_serving.openmetrics.health" in done.stdout
+    assert "request.count" in done.stdout
+    assert "2 instances, 1 failed" in done.stdout
+
+
+def test_one_instance_of_several(endpoint: Endpoint, conf: Conf) -> None:
+    path = conf(
+        "openmetrics_endpoint: 'http://127.0.0.1:1/metrics'",
+        f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver",
+    )
+    done = model_serving("check", "-c", path, "-i", "2", "--times", "1", "--json")
+    assert done.returncode == 0
+    assert [instance["instance"] for instance in flushes(done.stdout)[0]["instances"]] == [2]
+
+
+def test_a_wrong_option_is_a_mistake_of_its_instance_only(endpoint: Endpoint, conf: Conf) -> None:
+    good = f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver"
+    done = model_serving("check", "-c", conf(f"{good}, servin_system: x", good), "--interval", "0", "--json")
+    assert done.returncode == 2
+    last = flushes(done.stdout)[-1]
+    assert [instance["misconfigured"] for instance in last["instances"]] == [True, False]
+    assert "servin_system" in last["instances"][0]["error"]
+    assert values(last, "count")["request.count"] == 100
+
+
+def test_secrets_are_sent_and_never_printed(endpoint: Endpoint, conf: Conf) -> None:
+    """Neither in tables, errors and service checks, nor in a log at its lowest level."""
+    refusing = endpoint.url.replace("/metrics", "/refuse")
+    path = conf(
+        f"openmetrics_endpoint: '{refusing}?token=in-the-query', serving_system: mlserver, "
+        "headers: {Authorization: 'Bearer in-the-header'}",
+        f"openmetrics_endpoint: '{endpoint.url.replace('//', '//me:in-the-url@')}', serving_system: mlserver",
+    )
+    for options in ([], ["--json"], ["--log-level", "trace"]):
+        done = model_serving("check", "-c", path, "--times", "1", *options)
+        assert done.returncode == 1
+        printed = done.stdout + done.stderr
+        for secret in ("in-the-query", "in-the-header", "in-the-url"):
+            assert secret not in printed
+    assert endpoint.authorization[0] == "Bearer in-the-header"
+
+
+def test_the_log_is_printed_on_request(endpoint: Endpoint, conf: Conf) -> None:
+    path = conf(f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver")
+    done = model_serving("check", "-c", path, "--times", "1", "--json", "--log-level", "debug")
+    assert done.returncode == 0
+    assert " DEBUG " in done.stderr
+    assert '"GET /metrics HTTP/1.1" 200' in done.stderr
+    assert len(flushes(done.stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("instances", "arguments", "complaint"),
+    [
+        ([], [], "`instances` is empty"),
+        (["a: 'ENC[x]'"], [], "instances[1].a: ENC[x] is a secret that only an Agent can fetch"),
+        (["a: 1"], ["-i", "2"], "has no instance 2: it has 1"),
+        (["a: 1"], ["-i", "0"], "0 is not in the range x>=1"),
+        (["a: 1"], ["--times", "none"], "'none' is not a valid integer"),
+        (["a: 1"], ["--tims", "3"], "No such option"),
+        (["a: 1"], ["--interval", "-1"], "-1.0 is not in the range x>=0"),
+        (["a: 1"], ["--log-level", "loud"], "'loud' is not one of"),
+        (["a: 1"], ["surplus"], "Got unexpected extra argument"),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(
+    conf: Conf, instances: list[str], arguments: list[str], complaint: str
+) -> None:
+    done = CliRunner().invoke(root, ["check", "-c", conf(*instances), *arguments])
+    assert done.exit_code == 2
+    assert complaint in done.output
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_a_file_that_is_missing_or_no_yaml(tmp_path: Any) -> None:
+    done = model_serving("check", "-c", str(tmp_path / "none.yaml"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Error: {tmp_path}/none.yaml does not exist.")
+    assert len(done.stderr.splitlines()) == 1
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("instances:\n  - a: b: c\n")
+    done = model_serving("check", "-c", str(broken))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {broken}, line 2, column 9: mapping values are not allowed here.")
+    done = model_serving("check")
+    assert done.returncode == 2
+    assert "Missing option '-c' / '--config'" in done.stderr

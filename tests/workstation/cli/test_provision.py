@@ -1,0 +1,353 @@
+"""`model-serving provision` as a user runs it, with the real packs, against the stand-in of the Datadog API."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from datadog_checks.model_serving.workstation.cli.root import root
+from datadog_checks.model_serving.workstation.provision.api import Client
+from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.state import metric_of
+
+from ..provision.resources import copied, numbers
+from ..provision.standin import Fault, Standin
+from ..provision.standin.faults import Call
+from .conftest import ROOT
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0}
+PACK = ("--pack", "slo", "--pack", "gpu")
+
+
+@pytest.fixture
+def dd() -> Iterator[Standin]:
+    """An account that has received every distribution whose percentiles the packs query."""
+    with Standin() as standin:
+        for resource in desired(None):
+            if resource.kind == "percentiles":
+                standin.state.see(metric_of(resource), "distribution", ["env:prod"])
+        yield standin
+
+
+def environment(dd: Standin | None) -> dict[str, str]:
+    """What the user's shell sets; nothing of Datadog's without an account."""
+    clean = dict.fromkeys(("DD_API_KEY", "DD_APP_KEY", "DD_SITE", "MODEL_SERVING_DATADOG_URL"), "")
+    if dd is None:
+        return clean
+    return {**clean, "DD_API_KEY": dd.api_key, "DD_APP_KEY": dd.app_key, "MODEL_SERVING_DATADOG_URL": dd.url}
+
+
+def run(dd: Standin | None, *arguments: str) -> Result:
+    """The command in this process. It never ends with a traceback."""
+    done = CliRunner(env=environment(dd)).invoke(root, ["provision", *arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+def is_write(call: Call) -> bool:
+    return call.method in WRITES and not call.path.endswith("/validate")
+
+
+def test_a_life(dd: Standin) -> None:
+    """Everything there is, from an empty account to an empty account."""
+    dd.state.add_foreign_monitors(20)
+    resources = desired(None)
+    before = json.dumps(dd.state.monitors)
+    planned = run(dd, "plan")
+    assert planned.exit_code == 2
+    assert f"Plan: {len(resources)} to create.\n" in planned.output
+    assert not any(is_write(call) for call in dd.calls)
+    applied = run(dd, "apply", "--yes")
+    assert applied.exit_code == 0, applied.output
+    assert f"Done: {len(resources)} created.\n" in applied.output
+    for command in (("plan",), ("apply",), ("validate",)):
+        dd.forget()
+        again = run(dd, *command)
+        assert again.exit_code == 0, again.output
+        assert not any(is_write(call) for call in dd.calls)
+    monitors = sum(resource.kind == "monitor" for resource in resources)
+    assert again.output == f"{monitors} of {monitors} monitors are valid.\n"
+    destroyed = run(dd, "destroy", "--yes")
+    assert destroyed.exit_code == 0, destroyed.output
+    percentiles = sum(resource.kind == "percentiles" for resource in resources)
+    assert numbers(dd) == {**EMPTY, "percentiles": percentiles, "monitor": 20}
+    assert json.dumps(dd.state.monitors) == before
+    assert run(dd, "destroy").output == "Nothing there, nothing to do.\n"
+
+
+def test_offline_needs_neither_keys_nor_network(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "plan.json"
+    done = run(None, "plan", "--offline", "--out", str(out), *PACK)
+    assert done.exit_code == 2, done.output
+    plan = json.loads(out.read_text())
+    chosen = desired(["slo", "gpu"])
+    assert plan["site"] is None
+    assert {step["address"] for step in plan["steps"]} == {resource.address for resource in chosen}
+    assert {step["action"] for step in plan["steps"]} == {"create"}
+
+
+def test_values_change_what_is_there(dd: Standin, tmp_path: Path) -> None:
+    assert run(dd, "apply", "--yes", "--pack", "golden_signals").exit_code == 0
+    ids = set(dd.state.monitors)
+    values = tmp_path / "values.yaml"
+    values.write_text("monitors:\n  latency.p99: {thresholds: {critical: 3}}\n")
+    planned = run(dd, "plan", "--values", str(values), "--pack", "golden_signals")
+    assert planned.exit_code == 2
+    assert "options.thresholds.critical: 2 -> 3" in planned.output
+    changed = re.findall(r"~ (\S+)", planned.output)
+    assert {"monitor:latency.p99", "dashboard:overview"} <= set(changed), "the monitor, and its marker in a graph"
+    assert all(address.startswith(("monitor:latency.p99", "dashboard:")) for address in changed)
+    assert run(dd, "apply", "--yes", "--values", str(values), "--pack", "golden_signals").exit_code == 0
+    assert set(dd.state.monitors) == ids
+
+
+def test_packs_left_out_are_orphans_until_they_are_pruned(dd: Standin) -> None:
+    assert run(dd, "apply", "--yes", *PACK).exit_code == 0
+    left = run(dd, "plan", "--pack", "gpu")
+    assert left.exit_code == 0
+    assert "? slo:availability" in left.output
+    pruned = run(dd, "apply", "--yes", "--prune", "--pack", "gpu")
+    assert pruned.exit_code == 0, pruned.output
+    assert dd.state.slos == {}
+    assert "orphaned" not in run(dd, "plan", "--pack", "gpu").output
+
+
+def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> None:
+    routing = tmp_path / "routing.yaml"
+    routing.write_text(
+        "as: rules\nreceiver: mail\nroutes:\n  - {match: {severity: critical}, receiver: pager}\n"
+        "receivers:\n  mail: {to: [ml@example.com]}\n  pager: {to: [pagerduty-ml]}\n"
+    )
+    options = ("--routing", str(routing), "--pack", "gpu")
+    assert run(dd, "apply", "--yes", *options).exit_code == 0
+    names = {rule["attributes"]["name"].partition(":")[0] for rule in dd.state.rules.values()}
+    assert names == {"model-serving mail", "model-serving pager"}
+    assert run(dd, "plan", *options).exit_code == 0
+    routing.write_text(routing.read_text().replace("pagerduty-ml", "slack-ml"))
+    changed = run(dd, "plan", *options)
+    assert changed.exit_code == 2
+    assert 'recipients: ["pagerduty-ml"] -> ["slack-ml"]' in changed.output
+
+
+MISTAKES: list[tuple[str, list[str], str]] = [
+    ("an unknown option", ["plan", "--bogus"], "No such option"),
+    ("an unknown command", ["aply"], "No such command 'aply'"),
+    ("a value out of range", ["plan", "--parallel", "0"], "Invalid value for '--parallel'"),
+    ("no keys", ["plan"], "no API key: set DD_API_KEY, or give --api-key-file FILE"),
+    ("no such file", ["plan", "--api-key-file", "nope"], "--api-key-file nope: can't be read"),
+    ("a site that is none", ["plan", "--site", "app.datadoghq.eu"], "did you mean datadoghq.eu?"),
+    ("no such values file", ["plan", "--offline", "--values", "nope.yaml"], "nope.yaml"),
+    ("no such routing file", ["plan", "--offline", "--routing", "nope.yaml"], "nope.yaml"),
+    ("an unknown pack", ["plan", "--offline", "--pack", "golden_signal"], "golden_signals"),
+    ("a file where a folder is due", ["plan", "--offline", "--out", "/dev/null/x"], "/dev/null/x: can't be written"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
+def test_mistakes_end_with_1_because_2_means_differences(arguments: list[str], words: str) -> None:
+    done = run(None, *arguments)
+    assert done.exit_code == 1
+    assert words in done.output
+
+
+def test_without_a_command_the_help_is_shown(dd: Standin) -> None:
+    done = run(None)
+    assert done.exit_code == 1
+    assert "Commands:\n  apply" in done.output
+
+
+@pytest.mark.parametrize("name", ["plan", "apply", "destroy", "export", "validate"])
+def test_every_command_explains_itself_with_examples(name: str) -> None:
+    done = run(None, name, "--help")
+    assert done.exit_code == 0
+    assert f"model-serving provision {name}" in done.output
+    assert "api-url" not in done.output
+
+
+def test_keys_are_read_from_files(dd: Standin, tmp_path: Path) -> None:
+    for name, key in (("api", dd.api_key), ("app", dd.app_key)):
+        (tmp_path / name).write_text(f"{key}\n")
+    files = ("--api-key-file", str(tmp_path / "api"), "--app-key-file", str(tmp_path / "app"))
+    done = CliRunner(env={**environment(None), "MODEL_SERVING_DATADOG_URL": dd.url}).invoke(
+        root, ["provision", "plan", *files]
+    )
+    assert done.exit_code == 2, done.output
+
+
+def test_missing_permissions_are_named_before_anything_is_read(dd: Standin) -> None:
+    dd.policy.missing_permissions = {"slos_write", "monitor_config_policy_write"}
+    assert run(dd, "plan", *PACK).exit_code == 2, "a plan only reads"
+    dd.forget()
+    done = run(dd, "apply", "--yes", *PACK)
+    assert done.exit_code == 1
+    assert "lacks the permission slos_write." in done.output
+    assert dd.count("ListMonitors") == 0
+
+
+def test_a_conflict_is_a_failure_that_says_what_to_do(dd: Standin) -> None:
+    assert run(dd, "apply", "--yes", *PACK).exit_code == 0
+    name = next(iter(dd.state.monitors.values()))["name"]
+    first, second = copied(dd, name)
+    for command in (("plan",), ("apply", "--yes")):
+        done = run(dd, *command, *PACK)
+        assert done.exit_code == 1
+        assert f"id {first}" in done.output
+        assert f"id {second}" in done.output
+    assert "Delete all but one" in done.output
+
+
+def test_failures_are_listed_at_the_end_in_the_words_of_the_api(dd: Standin) -> None:
+    dd.faults.add(Fault("status", where="CreateSLO", status=400, body={"errors": ["No SLOs on Fridays"]}))
+    done = run(dd, "apply", "--yes", "--parallel", "1", *PACK)
+    assert done.exit_code == 1
+    assert re.search(r"1 failed:\n  slo:\w+: 400: No SLOs on Fridays\n", done.output)
+    assert re.search(r"not done:\n  \w+:\S+: needs slo:\w+, which failed\n", done.output)
+    assert run(dd, "apply", "--yes", *PACK).exit_code == 0
+
+
+def test_monitors_that_datadog_refuses_are_named(dd: Standin) -> None:
+    dd.faults.add(Fault("status", where="ValidateMonitor", status=400, body={"errors": ["The query is invalid"]}))
+    done = run(dd, "validate", "--pack", "gpu")
+    assert done.exit_code == 1
+    assert re.search(r"refused monitor:\S+: 400: The query is invalid\n", done.output)
+    assert not any(is_write(call) for call in dd.calls)
+
+
+def test_the_export_is_whole_bears_no_mark_and_can_be_imported(dd: Standin, tmp_path: Path) -> None:
+    done = run(None, "export", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    files = {str(path.relative_to(tmp_path)): path.read_text() for path in sorted(tmp_path.rglob("*.json"))}
+    terraform = json.loads(files.pop("model_serving.tf.json"))
+    resources = desired(None)
+    assert len(files) == len(resources)
+    assert "managed_by:model-serving" not in "".join(files.values())
+    for resource in resources:
+        if resource.kind in ("slo", "monitor", "dashboard"):
+            assert json.loads(files[f"{resource.kind}s/{resource.key}.json"]) == resource.body
+    blocks = terraform["resource"]
+    assert sum(len(named) for named in blocks.values()) == len(resources)
+    text = json.dumps(terraform)
+    for kind, label in re.findall(r"(datadog_\w+)\.([\w-]+)\.id", text):
+        assert label in blocks[kind], "a reference leads to a resource of the same configuration"
+    assert "datadog_service_level_objective.availability.id" in text
+    quoted = [*blocks["datadog_monitor_json"].values(), *blocks["datadog_dashboard_json"].values()]
+    read = re.findall(r"\$\{path\.module\}/([\w./-]+\.json)", json.dumps(quoted))
+    assert sorted(read) == sorted(name for name in files if name.startswith(("monitors/", "dashboards/")))
+
+
+@pytest.mark.parametrize("nth", [1, 2, 5, 9, 14])
+def test_killed_at_any_write_the_next_run_finishes(dd: Standin, nth: int) -> None:
+    whole = [resource.kind for resource in desired(["slo", "gpu"])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "datadog_checks.model_serving", "provision", "apply", "--yes", *PACK],
+        env={**os.environ, **environment(dd), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # The server still does the work of the call that the process dies in.
+    dd.faults.add(Fault(lambda call: process.kill(), where=is_write, nth=nth))
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    dd.faults.clear()
+    done = run(dd, "apply", "--yes", *PACK)
+    assert done.exit_code == 0, done.output
+    assert numbers(dd) == {kind: whole.count(kind) for kind in EMPTY}
+    assert run(dd, "plan", *PACK).exit_code == 0
+
+
+def on_a_terminal(dd: Standin, answer: str, *arguments: str) -> tuple[int, str]:
+    """Run with a terminal for everything, type the answer, and return the exit status and what was shown."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "datadog_checks.model_serving", "provision", *arguments],
+        env={**os.environ, **environment(dd), "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, answer.encode())
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:
+        # How Linux says that the other side has gone.
+        pass
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode(errors="replace")
+
+
+def test_it_asks_first_and_no_means_no(dd: Standin) -> None:
+    code, shown = on_a_terminal(dd, "n\n", "apply", "--pack", "gpu")
+    assert code == 2
+    assert "Apply this plan? [y/N]" in shown
+    assert numbers(dd) == EMPTY
+
+
+def test_yes_means_yes_and_a_bar_shows_how_far_it_is(dd: Standin) -> None:
+    code, shown = on_a_terminal(dd, "y\n", "apply", "--pack", "gpu")
+    assert code == 0, shown
+    total = len(desired(["gpu"]))
+    assert f"{total}/{total}" in shown
+    assert "━" in shown
+
+
+def test_without_a_terminal_it_wants_yes(dd: Standin) -> None:
+    done = run(dd, "apply", "--pack", "gpu")
+    assert done.exit_code == 1
+    assert "there is nobody to ask: give --yes" in done.output
+    assert numbers(dd) == EMPTY
+
+
+ECHOES: dict[str, dict[str, Any]] = {
+    "an echo in the words of a refusal": {"do": "status", "status": 400},
+    "an echo in an error of the server": {"do": "status", "status": 500},
+    "an echo in a refusal of the keys": {"do": "status", "status": 403},
+    "an echo in a limit": {"do": "status", "status": 429, "headers": {"X-Ratelimit-Reset": "9999"}},
+    "no connection": {"do": "close"},
+    "a page": {"do": "garbage"},
+}
+
+
+@pytest.mark.parametrize("name", ECHOES)
+def test_no_key_is_ever_shown(
+    dd: Standin, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in output, plan files or errors, whatever call goes wrong, even where the API repeats a key."""
+    caplog.set_level("DEBUG")
+    monkeypatch.setitem(Client.__init__.__kwdefaults__, "pause", 0.001)
+    body = {"errors": [f"key {dd.api_key} with {dd.app_key} is not welcome"]}
+    shown = ""
+    for where in (None, "ListMonitors", "ListSLOs", "CreateSLO", "CreateMonitor", "ValidateMonitor", "DeleteMonitor"):
+        dd.faults.clear()
+        dd.faults.add(
+            Fault(**ECHOES[name], **({"body": body} if "status" in ECHOES[name] else {}), where=where, times=3)
+        )
+        for command in (
+            ("plan", "--out", str(tmp_path / "plan.json")),
+            ("validate",),
+            ("apply", "--yes"),
+            ("destroy", "--yes"),
+        ):
+            shown += run(dd, *command, *(PACK if command[0] != "destroy" else ())).output
+    dd.faults.clear()
+    run(dd, "plan", "--out", str(tmp_path / "plan.json"))
+    shown += (tmp_path / "plan.json").read_text()
+    assert dd.api_key not in shown
+    assert dd.app_key not in shown
+    assert ("is not welcome" in shown) is ("status" in ECHOES[name])
+    # The client logs the bodies of answers, not the headers that it sends.
+    sent = [record.getMessage() for record in caplog.records if "is not welcome" not in record.getMessage()]
+    assert not [line for line in sent if dd.api_key in line or dd.app_key in line]

@@ -1,0 +1,68 @@
+"""The command explains itself, quickly, and says what it lacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from datadog_checks.model_serving import __version__
+from datadog_checks.model_serving.workstation.cli.root import SUBCOMMANDS, root
+
+from .conftest import ROOT, model_serving
+
+
+def test_the_version() -> None:
+    assert model_serving("--version").stdout == f"model-serving {__version__}\n"
+
+
+def test_the_help_lists_every_subcommand_and_examples() -> None:
+    done = CliRunner().invoke(root, ["--help"])
+    assert done.exit_code == 0
+    assert "Examples:" in done.output
+    for name, line in SUBCOMMANDS.items():
+        assert f"{name} " in done.output
+        assert line.split()[0] in done.output
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_subcommand_explains_itself_with_examples(name: str) -> None:
+    done = CliRunner().invoke(root, [name, "--help"])
+    assert done.exit_code == 0
+    assert f"model-serving {name}" in done.output
+
+
+def test_an_unknown_subcommand_is_a_usage_error() -> None:
+    done = CliRunner().invoke(root, ["chek"])
+    assert done.exit_code == 2
+    assert "No such command 'chek'" in done.output
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_help_imports_no_subcommand() -> None:
+    done = python(
+        "sys.argv = ['model-serving', '--help']\n"
+        "from datadog_checks.model_serving.workstation.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "names = [name for name in sys.modules if name.startswith('datadog_checks.model_serving.workstation.cli.')]\n"
+        "print(sorted(names), 'rich.console' in sys.modules)"
+    )
+    assert done.stdout.splitlines()[-1] == "['datadog_checks.model_serving.workstation.cli.root'] False"
+
+
+@pytest.mark.parametrize(("missing", "named"), [(["click"], "click"), (["click", "rich"], "click and rich")])
+def test_a_missing_extra_is_one_clear_line(missing: list[str], named: str) -> None:
+    done = python(
+        f"sys.modules.update(dict.fromkeys({missing!r}))\n"
+        "from datadog_checks.model_serving.workstation.cli import main\nmain()"
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"model-serving needs {named}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
+    )

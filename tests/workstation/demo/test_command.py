@@ -1,0 +1,104 @@
+"""`model-serving demo` as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from datadog_checks.model_serving.workstation.cli.demo import demo
+
+COMMAND = [sys.executable, "-m", "datadog_checks.model_serving", "demo", "--plain"]
+PORT = re.compile(r"https?://127\.0\.0\.1:(\d+)")
+
+
+def check_summary(output: str) -> None:
+    """The summary compares every number, and all agree."""
+    assert "DIFFERS" not in output
+    simulated = re.search(r"^  nvml +gpu-node-1, GPU 1 +XID errors +\d+ +\d+ +agrees$", output, re.MULTILINE)
+    assert simulated or "The GPUs of this host, read through NVML: GPU 0" in output
+    assert f"All {18 if simulated else 14} numbers agree." in output
+    assert "model-serving check -c conf.yaml" in output
+
+
+def test_a_short_run_ends_by_itself_and_its_numbers_agree() -> None:
+    done = subprocess.run([*COMMAND, "--duration", "6"], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    check_summary(done.stdout)
+    for part in (
+        "simulator: error burst",
+        "event from dcgm: GPU 1: XID 79: the GPU fell",
+        "requests/s",
+        'event "GPU 1: XID 79"',
+    ):
+        assert part in done.stdout
+    assert "\x1b[" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind cannot be sent to a process on Windows")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watching_goes_on_until_it_is_interrupted_and_then_sums_up(number: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, "--watch", "--duration", "2"], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        ramps = 0
+        lines = []
+        # The story of one minute has begun again: the demo outlives its duration.
+        while ramps < 2:
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+            ramps += "simulator: morning ramp" in lines[-1]
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    check_summary(rest)
+
+
+def test_nothing_is_left_running() -> None:
+    threads, module = set(threading.enumerate()), sys.modules.get("pynvml")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    result = CliRunner().invoke(demo, ["--duration", "2", "--seed", "5"], catch_exceptions=False)
+    assert result.exit_code == 0
+    check_summary(result.output)
+    assert not [thread for thread in set(threading.enumerate()) - threads if thread.join(5) or thread.is_alive()]
+    assert module is None or sys.modules.get("pynvml") is module
+    assert "simulated" not in (getattr(sys.modules.get("pynvml"), "__doc__", None) or "")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    ports = {int(port) for port in PORT.findall(result.output)}
+    assert len(ports) == 5
+    for port in ports:
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--duration", "1"], "Invalid value for '--duration'"),
+        (["--seed", "x"], "Invalid value for '--seed'"),
+        (["--loud"], "No such option"),
+    ],
+)
+def test_a_mistake_in_the_options_is_a_message(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(demo, arguments)
+    assert (result.exit_code, "Traceback" in result.output) == (2, False)
+    assert message in result.output
+
+
+def test_help_has_examples() -> None:
+    result = CliRunner().invoke(demo, ["--help"])
+    assert result.exit_code == 0
+    assert "model-serving demo --watch" in result.output

@@ -1,0 +1,282 @@
+"""A plan says what would change, in words that a person can read, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from datadog_checks.model_serving.workstation.provision.api import Client
+from datadog_checks.model_serving.workstation.provision.errors import ApiError, ProvisionError
+from datadog_checks.model_serving.workstation.provision.model import Resource
+from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
+from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text
+from datadog_checks.model_serving.workstation.provision.state import Account
+
+from .resources import (
+    LATENCY,
+    WHOLE,
+    actions,
+    applied,
+    availability,
+    burn,
+    composite,
+    copied,
+    dashboard,
+    errors,
+    every_kind,
+    latency,
+    monitor,
+    numbers,
+    percentiles,
+    planned,
+    rule,
+)
+from .standin import Fault, Standin
+
+Connect = Callable[..., Client]
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+
+
+def text(plan: Any) -> str:
+    return "\n".join(line.rstrip() for line in plan_text(plan).plain.splitlines())
+
+
+def test_against_nothing_everything_is_created_in_order() -> None:
+    plan = make_plan(checked(reversed(every_kind())), Account())
+    assert text(plan) == (
+        """\
+  + percentiles:model_serving.request.latency  new
+  + slo:availability  "Availability" new
+  + monitor:both  "Monitor both" new
+  + monitor:slo.fast  "Monitor slo.fast" new
+  + monitor:errors.share  "Monitor errors.share" new
+  + monitor:latency.mean  "Monitor latency.mean" new
+  + dashboard:overview  "Overview" new
+  + notification_rule:critical  "model-serving critical: Critical" new
+Plan: 8 to create."""
+    )
+    assert plan.differs
+
+
+def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    scoped = monitor(
+        "queue", "avg(last_5m):avg:model_serving.request.queue.size{*} > 50", 50, message="Too long.\nLook at it."
+    )
+    applied(client, [*every_kind(), scoped])
+    dd.forget()
+    wanted = [
+        percentiles(),
+        availability(99.5),
+        latency(2.5, name="Renamed"),
+        errors(scope="env:prod", options={"notify_no_data": True, "no_data_timeframe": 20}),
+        burn(),
+        composite(),
+        dashboard("Overview", "Second"),
+        rule("slack-ml", "pagerduty-ml"),
+    ]
+    plan = planned(client, wanted)
+    ids = {step.address: step.found[0].id for step in plan.steps}
+    shown = text(plan)
+    for address, identity in ids.items():
+        shown = shown.replace(f"(id {identity})", f"(id <{address}>)")
+    assert "managed by" not in shown, "a digest says nothing that the fields don't"
+    assert shown == (
+        """\
+  ~ slo:availability  "Availability" (id <slo:availability>) changes
+      thresholds.30d.target: 99.9 -> 99.5
+  ~ monitor:latency.mean  "Renamed" (id <monitor:latency.mean>) changes; resets the state of its groups, since the \
+query changes
+      name: "Monitor latency.mean" -> "Renamed"
+      query: "avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2" -> \
+"avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2.5"
+      options.thresholds.critical: 2 -> 2.5
+  ~ monitor:errors.share  "Monitor errors.share" (id <monitor:errors.share>) changes; resets the state of its groups, \
+since the query changes
+      query: "sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
+sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01" -> \
+"sum(last_5m):sum:model_serving.request.error.count{env:prod} by {endpoint_name}.as_count() / \
+sum:model_serving.request.count{env:prod} by {endpoint_name}.as_count() > 0.01"
+      options.no_data_timeframe: (nothing) -> 20
+      options.notify_no_data: false -> true
+  ~ dashboard:overview  "Overview" (id <dashboard:overview>) changes
+      widgets[1].definition.type: "slo" -> "note"
+      widgets[1].definition.content: (nothing) -> "Second"
+      widgets[2]: (nothing) -> widget slo ""
+  ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
+      recipients: ["slack-ml"] -> ["pagerduty-ml", "slack-ml"]
+  ? monitor:queue  "Monitor queue" (id <monitor:queue>) is ours but no longer wanted; --prune deletes it
+Plan: 5 to change, 3 unchanged, 1 orphaned."""
+    )
+    assert not [call for call in dd.calls if call.method in WRITES], "a plan changes nothing"
+
+
+def test_a_message_is_compared_line_by_line(connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency(message="Slow.\nLook at the queue.\nThen at the GPU.")])
+    plan = planned(client, [latency(message="Slow.\nLook at the batches.\nThen at the GPU.")])
+    assert text(plan).splitlines()[1:4] == [
+        "      message:",
+        "        - Look at the queue.",
+        "        + Look at the batches.",
+    ]
+    assert not plan.steps[0].resets
+
+
+def test_a_new_type_is_announced_as_a_replacement_and_what_refers_to_it_changes(connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency(), errors(), composite()])
+    check = '"model_serving.openmetrics.health".over("*").by("endpoint").last(3).count_by_status()'
+    plan = planned(client, [latency(), monitor("errors.share", check, 2, "service check"), composite()])
+    assert actions(plan) == {
+        "monitor:latency.mean": "unchanged",
+        "monitor:errors.share": "replace",
+        "monitor:both": "change",
+    }
+    shown = text(plan)
+    assert "is replaced, since its type can't change: a new id, and its history is lost" in shown
+    assert 'type: "query alert" -> "service check"' in shown
+    assert "${monitor:errors.share}" in shown
+    assert "(known after apply)" in shown
+
+
+def test_two_with_one_key_are_a_conflict(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    applied(client, every_kind())
+    ids = copied(dd, "Monitor both")
+    plan = planned(client, every_kind())
+    assert plan.conflicts[0].address == "monitor:both"
+    lines = text(plan).splitlines()
+    assert lines[0].startswith("  ! monitor:both")
+    assert [f"      id {number}" for number in ids] == lines[1:3]
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_what_is_no_longer_wanted_is_no_difference_unless_it_is_to_be_deleted(connect: Connect, prune: bool) -> None:
+    client = connect()
+    applied(client, [latency(), errors()])
+    plan = planned(client, [latency()], prune)
+    assert actions(plan) == {
+        "monitor:latency.mean": "unchanged",
+        "monitor:errors.share": "delete" if prune else "orphaned",
+    }
+    assert plan.differs is prune
+
+
+def test_percentiles_wait_for_a_metric_that_was_never_received(dd: Standin, connect: Connect) -> None:
+    plan = planned(connect(), [percentiles("model_serving.request.queue.duration")])
+    assert actions(plan) == {"percentiles:model_serving.request.queue.duration": "wait"}
+    assert not plan.differs
+    assert text(plan).endswith("Nothing to do: 1 waiting.")
+
+
+def test_nothing_foreign_is_read_or_shown_among_five_thousand_monitors(dd: Standin, connect: Connect) -> None:
+    dd.state.add_foreign_monitors(5000)
+    client = connect()
+    applied(client, every_kind())
+    assert numbers(dd) == {**WHOLE, "monitor": 5004}
+    dd.forget()
+    plan = planned(client, every_kind())
+    assert not plan.differs
+    assert len(plan.steps) == 8
+    assert dd.count("ListMonitors") == 1
+    assert dd.count() == 6, "one call a kind, one for the dashboard itself, one for the metric"
+
+
+def test_more_than_a_page_of_every_kind_is_read(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    applied(client, every_kind())
+    (board,) = dd.state.dashboards.values()
+    (some_rule,) = dd.state.rules.values()
+    for index in range(250):
+        # Older than ours, so that ours come on the last page.
+        dd.state.dashboards = {
+            f"old-{index}": {**board, "id": f"old-{index}", "description": ""},
+            **dd.state.dashboards,
+        }
+        attributes = {**some_rule["attributes"], "name": f"Rule {index}", "created_at": "2020-01-01T00:00:00+00:00"}
+        dd.state.rules[f"old-{index}"] = {**some_rule, "id": f"old-{index}", "attributes": attributes}
+    plan = planned(client, every_kind())
+    assert not plan.differs
+    assert {str(step.action) for step in plan.steps} == {"unchanged"}
+
+
+def test_a_plan_is_never_made_from_half_an_account(dd: Standin, connect: Connect) -> None:
+    for operation in ("ListMonitors", "ListSLOs", "ListDashboards", "GetDashboard", "GetMonitorNotificationRules"):
+        applied(connect(), every_kind())
+        dd.faults.add(Fault("status", where=operation, times=100, status=503, body={"errors": ["out of order"]}))
+        with pytest.raises(ApiError, match="503: out of order"):
+            planned(connect(), every_kind())
+        dd.faults.clear()
+
+
+def test_the_json_says_the_same(connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency(), errors()])
+    found = plan_json(planned(client, [latency(3), errors(), burn(), availability()]), "datadoghq.eu")
+    assert found["site"] == "datadoghq.eu"
+    assert found["differs"] is True
+    assert {name: count for name, count in found["counts"].items() if count} == {
+        "create": 2,
+        "change": 1,
+        "unchanged": 1,
+    }
+    changed = next(step for step in found["steps"] if step["action"] == "change")
+    assert changed["resets_group_state"] is True
+    assert {"path": "options.thresholds.critical", "old": 2, "new": 3} in changed["changes"]
+
+
+MISTAKES: list[tuple[str, list[Resource], str]] = [
+    ("one key twice", [latency(), latency(3)], "monitor:latency.mean: defined twice"),
+    (
+        "a reference to nothing",
+        [burn()],
+        "monitor:slo.fast: needs slo:availability, which none of the chosen packs has",
+    ),
+    (
+        "a circle",
+        [monitor(*pair, None, "composite") for pair in (("a", "${monitor:b} && 1"), ("b", "${monitor:a} && 1"))],
+        "a circle, so none of them can come first",
+    ),
+    (
+        "a threshold that isn't that of the query",
+        [latency(options={"thresholds": {"critical": 3}})],
+        "monitor:latency.mean at options.thresholds.critical",
+    ),
+    (
+        "a monitor with a metric that the check never sends",
+        [monitor("x", "avg(last_5m):avg:model_serving.nope{*} > 1", 1)],
+        "model_serving.nope",
+    ),
+    (
+        "percentiles that nobody switches on",
+        [monitor("x", f"avg(last_5m):p99:{LATENCY}{{*}} > 2", 2)],
+        "monitor:x at query",
+    ),
+    (
+        "a widget with a metric that the check never sends",
+        [
+            dashboard(
+                widgets=[
+                    {
+                        "definition": {
+                            "type": "timeseries",
+                            "requests": [{"q": "avg:model_serving.nope{*}"}],
+                        }
+                    }
+                ]
+            )
+        ],
+        "dashboard:overview at widgets[0]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("resources", "words"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
+def test_mistakes_are_found_before_any_call(resources: list[Resource], words: str) -> None:
+    with pytest.raises(ProvisionError) as caught:
+        checked(resources)
+    assert str(caught.value).startswith("nothing was sent:\n")
+    assert words in str(caught.value)

@@ -1,0 +1,379 @@
+"""A values file: what it changes, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.errors import ProvisionError
+from datadog_checks.model_serving.workstation.provision.packs import monitor_entries, slo_entries
+from datadog_checks.model_serving.workstation.provision.query import check_dashboard, check_monitor, check_slo
+from datadog_checks.model_serving.workstation.provision.values import MONITOR, MonitorValues, Values, load_values
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "provisioning.md").read_text(encoding="utf-8")
+EXAMPLE = next(text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if text.startswith("prefix:"))
+
+Load = Callable[[str], Values]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Load values from their text."""
+
+    def loaded(text: str) -> Values:
+        path = tmp_path / "values.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_values(path)
+
+    return loaded
+
+
+def bodies(values: Values, kind: str = "monitor") -> dict[str, Any]:
+    return {one.key: one.body for one in desired(None, values) if one.kind == kind}
+
+
+REFUSED = {
+    # names
+    "monitor: {latency.p99: {priority: 1}}": "values.yaml: unknown key `monitor`; did you mean `monitors`?",
+    "monitors: {latency.p90: {priority: 1}}": "monitors: unknown monitor `latency.p90`; did you mean `latency.p99`?",
+    "monitors: {latency.p99: {treshold: 1}}": "latency.p99: unknown key `treshold`; did you mean `thresholds`?",
+    "monitors: {latency.p99: {thresholds: {critcal: 1}}}": (
+        "monitors.latency.p99.thresholds: unknown threshold `critcal`; did you mean `critical`?"
+    ),
+    "packs: [golden_signal]": "packs: unknown pack `golden_signal`; did you mean `golden_signals`?",
+    "teams: {gpus: infra}": "teams: unknown pack `gpus`; did you mean `gpu`?",
+    "slos: {avalability: {target: 99}}": "slos: unknown SLO `avalability`; did you mean `availability`?",
+    "dashboards: {costs: false}": "dashboards: unknown dashboard `costs`; did you mean `cost`?",
+    "thresholds: {critical: 1}": "unknown key `thresholds`",
+    # forms
+    "[1, 2]": "must be a mapping, not a list",
+    "packs: gpu\npacks: cost": "`packs` is there twice",
+    "prefix: [": "not valid YAML",
+    "prefix: 5": "prefix: must be a text, which may be empty, not `5`",
+    "monitors: {latency.p99: {thresholds: {critical: 1e-3}}}": "must be a number such as 0.5, not `1e-3`",
+    "monitors: {latency.p99: {thresholds: {critical: .nan}}}": "must be a number such as 0.5, not `nan`",
+    "monitors: {latency.p99: {thresholds: {critical: null}}}": "thresholds.critical: must be a number",
+    "monitors: {latency.p99: {thresholds: {critical: true}}}": "thresholds.critical: must be a number",
+    "monitors: {latency.p99: {enabled: maybe}}": "enabled: must be true or false, not `maybe`",
+    "monitors: {latency.p99: }": "monitors.latency.p99: must be a mapping, not nothing",
+    "priority: 6": "priority: must be a whole number from 1 to 5, not `6`",
+    "monitors: {latency.p99: {severity: high}}": "severity: must be one of critical, warning, not `high`",
+    "team: ML Platform": "team: must be the value of a tag",
+    "tags: [cost]": "tags[0]: must be a tag such as `cost_center:ml`, not `cost`",
+    "tags: ['team:ml']": "tags[0]: `team` is set by provisioning: write `team: ml`",
+    "tags: ['managed_by:me']": "tags[0]: `managed_by` is set by provisioning: choose another key",
+    "runbooks: wiki/runbooks": "runbooks: must be a URL such as https://",
+    "renotify: 240": "renotify: must be a duration such as 30m, 4h or 1d, not `240`",
+    "renotify: 5m": "renotify: must be from 10 to 1440 minutes long, not 5",
+    "auto_resolve: 90m": "auto_resolve: must be whole hours, such as 2h",
+    # scopes
+    "scope: '{env:prod}'": "scope: leave the braces out: `env:prod`",
+    "scope: 'env:prod AND (x:y'": "scope: `env:prod AND (x:y`, column 14",
+    "scope: 'env=prod'": "scope: `env=prod`, column 1: `env=...` is PromQL: write `env:value`",
+    "monitors: {slo.latency.fast: {scope: 'env:prod'}}": "scope: is that of the SLO: write it under `slos`, `latency`",
+    "scope: 'env IN (prod,canary)'": "the service check of endpoint.metrics takes only tags that must all be there",
+    # thresholds that contradict one another
+    "monitors: {latency.p99: {thresholds: {critical: 2, warning: 3}}}": (
+        "monitors.latency.p99.thresholds.warning: 3 is not below critical, which is 2"
+    ),
+    "monitors: {latency.p99: {thresholds: {warning: 2}}}": "thresholds.warning: 2 is not below critical, which is 2",
+    "monitors: {latency.p99: {thresholds: {critical_recovery: 2.5}}}": (
+        "thresholds.critical_recovery: 2.5 is not below critical, which is 2"
+    ),
+    "monitors: {latency.p99: {thresholds: {warning: 1, warning_recovery: 1.5}}}": (
+        "thresholds.warning_recovery: 1.5 is not below warning, which is 1"
+    ),
+    "monitors: {latency.p99: {thresholds: {warning_recovery: 1}}}": "needs a `warning` to recover from",
+    "monitors: {success.share: {thresholds: {warning: 90}}}": (
+        "thresholds.warning: 90 is not above critical, which is 95: this monitor alerts below its threshold"
+    ),
+    "monitors: {accuracy.drop: {thresholds: {critical_recovery: -8}}}": (
+        "thresholds.critical_recovery: -8 is not above critical, which is -5"
+    ),
+    "monitors: {gpu.memory: {thresholds: {critical: 120}}}": "120 can never be reached",
+    "monitors: {errors.share: {thresholds: {critical: -1}}}": "-1 can never be reached",
+    "monitors: {latency.p99: {thresholds: {ok: 1}}}": "thresholds.ok: is for service checks",
+    "monitors: {model.ready: {thresholds: {critical: 2.5}}}": "must be a number of runs from 1 to 99, not 2.5",
+    "monitors: {model.ready: {thresholds: {critical_recovery: 2}}}": "the recovery of a service check is `ok`",
+    # windows
+    "monitors: {latency.p99: {window: 5 minutes}}": "window: `5 minutes` is no window: write `last_5m`",
+    "monitors: {latency.p99: {window: 30s}}": "`last_30s` is no window: write `last_1m`",
+    "monitors: {latency.p99: {window: 9w}}": "`last_9w` is longer than a month",
+    "monitors: {latency.p99: {window: next_1h}}": "`next_1h` is no window",
+    "monitors: {prediction.shift: {window: 10m}}": "points of 300 s and needs at least 5 of them: write 25m",
+    "window: 10m": "window: `last_10m` is no alert window for prediction.shift",
+    "monitors: {model.ready: {window: 5m}}": "window: means nothing to a service check",
+    "monitors: {latency.p99: {long_window: 2h}}": "long_window: is for burn rates; write `window`",
+    "monitors: {slo.latency.fast: {window: 2h}}": "window: is for metrics; write `long_window` and `short_window`",
+    "monitors: {slo.latency.fast: {long_window: 30m}}": "long_window: `30m` must be from 1h to 48h",
+    "monitors: {slo.latency.fast: {short_window: 1h}}": "the short window `1h` must be shorter than the long one, `1h`",
+    "monitors: {traffic.none: {no_data: 20m}}": "20 minutes are less than twice the window of traffic.none: write 30m",
+    "monitors: {slo.latency.fast: {no_data: 20m}}": "no_data: an SLO has no missing data",
+    # SLOs
+    "slos: {availability: {target: 100}}": "slos.availability.target: must be a percentage between 0 and 100",
+    "slos: {availability: {warning: 99}}": "slos.availability.warning: 99 must lie between the target 99.9 and 100",
+    "slos: {availability: {timeframe: 14d}}": "timeframe: must be one of 7d, 30d, 90d, not `14d`",
+    "slos: {availability: {threshold: 2}}": "threshold: is for an SLO by time slices",
+    "slos: {latency: {threshold: 0}}": "threshold: must be a number of seconds above 0",
+    "slos: {latency: {slice: 120}}": "slice: must be one of 60, 300, not `120`",
+    "slos: {availability: {target: 90}}": (
+        "slos.availability.target: a target of 90 % can burn at most 10 times as fast as allowed, so the threshold 14.4"
+    ),
+    "monitors: {slo.availability.fast: {thresholds: {critical: 2000}}}": (
+        "monitors.slo.availability.fast.thresholds.critical: a target of 99.9 % can burn at most 1000 times"
+    ),
+    "monitors: {slo.availability.fast: {thresholds: {warning: 20}}}": "20 must lie between 0 and 14.4",
+    "monitors: {slo.availability.fast: {thresholds: {ok: 1}}}": "is not for burn rates",
+}
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED.items(), ids=REFUSED)
+def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
+    """With the file, the key and what to write."""
+    with pytest.raises(ProvisionError) as caught:
+        load(text)
+    assert str(caught.value).partition("values.yaml: ")[0].endswith("/")
+    assert said in str(caught.value)
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """No file, or no text."""
+    with pytest.raises(ProvisionError, match=r"missing\.yaml: the values file can't be read: No such file"):
+        load_values(tmp_path / "missing.yaml")
+    (tmp_path / "latin.yaml").write_bytes("team: mü".encode("latin-1"))
+    with pytest.raises(ProvisionError, match="is not UTF-8"):
+        load_values(tmp_path / "latin.yaml")
+
+
+def test_empty_file_changes_nothing(load: Load) -> None:
+    """A file of comments alone is one."""
+    resources = desired(None, load("# nothing yet\n"))
+    assert [(one.address, one.body) for one in resources] == [(one.address, one.body) for one in desired(None)]
+
+
+CHANGED = [
+    ("prefix: '[prod] '", "latency.p99", "name", "[prod] p99 latency is high"),
+    ("prefix: ''", "latency.p99", "name", "p99 latency is high"),
+    ("priority: 4", "success.share", "priority", 4),
+    ("priority: 4\nmonitors: {success.share: {priority: 2}}", "success.share", "priority", 2),
+    ("renotify: 4h", "model.ready", "options.renotify_interval", 240),
+    ("renotify: 4h\nmonitors: {model.ready: {renotify: false}}", "model.ready", "options.renotify_interval", None),
+    ("evaluation_delay: 5m", "latency.p99", "options.evaluation_delay", 300),
+    ("auto_resolve: 2h", "latency.p99", "options.timeout_h", 2),
+    ("auto_resolve: false", "latency.p99", "options.timeout_h", 0),
+    ("no_data: false", "traffic.none", "options.notify_no_data", False),
+    ("no_data: 1h", "traffic.none", "options.no_data_timeframe", 60),
+    ("no_data: 1h", "latency.p99", "options.notify_no_data", False),
+    ("monitors: {latency.p99: {no_data: 1h}}", "latency.p99", "options.no_data_timeframe", 60),
+    ("monitors: {traffic.none: {window: 1h}}", "traffic.none", "options.no_data_timeframe", 120),
+    ("scope: env:prod", "endpoint.ready", "query", '.over("env:prod").'),
+    ("scope: 'env:prod,!region:eu'\nmonitors: {endpoint.metrics: {scope: env:prod}, endpoint.ready: {scope: env:prod}, "
+     "model.ready: {scope: env:prod}, model.version_ready: {scope: env:prod}, gpu.health: {scope: env:prod}}",
+     "gpu.throttling", "query", "{env:prod AND NOT region:eu AND reason IN (thermal,board_limit,reliability)}"),
+    ("scope: env:prod", "gpu.ecc", "query", "{env:prod,error_type:uncorrected,scope:volatile}"),
+    ("monitors: {latency.p99: {scope: 'env:prod OR env:canary'}}", "latency.p99", "query",
+     "latency{env:prod OR env:canary} by"),
+    ("monitors: {readiness.http: {scope: 'env IN (a,b)'}}", "readiness.http", "query",
+     "{env IN (a,b) AND path:*/ready AND NOT status_code:200}"),
+    ("scope: env:prod\nmonitors: {latency.p99: {scope: env:canary}}", "latency.p99", "query", "{env:canary}"),
+    ("window: 1h", "latency.p99", "query", "percentile(last_1h):"),
+    ("window: 1h\nmonitors: {latency.p99: {window: 10m}}", "latency.p99", "query", "percentile(last_10m):"),
+    ("monitors: {prediction.shift: {window: 1h}}", "prediction.shift", "query", "alert_window='last_1h'"),
+    ("monitors: {prediction.shift: {window: 1h}}", "prediction.shift", "options.threshold_windows.trigger_window",
+     "last_1h"),
+    ("monitors: {prediction.shift: {window: 1d}}", "prediction.shift", "query", "avg(last_1d):anomalies("),
+    ("monitors: {latency.p99: {window: 10m}}", "latency.p99", "message", "over the last 10 minutes."),
+    ("monitors: {gpu.xid: {window: current_1d}}", "gpu.xid", "message", "in the last day;"),
+    ("monitors: {latency.p99: {thresholds: {critical: 0.25}}}", "latency.p99", "query", "> 0.25"),
+    ("monitors: {model.ready: {thresholds: {critical: 30}}}", "model.ready", "query", ".last(31)"),
+    ("monitors: {model.ready: {thresholds: {warning: null}}}", "model.ready", "query", ".last(4)"),
+    ("runbooks: https://wiki.example.com/r", "gpu.xid", "message", "Runbook: https://wiki.example.com/r/gpu-xid"),
+    ("monitors: {gpu.xid: {runbook: 'https://a.b/c'}}", "gpu.xid", "message", "Runbook: https://a.b/c"),
+    ("monitors: {latency.p99: {thresholds: {critical: 1}, window: 10m}}", "latency.p99.endpoint", "query",
+     "percentile(last_10m):p99:model_serving.request.latency{!model_name:*} by {serving_system,endpoint_name} > 1"),
+    ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {window: 10m}}", "latency.p99.endpoint", "priority",
+     1),
+    ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {priority: 5}}", "latency.p99.endpoint", "priority",
+     5),
+    ("scope: env:prod", "errors.share.endpoint", "query", "{env:prod,!model_name:*,!serving_system:mlserver}"),
+    ("scope: 'env IN (a,b)'\nmonitors: {endpoint.metrics: {scope: '*'}, endpoint.ready: {scope: '*'}, "
+     "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}}",
+     "latency.p99.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", '.over("7d")'),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", "> 16.8"),
+    ("monitors: {slo.latency.slow: {long_window: 48h, short_window: 4h}}", "slo.latency.slow", "query",
+     '.long_window("48h").short_window("4h")'),
+    ("monitors: {slo.latency.fast: {thresholds: {critical: 10, warning: 5}}}", "slo.latency.fast", "message",
+     "{{#is_warning}}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key", "path", "expected"), CHANGED)
+def test_value_is_in_the_monitor(load: Load, text: str, key: str, path: str, expected: Any) -> None:
+    """Texts hold what is expected, everything else is it; and Datadog would still take the monitor."""
+    body = bodies(load(text))[key]
+    value: Any = body
+    for step in path.split("."):
+        value = value.get(step)
+    if isinstance(expected, str) and path != "name":
+        assert expected in value
+    else:
+        assert value == expected
+    assert [one.message for one in check_monitor(body) if one.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "expected"),
+    [
+        ("latency.p99", {"critical": 1}, {"critical": 1, "critical_recovery": 0.8}),
+        ("latency.p99", {"critical_recovery": None}, {"critical": 2}),
+        ("latency.p99", {"warning": 1.8}, {"critical": 2, "warning": 1.8}),
+        (
+            "cpu.high",
+            {"critical": 99},
+            {"critical": 99, "critical_recovery": 93.5, "warning": 88, "warning_recovery": 82.5},
+        ),
+        ("cpu.high", {"warning": None}, {"critical": 90, "critical_recovery": 85}),
+        ("cpu.high", {"warning": 70}, {"critical": 90, "critical_recovery": 85, "warning": 70}),
+        ("cpu.high", {"warning": 88}, {"critical": 90, "warning": 88, "warning_recovery": 75}),
+        ("accuracy.drop", {"critical": -10}, {"critical": -10, "critical_recovery": -4}),
+        ("gpu.xid", {"critical": 3}, {"critical": 3}),
+    ],
+)  # fmt: skip
+def test_other_thresholds_follow(key: str, said: dict[str, float | None], expected: dict[str, float]) -> None:
+    """In proportion, unless they would contradict what the user says."""
+    values = Values(monitors={key: MonitorValues(thresholds=said)})
+    assert bodies(values)[key]["options"]["thresholds"] == expected
+
+
+METRIC = sorted(key for key, entry in monitor_entries().items() if entry.form == "metric" and entry.bounds is None)
+THRESHOLD = st.one_of(st.none(), st.floats(-1000, 1000).map(lambda number: round(number, 3)))
+
+
+@given(
+    st.sampled_from(METRIC),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("warning", "critical_recovery", "warning_recovery"), THRESHOLD)),
+    st.one_of(st.none(), st.floats(-1000, 1000).map(lambda number: round(number, 3))),
+)
+@settings(max_examples=60, deadline=None)
+def test_thresholds_are_refused_or_right(key: str, beside: dict[str, float | None], critical: float | None) -> None:
+    """Whatever is said of thresholds, nothing gets through that the check of monitors would call an error."""
+    said = {**beside, **({} if critical is None else {"critical": critical})}
+    values = Values(packs=(monitor_entries()[key].pack,), monitors={key: MonitorValues(thresholds=said)})
+    try:
+        body = bodies(values)[key]
+    except ProvisionError as error:
+        assert f"monitors.{key}.thresholds" in str(error)  # noqa: PT017
+        return
+    assert [
+        one.message for one in check_monitor(body) if one.id == "monitor/threshold" and one.severity == "error"
+    ] == []
+    for name, value in said.items():
+        assert body["options"]["thresholds"].get(name) == value
+
+
+def test_monitor_that_complements_another_goes_with_it(load: Load) -> None:
+    """Unless it is wanted alone."""
+    assert not {"latency.p99", "latency.p99.endpoint"} & set(bodies(load("monitors: {latency.p99: {enabled: false}}")))
+    alone = bodies(load("monitors: {latency.p99: {enabled: false}, latency.p99.endpoint: {enabled: true}}"))
+    assert "latency.p99.endpoint" in alone
+    assert "latency.p99" not in alone
+
+
+def test_teams_by_pack_monitor_and_all(load: Load) -> None:
+    """The narrowest wins."""
+    found = bodies(load("team: ml\nteams: {gpu: infra}\nmonitors: {gpu.xid: {team: hardware}}"))
+    teams = {key: [tag for tag in found[key]["tags"] if tag.startswith("team:")] for key in found}
+    assert teams["gpu.xid"] == ["team:hardware"]
+    assert teams["gpu.memory"] == ["team:infra"]
+    assert teams["accuracy.drop"] == ["team:ml"]
+
+
+def test_tags_add_up(load: Load) -> None:
+    """Those of all monitors and SLOs, and those of one."""
+    values = load(
+        "tags: ['cost_center:ml']\nmonitors: {gpu.xid: {tags: ['pager:yes']}}\nslos: {latency: {tags: ['a:b']}}"
+    )
+    assert bodies(values)["gpu.xid"]["tags"][-2:] == ["cost_center:ml", "pager:yes"]
+    assert bodies(values)["gpu.ecc"]["tags"][-1] == "cost_center:ml"
+    assert bodies(values, "slo")["latency"]["tags"][-2:] == ["cost_center:ml", "a:b"]
+
+
+def test_dashboards_follow(load: Load) -> None:
+    """Scope, prefix, markers and teams; tags of a dashboard are teams or nothing."""
+    plain = bodies(Values(), "dashboard")
+    assert all("tags" not in body for body in plain.values())
+    values = load("scope: env:prod\nprefix: 'P '\nteam: ml\ndashboards: {cost: false}\n"
+                  "monitors: {latency.p99: {thresholds: {critical: 7}}, errors.share: {enabled: false}}")  # fmt: skip
+    found = bodies(values, "dashboard")
+    assert set(found) == set(plain) - {"cost"}
+    overview = found["overview"]
+    assert (overview["title"], overview["tags"]) == ("P Overview", ["team:ml"])
+    text = str(overview)
+    assert "{env:prod,$system,$endpoint,$model,$version}" in text
+    assert "'value': 'y = 7'" in text
+    assert "'y = 1'" not in text
+    assert [one for body in found.values() for one in check_dashboard(body) if one.severity == "error"] == []
+
+
+def test_slo_values(load: Load) -> None:
+    """Target, warning in the middle of what is left, timeframe, threshold, slice, scope."""
+    values = load("scope: env:prod\nslos: {availability: {target: 99, scope: 'env:canary'}, "
+                  "latency: {threshold: 0.5, slice: 60, warning: 99.9, timeframe: 90d}}")  # fmt: skip
+    found = bodies(values, "slo")
+    assert found["availability"]["thresholds"] == [{"timeframe": "30d", "target": 99, "warning": 99.5}]
+    assert "count{env:canary}" in found["availability"]["query"]["denominator"]
+    assert "{env:canary,!status_class:4xx}" in found["availability"]["query"]["numerator"]
+    slices = found["latency"]["sli_specification"]["time_slice"]
+    assert (slices["threshold"], slices["query_interval_seconds"]) == (0.5, 60)
+    assert slices["query"]["queries"][0]["query"].startswith("p99:model_serving.request.latency{env:prod}")
+    assert found["latency"]["thresholds"] == [{"timeframe": "90d", "target": 99, "warning": 99.9}]
+    assert [one for body in found.values() for one in check_slo(body)] == []
+
+
+def test_slo_that_is_left_out_takes_its_alerts_along(load: Load) -> None:
+    """Nothing may refer to it."""
+    resources = desired(None, load("slos: {latency: {enabled: false}}"))
+    assert {one.key for one in resources if one.kind == "slo"} == set(slo_entries()) - {"latency"}
+    assert not any("${slo:latency}" in str(one.body) for one in resources)
+
+
+def test_packs_of_the_file_give_way_to_those_of_the_command(load: Load) -> None:
+    """`--pack` is said last."""
+    values = load("packs: [gpu]")
+    assert {one.key for one in desired(None, values) if one.kind == "dashboard"} == {"gpu"}
+    assert {one.key for one in desired(["cost"], values) if one.kind == "dashboard"} == {"cost"}
+
+
+def test_monitors_that_are_not_chosen_are_checked_too(load: Load) -> None:
+    """A mistake does not wait until somebody chooses the pack."""
+    with pytest.raises(ProvisionError, match="120 can never be reached"):
+        load("packs: [cost]\nmonitors: {gpu.memory: {thresholds: {critical: 120}}}")
+
+
+def test_example_of_the_documentation(load: Load) -> None:
+    """It loads, and does what its comments say."""
+    values = load(EXAMPLE)
+    found = bodies(values)
+    assert found["latency.p99"]["name"] == "[prod] p99 latency is high"
+    assert found["gpu.temperature"]["options"]["thresholds"] == {"critical": 80, "critical_recovery": 75.2941}
+    assert "traffic.none" not in found
+    assert found["slo.availability.fast"]["query"].endswith('.short_window("5m") > 16.8')
+    assert set(bodies(values, "dashboard")) == {"overview", "gpu"}
+    problems = [one for body in found.values() for one in check_monitor(body) if one.severity == "error"]
+    assert problems == []
+
+
+def test_every_key_is_documented() -> None:
+    """The table of keys is complete, and so is the example's top level."""
+    table = DOCUMENT.partition("| key of a monitor |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines()[2:]))) == set(MONITOR)
+    assert {"prefix", "packs", "runbooks", "teams", "monitors", "slos", "dashboards"} <= set(yaml.safe_load(EXAMPLE))
