@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from math import inf, isinf, log
 
-from datadog_checks.model_serving.scrape.placement import place
+from datadog_checks.model_serving.submit.placement import place
 from datadog_checks.model_serving.workstation.standin.sketch import Sketch
 
 BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, inf]

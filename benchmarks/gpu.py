@@ -25,14 +25,14 @@ sys.path.insert(0, str(ROOT))
 
 from datadog_checks.base.stubs import aggregator  # noqa: E402
 
-from datadog_checks.model_serving.gpu.device import table  # noqa: E402
-from datadog_checks.model_serving.gpu.driver import Driver  # noqa: E402
-from datadog_checks.model_serving.gpu.fields import read_fields  # noqa: E402
-from datadog_checks.model_serving.gpu.model import Device  # noqa: E402
-from datadog_checks.model_serving.gpu.source import GpuSource  # noqa: E402
+from datadog_checks.model_serving.sources.gpu.device import table  # noqa: E402
+from datadog_checks.model_serving.sources.gpu.driver import Driver  # noqa: E402
+from datadog_checks.model_serving.sources.gpu.fields import read_fields  # noqa: E402
+from datadog_checks.model_serving.sources.gpu.model import Device  # noqa: E402
+from datadog_checks.model_serving.sources.gpu.source import GpuSource  # noqa: E402
 from tests.conftest import make_check  # noqa: E402
-from tests.gpu.fake_nvml.library import Library, Unavailable, build  # noqa: E402
-from tests.gpu.scenario import named, start  # noqa: E402
+from tests.sources.gpu.fake_nvml.library import Library, Unavailable, build  # noqa: E402
+from tests.sources.gpu.scenario import named, start  # noqa: E402
 
 INTERVAL = 15.0
 """Seconds between two runs, the Agent's default."""

@@ -34,8 +34,8 @@ from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 from requests import Response
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.http.body import CHUNK, Answer
 from datadog_checks.model_serving.scrape.scraper import ServingScraper
-from datadog_checks.model_serving.scrape.wire import CHUNK, Answer
 
 MLSERVER = Path(__file__).parents[1] / "tests" / "fixtures" / "payloads" / "real" / "mlserver.txt"
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)

@@ -398,13 +398,13 @@ def test_documented_configuration_without_times(
     endpoint: Endpoint, aggregator: Any, datadog_agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without timestamps the user's histogram too counts once for each minute of the clock."""
-    from datadog_checks.model_serving.scrape import submit
+    from datadog_checks.model_serving.submit import submitter
 
     check = make_check(**yaml.safe_load(DOCUMENTED.format(port=endpoint.port)), readiness=False)
     endpoint.serve(DIALECT.format(count=9, time=""), "/api/2.0/serving-endpoints/fraud/metrics")
     totals = []
     for now in (600, 615, 659, 660, 700):
-        monkeypatch.setattr(submit, "time", Clock(now))
+        monkeypatch.setattr(submitter, "time", Clock(now))
         aggregator.reset()
         assert check.run() == ""
         totals.append(len(aggregator.metrics("model_serving.request_latency_ms.count")))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, System, Target
-from datadog_checks.model_serving.gpu.device import table as nvml_table
+from datadog_checks.model_serving.sources.gpu.device import table as nvml_table
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "metrics.md"

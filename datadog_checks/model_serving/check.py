@@ -12,19 +12,19 @@ from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 
 from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
-from .gpu.driver import DriverError
-from .gpu.source import GpuSource
-from .many import fleet, one, watch
-from .scrape.errors import ScrapeError
-from .scrape.fleet import Fleet
-from .scrape.memory import Memory
+from .http.errors import ScrapeError
 from .scrape.report import MAX_LOGGED
 from .scrape.scraper import ServingScraper
 from .settings import Settings, check_option_names, check_settings, describe
-from .sources import SOURCES, Source
+from .sources.build import fleet, one, watch
 from .sources.databricks.access import Access, Authorized
 from .sources.databricks.watch import Watch
-from .sources.readiness import Readiness
+from .sources.gpu.driver import DriverError
+from .sources.gpu.source import GpuSource
+from .sources.probes.readiness import Readiness
+from .sources.registry import SOURCES, Source
+from .sources.several import Fleet
+from .submit.persisted import Memory
 
 MASK = "********"
 PASSING_SECRETS = 64

@@ -15,7 +15,7 @@ from datadog_checks.base import ConfigurationError
 
 from .catalog.loader import CatalogError, builtin_catalog, load_catalog
 from .catalog.model import Catalog
-from .scrape.masking import SECRET_NAME, without_secrets
+from .http.redact import SECRET_NAME, without_secrets
 from .sources.databricks.config import DatabricksSettings, bare_host, databricks_settings
 
 V1_OPTIONS = {

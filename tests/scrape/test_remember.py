@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from requests.exceptions import ChunkedEncodingError
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.scrape import payload, submit
-from datadog_checks.model_serving.scrape.errors import ScrapeError
-from datadog_checks.model_serving.scrape.remember import Planned
-from datadog_checks.model_serving.scrape.wire import Answer
+from datadog_checks.model_serving.http.body import Answer
+from datadog_checks.model_serving.http.errors import ScrapeError
+from datadog_checks.model_serving.scrape.exposition import reader
+from datadog_checks.model_serving.scrape.exposition.remember import Planned
+from datadog_checks.model_serving.submit import submitter
 
 from ..conftest import make_check
 from .generated import ODD_LINES, STRICT, TEXT, Aggregator, Clock, Line, values
@@ -105,7 +106,7 @@ class Side:
         error = ""
         with (
             patch("datadog_checks.base.checks.base.aggregator", self.agent),
-            patch.object(submit, "time", Clock(scrape.now)),
+            patch.object(submitter, "time", Clock(scrape.now)),
         ):
             try:
                 self.scraper.scrape()
@@ -365,7 +366,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Any], list[Scrape]]:
 @given(case=cases(), small=st.booleans())
 def test_generated(case: tuple[dict[str, Any], list[Scrape]], small: bool) -> None:
     """Series come and go, numbers fall, lines break, systems are recognised late: memory changes nothing."""
-    with patch.multiple(payload, MIN_BLOCK=100 if small else 1 << 17, MAX_BLOCK=400 if small else 1 << 20, CUT=3):
+    with patch.multiple(reader, MIN_BLOCK=100 if small else 1 << 17, MAX_BLOCK=400 if small else 1 << 20, CUT=3):
         compare(*case)
 
 
@@ -502,7 +503,7 @@ def test_memory_is_used_and_bounded() -> None:
     side = Side({}, True)
     for number in range(3):
         side.scrape(Scrape(SOUND + "".join(f"# TYPE n{number}_{n} gauge\nn{number}_{n} 1\n" for n in range(50))))
-    with patch.object(payload.TextReader, "parse", side_effect=AssertionError):
+    with patch.object(reader.TextReader, "parse", side_effect=AssertionError):
         found = side.scrape(Scrape(QUEUE.format(3, 9, 12) + CALLS.format("m", 8)))
     assert any("3.0" in call and "'model_serving.request.count'" in call for call in found["submitted"])
     for _ in range(3):
@@ -518,7 +519,7 @@ def test_churn_is_parsed_line_by_line() -> None:
     side = Side({}, True)
     for _ in range(3):
         side.scrape(Scrape(MANY))
-    with patch.object(payload.TextReader, "parse", side_effect=AssertionError):
+    with patch.object(reader.TextReader, "parse", side_effect=AssertionError):
         for new in "xyz":
             found = side.scrape(Scrape(MANY.replace('"3"', f'"{new}"')))
             counts = [call for call in found["submitted"] if "'model_serving.request.count'" in call]

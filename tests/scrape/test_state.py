@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.scrape import memory, submit
+from datadog_checks.model_serving.submit import persisted, submitter
 
 from ..conftest import Endpoint, make_check
 from .generated import Clock
@@ -225,11 +225,11 @@ def test_odd_minutes(minutes: list[int], counted: list[int], endpoint: Endpoint)
 def test_broken_cache(cache: str, endpoint: Endpoint) -> None:
     """A persistent cache that holds nonsense is started anew."""
     check = check_of(endpoint, "databricks")
-    check.write_persistent_cache(memory.CACHE_KEY, cache)
+    check.write_persistent_cache(persisted.CACHE_KEY, cache)
     for _ in range(2):
         assert scrape(check, endpoint, "request_count_total 3 60000\n")
     assert total("request.count") == 3
-    assert set(json.loads(check.read_persistent_cache(memory.CACHE_KEY))) == set(memory.PARTS)
+    assert set(json.loads(check.read_persistent_cache(persisted.CACHE_KEY))) == set(persisted.PARTS)
 
 
 def test_clock_without_timestamps(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_clock_without_timestamps(endpoint: Endpoint, monkeypatch: pytest.Monkey
     check = check_of(endpoint, "databricks")
     counted = []
     for now in (60_000, 60_001, 60_059.9, 60_060, 60_125, 60_119, 60_120, 50_000, 50_001, 50_060):
-        monkeypatch.setattr(submit, "time", Clock(now))
+        monkeypatch.setattr(submitter, "time", Clock(now))
         aggregator_stub.reset()
         scrape(check, endpoint, "request_count_total 1\n")
         counted += [now] * len(aggregator_stub.metrics("model_serving.request.count"))
@@ -345,7 +345,7 @@ def test_churn_of_targets_and_names(endpoint: Endpoint) -> None:
     (scraper,) = check.scrapers.values()
     assert len(scraper.collector.series) <= 1000 + 17 * 250
     assert len(scraper.recogniser) <= 20_000 + 1000
-    assert len(json.loads(check.read_persistent_cache(memory.CACHE_KEY))["codes"]) <= memory.MAX_CODES
+    assert len(json.loads(check.read_persistent_cache(persisted.CACHE_KEY))["codes"]) <= persisted.MAX_CODES
     held = [value for value in vars(scraper.submitter).values() if isinstance(value, dict | set | list)]
     assert max(len(value) for value in held) <= 1000
 

@@ -13,7 +13,8 @@ import pytest
 
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving import check as check_module
-from datadog_checks.model_serving.scrape import fanout, fleet
+from datadog_checks.model_serving.http import pool
+from datadog_checks.model_serving.sources import several
 from datadog_checks.model_serving.sources.databricks import workspace
 from datadog_checks.model_serving.sources.databricks.access import Access
 from datadog_checks.model_serving.sources.databricks.credentials import Credentials
@@ -60,7 +61,7 @@ class Clock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Let the check and the stand-in live by this clock."""
-        for module in (check_module, fanout, fleet, workspace, faults, tokens):
+        for module in (check_module, pool, several, workspace, faults, tokens):
             patch.setattr(module, "time", self)
         for user in (Access, Credentials, TokenKeeper):
             patch.setattr(user.__init__, "__defaults__", self._instead(user.__init__.__defaults__))

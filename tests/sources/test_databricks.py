@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from datadog_checks.base.utils.http import RequestsWrapper
 
-from datadog_checks.model_serving.sources.base import Probe, Recorded
 from datadog_checks.model_serving.sources.databricks import SOURCE
+from datadog_checks.model_serving.sources.probes.base import Probe, Recorded
 
 from ..conftest import Endpoint, make_check
 from .readiness import readiness, serve_json

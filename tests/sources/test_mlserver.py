@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datadog_checks.model_serving.sources.base import other_port, same_port
+from datadog_checks.model_serving.sources.probes.base import other_port, same_port
 
 from ..conftest import Endpoint, make_check
 from .readiness import readiness, serve_json

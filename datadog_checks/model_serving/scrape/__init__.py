@@ -1,1 +1,1 @@
-"""From exposition text to submissions."""
+"""One endpoint, from its answer to readings."""

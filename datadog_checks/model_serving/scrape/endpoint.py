@@ -12,9 +12,9 @@ from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 
-from .errors import UNREACHABLE, PayloadError, connection_problem
-from .masking import mask_secrets, without_credentials, without_secrets
-from .wire import Answer, body_chunks
+from ..http.body import Answer, body_chunks
+from ..http.errors import UNREACHABLE, PayloadError, connection_problem
+from ..http.redact import mask_secrets, without_credentials, without_secrets
 
 DEFAULT_MAX_PAYLOAD = 64 << 20
 BODY_TIMEOUTS = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..catalog.model import NAMESPACE
-from .collect import Collector
+from .collector import Collector
 
 MAX_LOGGED = 100
 """Different complaints that are logged, once each. What comes after that is only counted."""

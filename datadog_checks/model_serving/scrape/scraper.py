@@ -17,17 +17,17 @@ from datadog_checks.base.constants import ServiceCheck
 
 from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, Target
 from ..catalog.recognise import Recogniser
-from .blocks import Window
-from .collect import Collector
+from ..http.body import excerpt
+from ..http.errors import UNREACHABLE, PayloadError, ScrapeError
+from ..submit.persisted import Memory
+from ..submit.submitter import Submitter
+from .collector import Collector
 from .endpoint import Access, Endpoint, NothingExported
-from .errors import UNREACHABLE, PayloadError, ScrapeError
-from .memory import Memory
-from .payload import Reader, StrictReader, TextReader
-from .remember import Remembered
+from .exposition.blocks import Window
+from .exposition.reader import Reader, StrictReader, TextReader
+from .exposition.remember import Remembered
 from .report import Report
-from .submit import Submitter
 from .tags import TagRules
-from .wire import excerpt
 
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 

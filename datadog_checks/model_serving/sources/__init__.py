@@ -1,15 +1,1 @@
-"""What a system needs beyond a plain scrape: its readiness, what its refusals mean. One file per system."""
-
-from __future__ import annotations
-
-from . import databricks, mlserver, tensorflow_serving
-from .base import Source
-
-SOURCES: dict[str, Source] = {
-    "databricks": databricks.SOURCE,
-    "mlserver": mlserver.SOURCE,
-    "tensorflow_serving": tensorflow_serving.SOURCE,
-}
-"""Sources by the name of their system. A system that isn't here is scraped and nothing more."""
-
-__all__ = ["SOURCES", "Source"]
+"""What the check reads: one endpoint, several, a Databricks workspace, the GPUs of the host."""

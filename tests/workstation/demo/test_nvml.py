@@ -18,8 +18,8 @@ from datadog_checks.model_serving.workstation.demo.scenario import Scenario
 from datadog_checks.model_serving.workstation.demo.servers import nvml_source
 from datadog_checks.model_serving.workstation.demo.world import World
 
-from ...gpu.fake_nvml.module import FakeModule
-from ...gpu.scenario import named, start
+from ...sources.gpu.fake_nvml.module import FakeModule
+from ...sources.gpu.scenario import named, start
 
 LOST_AT = 600 * 0.75
 """Seconds into a story of ten minutes at which GPU 1 is off the bus."""

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.gpu.xid import explain
+from datadog_checks.model_serving.catalog.xid import explain
 from datadog_checks.model_serving.workstation.demo import servers
 from datadog_checks.model_serving.workstation.demo.observe import GpuRow, History, Row, Signals
 from datadog_checks.model_serving.workstation.demo.report import Story, compare, compare_latency, seconds_text

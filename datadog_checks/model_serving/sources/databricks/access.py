@@ -9,8 +9,8 @@ from typing import Any
 
 import requests
 
-from ...scrape.errors import Deferred, Explained
-from ...scrape.masking import without_secrets
+from ...http.errors import Deferred, Explained
+from ...http.redact import without_secrets
 from .credentials import Credentials, TokenLimited
 from .rest import backoff, keep_authorization, limits, problem, read_object, redirect_host, refuses_token, retry_after
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...scrape.tags import CONTROL, GENERIC_TAGS
-from ..base import mapping
+from ..probes.base import mapping
 
 UPDATES = ("NOT_UPDATING", "IN_PROGRESS", "UPDATE_FAILED", "UPDATE_CANCELED")
 MODEL_TAGS = ("model_name", "model_version", "workload_type", "workload_size")

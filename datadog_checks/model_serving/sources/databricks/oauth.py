@@ -16,8 +16,8 @@ from typing import Any
 
 import requests
 
-from ...scrape.errors import Explained
-from ...scrape.masking import without_secrets
+from ...http.errors import Explained
+from ...http.redact import without_secrets
 from .rest import BodyError, backoff, limits, problem, read_object, redirect_host, retry_after
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.exceptions import RequestException
 
-from ...scrape.errors import BAD_HEADER, connection_problem
-from ...scrape.wire import pieces
+from ...http.body import pieces
+from ...http.errors import BAD_HEADER, connection_problem
 
 MAX_PAUSE = 300.0
 """Longest pause in seconds that a server is granted: a wrong `Retry-After` must not silence a check for a day."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ...catalog.model import NAMESPACE
 from ...scrape.tags import CONTROL
-from ..base import CRITICAL, OK, UNKNOWN, WARNING, Probe, Source, json_object
+from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING, Probe, Source, json_object
 from .endpoint import MODEL_TAGS, Endpoint, ServedEntity, metric_tags, read
 from .events import Remembered, event, recalled, since
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ...scrape.errors import ScrapeError
-from ...scrape.fanout import Job
-from ...scrape.fleet import Fleet, Member
+from ...http.errors import ScrapeError
+from ...http.pool import Job
+from ...http.transport import Transport
 from ...scrape.scraper import ServingScraper
-from ...scrape.transport import Transport
-from ..base import CRITICAL, OK, WARNING
+from ..probes.base import CRITICAL, OK, WARNING
+from ..several import Fleet, Member
 from .endpoint import metric_tags
 from .state import StateReporter
 from .workspace import Workspace

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ...scrape.errors import Deferred, Explained
+from ...http.errors import Deferred, Explained
 from .access import Access, AccessError
 from .endpoint import Endpoint, read
 

@@ -15,7 +15,7 @@ from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from ...gpu.driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
+from ...sources.gpu.driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
 from .gpu import Device, Node
 
 PYNVML = "pynvml"

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ...gpu.xid import explain
+from ...catalog.xid import explain
 from ..standin.recorder import Event, ServiceCheck, ServiceStatus
 from ..standin.runner import Round
 from .observe import LATENCIES, GpuRow, History, Row, Signals, tag_values

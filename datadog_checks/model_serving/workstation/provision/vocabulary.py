@@ -146,7 +146,7 @@ def _nvml(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
         for name in catalog.metrics:
             if fnmatchcase(name, pattern):
                 yield name, (*nvml["device"], *extra)
-    path = Path(__file__).parents[2] / "gpu" / "readings.yaml"
+    path = Path(__file__).parents[2] / "sources" / "gpu" / "readings.yaml"
     for entries in yaml.safe_load(path.read_text(encoding="utf-8")).values():
         for entry in entries:
             for name in (entry["metric"],) if "metric" in entry else entry["values"].values():

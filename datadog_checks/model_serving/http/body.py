@@ -1,0 +1,185 @@
+"""From a response to the lines of its body, within limits. What is no exposition, or breaks off, is refused."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from requests import Response
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ReadTimeout
+from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
+
+from .errors import PayloadError
+from .redact import without_secrets
+
+MAX_LINE = 1 << 17
+"""Longest line in bytes. Real ones stay below some thousand; a body without line ends would fill the memory."""
+
+CHUNK = 1 << 16
+HEAD = 64
+BLANK = " \t\r\v\f"
+
+Malformed = Callable[[str, bool], None]
+"""Takes a line that can't be read, and whether more than this line may be missing."""
+
+_QUOTED_SERIES = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*[,}=]')
+
+
+@dataclass(slots=True)
+class Answer:
+    """A response to read metrics from: `chunks` of its body as they come, or as they came.
+
+    `framed` says whether the transport tells that the body is complete, `redirected` is the URL that a redirect led
+    to, without secrets, empty where there was none.
+    """
+
+    content_type: str
+    framed: bool
+    redirected: str
+    length: str | None
+    chunks: Iterable[bytes]
+
+    @classmethod
+    def of(cls, response: Response, seconds: float) -> Answer:
+        """An answer whose body is read while it is used, with at most `seconds` of waiting."""
+        headers = response.headers
+        return cls(
+            headers.get("Content-Type", ""),
+            # Decompression doesn't tell a stream that was cut off.
+            "Content-Encoding" not in headers and ("Content-Length" in headers or "Transfer-Encoding" in headers),
+            without_secrets(response.url) if response.history else "",
+            headers.get("Content-Length"),
+            _chunks(response, seconds),
+        )
+
+    def keep(self, max_bytes: int) -> None:
+        """Read the body to its end, so that it can be used without the connection. Errors as in `body_lines`."""
+        kept: list[bytes] = []
+        received = 0
+        for chunk in self.chunks:
+            received += len(chunk)
+            _refuse_large(received, max_bytes)
+            kept.append(chunk)
+        self.chunks = kept
+
+
+def body_lines(answer: Answer, max_bytes: int, malformed: Malformed) -> Generator[str, None, int]:
+    """The lines of `body_chunks`, one by one."""
+    chunks = body_chunks(answer, max_bytes, malformed)
+    while True:
+        try:
+            lines = next(chunks)
+        except StopIteration as end:
+            return int(end.value)
+        yield from lines
+
+
+def body_chunks(answer: Answer, max_bytes: int, malformed: Malformed) -> Generator[list[str], None, int]:
+    """Lines of a streamed response body as they come, without their ends, decoded as UTF-8. Empty ones are left out.
+
+    At most one chunk and one line are held in memory. A last line without an end is given to
+    `malformed` where the body is not `framed`: half a number is no number. Returns the size of the body.
+
+    Raises PayloadError for a line beyond `MAX_LINE`, a body beyond `max_bytes` or the answer's time, and HTML
+    or JSON; an exception of requests for what breaks off or can't be decompressed.
+    """
+    pending = head = b""
+    received = 0
+    for chunk in answer.chunks:
+        received += len(chunk)
+        _refuse_large(received, max_bytes)
+        if len(head) < HEAD and b"\n" not in head:
+            head = (head + chunk).lstrip()[:HEAD]
+            if len(head) == HEAD or b"\n" in head:
+                _refuse_foreign(head, answer)
+        complete, end, pending = (pending + chunk).rpartition(b"\n")
+        if end:
+            yield _decoded(complete)
+        if len(pending) > MAX_LINE:
+            raise PayloadError(f"a line is longer than {MAX_LINE} bytes, so this is no metrics payload: check the URL")
+    if len(head) < HEAD and b"\n" not in head:
+        _refuse_foreign(head, answer)
+    if pending.strip():
+        last = pending.decode("utf-8", "replace").rstrip("\r")
+        if answer.framed or last.lstrip().startswith("#"):
+            yield [last]
+        else:
+            malformed(last, True)
+    return received
+
+
+def _decoded(text: bytes) -> list[str]:
+    # No part of a character can be a line end, so what is no UTF-8 is replaced within its line.
+    lines = text.decode("utf-8", "replace").split("\n")
+    if not all(map(str.strip, lines)):
+        lines = [line for line in lines if line.strip(BLANK)]
+    return [line.rstrip("\r") for line in lines] if b"\r" in text else lines
+
+
+def pieces(response: Response) -> Iterator[bytes]:
+    """What has come of a body, as it comes: `iter_content` would wait until a slow drip has filled its chunk.
+
+    Raises exceptions of requests, which tell the kind of error and nothing of what was asked for.
+    """
+    raw: Any = response.raw
+    try:
+        while chunk := raw.read1(CHUNK, decode_content=True):
+            yield chunk
+    except ReadTimeoutError as error:
+        raise ReadTimeout(type(error).__name__) from None
+    except DecodeError as error:
+        raise ContentDecodingError(type(error).__name__) from None
+    except (HTTPError, OSError) as error:
+        raise ChunkedEncodingError(type(error).__name__) from None
+
+
+def _chunks(response: Response, seconds: float) -> Iterator[bytes]:
+    """A body as it comes, with at most `seconds` of waiting."""
+    body = pieces(response)
+    waited = 0.0
+    while True:
+        asked = time.monotonic()
+        chunk = next(body, None)
+        waited += time.monotonic() - asked
+        if chunk is None:
+            return
+        if waited > seconds:
+            raise PayloadError(
+                f"the answer was not complete after {seconds:g} s of waiting: look why the endpoint is slow, or "
+                "raise `read_timeout`, of which that is six times"
+            )
+        yield chunk
+
+
+def _refuse_large(received: int, max_bytes: int) -> None:
+    if received > max_bytes:
+        raise PayloadError(
+            f"the payload is larger than `max_payload_bytes` ({max_bytes}): raise the option, or have the endpoint "
+            "expose less"
+        )
+
+
+def _refuse_foreign(start: bytes, answer: Answer) -> None:
+    """Raise PayloadError when a body starts like HTML or JSON, naming the redirect or content type behind it."""
+    kind = "an HTML page" if start.startswith(b"<") else "JSON" if start[:1] in (b"{", b"[") else ""
+    if not kind or _QUOTED_SERIES.match(start):
+        return
+    content_type = answer.content_type or "none"
+    if answer.redirected:
+        raise PayloadError(
+            f"the answer is {kind} (content type {content_type}) after a redirect to {answer.redirected}, probably a "
+            "login page: check the credentials and the URL"
+        )
+    raise PayloadError(
+        f"the answer is {kind} (content type {content_type}) instead of metrics: check the path of the URL and that "
+        "it needs no login"
+    )
+
+
+def excerpt(text: str, length: int = 60) -> str:
+    """The start of a text, printable and on one line, for messages."""
+    shown = repr(text[:length])
+    return f"{shown}..." if len(text) > length else shown

@@ -1,0 +1,1 @@
+"""Readiness of serving systems, one file per system."""

@@ -1,0 +1,1 @@
+"""From readings to submissions: increments, validation, distributions, and what outlasts a restart."""

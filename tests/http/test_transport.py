@@ -1,0 +1,86 @@
+"""Connections that threads share, and that another thread can cut."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from datadog_checks.base.utils.http import RequestsWrapper
+
+from datadog_checks.model_serving.http.transport import Transport
+from datadog_checks.model_serving.workstation.demo.workspace import API, Fault, Served, Workspace, serve_workspace
+
+PATIENCE = 30
+"""Seconds after which a request that nobody cuts ends by itself."""
+
+
+@pytest.fixture
+def workspace() -> Workspace:
+    return Workspace()
+
+
+@pytest.fixture
+def served(workspace: Workspace) -> Iterator[Served]:
+    with serve_workspace(workspace) as found:
+        yield found
+
+
+def wait_for(fault: Fault, hits: int) -> None:
+    until = time.monotonic() + PATIENCE
+    while fault.hits < hits:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("used", ["alone", "beside another"])
+def test_what_a_thread_waits_for_can_be_cut(workspace: Workspace, served: Served, used: str) -> None:
+    """Another transport of the same wrapper, of which the options are taken, has connections of its own."""
+    http = RequestsWrapper({"tls_ca_cert": served.ca, "timeout": PATIENCE}, {})
+    transport, other = Transport(http, size=2), Transport(http, size=1)
+    url = f"{served.url}{API}"
+    # The adapters are made with the first wrapper, and there are two of them.
+    wrapper = transport.wrapper()
+    if used == "beside another":
+        assert other.wrapper().get(url).status_code == 401
+    stall = workspace.fault("stall")
+    ended: list[Any] = []
+
+    def wait() -> None:
+        try:
+            ended.append(wrapper.get(url))
+        except requests.RequestException as error:
+            ended.append(type(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_for(stall, 1)
+    assert thread.ident is not None
+    transport.cuts.cut(thread.ident)
+    thread.join(PATIENCE / 2)
+    assert not thread.is_alive()
+    assert ended == [requests.ConnectionError]
+    transport.close()
+    other.close()
+
+
+@pytest.mark.parametrize("size", [4, 16])
+def test_every_thread_keeps_its_connection(workspace: Workspace, served: Served, size: int) -> None:
+    http = RequestsWrapper({"tls_ca_cert": served.ca, "timeout": PATIENCE}, {})
+    transport, other = Transport(http, size=size), Transport(http, size=1)
+    wrappers = [transport.wrapper() for _ in range(size)]
+    other.wrapper()
+    for _ in range(2):
+        stall = workspace.fault("stall", times=size)
+        threads = [threading.Thread(target=wrapper.get, args=(f"{served.url}{API}",)) for wrapper in wrappers]
+        for thread in threads:
+            thread.start()
+        wait_for(stall, size)
+        workspace.clear_faults()
+        for thread in threads:
+            thread.join()
+    assert workspace.connections_opened == size
+    transport.close()
