@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +17,36 @@ from datadog_checks.model_serving.http.body import Answer, body_lines
 from datadog_checks.model_serving.http.errors import PayloadError
 from datadog_checks.model_serving.http.redact import mask_secrets, without_credentials, without_secrets
 from datadog_checks.model_serving.scrape.exposition import reader
-from datadog_checks.model_serving.scrape.exposition.reader import openmetrics_families, text_families
+from datadog_checks.model_serving.scrape.exposition.cache import LineCache
+from datadog_checks.model_serving.scrape.exposition.reader import StrictReader, TextReader
+
+Lost = Callable[[str, bool], None]
+
+
+class Nobody:
+    """Knows no line, so that every one is parsed."""
+
+    lines = samples = 0
+
+    def __init__(self) -> None:
+        self.cache = LineCache()
+
+    def context(self) -> object:
+        return None
+
+    def declare(self, family: object) -> None:
+        pass
+
+
+def text_families(lines: Iterable[str], malformed: Lost) -> Iterator[Metric]:
+    """The families of a Prometheus text payload."""
+    return TextReader(cast(Any, Nobody()), malformed).families([list(lines)])
+
+
+def openmetrics_families(lines: Iterable[str], malformed: Lost) -> Iterator[Metric]:
+    """The families of an OpenMetrics payload."""
+    return StrictReader(cast(Any, Nobody()), malformed, True).families([list(lines)])
+
 
 STEADY: dict[str, Any] = {"deadline": None, "derandomize": True, "database": None}
 """The same examples in every run, and none kept on disk."""
@@ -139,6 +168,53 @@ def test_cuts(numbers: list[int], limit: int, newlines: bool, openmetrics: bool)
     for family in parts:
         names = [sample.labels["l"] for sample in family.samples if sample.name == "h_bucket"]
         assert all(names.count(name) == 3 for name in names)
+
+
+NAMES = ["foo", "foo_total", "foo_bucket", "foo_sum", "foo_count", "foobar", "other", "a:b", '"foo"', "é"]
+SETS = [
+    "",
+    "{}",
+    '{a="1"}',
+    '{a="1",}',
+    '{a="1",b="x y"}',
+    '{a="1" , b="2"}',
+    '{a="1",a="2"}',
+    '{a:b="1"}',
+    '{__a="1"}',
+    '{__name__="foo",a="1"}',
+    r'{a="q\"u"}',
+    '{a="} 5"}',
+    '{le="+Inf"}',
+    '{a="ünï"}',
+    '{"foo",a="1"}',
+]
+NUMBERS = ["1", "-1", "+1", "1.5", "1e3", ".5", "NaN", "+Inf", "9" * 30, "1_0", "1 1788718020000", "1 5.5", "1 -5", ""]
+KINDS = ["counter", "gauge", "histogram", "summary", "untyped"]
+DECLARED = [
+    [],
+    *([f"# TYPE {name} {kind}"] for name in NAMES[:3] for kind in KINDS),
+    ["# HELP foo It.", "# TYPE foo counter"],
+    ['# TYPE "foo" gauge'],
+]
+
+
+@settings(max_examples=400, **STEADY)
+@given(
+    metadata=st.sampled_from(DECLARED),
+    lines=st.lists(st.builds("{}{} {}".format, *map(st.sampled_from, (NAMES, SETS, NUMBERS))), max_size=6),
+)
+def test_lines_that_need_no_parser(metadata: list[str], lines: list[str]) -> None:
+    """What is made of lines without the parser is what the parser makes of them."""
+
+    def outcome(work: Callable[[], list[Metric]]) -> Any:
+        try:
+            families = work()
+        except (ValueError, IndexError) as error:
+            return type(error)
+        return [(family.name, family.type, family.documentation, *map(repr, family.samples)) for family in families]
+
+    sound = [line for line in lines if reader.sound_line(line, lambda line, cut: None) is not None]
+    assert outcome(lambda: reader.families(metadata, sound)) == outcome(lambda: reader.parsed([*metadata, *sound]))
 
 
 def samples(families: list[Metric]) -> list[tuple[Any, ...]]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite, isnan, nan
+from math import inf, isfinite, isnan
 from typing import Any
 
 from prometheus_client import Metric
 
 from ..catalog.model import RawMetric
 from ..catalog.recognise import Match, Recogniser
-from ..submit.series import Output, Reading, Series
+from ..submit.series import Layout, Output, Part, Series
 from ..submit.validate import sound
-from .exposition.trace import Trace
+from .exposition.cache import Family, LineCache
 from .tags import TagRules
 
 KEEP_UNSEEN = 240
@@ -27,34 +27,36 @@ SWEEP_EVERY = 16
 MAX_NAMES = 20_000
 OWN_LABELS = {"histogram": "le", "window_histogram": "le", "summary": "quantile"}
 Labelled = Iterable[tuple[int, Any, Mapping[str, str], str]]
-"""Samples of one family: number in the block of lines, sample, labels, and the host name that a label gives, if any."""
+"""Samples of one family: number, sample, labels, and the host name that a label gives, if any."""
 
 
 class Collector:
     """The series of one source, and the readings of the scrape that is going on.
 
-    `samples` is how many the payload holds, `taken` how many of them the catalog knows, `rejected` how
-    many were refused by (reason, raw metric); `families` are the names of the payload, `present` the raw metrics
-    with series in it, as (federated target, name without `_total`).
+    `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
+    `rejected` how many were refused by (reason, raw metric); `unclaimed` are names that nobody knows, `present` the raw
+    metrics that the payload has, as (federated target, name without `_total`). `cache` is what is known of its lines.
     """
 
     def __init__(self, recogniser: Recogniser, rules: TagRules) -> None:
         self.recogniser = recogniser
         self.rules = rules
+        self.cache = LineCache()
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
         self.frame: list[Series] = []
+        self.refused: list[Series] = []
         self.rejected: Counter[tuple[str, str]] = Counter()
-        self.families: set[str] = set()
         self.present: set[tuple[str, str]] = set()
         self.unclaimed: set[str] = set()
         self.process_start: dict[str, float] = {}
-        self.samples = self.taken = 0
+        self.lines = self.samples = self.taken = 0
         self.scrape = 0
-        self.refused: list[Series] = []
+        self._complete = True
+        self._layout = Layout()
         self._doubts: set[int] | None = set()
         self._doubted: set[int] | None = None
         self._held: list[tuple[str, Labelled]] = []
-        self.trace: Trace | None = None
+        self._without_numbers: list[Series] = []
 
     def begin(self) -> None:
         self.scrape += 1
@@ -62,18 +64,28 @@ class Collector:
         self.refused = []
         self.frame = []
         self._held = []
+        self._without_numbers = []
         self.rejected.clear()
-        self.families = set()
         self.present = set()
         self.unclaimed = set()
         self.process_start = {}
-        self.samples = self.taken = 0
-        self.trace = None
+        self.lines = self.samples = self.taken = 0
+        if not self._complete:
+            # What an answer that broke off has said of some series must not meet what the next one says.
+            for series in self.series.values():
+                series.numbers[:] = series.layout.blank
+        self._complete = False
+
+    def context(self) -> object:
+        """What decides how a line is read, besides the line: with another system its name may mean something else."""
+        return len(self.recogniser.active)
 
     def reject(self, reason: str, raw_metric: str) -> None:
         self.rejected[reason, raw_metric] += 1
-        if self.trace is not None:
-            self.trace.spoilt = True
+
+    def again(self, series: Series) -> None:
+        """A line said what another one has said already. The first counts."""
+        self.reject("duplicate", series.raw.names[0])
 
     def doubt(self, raw: RawMetric | None) -> None:
         """Remember that this payload has lost a line of `raw`, or of who knows what."""
@@ -86,57 +98,54 @@ class Collector:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
         return self._doubted is not None and id(series.raw) not in self._doubted
 
+    def declare(self, family: Family) -> None:
+        """Take note of what the payload declares: the target has it, used or not."""
+        self.present.update(family.declared)
+        if family.unclaimed:
+            self.unclaim(family.unclaimed)
+
     def add(self, metric: Metric, samples: Callable[[Metric], Labelled]) -> None:
         """Take one family. `samples` yields what the instance's options let through."""
-        name = metric.name
-        trace = self.trace
+        name, cache = metric.name, self.cache
         self.samples += len(metric.samples)
-        self.name(name)
-        if trace is not None:
-            trace.families.append(name)
-        if name == "process_start_time_seconds":
-            for number, sample, labels, _ in samples(metric):
-                group = federated_target(labels)
-                self.started(group, sample.value)
-                if trace is not None:
-                    trace.starts.append((group, number))
-        match = self.recogniser.match(name)
-        if match is not None:
-            if not metric.samples:
-                # Declared and never used yet: the target has it all the same.
-                declared = [("", spelling.removesuffix("_total")) for spelling in match.raw.names]
-                self.present.update(declared)
-                if trace is not None:
-                    trace.present.update(declared)
-            self._take(match, metric.name, samples(metric))
-        elif self.recogniser.undecided(name):
-            self._held.append((name, list(samples(metric))))
-            if trace is not None:
-                trace.spoilt = True
-        elif not self.recogniser.ignores(name):
-            self.unclaim(name)
-            if trace is not None:
-                trace.unclaimed.append(name)
-
-    def name(self, family: str) -> None:
-        """Take note of a family's name."""
         if len(self.recogniser) > MAX_NAMES:
             self.recogniser.forget()
-        if len(self.families) < MAX_NAMES or self.recogniser.candidates(family):
-            self.families.add(family)
+        match = self.recogniser.match(name)
+        declared = name in (cache.family.name, cache.family.name.removesuffix("_total"))
+        if match is not None:
+            cache.ignore()
+            if declared:
+                cache.family.declared = tuple(("", spelling.removesuffix("_total")) for spelling in match.raw.names)
+                self.declare(cache.family)
+            self._take(match, name, samples(metric))
+        elif self.recogniser.undecided(name):
+            cache.forgo()
+            self._held.append((name, list(samples(metric))))
+        elif self.recogniser.ignores(name):
+            cache.ignore()
+        else:
+            cache.ignore(name)
+            if declared:
+                cache.family.unclaimed = name
+            self.unclaim(name)
+        if name == "process_start_time_seconds":
+            cache.forgo()
+            self._started(samples(metric))
 
     def unclaim(self, family: str) -> None:
         """Take note of the name of a family that nobody knows."""
         if len(self.unclaimed) < MAX_NAMES:
             self.unclaimed.add(family)
 
-    def started(self, group: str, start: float) -> None:
-        """Take note of when a process of a target started. Of several processes behind one the oldest speaks for it."""
-        if isfinite(start):
-            self.process_start[group] = min(start, self.process_start.get(group, start))
+    def _started(self, samples: Labelled) -> None:
+        """Take note of when processes started. Of several behind one target the oldest speaks for it."""
+        for _, sample, labels, _ in samples:
+            if isfinite(start := _float(sample.value)):
+                group = federated_target(labels)
+                self.process_start[group] = min(start, self.process_start.get(group, start))
 
     def finish(self) -> None:
-        """Decide what had to wait for the end of the payload, check readings, and drop what is wrong."""
+        """Decide what had to wait for the end of the payload, make readings of the numbers, and drop what is wrong."""
         for name, samples in self._held:
             match = self.recogniser.match(name)
             if match is not None:
@@ -144,9 +153,21 @@ class Collector:
             else:
                 self.unclaim(name)
         self._held = []
-        frame, self.frame = self.frame, []
-        for series in frame:
-            (self.frame if sound(series, self.reject) else self.refused).append(series)
+        for series in self.series.values():
+            if series.read():
+                self._meet(series)
+                (self.frame if sound(series, self.reject) else self.refused).append(series)
+        for series in self._without_numbers:
+            if series.seen != self.scrape:
+                self._meet(series)
+                self.refused.append(series)
+        self._complete = True
+
+    def _meet(self, series: Series) -> None:
+        series.seen = self.scrape
+        self.present.update(series.names)
+        if series.stamped != self.scrape:
+            series.timestamp = None
 
     def _take(self, match: Match, family: str, samples: Labelled) -> None:
         if match.part != "created":
@@ -162,15 +183,13 @@ class Collector:
     ) -> None:
         """Read the samples of one family as `raw`, or as the `piece` of it that the family holds."""
         own_label = OWN_LABELS.get(raw.type)
-        trace = self.trace
         for number, sample, labels, hostname in samples:
             if required_label and required_label not in labels:
                 continue
             self.taken += 1
-            part = piece or self._part(raw, family, sample.name)
+            part: Part | None = piece or self._part(raw, family, sample.name)
             if part is None:
                 continue
-            value = sample.value
             if own_label is not None and own_label in labels:
                 identity = frozenset(item for item in labels.items() if item[0] != own_label)
             else:
@@ -179,53 +198,28 @@ class Collector:
             if series is None:
                 series = self._new(raw, dict(sorted(identity)), hostname)
                 self.series[id(raw), identity] = series
-            if series.seen != self.scrape:
-                self.meet(series, Reading(nan))
-                self.present.update(series.names)
-            if part != "bucket" and not isfinite(value):
-                self.reject("non_finite", raw.names[0])
-                continue
-            bound = 0.0
             if part == "bucket":
-                found = _bound(labels)
-                if found is None:
+                part = _bound(labels)
+                if part is None:
                     self.reject("malformed", raw.names[0])
-                else:
-                    bound = found
-                    self.read(series, part, bound, value)
+                    self._without_numbers.append(series)
+                    self.cache.into(number, None)
+                    continue
+            index, numbers = series.place(part), series.numbers
+            if numbers[index] is None:
+                numbers[index] = _float(sample.value)
             else:
-                self.read(series, part, bound, value)
+                self.again(series)
+            self.cache.into(number, (numbers, index, series))
             if sample.timestamp is not None:
                 self.stamp(series, float(sample.timestamp))
-            if trace is not None:
-                trace.rows.append((number, series, part, bound))
 
-    def meet(self, series: Series, reading: Reading) -> None:
-        """Begin the reading of a series in this scrape."""
-        series.seen = self.scrape
-        series.current = reading
-        series.timestamp = None
-        self.frame.append(series)
-
-    def read(self, series: Series, part: str, bound: float, value: float) -> None:
-        """Take one number of a series: its `value`, `count`, `sum`, or the bucket up to `bound`."""
-        reading = series.current
-        if part == "bucket":
-            new = reading.add_bucket(bound, value)
-        elif part == "value":
-            new = isnan(reading.value)
-        else:
-            new = getattr(reading, part) is None
-        if not new:
-            self.reject("duplicate", series.raw.names[0])
-        elif part != "bucket":
-            setattr(reading, part, value)
-
-    @staticmethod
-    def stamp(series: Series, timestamp: float) -> None:
+    def stamp(self, series: Series, timestamp: float) -> None:
         """Take a timestamp of a series' sample, in seconds. The newest one counts."""
         if isfinite(timestamp):
-            series.timestamp = max(_seconds(timestamp), series.timestamp or 0.0)
+            newest = series.timestamp if series.stamped == self.scrape else None
+            series.timestamp = max(_seconds(timestamp), newest or 0.0)
+            series.stamped = self.scrape
 
     @staticmethod
     def _part(raw: RawMetric, family: str, sample_name: str) -> str | None:
@@ -254,7 +248,7 @@ class Collector:
         group = federated_target(labels)
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
         names = tuple((group, name.removesuffix("_total")) for name in raw.names)
-        series = Series(raw, outputs, hostname, group, key, starts, names)
+        series = Series(raw, outputs, hostname, group, key, starts, names, self._layout)
         series.rising = all(
             output.target.metric.low is not None and output.target.metric.low >= 0 for output in outputs
         )
@@ -266,11 +260,25 @@ class Collector:
             self._doubted = self._doubts if self._doubted is None else self._doubted
         else:
             self._doubted &= self._doubts
+        self.cache.end(self.lines)
         crowded = len(self.series) > 4 * len(self.frame) + 1000
         if not crowded and self.scrape % SWEEP_EVERY:
             return
         oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
-        self.series = {key: series for key, series in self.series.items() if series.seen > oldest}
+        gone = [key for key, series in self.series.items() if series.seen <= oldest]
+        for key in gone:
+            # No line leads to a series that nobody reads any more.
+            self.series.pop(key).numbers = []
+        if gone:
+            self.cache.renew()
+
+
+def _float(value: float) -> float:
+    """A sample's value as a float without a negative zero. Whole numbers of any size come from the parsers."""
+    try:
+        return float(value) + 0.0
+    except OverflowError:
+        return inf
 
 
 def _bound(labels: Mapping[str, str]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from prometheus_client import Metric
@@ -23,9 +24,7 @@ from ..submit.persisted import Memory
 from ..submit.submitter import Submitter
 from .collector import Collector
 from .endpoint import Access, Endpoint, NothingExported
-from .exposition.blocks import Window
 from .exposition.reader import Reader, StrictReader, TextReader
-from .exposition.remember import Remembered
 from .report import Report
 from .tags import TagRules
 
@@ -84,9 +83,8 @@ class ServingScraper(Endpoint):
         self._user_windows: dict[str, RawMetric] = {}
         self.report = Report(check, self.place, self.collector, tuple(self.tags))
         self.none_exported = False
-        self.remembered = Remembered(self.collector)
         # What looks at every sample, or at other families, needs them all parsed.
-        self._by_sample = self.label_aggregator.configured or self.enable_telemetry
+        self.caches_lines = not (self.label_aggregator.configured or self.enable_telemetry)
 
     def scrape(self) -> None:
         """One scrape: fetch, map, submit, and report on it.
@@ -120,7 +118,6 @@ class ServingScraper(Endpoint):
         if self.enable_telemetry:
             self.count("telemetry.metrics.processed.count", self.collector.taken, tags=self.tags)
         self.report.telemetry(time.monotonic() - started, self.submitter.sender.contexts())
-        self.remembered.forget()
         self.collector.sweep()
 
     def consume_metrics(self, runtime_data: dict[str, Any]) -> Iterator[Metric]:
@@ -150,8 +147,7 @@ class ServingScraper(Endpoint):
                 continue
             transformer = self.metric_transformer.get(metric)
             if transformer is not None:
-                if self.collector.trace is not None:
-                    self.collector.trace.spoilt = True
+                self.collector.cache.forgo()
                 metric.samples = [sample for sample in metric.samples if not _creation_time(metric, sample.name)]
                 with self.check.adopt_namespace(self.own_namespace):
                     transformer(metric, self.generate_sample_data(metric), runtime_data)
@@ -173,14 +169,14 @@ class ServingScraper(Endpoint):
             target = CanonicalMetric(name, "distribution", "", "", "", None, None, "last", 0, "", namespace)
             raw = RawMetric(match.raw.system, match.raw.names, match.raw.type, 1.0, (Target(target),))
             self._user_windows[metric.name] = raw
+        self.collector.cache.forgo()
         self.collector.take(raw, metric.name, self._labelled(metric))
         return True
 
     def _labelled(self, metric: Metric) -> Iterator[tuple[int, Any, Mapping[str, str], str]]:
         """Samples with labels of their own, as far as `exclude_metrics_by_labels` and `share_labels` have it."""
         populate = self.label_aggregator.populate
-        trace = self.collector.trace
-        for number, sample in enumerate(metric.samples, 0 if trace is None else trace.first):
+        for number, sample in enumerate(metric.samples):
             labels = dict(sample.labels)
             if self.label_aggregator.configured:
                 populate(labels)
@@ -199,14 +195,20 @@ class ServingScraper(Endpoint):
         chunks = self.stream_connection_chunks()
         if self.raw_line_filter is not None:
             chunks = (list(self.filter_connection_lines(lines)) for lines in chunks)
-        window = Window(chunks)
-        if not window.fill() and window.error is None:
+        lines = next((lines for lines in chunks if lines), None)
+        if lines is None:
             if not self.unreachable:
                 raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
             return
-        window.strict = self.parse_metric_families is parse_openmetrics
-        reader = StrictReader(self.malformed, self.whole) if window.strict else TextReader(self.malformed)
-        for metric in self._families(window, reader):
+        strict = self.parse_metric_families is parse_openmetrics
+        late_start = self.flush_first_value is None and self.use_process_start_time
+        self.collector.cache.enabled = self.caches_lines and not late_start
+        reader: Reader = (
+            StrictReader(self.collector, self.malformed, self.whole)
+            if strict
+            else TextReader(self.collector, self.malformed)
+        )
+        for metric in reader.families(chain([lines], chunks)):
             self.submit_telemetry_number_of_total_metric_samples(metric)
             if self.raw_metric_prefix and metric.name.startswith(self.raw_metric_prefix):
                 metric.name = metric.name[len(self.raw_metric_prefix) :]
@@ -214,14 +216,6 @@ class ServingScraper(Endpoint):
                     sample._replace(name=sample.name.removeprefix(self.raw_metric_prefix)) for sample in metric.samples
                 ]
             yield metric
-
-    def _families(self, window: Window, reader: Reader) -> Iterator[Metric]:
-        late_start = self.flush_first_value is None and self.use_process_start_time
-        if self._by_sample or late_start:
-            yield from reader.families(window)
-        else:
-            yield from self.remembered.families(window, reader)
-            reader.finish()
 
     def malformed(self, line: str, cut: bool) -> None:
         """Reject the line, and doubt what it may have told."""

@@ -42,8 +42,7 @@ class Output:
 class Reading:
     """One observation of a series. Plain metrics use `value`; histograms and summaries the rest.
 
-    `counts` are the cumulative counts at the sorted upper `bounds`. While lines are read one by one these are in
-    `buckets`, until `settle`.
+    `counts` are the cumulative counts at the sorted upper `bounds`.
     """
 
     value: float = 0.0
@@ -51,24 +50,9 @@ class Reading:
     sum: float | None = None
     bounds: tuple[float, ...] = ()
     counts: list[float] = field(default_factory=list)
-    buckets: dict[float, float] | None = None
 
-    def add_bucket(self, bound: float, count: float) -> bool:
-        """Take one bucket. False where there is one of that bound already."""
-        buckets = self.buckets
-        if buckets is None:
-            buckets = self.buckets = dict(zip(self.bounds, self.counts, strict=True))
-        if bound in buckets:
-            return False
-        buckets[bound] = count
-        return True
-
-    def settle(self) -> None:
-        """Fill in what a grouped metric left out: the +Inf bucket and the count are the same number."""
-        if self.buckets is not None:
-            self.bounds = tuple(sorted(self.buckets))
-            self.counts = [self.buckets[bound] for bound in self.bounds]
-            self.buckets = None
+    def complete(self) -> None:
+        """Fill in what a histogram left out: the +Inf bucket and the count are the same number."""
         if not self.bounds:
             return
         if self.count is None:
@@ -77,6 +61,39 @@ class Reading:
         elif self.bounds[-1] != inf:
             self.bounds += (inf,)
             self.counts.append(self.count)
+
+
+Part = str | float
+"""What one number of a series is: its `value`, `sum` or `count`, or the bucket up to a bound."""
+
+
+class Layout:
+    """Which parts the numbers of a series are, in the order in which they were met. Shared by all series alike.
+
+    `bounds` are sorted, `order` is where their counts are among the numbers.
+    """
+
+    __slots__ = ("_longer", "blank", "bounds", "count", "index", "order", "sum")
+
+    def __init__(self, parts: tuple[Part, ...] = ()) -> None:
+        self.index = {part: number for number, part in enumerate(parts)}
+        self.blank: tuple[None, ...] = (None,) * len(parts)
+        self.bounds = tuple(sorted(part for part in parts if not isinstance(part, str)))
+        places = [self.index[bound] for bound in self.bounds]
+        together = not places or places == list(range(places[0], places[0] + len(places)))
+        self.order = (
+            slice(places[0], places[0] + len(places)) if together and places else slice(0) if together else places
+        )
+        self.count = self.index.get("count", -1)
+        self.sum = self.index.get("sum", -1)
+        self._longer: dict[Part, Layout] = {}
+
+    def with_part(self, part: Part) -> Layout:
+        """The layout that has one part more."""
+        longer = self._longer.get(part)
+        if longer is None:
+            longer = self._longer[part] = Layout((*self.index, part))
+        return longer
 
 
 @dataclass(slots=True)
@@ -90,11 +107,13 @@ class Increment:
     counts: Sequence[float] = ()
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Series:
     """A raw series: its outputs, its previous reading, and the one that is being collected.
 
-    `seen` is the number of the scrape that `current` belongs to, `counted` that of the submission before;
+    `numbers` are what the lines of this scrape have said so far, None where a line has not come; `layout` says which
+    number is which. `seen` is the number of the scrape that `current` belongs to, `stamped` that of the one that
+    `timestamp`, in epoch seconds, belongs to, `counted` that of the submission before;
     `group` the target it came from behind a federation, empty otherwise; `starts_at_zero` is the metric's
     own; `names` are (group, raw name) of all its spellings. `minute` is the newest counted, and bit n of
     `minutes` tells whether the nth before it was; `start` is when the process behind `last` had started.
@@ -110,8 +129,11 @@ class Series:
     key: str
     starts_at_zero: bool = True
     names: tuple[tuple[str, str], ...] = ()
+    layout: Layout = field(default_factory=Layout)
+    numbers: list[float | None] = field(default_factory=list)
     current: Reading = field(default_factory=Reading)
     timestamp: float | None = None
+    stamped: int = -1
     seen: int = -1
     last: Reading | None = None
     minute: int | None = None
@@ -121,6 +143,38 @@ class Series:
     rising: bool = True
     partial: bool = False
     older: bool = False
+
+    def place(self, part: Part) -> int:
+        """Where the number of a part belongs."""
+        index = self.layout.index.get(part)
+        if index is None:
+            index = len(self.numbers)
+            self.layout = self.layout.with_part(part)
+            self.numbers.append(None)
+        return index
+
+    def read(self) -> bool:
+        """Make `current` of the numbers that have come, and be ready for the next ones. False where none has."""
+        numbers, layout = self.numbers, self.layout
+        if not self.raw.grouped:
+            value = numbers[0] if numbers else None
+            if value is None:
+                return False
+            numbers[0] = None
+            self.current = Reading(value)
+            return True
+        order = layout.order
+        found = numbers[order] if isinstance(order, slice) else [numbers[number] for number in order]
+        count = None if layout.count < 0 else numbers[layout.count]
+        total = None if layout.sum < 0 else numbers[layout.sum]
+        bounds = layout.bounds
+        if None in found:
+            bounds = tuple(bound for bound, number in zip(bounds, found, strict=True) if number is not None)
+        if count is None and total is None and not bounds:
+            return False
+        numbers[:] = layout.blank
+        self.current = Reading(0.0, count, total, bounds, [number for number in found if number is not None])
+        return True
 
     def increment(self, from_zero: bool, start: float | None) -> Increment:
         """What has come since the previous reading, which `current` then replaces.

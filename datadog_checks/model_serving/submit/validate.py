@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isnan
+from math import isfinite
 
 from .histograms import rising
 from .series import Series, finite
@@ -19,8 +19,12 @@ def sound(series: Series, reject: Reject) -> bool:
     """Whether the current reading of a series is fit to be counted. It is completed, and `reject` told why it isn't."""
     reading, raw = series.current, series.raw
     if raw.grouped:
-        reading.value = 0.0
-        reading.settle()
+        for part in ("count", "sum"):
+            number = getattr(reading, part)
+            if number is not None and not isfinite(number):
+                reject("non_finite", raw.names[0])
+                setattr(reading, part, None)
+        reading.complete()
         if reading.count is None and reading.sum is None and not reading.bounds:
             return False
         if not finite(reading):
@@ -30,7 +34,8 @@ def sound(series: Series, reject: Reject) -> bool:
             reject("out_of_range", raw.names[0])
             return False
         return _sum_in_range(series, reject)
-    if isnan(reading.value):
+    if not isfinite(reading.value):
+        reject("non_finite", raw.names[0])
         return False
     for output in series.outputs:
         metric, value = output.target.metric, reading.value * output.scale

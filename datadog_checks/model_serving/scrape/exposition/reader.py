@@ -1,14 +1,14 @@
-"""Guards between the lines of a body and the parsers: what is broken is left out and counted.
+"""From the lines of a body to samples: known lines go to their series at once, all others through the parsers.
 
-Formats: Prometheus text 0.0.4 and OpenMetrics text 1.0.0, as published by their projects.
+What is broken is left out and counted. Formats: Prometheus text 0.0.4 and OpenMetrics text 1.0.0, as published by their
+projects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TextIO, cast
-from zlib import crc32
+from typing import Protocol, TextIO, cast
 
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
@@ -16,145 +16,260 @@ from prometheus_client.parser import text_fd_to_metric_families as parse_text
 
 from ...http.body import Malformed, excerpt
 from ...http.errors import PayloadError
-from .blocks import Window, guess
+from ...submit.series import Series
+from . import syntax
+from .cache import NOWHERE, Cell, Family, LineCache, valid
 from .syntax import METADATA, sound_line
 
 MAX_MALFORMED = 100
 """A payload that starts with so many broken lines and not one sound sample is no exposition at all."""
 
-MIN_BLOCK, MAX_BLOCK = 1 << 17, 1 << 20
-"""Characters that are parsed together. A family beyond the first arrives in several parts, each up to a line that says
-so by what it is called, so that the others stay as they are where some lines come and go.
-"""
+MAX_BLOCK = 1 << 17
+"""Characters that are parsed together. A family beyond arrives in several parts."""
 
-CUT = 32
-"""One of so many lines can begin a part."""
+MAX_METADATA = 8
+"""Lines of metadata of one family. A payload that goes on declaring the same one starts anew."""
 
-MAX_LEFT_OUT = 1 << 16
-"""Characters of comments and broken lines in a block with which it can still be remembered."""
+SUFFIXES = {"summary": ("_count", "_sum", ""), "histogram": ("_count", "_sum", "_bucket")}
+"""What the samples of a family may be called in the text format, beyond its name. Others: its name alone."""
 
-Family = tuple[str, tuple[str, ...]]
-"""A name, and the lines that declare it."""
-NO_FAMILY: Family = ("", ())
+NOTHING: dict[str, Cell] = {}
 
 
-def text_families(lines: Iterable[str], malformed: Malformed) -> Iterator[Metric]:
-    """The families of a Prometheus text payload, as TextReader reads them."""
-    return TextReader(malformed).families(Window(iter([list(lines)])))
+class Known(Protocol):
+    """What takes the numbers of known lines. See `Collector`, which is the one."""
 
+    lines: int
+    samples: int
+    cache: LineCache
 
-def openmetrics_families(lines: Iterable[str], malformed: Malformed, whole: bool = True) -> Iterator[Metric]:
-    """The families of an OpenMetrics payload, as StrictReader reads them."""
-    return StrictReader(malformed, whole).families(Window(iter([list(lines)])))
+    def context(self) -> object: ...
+
+    def again(self, series: Series) -> None: ...
+
+    def stamp(self, series: Series, timestamp: float) -> None: ...
+
+    def declare(self, family: Family) -> None: ...
+
+    def unclaim(self, family: str) -> None: ...
 
 
 @dataclass(slots=True)
 class Block:
-    """Lines that are parsed together, all of one family. `raw` are all that were read, empty where these are too many.
+    """Lines to be parsed together: the metadata of one family, and samples that its name begins, or of none.
 
-    What is cut because it is long starts with its metadata again: `before` is the family of which the block is another
-    part, `after` the one of which the next block can be.
+    An `unlawful` one broke a rule of its format and was read more leniently: with other numbers beside them its lines
+    may be read otherwise.
     """
 
+    family: Family
+    metadata: list[str]
     lines: list[str]
-    raw: list[str]
-    before: Family
-    after: Family
-
-    def begins(self) -> str:
-        """The first of its own lines."""
-        return self.lines[len(self.before[1])].lstrip()
+    unlawful: bool = False
 
 
 class Reader:
-    """Reads a payload, block by block. Broken lines are given to `malformed` and left out.
+    """Reads one payload. Broken lines are given to `malformed` and left out.
 
-    `family` is the name to which the next lines may belong, empty for any, and its metadata. `sound` says that there
-    was a sample, `refused` counts the lines and blocks of which a parser would not have anything.
+    `sound` says that there was a sample. `known` gets the numbers of the lines that its cache knows.
     """
 
-    def __init__(self, malformed: Malformed) -> None:
-        self.refused = 0
-        self._malformed = malformed
-        self.family: Family = NO_FAMILY
+    def __init__(self, known: Known, malformed: Malformed) -> None:
         self.sound = False
+        self._known = known
+        self._cache = known.cache
+        self._malformed = malformed
+        self._name = ""
+        self._metadata: list[str] = []
+        self._family: Family | None = None
+        self._block: list[str] = []
+        self._size = 0
+        self._empty = False
+        self._ready: Block | None = None
 
-    def families(self, window: Window) -> Iterator[Metric]:
-        """All families. Raises PayloadError where nothing could be read, and what the stream fails with."""
-        while (block := self.block(window)) is not None:
-            yield from self.parse(block)
-        self.finish()
+    def families(self, chunks: Iterable[list[str]]) -> Iterator[Metric]:
+        """The families that had to be parsed, each to be used up before the next one is asked for.
 
-    def block(self, window: Window) -> Block | None:
-        """The next block: metadata of one name, and the samples whose names start with it. None where there is none.
-
-        A block is cut where it is long, but never within the buckets of a series.
+        Raises PayloadError where nothing could be read, and what the chunks fail with.
         """
-        before = self.family
-        name, lines, raw = before[0], [*before[1]], list[str]()
-        metadata, own, samples, size, left_out = len(lines), 0, 0, 0, 0
-        bucket = over = False
-        while not over and window.fill():
-            for line in window.lines[window.at :]:
-                sound = self._sound(line, bool(own))
-                if sound is None:
-                    window.at += 1
-                    left_out += len(line)
-                    if left_out < MAX_LEFT_OUT:
-                        raw.append(line)
+        self._cache.begin(self._context())
+        for lines in chunks:
+            yield from self._chunk(lines)
+        self._over()
+        self._close()
+        yield from self._parse()
+        self._finish()
+
+    def _chunk(self, lines: list[str]) -> Iterator[Metric]:
+        known, number_of = self._known, syntax.numbers.get
+        cell_of = self._lines().get
+        unknown = excluded = 0
+        for line in lines:
+            head, _, text = line.rpartition(" ")
+            cell = cell_of(head)
+            if cell is not None:
+                number = number_of(text)
+                if number is None:
+                    number = syntax.number(text)
+                if number is not None:
+                    numbers, index, owner = cell
+                    if numbers[index] is None:
+                        numbers[index] = number
+                    elif numbers is not NOWHERE:
+                        if isinstance(owner, Series):
+                            known.again(owner)
+                    elif owner is None:
+                        excluded += 1
+                    elif owner:
+                        known.unclaim(cast(str, owner))
                     continue
-                declared = METADATA.match(sound)
-                new, inside = name, False
-                if declared is not None:
-                    new = declared.group(2) or ""
-                elif sound:
-                    start = sound.lstrip()
-                    if not start.startswith((name, "{")):
-                        new = ""
-                    inside, bucket = bucket, start.startswith("_bucket", len(name))
-                    inside = inside and bucket
-                if not sound or new != name or (size >= MIN_BLOCK and _begins_part(sound, name, inside, size)):
-                    over = samples > 0 or (own > 0 and before == NO_FAMILY)
-                    if over:
-                        self.family = NO_FAMILY if new != name else (name, tuple(lines[:metadata]))
-                        break
-                    if new != name:
-                        lines, metadata, own, before = [], 0, 0, NO_FAMILY
-                name = new
-                if sound:
-                    lines.append(sound)
-                    own += 1
-                    size += len(sound)
-                    if declared is None:
-                        samples += 1
-                    elif len(lines) == metadata + 1:
-                        metadata += 1
-                raw.append(line)
-                window.at += 1
-        if window.error is not None and not over:
-            raise window.error
-        if not samples and (not own or before != NO_FAMILY):
-            return None
-        return Block(lines, raw if left_out < MAX_LEFT_OUT else [], before, (name, tuple(lines[:metadata])))
+            unknown += 1
+            while not self._line(line):
+                yield from self._parse()
+            cell_of = self._lines().get
+        known.lines += len(lines)
+        known.samples += len(lines) - unknown - excluded
 
-    def malformed(self, line: str, cut: bool) -> None:
-        """Refuse a line, and say whether more than this line may be missing."""
-        self.refused += 1
-        self._malformed(line, cut)
+    def _lines(self) -> dict[str, Cell]:
+        """What can be looked up right now: nothing while lines before wait to be parsed."""
+        return NOTHING if self._family is None or self._block else self._family.lines
 
-    def parse(self, block: Block) -> list[Metric]:
-        """The families of a block."""
-        raise NotImplementedError
+    def _line(self, line: str) -> bool:
+        """A line that is not known where it stands: metadata, the first of a family, one with a timestamp, or news.
 
-    def finish(self) -> None:
-        """The payload is over. Raises PayloadError where nothing of it could be read."""
-        raise NotImplementedError
-
-    def _sound(self, line: str, more: bool) -> str | None:
-        """What is to be parsed of a line, None where that is nothing.
-
-        Empty where the block must end before it, if there is `more` of that.
+        False if another block must be parsed before it, since that may have a say in how the line is read.
         """
+        sound = self._sound(line)
+        if sound is None:
+            return True
+        start = sound.lstrip()
+        declared = METADATA.match(start) if start[:1] == "#" else None
+        if declared is not None:
+            name = declared.group(2) or ""
+            if name != self._name or not self._metadata or len(self._metadata) >= MAX_METADATA:
+                if self._close():
+                    return False
+                self._name, self._metadata = name, []
+            if sound not in self._metadata:
+                if self._block and self._close():
+                    return False
+                self._metadata = [*self._metadata, sound]
+                self._family, self._empty = None, True
+            return True
+        if self._name and not start.startswith((self._name, "{")):
+            if self._close():
+                return False
+            self._name, self._metadata = "", []
+        family = self._family
+        if family is None:
+            family = self._family = self._cache.family_of(self._name, self._metadata)
+            self._known.declare(family)
+        self._empty = False
+        found = self._find(family, sound) if family.lines or family.older else None
+        if found is None:
+            if self._size >= MAX_BLOCK and self._may_cut(start) and self._close():
+                return False
+            self._block.append(sound)
+            self._size += len(sound)
+            return True
+        if self._block and self._close():
+            # Of two lines that say the same the first counts, known or not.
+            return False
+        self.sound = True
+        self._store(*found)
+        return True
+
+    def _close(self) -> bool:
+        """Whether something of the family must be parsed: new lines, or its declaration where it has no line at all."""
+        if self._block or self._empty:
+            family = self._family or self._cache.family_of(self._name, self._metadata)
+            self._ready = Block(family, self._metadata, self._block)
+        self._block, self._size = [], 0
+        self._family, self._empty = None, False
+        return self._ready is not None
+
+    def _may_cut(self, line: str) -> bool:
+        """Whether a long family can be cut before a line: not within a series of a histogram or summary."""
+        before = self._block[-1].lstrip() if self._block else ""
+        size = len(self._name)
+        return not line.startswith(("_sum", "_count"), size) and not (
+            line.startswith("_bucket", size) and before.startswith("_bucket", size)
+        )
+
+    def _find(self, family: Family, line: str) -> tuple[Cell, float, float | None] | None:
+        """Where the number of a line goes, the number and its timestamp. None where the parser must be asked."""
+        parts = syntax.split(line)
+        if parts is None:
+            return None
+        head, text, time = parts
+        cell = family.lines.get(head)
+        if cell is None:
+            cell = family.older.pop(head, None)
+            if cell is None or not valid(cell):
+                return None
+            family.lines[head] = cell
+        number = syntax.number(text)
+        timestamp = syntax.number(time) if time else None
+        return None if number is None or (time and timestamp is None) else (cell, number, timestamp)
+
+    def _store(self, cell: Cell, number: float, timestamp: float | None) -> None:
+        known, (numbers, index, owner) = self._known, cell
+        if owner is not None:
+            known.samples += 1
+        if isinstance(owner, Series):
+            if numbers[index] is None:
+                numbers[index] = number
+            else:
+                known.again(owner)
+            if timestamp is not None:
+                known.stamp(owner, self._seconds(timestamp))
+        elif owner:
+            known.unclaim(owner)
+
+    def _parse(self) -> Iterator[Metric]:
+        """The families of the block that is complete."""
+        block, self._ready = self._ready, None
+        if block is None:
+            return
+        metrics = self._metrics(block)
+        heads = self._heads(metrics, block)
+        at = 0
+        for metric in metrics:
+            self._cache.learn(block.family, heads[at : at + len(metric.samples)])
+            at += len(metric.samples)
+            yield metric
+            self._cache.commit(self._context())
+
+    def _heads(self, metrics: list[Metric], block: Block) -> list[str | None]:
+        """The text of each sample's series, as far as it can be known again."""
+        samples = sum(len(metric.samples) for metric in metrics)
+        if not self._cache.enabled or block.unlawful or samples != len(block.lines):
+            return [None] * samples
+        return list(map(syntax.head, block.lines))
+
+    def _context(self) -> object:
+        """What decides, besides its metadata, how a line is read."""
+        return type(self), self._known.context()
+
+    # -- what differs between the formats
+
+    def _sound(self, line: str) -> str | None:
+        """What is to be parsed of a line, None where that is nothing."""
+        raise NotImplementedError
+
+    def _metrics(self, block: Block) -> list[Metric]:
+        """The families of a block. Lines that the parser refuses are taken out of it."""
+        raise NotImplementedError
+
+    def _over(self) -> None:
+        """There are no more lines. Raises PayloadError where there was no sample among them."""
+
+    def _finish(self) -> None:
+        """All is parsed. Raises PayloadError where nothing could be read."""
+
+    @staticmethod
+    def _seconds(timestamp: float) -> float:
+        """A timestamp of the format in seconds."""
         raise NotImplementedError
 
 
@@ -165,40 +280,37 @@ class TextReader(Reader):
     so many, or all, of the lines at the start are broken.
     """
 
-    def __init__(self, malformed: Malformed) -> None:
-        super().__init__(malformed)
+    def __init__(self, known: Known, malformed: Malformed) -> None:
+        super().__init__(known, malformed)
         self._broken = 0
         self._last = ""
 
-    def block(self, window: Window) -> Block | None:
-        block = super().block(window)
-        if not window.fill():
-            # What is no payload has no families either.
-            self.finish()
-        return block
+    def _sound(self, line: str) -> str | None:
+        found = sound_line(line, self._reject)
+        if found is not None and not self.sound and not found.lstrip().startswith("#"):
+            self.sound = True
+        return found
 
-    def parse(self, block: Block) -> list[Metric]:
-        return _sound_families(block.lines, self.malformed)
+    def _metrics(self, block: Block) -> list[Metric]:
+        return _sound_families(block, self._malformed)
 
-    def finish(self) -> None:
+    def _over(self) -> None:
         if self._broken and not self.sound:
             raise PayloadError(
                 f"the first {self._broken} lines hold no metric, the last of them {excerpt(self._last)}: this is no "
                 "metrics payload, check the URL"
             )
 
-    def _sound(self, line: str, more: bool) -> str | None:
-        found = sound_line(line, self._reject)
-        if found is not None and not self.sound and not found.lstrip().startswith("#"):
-            self.sound = True
-        return found
-
     def _reject(self, line: str, cut: bool) -> None:
-        self.malformed(line, cut)
+        self._malformed(line, cut)
         self._broken += 1
         self._last = line
         if not self.sound and self._broken == MAX_MALFORMED:
-            self.finish()
+            self._over()
+
+    @staticmethod
+    def _seconds(timestamp: float) -> float:
+        return timestamp / 1000
 
 
 class StrictReader(Reader):
@@ -211,64 +323,97 @@ class StrictReader(Reader):
     `whole`, one without `# EOF` has been cut off.
     """
 
-    def __init__(self, malformed: Malformed, whole: bool) -> None:
-        super().__init__(malformed)
+    def __init__(self, known: Known, malformed: Malformed, whole: bool) -> None:
+        super().__init__(known, malformed)
         self.whole = whole
-        self._ended = self._told = False
+        self._ended = self._warned = False
         self._complaint = ""
 
-    def parse(self, block: Block) -> list[Metric]:
-        try:
-            families = list(parse_openmetrics([*(f"{line}\n" for line in block.lines), "# EOF\n"]))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            self.refused += 1
-            self._complaint = self._complaint or f"{excerpt(block.lines[0])} ({excerpt(str(error), 120)})"
-            found = (sound_line(line, self.malformed) for line in block.lines)
-            sound = [line for line in found if line is not None]
-            families = [_in_seconds(family) for family in _sound_families(sound, self.malformed)]
-        self.sound = self.sound or any(family.samples for family in families)
-        return families
+    def _sound(self, line: str) -> str | None:
+        if line.startswith("# EOF"):
+            self._ended = True
+            return None
+        start = line.lstrip()
+        if not start or (start.startswith("#") and METADATA.match(start) is None):
+            return None
+        if self._ended and not self._warned:
+            self._warned = True
+            self._malformed("# EOF", False)
+        # The parser would take some digits that are none, and what it refuses costs the whole block its strictness.
+        return line if start.startswith("#") or sound_line(line, self._reject) is not None else None
 
-    def finish(self) -> None:
-        self._over()
+    def _metrics(self, block: Block) -> list[Metric]:
+        try:
+            if len({line.rpartition(" ")[0] for line in block.lines}) < len(block.lines):
+                # The parser leaves some repetitions out in silence.
+                raise ValueError("a series comes twice")
+            text = [*(f"{line}\n" for line in (*block.metadata, *block.lines)), "# EOF\n"]
+            metrics = list(parse_openmetrics(text))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            first = (block.metadata or block.lines)[0]
+            self._complaint = self._complaint or f"{excerpt(first)} ({excerpt(str(error), 120)})"
+            block.unlawful = True
+            block.metadata, block.lines = (
+                [found for line in lines if (found := sound_line(line, self._malformed)) is not None]
+                for lines in (block.metadata, block.lines)
+            )
+            metrics = [_in_seconds(metric) for metric in _sound_families(block, self._malformed)]
+        self.sound = self.sound or any(metric.samples for metric in metrics)
+        return metrics
+
+    def _reject(self, line: str, cut: bool) -> None:
+        self._malformed(line, cut)
+        self._complaint = self._complaint or f"{excerpt(line)} (which is no sample)"
+
+    def _over(self) -> None:
+        if not self._ended and not self.whole:
+            self._ended = True
+            self._malformed("no # EOF at the end", True)
+
+    def _finish(self) -> None:
         if self._complaint and not self.sound:
             raise PayloadError(
                 f"the payload is declared OpenMetrics but is not, from {self._complaint}: check the URL, or have the "
                 "server declare the format that it speaks"
             )
 
-    def block(self, window: Window) -> Block | None:
-        block = super().block(window)
-        if not window.fill():
-            # Who reads the families may stop before it is told that there are no more.
-            self._over()
-        return block
-
-    def _over(self) -> None:
-        if not self._ended and not self.whole:
-            self._ended = True
-            self.malformed("no # EOF at the end", True)
-
-    def _sound(self, line: str, more: bool) -> str | None:
-        if line.startswith("# EOF"):
-            if more:
-                # Not to be a part of a block: only the last one has it.
-                return ""
-            self._ended = True
-            return None
-        if not line.strip():
-            return None
-        if self._ended and not self._told:
-            self._told = True
-            self.malformed("# EOF", False)
-        return line
+    @staticmethod
+    def _seconds(timestamp: float) -> float:
+        return timestamp
 
 
-def _sound_families(block: list[str], malformed: Malformed) -> list[Metric]:
+def _sound_families(block: Block, malformed: Malformed) -> list[Metric]:
+    """The families of lines of the text format."""
     try:
-        return parsed(block)
+        return families(block.metadata, block.lines)
     except (ValueError, IndexError):
-        return parsed([line for line in block if _parsable(line, malformed)])
+        block.metadata = [line for line in block.metadata if _parsable(line, malformed)]
+        block.lines = [line for line in block.lines if _parsable(line, malformed)]
+        return parsed([*block.metadata, *block.lines])
+
+
+def families(metadata: list[str], lines: list[str]) -> list[Metric]:
+    """As `parsed`, for the metadata of one family and samples, but lines as most are need no parser."""
+    found = [syntax.sample(line) for line in lines]
+    samples = [each[1] for each in found if each is not None]
+    declared = parsed(metadata)
+    raw = METADATA.match(metadata[0].lstrip()) if metadata else None
+    name = (raw.group(2) or "") if raw is not None else ""
+    if len(samples) < len(lines) or len(declared) > 1 or name.startswith('"'):
+        return parsed([*metadata, *lines])
+    own = 0
+    if declared:
+        (metric,) = declared
+        allowed = {name + suffix for suffix in SUFFIXES.get(metric.type, ("",))}
+        own = next((number for number, sample in enumerate(samples) if sample.name not in allowed), len(samples))
+        renamed = metric.type == "counter" and not name.endswith("_total")
+        metric.samples = [sample._replace(name=f"{name}_total") if renamed else sample for sample in samples[:own]]
+    # The parser takes what a family does not own, and all that follows, for families of one sample each.
+    for sample in samples[own:]:
+        metric = Metric(sample.name, "", "untyped")
+        metric.samples = [sample]
+        declared.append(metric)
+    return declared
 
 
 def parsed(lines: list[str]) -> list[Metric]:
@@ -285,13 +430,6 @@ def _parsable(line: str, malformed: Malformed) -> bool:
         malformed(line, False)
         return False
     return True
-
-
-def _begins_part(line: str, name: str, inside: bool, size: int) -> bool:
-    """Whether a long family can be cut before a line. `inside` is one among the buckets of a series."""
-    if inside or line.startswith(("_sum", "_count"), len(name)):
-        return size >= 2 * MAX_BLOCK and not inside
-    return size >= MAX_BLOCK or crc32(guess(line).encode()) % CUT == 0
 
 
 def _in_seconds(family: Metric) -> Metric:

@@ -1,4 +1,4 @@
-"""The check with a memory for lines against the check without: the same bytes, and everything it does the same."""
+"""The check with its line cache against the check without: the same bytes, and everything it does the same."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from requests.exceptions import ChunkedEncodingError
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.http.body import Answer
 from datadog_checks.model_serving.http.errors import ScrapeError
+from datadog_checks.model_serving.scrape import collector as collector_module
+from datadog_checks.model_serving.scrape.exposition import cache as cache_module
 from datadog_checks.model_serving.scrape.exposition import reader
-from datadog_checks.model_serving.scrape.exposition.remember import Planned
 from datadog_checks.model_serving.submit import submitter
 
 from ..conftest import make_check
@@ -91,12 +92,9 @@ class Side:
         self.check.run_check_initializations()
         (self.scraper,) = self.check.scrapers.values()
         if not remembers:
-            self.scraper._by_sample = True
+            self.scraper.caches_lines = False
             # Nor does it leave out the check's own methods.
             self.check._submit_metric = self.check._submit_metric
-
-    def planned(self) -> list[Planned]:
-        return [block for block in self.scraper.remembered._blocks.values() if isinstance(block, Planned)]
 
     def scrape(self, scrape: Scrape) -> dict[str, Any]:
         """Everything that can be seen of one scrape."""
@@ -118,19 +116,24 @@ class Side:
         self.check.memory.keep()
         # A line is refused when it is read, which may be early.
         refused = [call for call in self.agent.calls if "scrape.samples.rejected" in str(call)]
-        return {
+        seen = {
             "submitted": [call for call in self.agent.calls if call not in refused],
-            "refused": sorted(refused),
             "error": error,
             "warnings": list(self.check.warnings),
             "cache": dict(self.agent.cache),
             "told": self.scraper.report._told,
-            "rejected": dict(collector.rejected),
-            "names": (collector.families, collector.unclaimed, collector.present),
-            "counted": (collector.samples, collector.taken, collector.process_start),
             "systems": list(collector.recogniser.active),
             "doubted": collector._doubted if collector._doubted is None else len(collector._doubted),
-            "series": [(series.key, series.last) for series in collector.series.values()] if not error else [],
+        }
+        if error:
+            # How much of an answer was read when it broke off differs: lines that wait for the parser are lost.
+            return seen
+        return seen | {
+            "refused": sorted(refused),
+            "rejected": dict(collector.rejected),
+            "names": (collector.unclaimed, collector.present),
+            "counted": (collector.lines, collector.samples, collector.process_start),
+            "series": [(series.key, series.last) for series in collector.series.values()],
         }
 
 
@@ -148,7 +151,10 @@ def compare(options: dict[str, Any], scrapes: Sequence[Scrape]) -> Side:
 
 
 def spelt(names: Any) -> Any:
-    return [{name if isinstance(name, tuple) else name.removesuffix("_total") for name in each} for each in names]
+    return [
+        {name if isinstance(name, tuple) else name.removesuffix("_total").removesuffix("_info") for name in each}
+        for each in names
+    ]
 
 
 # -- generated payloads
@@ -366,7 +372,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Any], list[Scrape]]:
 @given(case=cases(), small=st.booleans())
 def test_generated(case: tuple[dict[str, Any], list[Scrape]], small: bool) -> None:
     """Series come and go, numbers fall, lines break, systems are recognised late: memory changes nothing."""
-    with patch.multiple(reader, MIN_BLOCK=100 if small else 1 << 17, MAX_BLOCK=400 if small else 1 << 20, CUT=3):
+    with patch.object(reader, "MAX_BLOCK", 100 if small else 1 << 17):
         compare(*case)
 
 
@@ -428,6 +434,7 @@ KNOWN_TO_MATTER = {
     "a minute without a timestamp": text(
         *[MINUTE.format(1, TIMES[0].strip())] * 3, MINUTE.format(2, ""), serving_system="databricks"
     ),
+    "the same part written otherwise": text(*[SOUND] * 3, with_before_count('batch_request_queue_count{model="m",} 9')),
     "buckets in another order": text(
         *("\n".join(sorted(QUEUE.format(n, n + 1, n + 2).splitlines())) for n in range(5)), serving_system="mlserver"
     ),
@@ -436,7 +443,6 @@ KNOWN_TO_MATTER = {
     "what the user names becomes lawful": text(
         *[OURS.format(-1) + "# EOF\n"] * 3, *[OURS.format(1) + "# EOF\n"] * 3, content_type=STRICT, metrics=["ours"]
     ),
-    "the same part written otherwise": text(*[SOUND] * 3, with_before_count('batch_request_queue_count{model="m",} 9')),
     "a bucket more, at the end": text(
         *[QUEUE.format(1, 2, 3)] * 3,
         *[QUEUE.format(1, 2, 3) + 'batch_request_queue_bucket{model="m",le="1.5"} 1\n'] * 3,
@@ -498,30 +504,62 @@ def test_real(path: Path, options: dict[str, Any]) -> None:
     compare(options, scrapes)
 
 
-def test_memory_is_used_and_bounded() -> None:
-    """What stays is replayed without any parsing; blocks that don't come any more are forgotten before their series."""
-    side = Side({}, True)
+def test_known_lines_need_no_parser() -> None:
+    """What stays goes to its series without any parsing; of a known family only the lines that are new are parsed."""
+    side, parse = Side({}, True), reader.families
     for number in range(3):
         side.scrape(Scrape(SOUND + "".join(f"# TYPE n{number}_{n} gauge\nn{number}_{n} 1\n" for n in range(50))))
-    with patch.object(reader.TextReader, "parse", side_effect=AssertionError):
+    with patch.object(reader, "families", side_effect=AssertionError):
         found = side.scrape(Scrape(QUEUE.format(3, 9, 12) + CALLS.format("m", 8)))
     assert any("3.0" in call and "'model_serving.request.count'" in call for call in found["submitted"])
     for _ in range(3):
-        side.scrape(Scrape(SOUND))
-    assert len(side.scraper.remembered._blocks) == len(side.planned()) == 2
-    for _ in range(3):
-        side.scrape(Scrape("other 1\n"))
-    assert list(side.scraper.remembered._blocks) == ["other \n1"]
-
-
-def test_churn_is_parsed_line_by_line() -> None:
-    """Of a known family only the lines that are new are parsed."""
-    side = Side({}, True)
-    for _ in range(3):
         side.scrape(Scrape(MANY))
-    with patch.object(reader.TextReader, "parse", side_effect=AssertionError):
-        for new in "xyz":
+    for new in "xyz":
+        with patch.object(reader, "families", side_effect=parse) as parsed:
             found = side.scrape(Scrape(MANY.replace('"3"', f'"{new}"')))
-            counts = [call for call in found["submitted"] if "'model_serving.request.count'" in call]
-            assert [f"model_name:{new}" in call[4] for call in counts].count(True) == 1
-            assert len(counts) == 8
+        assert [call.args[1] for call in parsed.call_args_list] == [[f'{TOTAL}{{model="{new}"}} 1']]
+        counts = [call for call in found["submitted"] if "'model_serving.request.count'" in call]
+        assert [f"model_name:{new}" in call[4] for call in counts].count(True) == 1
+        assert len(counts) == 8
+
+
+def test_lines_that_are_gone_are_forgotten() -> None:
+    """Never are more lines kept than twice those of a scrape, and some; a line that comes back is known, or parsed."""
+    side = Side({}, True)
+    cache = side.scraper.collector.cache
+
+    def kept() -> int:
+        return sum(len(family.lines) + len(family.older) for family in cache._families.values())
+
+    for number in range(40):
+        body = DECLARED + "".join(f'{TOTAL}{{model="{number % 13}-{n}"}} {number}\n' for n in range(500))
+        side.scrape(Scrape(body + CALLS.format("m", number)))
+        assert kept() <= 2 * 501 + cache_module.MANY + 501
+    assert not side.scrape(Scrape(SOUND))["error"]
+    for _ in range(3):
+        side.scrape(Scrape(SOUND))
+    assert kept() < 30
+
+
+def test_series_that_is_swept() -> None:
+    """A line whose series was forgotten counts for a new one, not for nobody."""
+    options, gap = {"serving_system": "mlserver"}, collector_module.KEEP_UNSEEN + collector_module.SWEEP_EVERY
+    scrapes = [
+        SOUND,
+        SOUND,
+        *[QUEUE.format(1, 2, 3)] * gap,
+        *(QUEUE.format(1, 2, 3) + CALLS.format("m", n) for n in (5, 8)),
+    ]
+    side = compare(*text(*scrapes, **options))
+    counts = [call for call in side.agent.calls if call[2] == "'model_serving.request.count'"]
+    assert [call[3] for call in counts] == ["3.0"]
+
+
+def test_answer_that_breaks_off() -> None:
+    """Numbers of an answer that was not complete meet none of the next one."""
+    half = QUEUE.format(7, 8, 9).rpartition("batch_request_queue_sum")[0]
+    whole = Scrape(QUEUE.format(1, 2, 3.5))
+    compare(
+        {},
+        [whole, whole, Scrape(half, error=True), whole, Scrape(QUEUE.format(2, 3, 4)), Scrape(half, error=True), whole],
+    )
