@@ -97,7 +97,7 @@ def whole_run(nvml: Library, gpus: int, runs: int) -> None:
     """A run as the Agent makes it, with the lookup that is made once a minute left out and measured apart."""
     host(nvml, gpus)
     nowhere = Nowhere()
-    source = GpuSource(nowhere, (), optional=False, processes=True, limit=10)
+    source = GpuSource(nowhere, "GPUs", tags=(), endpoint_name="box", optional=False, processes=True, limit=10)
     check = make_check(gpu="nvml", endpoint_name="box")
     try:
         for run in (source.run, check.run):

@@ -91,6 +91,11 @@ class Settings:
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
+    @property
+    def is_single(self) -> bool:
+        """Whether the source is one endpoint."""
+        return not (self.gpu or self.endpoints or (self.databricks is not None and not self.databricks.endpoint))
+
 
 def describe(instance: Mapping[str, Any]) -> str:
     """How messages call an instance: by its URL, or by Databricks host and endpoint. Without secrets."""
@@ -284,3 +289,19 @@ def _systems(config: Mapping[str, Any], catalog: Catalog, where: str) -> tuple[s
 
 def _code(text: str) -> str:
     return text if "`" in text else f"`{text}`"
+
+
+def one_line(text: str) -> str:
+    """The base check's report of wrong types, on one line: `option: what is wrong`, in words of YAML."""
+    lines = [line.strip() for line in text.splitlines()]
+    if not lines or not lines[0].startswith("Detected "):
+        return " ".join(lines)
+    problems: dict[str, str] = {}
+    for option, problem in zip(lines[1::2], lines[2::2], strict=False):
+        # Where several types will do, each is complained about on its own.
+        option = re.sub(r" -> (?:str|bool|tuple\[.*|.*mappingproxy.*)$", "", option)
+        problem = problem.replace("valid tuple", "list").replace("an instance of mappingproxy", "a mapping")
+        problems[option] = (
+            f"{problems[option]}, or else {problem[0].lower()}{problem[1:]}" if option in problems else problem
+        )
+    return "; ".join(f"option `{option}`: {problem}" for option, problem in problems.items())

@@ -82,15 +82,15 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             self.unreachable = True
             self.log.warning("%s: %s", self.place, UNREACHABLE)
 
-    def fetch(self, http: Any, deadline: float) -> None:
-        """Get the whole answer with a requests wrapper of the calling thread. The next scrape will read it.
+    def fetch(self, http: Any, deadline: float) -> Answer:
+        """The whole answer, got with a requests wrapper of the calling thread. A scrape reads what `fetched` holds.
 
         Whatever is raised is of the request, or a NothingExported.
         """
         with self.get_connection(http, deadline) as connection:
             answer = Answer.of(connection, self._patience)
             answer.keep(self.max_payload_bytes)
-        self.fetched = answer
+        return answer
 
     def get_connection(self, http: Any = None, deadline: float | None = None) -> Any:
         """The open response. Health is reported when the whole payload has been read, not before."""

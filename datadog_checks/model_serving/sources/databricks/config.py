@@ -9,8 +9,8 @@ from typing import Any
 
 from datadog_checks.base import ConfigurationError
 
+from .discovery import LIST, Selection, endpoint_path
 from .login import OPTIONS, Login, resolve
-from .workspace import LIST, Selection, endpoint_path
 
 HOST_VARIABLE = "DATABRICKS_HOST"
 OWN_OPTIONS = (*OPTIONS, "databricks_tags", "serving_endpoints")

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from ...scrape.tags import CONTROL
-from .endpoint import MAX_ENTITIES, UPDATES, Endpoint, ServedEntity
+from .description import MAX_ENTITIES, UPDATES, EndpointDescription, ServedEntity
 
 Version = tuple[str, str]
 """A model's name and one of its versions."""
@@ -58,7 +58,9 @@ class Change:
     entities: tuple[ServedEntity, ...]
 
 
-def since(before: Remembered | None, endpoint: Endpoint, new: bool = False) -> tuple[Remembered | None, list[Change]]:
+def since(
+    before: Remembered | None, endpoint: EndpointDescription, new: bool = False
+) -> tuple[Remembered | None, list[Change]]:
     """What to remember of an endpoint, and what is to be told of it now.
 
     The first look only remembers, but for the versions that a `new` endpoint serves. What the list says is too little
@@ -121,7 +123,7 @@ def _remembered(entry: Any) -> Remembered | None:
         return None
 
 
-def _update(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+def _update(before: Remembered, endpoint: EndpointDescription) -> tuple[Remembered, list[Change]]:
     """How configuration updates went. Their ends come before a beginning."""
     update, aim = endpoint.update or before.update, endpoint.pending_version
     version = before.version if endpoint.config_version is None else endpoint.config_version
@@ -151,7 +153,7 @@ def _update(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Ch
     return replace(before, version=version, update=update, under_way=under_way, target=target), told
 
 
-def _serving(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+def _serving(before: Remembered, endpoint: EndpointDescription) -> tuple[Remembered, list[Change]]:
     """Model versions that get requests and answer them, and did not before."""
     if not endpoint.entities and endpoint.config_version is None:
         return before, []
@@ -179,7 +181,7 @@ def _predecessors(one: Version, retired: list[Version], called: Iterable[Version
     return same or [other for other in retired if other[0] not in models]
 
 
-def _broken(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+def _broken(before: Remembered, endpoint: EndpointDescription) -> tuple[Remembered, list[Change]]:
     """Deployments that have failed, in the configuration in force or in the one that is to be."""
     if not endpoint.entities and not endpoint.pending and endpoint.config_version is None:
         return before, []
@@ -192,7 +194,7 @@ def _broken(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Ch
     return replace(before, broken=tuple(found)), told
 
 
-def _began(endpoint: Endpoint, version: int | None) -> Change:
+def _began(endpoint: EndpointDescription, version: int | None) -> Change:
     text = f"An update of the configuration of serving endpoint {endpoint.name} began."
     if endpoint.pending:
         text += f" It is to bring{_numbered(endpoint.pending_version)}: {_listed(endpoint.pending)}."
@@ -201,13 +203,13 @@ def _began(endpoint: Endpoint, version: int | None) -> Change:
     return Change("update_began", "info", _title(endpoint, "began"), text, endpoint.pending)
 
 
-def _finished(endpoint: Endpoint, version: int | None) -> Change:
+def _finished(endpoint: EndpointDescription, version: int | None) -> Change:
     text = f"Serving endpoint {endpoint.name} now has{_numbered(version)}"
     text += f": {_listed(endpoint.entities)}." if endpoint.entities else "."
     return Change("update_finished", "success", _title(endpoint, "finished"), text, endpoint.entities)
 
 
-def _ended(endpoint: Endpoint, how: str, alert: str) -> Change:
+def _ended(endpoint: EndpointDescription, how: str, alert: str) -> Change:
     text = f"The update of the configuration of serving endpoint {endpoint.name} {_was(how)}."
     if endpoint.pending:
         text += f" It was to bring{_numbered(endpoint.pending_version)}: {_listed(endpoint.pending)}."
@@ -217,7 +219,7 @@ def _ended(endpoint: Endpoint, how: str, alert: str) -> Change:
     return Change(f"update_{how}", alert, _title(endpoint, _was(how)), " ".join([text, *why]), endpoint.pending)
 
 
-def _started(endpoint: Endpoint, one: Version, entities: list[ServedEntity], old: list[Version]) -> Change:
+def _started(endpoint: EndpointDescription, one: Version, entities: list[ServedEntity], old: list[Version]) -> Change:
     title = f"{endpoint.name} serves {_spelt(one)}"
     text = f"Serving endpoint {endpoint.name} serves {_spelt(one)}: {_listed(entities)}."
     if old:
@@ -225,7 +227,7 @@ def _started(endpoint: Endpoint, one: Version, entities: list[ServedEntity], old
     return Change("model_version", "success", title, text, tuple(entities))
 
 
-def _failed(endpoint: Endpoint, entity: ServedEntity) -> Change:
+def _failed(endpoint: EndpointDescription, entity: ServedEntity) -> Change:
     what = _spelt((entity.model_name, entity.model_version))
     how, alert = BROKEN[entity.deployment]
     title = f"{endpoint.name}: the deployment of {what} {how}"
@@ -234,7 +236,7 @@ def _failed(endpoint: Endpoint, entity: ServedEntity) -> Change:
     return Change("deployment_failed", alert, title, text, (entity,))
 
 
-def _title(endpoint: Endpoint, what: str) -> str:
+def _title(endpoint: EndpointDescription, what: str) -> str:
     return f"{endpoint.name}: configuration update {what}"
 
 

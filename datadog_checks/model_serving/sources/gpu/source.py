@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from datadog_checks.base.agent import datadog_agent
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ...catalog.xid import xid_event
+from ...scrape.scraper import ServingScraper
 from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
@@ -34,15 +35,27 @@ OK, CRITICAL = 0, 2
 class GpuSource:
     """The GPUs of this host. `run` once per run of the check, `close` when the check ends.
 
-    `optional` is `gpu: auto`: a host without GPUs, driver or pynvml is then no failure and no noise.
+    `instance` is what messages call the instance. `optional` is `gpu: auto`: a host without GPUs, driver or pynvml is
+    then no failure and no noise. Without an `endpoint_name` it is that of the host.
     """
 
-    def __init__(self, check: Any, tags: tuple[str, ...], optional: bool, processes: bool, limit: int) -> None:
+    def __init__(
+        self,
+        check: Any,
+        instance: str,
+        *,
+        tags: tuple[str, ...],
+        endpoint_name: str,
+        optional: bool,
+        processes: bool,
+        limit: int,
+    ) -> None:
         self.check = check
+        self.instance = instance
         self.optional = optional
         self.processes = processes
         self.limit = limit
-        self.tags = (*tags, f"serving_system:{SYSTEM}")
+        self.tags = (*tags, f"endpoint_name:{endpoint_name or check.hostname}", f"serving_system:{SYSTEM}")
         self.driver = Driver()
         self.devices: list[Device] = []
         self.broken: list[Device] = []
@@ -55,18 +68,26 @@ class GpuSource:
         self._lock = threading.Lock()
         self._ended = False
 
-    def run(self) -> None:
+    @property
+    def scrapers(self) -> Mapping[str, ServingScraper]:
+        """None: NVML is a library."""
+        return {}
+
+    def run(self) -> list[str]:
         """Read every GPU and submit. One that fails costs only itself. Does nothing once it was closed.
 
-        Raises DriverError when NVML can't be used, unless the source is optional and nothing is there.
+        That NVML can't be used is a failure, unless the source is optional and nothing is there.
         """
         with self._lock:
             try:
                 if not self._ended:
                     self._run()
+            except DriverError as error:
+                return [f"{self.instance}: {error}"]
             finally:
                 if self._ended:
                     self._leave()
+        return []
 
     def close(self) -> None:
         """Stop waiting for events and leave NVML, for good. Safe to call while `run` runs in another thread."""

@@ -67,7 +67,7 @@ class ServedEntity:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class EndpointDescription:
     """A serving endpoint. `ready` is `READY` or `NOT_READY`, `update` one of `UPDATES` or empty.
 
     `pending` and `pending_version` are of the configuration that an update under way is to bring. `tags` are the
@@ -87,7 +87,7 @@ class Endpoint:
     pending_version: int | None = None
 
 
-def read(json: Any, name: str = "") -> Endpoint | None:
+def read(json: Any, name: str = "") -> EndpointDescription | None:
     """The endpoint that an element of the list, or the description of one endpoint, tells of.
 
     What has an unexpected type counts as missing. None for anything but an object, and where neither it nor `name`
@@ -103,7 +103,7 @@ def read(json: Any, name: str = "") -> Endpoint | None:
     creator = detail.get("creator")
     secrets = [creator] if isinstance(creator, str) else []
     entities = tuple(_entities(config, secrets))
-    return Endpoint(
+    return EndpointDescription(
         name=name,
         ready=_text(state.get("ready")),
         update=update if update in UPDATES else "",
@@ -117,7 +117,7 @@ def read(json: Any, name: str = "") -> Endpoint | None:
     )
 
 
-def metric_tags(endpoint: Endpoint, allowed: Collection[str] = ()) -> tuple[str, ...]:
+def metric_tags(endpoint: EndpointDescription, allowed: Collection[str] = ()) -> tuple[str, ...]:
     """Tags for everything that is scraped from an endpoint, sorted.
 
     The model's and the workload's where all served entities agree that may get requests, and the Databricks tags whose
