@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -14,7 +15,7 @@ from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .http.errors import ScrapeError
 from .http.redact import Secrets
-from .settings import Settings, check_option_names, check_settings, describe, one_line
+from .settings import Settings, check_option_names, describe, one_line, read_settings
 from .sources.build import build_source
 from .sources.source import Source
 from .submit.persisted import Memory
@@ -45,7 +46,6 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         self.secrets = Secrets(self.log)
         self._running = threading.Lock()
         self._cancelled = threading.Event()
-        self._standing_warnings: tuple[str, ...] = ()
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
         """Check the names of options, then their types. As a drop-in package the models lie beside this file."""
@@ -58,49 +58,38 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
 
     def configure_scrapers(self) -> None:
         """Resolve the settings and build the source that they name, with its scrapers."""
-        settings = check_settings(self.instance)
+        settings = read_settings(self.instance, self._config_model_instance, os.environ)
         for secret in settings.secrets:
             self.secrets.register(secret)
         self.settings = settings
-        if not settings.is_single and "max_returned_metrics" not in self.instance:
-            # The stock limit is meant for one payload, and leaves out what comes last.
+        if not settings.limits_contexts:
             self.metric_limiter = None
         try:
             self.source = build_source(self, settings)
         except re.error as error:
             raise ConfigurationError(
-                f"{describe(self.instance)}: {error.pattern!r} is not a valid regular expression: {error}"
+                f"{settings.instance}: {error.pattern!r} is not a valid regular expression: {error}"
             ) from None
         except (ConfigurationError, TypeError, ValueError, OSError) as error:
-            raise ConfigurationError(f"{describe(self.instance)}: {error}") from None
+            raise ConfigurationError(f"{settings.instance}: {error}") from None
         self.scrapers.clear()
         self.scrapers.update(self.source.scrapers)
-        self._standing_warnings = settings.warnings
         for warning in settings.warnings:
             self.log.warning("%s", warning)
 
-    def get_default_config(self) -> dict[str, Any]:
-        """Distributions, with `.sum` and `.count`, unless the instance asks for buckets, or for none."""
-        config = {} if self.settings is None else self.settings.config
-        buckets = config.get("collect_histogram_buckets") is False or config.get("non_cumulative_histogram_buckets")
-        distributions = config.get("histogram_buckets_as_distributions", not buckets)
-        return {
-            "histogram_buckets_as_distributions": distributions,
-            "collect_counters_with_distributions": distributions,
-        }
-
     def check(self, _: Any) -> None:
         """Run the source. A run while another goes on does nothing."""
-        if self.source is None or self._cancelled.is_set():
-            # It may have been while the first run was building what `cancel` ends.
+        settings, source = self.settings, self.source
+        if settings is None or source is None or self._cancelled.is_set():
+            # It may have been cancelled while the first run was building what `cancel` ends.
             self.cancel()
             return
         if not self._running.acquire(blocking=False):
-            self.log.warning("%s: the run before is still going on: this one is left out", describe(self.instance))
+            self.log.warning("%s: the run before is still going on: this one is left out", settings.instance)
             return
         try:
-            self.warnings.extend(self._standing_warnings)
-            failures = self.source.run()
+            self.warnings.extend(settings.warnings)
+            failures = source.run()
         finally:
             self.memory.keep()
             self._running.release()

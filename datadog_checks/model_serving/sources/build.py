@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,10 +12,18 @@ from ..http.pool import WorkerPool
 from ..http.redact import Secrets
 from ..http.transport import Transport
 from ..scrape.scraper import ServingScraper
-from ..settings import Settings, describe
+from ..settings import (
+    DatabricksSettings,
+    GpuSettings,
+    ParallelSettings,
+    ScrapeSettings,
+    Settings,
+    SeveralSettings,
+    SingleSettings,
+    WorkspaceSettings,
+)
 from ..submit.persisted import Memory
 from .databricks.access import Access
-from .databricks.config import DatabricksSettings
 from .databricks.credentials import Credentials
 from .databricks.discovery import Discovery
 from .databricks.workspace import LOOK_SECONDS, DatabricksWorkspace, ServingEndpoint
@@ -24,8 +32,6 @@ from .probes.readiness import PROBES, Readiness
 from .several import Member, SeveralEndpoints
 from .single import SingleEndpoint
 from .source import Source
-
-MAX_CONNECTIONS = 16
 
 
 class Check(Protocol):
@@ -43,91 +49,75 @@ class Check(Protocol):
 
 def build_source(check: Check, settings: Settings) -> Source:
     """The source that the settings name. Nothing is asked of the network yet."""
-    if settings.gpu:
-        return _gpus(check, settings)
-    if settings.databricks is not None and not settings.databricks.endpoint:
-        return _workspace(check, settings, settings.databricks)
-    if settings.endpoints:
-        return _several(check, settings)
-    return _single(check, settings)
+    source = settings.source
+    if isinstance(source, GpuSettings):
+        return GpuSource(check, settings.instance, source)
+    if isinstance(source, WorkspaceSettings):
+        return _workspace(check, source)
+    if isinstance(source, SeveralSettings):
+        return _several(check, source)
+    return _single(check, source)
 
 
-def _gpus(check: Check, settings: Settings) -> GpuSource:
-    config = settings.config
-    return GpuSource(
-        check,
-        describe(config),
-        tags=tuple(config.get("tags") or ()),
-        endpoint_name=str(config.get("endpoint_name") or ""),
-        optional=settings.gpu == "auto",
-        processes=config.get("gpu_processes", True) is not False,
-        limit=int(config.get("gpu_process_limit", 10)),
-    )
-
-
-def _single(check: Check, settings: Settings) -> SingleEndpoint:
+def _single(check: Check, settings: SingleSettings) -> SingleEndpoint:
     access = None
     if settings.databricks is not None:
-        http = RequestsWrapper(settings.config, check.init_config, check.HTTP_CONFIG_REMAPPER, check.log)
+        http = RequestsWrapper(settings.scrape.options, check.init_config, check.HTTP_CONFIG_REMAPPER, check.log)
         access = _access(check, settings.databricks, http.post)
-    scraper = _scraper(check, settings, settings.config, access=access)
-    return SingleEndpoint(scraper, Readiness(settings.config), access)
+    scraper = _scraper(check, settings.scrape, access=access)
+    return SingleEndpoint(scraper, Readiness(settings.readiness), access)
 
 
-def _several(check: Check, settings: Settings) -> SeveralEndpoints[Member]:
+def _several(check: Check, settings: SeveralSettings) -> SeveralEndpoints[Member]:
     """Several endpoints, each with a scraper and, where its system has one, a readiness probe of its own."""
-    config, readiness = settings.config, Readiness(settings.config)
-    scrapers = {
-        url: _scraper(check, settings, {**config, "openmetrics_endpoint": url}, f"{url} ") for url in settings.endpoints
-    }
+    readiness = Readiness(settings.readiness)
+    scrapers = {url: _scraper(check, settings.scrape.at(url), f"{url} ") for url in settings.urls}
     first = next(iter(scrapers.values()))
-    pool = _pool(first, config, len(scrapers))
-    found = SeveralEndpoints[Member](check, pool, _deadline(first, config), check.clock)
-    for url, scraper in scrapers.items():
-        found.members[url] = Member(scraper, readiness)
-    return found
+    endpoints = SeveralEndpoints[Member](
+        check,
+        _pool(first, settings.parallel, hosts=len(scrapers)),
+        _deadline(first, settings.parallel),
+        check.clock,
+    )
+    endpoints.members |= {url: Member(scraper, readiness) for url, scraper in scrapers.items()}
+    return endpoints
 
 
-def _workspace(check: Check, settings: Settings, databricks: DatabricksSettings) -> DatabricksWorkspace:
+def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace:
     """All endpoints of a workspace."""
-    config = settings.config
-    own_tags = tuple(config.get("tags") or ())
+    databricks = settings.databricks
     # Its requests wrapper is the model for those of the threads.
-    prototype = _scraper(check, settings, config)
-    pool = _pool(prototype, config, hosts=1)
+    prototype = _scraper(check, settings.scrape)
     # Everybody waits for a token, so the deadline of the one endpoint that asks for it must not cut that off.
     tokens = Transport(prototype.http, size=1)
     access = _access(check, databricks, lambda *args, **options: tokens.wrapper().post(*args, **options))
     discovery = Discovery(databricks.url, access, databricks.selection, databricks.interval, check.clock)
 
     def make(name: str, tags: tuple[str, ...]) -> ServingScraper:
-        own = {
-            "openmetrics_endpoint": discovery.metrics_url(name),
-            "endpoint_name": name,
-            "tags": [*own_tags, *tags],
-        }
-        return _scraper(check, settings, {**config, **own}, f"{name} ", access)
+        return _scraper(check, settings.scrape.at(discovery.metrics_url(name), name, tags), f"{name} ", access)
 
-    endpoints = SeveralEndpoints[ServingEndpoint](check, pool, _deadline(prototype, config), check.clock, LOOK_SECONDS)
-    checks = config.get("readiness") is not False
-    return DatabricksWorkspace(check, discovery, endpoints, tokens, make, own_tags, databricks.tags, checks)
-
-
-def _scraper(
-    check: Check, settings: Settings, config: Mapping[str, Any], place: str = "", access: Access | None = None
-) -> ServingScraper:
-    """The scraper of one endpoint. `place` is for the memory to tell endpoints apart, where there are several."""
-    return ServingScraper(
+    return DatabricksWorkspace(
         check,
-        check.get_config_with_defaults(config),
-        settings.catalog,
-        settings.systems,
-        settings.own_systems,
-        _explain(settings.systems, access),
-        memory=check.memory,
-        place=place,
-        access=access,
+        discovery,
+        SeveralEndpoints[ServingEndpoint](
+            check,
+            _pool(prototype, settings.parallel, hosts=1),
+            _deadline(prototype, settings.parallel),
+            check.clock,
+            LOOK_SECONDS,
+        ),
+        tokens,
+        make,
+        tags=settings.scrape.tags,
+        databricks_tags=databricks.tags,
+        checks=settings.readiness.enabled is not False,
     )
+
+
+def _scraper(check: Check, settings: ScrapeSettings, place: str = "", access: Access | None = None) -> ServingScraper:
+    """The scraper of one endpoint. `place` is for the memory to tell endpoints apart, where there are several."""
+    explain = _explain(settings.systems, access)
+    return ServingScraper(check, settings, explain, memory=check.memory, place=place, access=access)
 
 
 def _explain(systems: tuple[str, ...], access: Access | None) -> Callable[[int], str | None] | None:
@@ -152,12 +142,11 @@ def _access(check: Check, databricks: DatabricksSettings, post: Callable[..., An
     return Access(Credentials(databricks.login, databricks.url, post, passing))
 
 
-def _pool(scraper: ServingScraper, config: Mapping[str, Any], hosts: int) -> WorkerPool:
-    size = int(config.get("max_connections") or MAX_CONNECTIONS)
-    keep = config.get("persist_connections") is not False
-    return WorkerPool(Transport(scraper.http, size, hosts, keep), size)
+def _pool(scraper: ServingScraper, settings: ParallelSettings, hosts: int) -> WorkerPool:
+    size = settings.connections
+    return WorkerPool(Transport(scraper.http, size, hosts, settings.keep_connections), size)
 
 
-def _deadline(scraper: ServingScraper, config: Mapping[str, Any]) -> float:
+def _deadline(scraper: ServingScraper, settings: ParallelSettings) -> float:
     """Seconds that an endpoint has for its whole answer."""
-    return float(config.get("endpoint_deadline") or sum(scraper.http.options["timeout"]))
+    return sum(scraper.http.options["timeout"]) if settings.deadline is None else settings.deadline

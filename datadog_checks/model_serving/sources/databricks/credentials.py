@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from .login import ENVIRONMENT, INSTANCE, OAUTH, TOKEN, Login, flaw, resolve, secret_forms, short
+from ...settings.login import ENVIRONMENT, INSTANCE, OAUTH, TOKEN, Login, flaw, resolve, secret_forms, short
 from .oauth import CredentialsError, TokenKeeper, TokenLimited, ask_token
 
 __all__ = ["Credentials", "CredentialsError", "Login", "TokenLimited", "resolve"]

@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from ...http.errors import Deferred, Explained
+from ...settings.model import SERVING_ENDPOINTS, Selection, endpoint_path
 from .access import Access, AccessError
 from .description import EndpointDescription, read
 
-LIST = "/api/2.0/serving-endpoints"
 DETAIL_SECONDS = 300.0
 """Age at which a description is asked for again though the list shows no change: replicas may have failed."""
-
-
-def endpoint_path(name: str) -> str:
-    """Where an endpoint is described, below the workspace. Its metrics are below that."""
-    return f"{LIST}/{quote(name, safe='')}"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which endpoints are watched: those whose name an `include` matches and no `exclude`, at most `limit`."""
-
-    limit: int
-    include: tuple[re.Pattern[str], ...] = ()
-    exclude: tuple[re.Pattern[str], ...] = ()
-
-    def of(self, names: Iterable[str]) -> tuple[list[str], int]:
-        """The names that are watched, in alphabetical order, and how many more there would be."""
-        chosen = sorted(
-            name
-            for name in names
-            if (not self.include or any(pattern.search(name) for pattern in self.include))
-            and not any(pattern.search(name) for pattern in self.exclude)
-        )
-        return chosen[: self.limit], max(0, len(chosen) - self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +72,7 @@ class Discovery:
         """List the endpoints. What goes wrong is left in `problem`, and the endpoints as they were."""
         began = time.monotonic()
         try:
-            answer = self.access.get_json(http, f"{self.url}{LIST}", deadline)
+            answer = self.access.get_json(http, f"{self.url}{SERVING_ENDPOINTS}", deadline)
         except Deferred as error:
             if not self.listed:
                 self.problem = str(error)
@@ -108,7 +82,9 @@ class Discovery:
             self.problem = str(error)
             if isinstance(error, AccessError) and error.status in (None, 200) and time.monotonic() >= deadline:
                 # What it says is that it was cut.
-                self.problem = f"{self.url}{LIST}: no complete answer within {round(deadline - began, 1):g} s"
+                self.problem = (
+                    f"{self.url}{SERVING_ENDPOINTS}: no complete answer within {round(deadline - began, 1):g} s"
+                )
             return
         entries = answer.get("endpoints")
         found = map(read, entries if isinstance(entries, list) else ())

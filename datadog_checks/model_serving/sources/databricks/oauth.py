@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import requests
 
 from ...http.errors import Explained
 from ...http.redact import without_secrets
+from ...settings.login import SENDABLE
 from .rest import BodyError, backoff, limits, problem, read_object, redirect_host, retry_after
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,6 @@ Databricks refuses tokens that have less than 30 seconds left.
 """
 
 MAX_BACKOFF = 60.0
-SENDABLE = re.compile(r"[!-~]+")
-"""What may stand in a header: visible ASCII."""
 
 
 class CredentialsError(Explained):

@@ -15,6 +15,7 @@ from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ...catalog.xid import xid_event
 from ...scrape.scraper import ServingScraper
+from ...settings import GpuSettings
 from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
@@ -35,27 +36,16 @@ OK, CRITICAL = 0, 2
 class GpuSource:
     """The GPUs of this host. `run` once per run of the check, `close` when the check ends.
 
-    `instance` is what messages call the instance. `optional` is `gpu: auto`: a host without GPUs, driver or pynvml is
-    then no failure and no noise. Without an `endpoint_name` it is that of the host.
+    `instance` is what messages call the instance. Where the source is optional, a host without GPUs, driver or pynvml
+    is no failure and no noise. Without a name the endpoint is called like the host.
     """
 
-    def __init__(
-        self,
-        check: Any,
-        instance: str,
-        *,
-        tags: tuple[str, ...],
-        endpoint_name: str,
-        optional: bool,
-        processes: bool,
-        limit: int,
-    ) -> None:
+    def __init__(self, check: Any, instance: str, settings: GpuSettings) -> None:
         self.check = check
         self.instance = instance
-        self.optional = optional
-        self.processes = processes
-        self.limit = limit
-        self.tags = (*tags, f"endpoint_name:{endpoint_name or check.hostname}", f"serving_system:{SYSTEM}")
+        self.settings = settings
+        name = settings.endpoint_name or check.hostname
+        self.tags = (*settings.tags, f"endpoint_name:{name}", f"serving_system:{SYSTEM}")
         self.driver = Driver()
         self.devices: list[Device] = []
         self.broken: list[Device] = []
@@ -103,13 +93,13 @@ class GpuSource:
             self.driver.open()
             self._refresh()
         except DriverError as error:
-            if self.optional and error.absent:
+            if self.settings.optional and error.absent:
                 self._once(str(error), debug=True)
                 return
             raise
         except DriverLost as error:
             raise self._lost(error) from None
-        if not self.devices and not self.broken and not self.optional:
+        if not self.devices and not self.broken and not self.settings.optional:
             raise DriverError("the NVIDIA driver is loaded but shows no GPU: see `nvidia-smi`")
         self._xids()
         for device in self.broken:
@@ -218,8 +208,8 @@ class GpuSource:
     def _device(self, device: Device) -> None:
         for reading in read(self.driver, device):
             self._submit(device, reading)
-        if self.processes and (device.parent is None or lacks_processes(device.parent)):
-            for usage in usages(self.driver, device, self.owners, self.limit):
+        if self.settings.processes and (device.parent is None or lacks_processes(device.parent)):
+            for usage in usages(self.driver, device, self.owners, self.settings.process_limit):
                 self._usage(device, usage)
         device.healthy, device.problem = True, ""
         self._health(device, OK)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ...scrape.scraper import ServingScraper
+from ...settings import ReadinessSettings
 from . import databricks, mlserver, tensorflow_serving
 from .base import Probe, Report, SystemProbe
 
@@ -19,10 +20,10 @@ PROBES: dict[str, SystemProbe] = {
 
 
 class Readiness:
-    """The readiness probes of one instance, whose options are `config`."""
+    """The readiness probes of one instance."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
+    def __init__(self, settings: ReadinessSettings) -> None:
+        self.settings = settings
         self._asked: dict[tuple[str, str], float] = {}
         self._remembered: dict[str, Any] = {}
 
@@ -32,10 +33,11 @@ class Readiness:
         What was found is for `submit`, in the thread of the run. A probe that fails is logged, and stops nothing.
         """
         reports: list[Report] = []
+        enabled = self.settings.enabled
         try:
             for system in list(scraper.recogniser.active):
                 probe = PROBES.get(system)
-                if probe is not None and self._config.get("readiness", probe.default_on):
+                if probe is not None and (probe.default_on if enabled is None else enabled):
                     self._ask(scraper, system, probe, http, reports)
         except Exception as error:
             _failed(scraper, error)
@@ -51,15 +53,15 @@ class Readiness:
             _failed(scraper, error)
 
     def _ask(self, scraper: ServingScraper, system: str, probe: SystemProbe, http: Any, reports: list[Report]) -> None:
-        base = self._config.get("readiness_url")
+        settings = self.settings
         ports = dict(scraper.recogniser.systems[system].ports)
-        base = base.rstrip("/") if base else probe.base_url(scraper.endpoint, ports)
+        base = settings.url or probe.base_url(scraper.endpoint, ports)
         if base is None:
             scraper.report.once("probe", "set `readiness_url` to have readiness checked", warning=False)
             return
         now = time.monotonic()
         key = (scraper.endpoint, system)
-        interval = self._config.get("readiness_interval", probe.interval)
+        interval = probe.interval if settings.interval is None else settings.interval
         if now - self._asked.get(key, float("-inf")) < interval:
             return
         self._asked[key] = now
@@ -68,7 +70,7 @@ class Readiness:
                 http=http,
                 base=base,
                 tags=scraper.report.own_tags(),
-                models=tuple(self._config.get("models") or ()),
+                models=settings.models,
                 seen_models=scraper.report.model_names(),
                 wants_metadata=scraper.check.is_metadata_collection_enabled,
                 reports=reports,
