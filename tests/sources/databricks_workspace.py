@@ -17,7 +17,7 @@ from datadog_checks.model_serving.http import pool
 from datadog_checks.model_serving.sources import several
 from datadog_checks.model_serving.sources.databricks import discovery, workspace
 from datadog_checks.model_serving.sources.databricks.access import Access
-from datadog_checks.model_serving.sources.databricks.credentials import Credentials
+from datadog_checks.model_serving.sources.databricks.credentials import WorkspaceCredentials
 from datadog_checks.model_serving.sources.databricks.oauth import TokenKeeper
 from datadog_checks.model_serving.sources.databricks.workspace import DatabricksWorkspace
 from datadog_checks.model_serving.workstation.demo import faults, tokens
@@ -64,7 +64,7 @@ class Clock:
         """Let the check and the stand-in live by this clock."""
         for module in (check_module, pool, several, workspace, discovery, faults, tokens):
             patch.setattr(module, "time", self)
-        for user in (Access, Credentials, TokenKeeper):
+        for user in (Access, WorkspaceCredentials, TokenKeeper):
             patch.setattr(user.__init__, "__defaults__", self._instead(user.__init__.__defaults__))
             patch.setattr(user.__init__, "__kwdefaults__", self._instead(user.__init__.__kwdefaults__))
 

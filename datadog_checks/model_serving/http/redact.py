@@ -55,9 +55,9 @@ def without_credentials(url: str) -> str:
     >>> without_credentials("http://me:pw@host/federate?match[]=up&api_key=abc")
     'http://host/federate?match[]=up&api_key=***'
     """
-    place, question, query = url.partition("?")
+    address, question, query = url.partition("?")
     masked = _SECRET_PARAMETER.sub(r"\1***", query)
-    return f"{_without_user(place)}{question}{masked}"
+    return f"{_without_user(address)}{question}{masked}"
 
 
 def mask_secrets(text: str) -> str:

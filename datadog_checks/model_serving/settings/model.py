@@ -26,7 +26,7 @@ class ScrapeSettings:
 
     `options` are those of the stock check, for its classes. `systems` is empty where they are to be recognised;
     `own_systems` are those of the user's catalog files. The last three say how histograms are sent that are no
-    distributions: with buckets, each with a count of its own; and whether sum and count are sent beside them.
+    distributions: with buckets, each with a count of its own; and whether sum and count are sent as well.
     """
 
     options: Mapping[str, Any] = field(repr=False)

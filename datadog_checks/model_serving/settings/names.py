@@ -74,8 +74,8 @@ def describe(instance: Mapping[str, Any]) -> str:
         return f"instance `gpu: {instance['gpu']}`"
     host, name = instance.get("databricks_host"), instance.get("endpoint_name")
     if host:
-        place = without_secrets(f"https://{bare_host(str(host))}")
-        return f"instance `{place}` (endpoint {name})" if name else f"instance `{place}`"
+        url = without_secrets(f"https://{bare_host(str(host))}")
+        return f"instance `{url}` (endpoint {name})" if name else f"instance `{url}`"
     urls = instance.get("openmetrics_endpoints")
     if isinstance(urls, list | tuple) and urls:
         return f"instance `{without_secrets(str(urls[0]))}` and {len(urls) - 1} more"

@@ -24,7 +24,7 @@ from ..settings import (
 )
 from ..submit.persisted import Memory
 from .databricks.access import Access
-from .databricks.credentials import Credentials
+from .databricks.credentials import WorkspaceCredentials
 from .databricks.discovery import Discovery
 from .databricks.workspace import LOOK_SECONDS, DatabricksWorkspace, ServingEndpoint
 from .gpu.source import GpuSource
@@ -139,7 +139,7 @@ def _access(check: Check, databricks: DatabricksSettings, post: Callable[..., An
     for secret in databricks.login.secrets:
         check.secrets.register(secret)
     passing = partial(check.secrets.register, passing=True)
-    return Access(Credentials(databricks.login, databricks.url, post, passing))
+    return Access(WorkspaceCredentials(databricks.login, databricks.url, post, passing))
 
 
 def _pool(scraper: ServingScraper, settings: ParallelSettings, hosts: int) -> WorkerPool:

@@ -11,7 +11,7 @@ import requests
 
 from ...http.errors import Deferred, Explained
 from ...http.redact import without_secrets
-from .credentials import Credentials, TokenLimited
+from .credentials import TokenLimited, WorkspaceCredentials
 from .rest import backoff, keep_authorization, limits, problem, read_object, redirect_host, refuses_token, retry_after
 
 ROUNDS = 8
@@ -64,7 +64,7 @@ class Access:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: WorkspaceCredentials,
         *,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,

@@ -11,7 +11,7 @@ from ...catalog.model import NAMESPACE
 from ...scrape.tags import CONTROL
 from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING
 from .description import MODEL_TAGS, EndpointDescription, ServedEntity
-from .events import Remembered, event, recalled, since
+from .events import ReportedState, event, recalled, since
 
 CACHE_KEY = "databricks_state"
 MAX_ENDPOINTS = 5000
@@ -40,7 +40,7 @@ class StateReporter:
     """Reports the endpoints of one workspace, for one check and from one thread.
 
     `tags` come with everything; `workspace` is the host, which keeps endpoints of the same name apart. With `checks`
-    there are service checks, beside gauges and events. What has been told is remembered over restarts of the Agent:
+    there are service checks as well as gauges and events. What was reported is remembered over restarts of the Agent:
     after a round of reports `flush` puts it into the persistent cache.
     """
 
@@ -50,15 +50,15 @@ class StateReporter:
         self.tags = tuple(tags)
         self.workspace = workspace
         self._key = f"{CACHE_KEY}_{hashlib.sha256(workspace.encode()).hexdigest()[:8]}" if workspace else CACHE_KEY
-        self._memory: dict[str, Remembered] | None = None
+        self._memory: dict[str, ReportedState] | None = None
         self._reported: dict[str, EndpointDescription] = {}
         self._changed = False
 
     def report(self, endpoint: EndpointDescription, tags: Sequence[str] = (), new: bool = False) -> None:
         """Submit what is known of an endpoint, `tags` on top of the reporter's.
 
-        Of tags that name a model or a workload those of each served entity take the place. `new` says that there was
-        no such endpoint before: what it serves from the start is told as a deployment too.
+        Tags that name a model or a workload give way to those of each served entity. `new` says that there was
+        no such endpoint before: what it serves from the start is reported as a deployment too.
         """
         tags = self._common(endpoint.name, tags)
         if self.checks:
@@ -123,7 +123,7 @@ class StateReporter:
             memory[endpoint.name] = after
             self._changed = True
 
-    def _recall(self) -> dict[str, Remembered]:
+    def _recall(self) -> dict[str, ReportedState]:
         if self._memory is None:
             self._memory = recalled(self.check.read_persistent_cache(self._key))
         return self._memory

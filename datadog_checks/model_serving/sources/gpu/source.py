@@ -19,7 +19,7 @@ from ...settings import GpuSettings
 from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
-from .model import Device, Reading
+from .model import Device, GpuReading
 from .processes import Owners, Usage, lacks_processes, usages
 
 SYSTEM = "nvml"
@@ -54,7 +54,7 @@ class GpuSource:
         self.metrics = builtin_catalog().metrics
         self._discovered = float("-inf")
         self._known: dict[str, Device] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._lock = threading.Lock()
         self._ended = False
 
@@ -123,7 +123,7 @@ class GpuSource:
         else:
             self.driver = Driver()
         for device in self._known.values():
-            # Another driver may tell more.
+            # Another driver may report more.
             device.lacks = set()
         self.devices = []
         self.broken = []
@@ -162,9 +162,9 @@ class GpuSource:
                 now = unopened.pop(device.index, None)
                 device.problem = "it is not listed any more" if now is None else now.problem
                 missing.append(device)
-        told = {device.index for device in self.broken}
+        reported = {device.index for device in self.broken}
         for device in unopened.values():
-            device.healthy = device.index not in told
+            device.healthy = device.index not in reported
         return missing + list(unopened.values())
 
     def _watch(self) -> None:
@@ -214,7 +214,7 @@ class GpuSource:
         device.healthy, device.problem = True, ""
         self._health(device, OK)
 
-    def _submit(self, device: Device, reading: Reading) -> None:
+    def _submit(self, device: Device, reading: GpuReading) -> None:
         metric = self.metrics[reading.metric]
         if not math.isfinite(reading.value) or metric.excludes(reading.value):
             tags = [*self.tags, *device.tags, "reason:out_of_range", f"raw_metric:{reading.metric}"]
@@ -241,8 +241,8 @@ class GpuSource:
         self.check.service_check(HEALTH, status, tags=[*self.tags, *device.tags], message=message or None)
 
     def _once(self, message: str, debug: bool = False) -> None:
-        if message not in self._told and len(self._told) < 100:
-            self._told.add(message)
+        if message not in self._logged and len(self._logged) < 100:
+            self._logged.add(message)
             (self.check.log.debug if debug else self.check.log.warning)("%s", message)
 
 

@@ -23,7 +23,7 @@ class SystemProbe:
     """How one system is probed.
 
     `probe` asks and submits; `base_url` finds the API from the metrics URL and the catalog's ports,
-    or gives None when it can't be told. `interval` seconds lie between two probes at least.
+    or gives None where it isn't known. `interval` seconds lie between two probes at least.
     `explain_status` turns an HTTP status of the metrics URL into advice; an empty text means that
     the status is an answer ("exports nothing") and no failure.
     """
@@ -102,7 +102,7 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def other_port(metrics_url: str, ports: dict[str, int]) -> str | None:
-    """Base URL of the API beside a metrics URL, when that is on the port the system uses for metrics by default."""
+    """Base URL of the API that goes with a metrics URL, when that is on the system's default port for metrics."""
     parts = urlsplit(metrics_url)
     if parts.port is None or parts.port != ports.get("metrics") or "api" not in ports or not parts.hostname:
         return None
