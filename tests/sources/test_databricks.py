@@ -273,8 +273,8 @@ def test_probe_in_another_thread(endpoint: Endpoint, aggregator: Any, datadog_ag
     PROBE.probe(probe)
     assert readiness(aggregator) == []
     assert aggregator.metric_names == []
-    for report in probe.reports:
-        report(check)
+    for finding in probe.findings:
+        finding(check)
     assert readiness(aggregator) == [
         "endpoint OK",
         "model OK model_name:main.fraud model_version:3 served_entity:fraud-3 workload_size:Medium",

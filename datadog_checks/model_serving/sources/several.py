@@ -18,7 +18,7 @@ from ..http.errors import Deferred, Explained, ScrapeError
 from ..http.pool import Expired, Job, WorkerPool
 from ..scrape.report import MAX_LOGGED
 from ..scrape.scraper import ServingScraper
-from .probes.base import Report
+from .probes.base import Finding
 from .probes.readiness import Readiness
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 300.0
@@ -39,7 +39,7 @@ class Fetched:
     """What a thread brings from one endpoint: its answer, or why there is none, and what a readiness probe found."""
 
     answer: Answer | Exception
-    reports: Sequence[Report] = ()
+    findings: Sequence[Finding] = ()
 
 
 class Member:
@@ -71,7 +71,7 @@ class Member:
     def take(self, fetched: Fetched) -> ServingScraper:
         """Submit what the probe found, and give the scraper that is to read the answer."""
         if self.readiness is not None:
-            self.readiness.submit(self.scraper, fetched.reports)
+            self.readiness.submit(self.scraper, fetched.findings)
         return self.scraper
 
     def failed(self, problem: str, now: float, retry_after: float) -> None:
@@ -185,7 +185,7 @@ class SeveralEndpoints(Generic[MemberT]):
         error = Explained(
             f"no complete answer within {self.seconds:g} s: look why the endpoint is slow, or raise `endpoint_deadline`"
         )
-        return Fetched(error, fetched.reports)
+        return Fetched(error, fetched.findings)
 
     def _read(self, member: Member, fetched: Fetched) -> str:
         """Submit what an endpoint answered. Returns what is wrong with it."""

@@ -14,7 +14,7 @@ from ...http.redact import without_secrets
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 
-Report = Callable[[Any], None]
+Finding = Callable[[Any], None]
 """Submits something that was found, through the check that it is given, in the thread of the run."""
 
 
@@ -39,7 +39,7 @@ class SystemProbe:
 class Probe:
     """One probe going on: `get` and `post` ask below `base`, `endpoint` and `model` report what was found.
 
-    It may be in any thread, so nothing is submitted before the thread of the run takes the `reports`. `remembered` is
+    It may be in any thread, so nothing is submitted before the thread of the run takes the `findings`. `remembered` is
     kept from probe to probe of an instance, for that thread.
     """
 
@@ -49,7 +49,7 @@ class Probe:
     models: tuple[str, ...] = ()
     seen_models: tuple[str, ...] = ()
     wants_metadata: Callable[[], bool] = lambda: False
-    reports: list[Report] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     remembered: dict[str, Any] = field(default_factory=dict)
     problem: str = field(default="", init=False)
 
@@ -81,10 +81,10 @@ class Probe:
 
     def server_version(self, version: str) -> None:
         """Report the version of the serving system, as metadata of the check."""
-        self.reports.append(lambda check: check.set_metadata("version", version))
+        self.findings.append(lambda check: check.set_metadata("version", version))
 
     def _service_check(self, name: str, status: int, tags: list[str], message: str) -> None:
-        self.reports.append(lambda check: check.service_check(name, status, tags=tags, message=message or None))
+        self.findings.append(lambda check: check.service_check(name, status, tags=tags, message=message or None))
 
 
 def json_object(response: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def probe(probe: Probe) -> None:
         reporter.report(endpoint, probe.tags)
         reporter.flush()
 
-    probe.reports.append(report)
+    probe.findings.append(report)
 
 
 def refusal(status: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ...scrape.scraper import ServingScraper
 from ...settings import ReadinessSettings
 from . import databricks, mlserver, tensorflow_serving
-from .base import Probe, Report, SystemProbe
+from .base import Finding, Probe, SystemProbe
 
 PROBES: dict[str, SystemProbe] = {
     "databricks": databricks.PROBE,
@@ -27,32 +27,34 @@ class Readiness:
         self._asked: dict[tuple[str, str], float] = {}
         self._remembered: dict[str, Any] = {}
 
-    def ask(self, scraper: ServingScraper, http: Any) -> list[Report]:
+    def ask(self, scraper: ServingScraper, http: Any) -> list[Finding]:
         """Probe an endpoint, if it has a probe and that is scheduled, with a wrapper of the calling thread.
 
         What was found is for `submit`, in the thread of the run. A probe that fails is logged, and stops nothing.
         """
-        reports: list[Report] = []
+        findings: list[Finding] = []
         enabled = self.settings.enabled
         try:
             for system in list(scraper.recogniser.active):
                 probe = PROBES.get(system)
                 if probe is not None and (probe.default_on if enabled is None else enabled):
-                    self._ask(scraper, system, probe, http, reports)
+                    self._ask(scraper, system, probe, http, findings)
         except Exception as error:
             _failed(scraper, error)
-        return reports
+        return findings
 
     @staticmethod
-    def submit(scraper: ServingScraper, reports: Iterable[Report]) -> None:
+    def submit(scraper: ServingScraper, findings: Iterable[Finding]) -> None:
         """Submit what was found. What fails is logged, and stops nothing."""
         try:
-            for report in reports:
-                report(scraper.check)
+            for finding in findings:
+                finding(scraper.check)
         except Exception as error:
             _failed(scraper, error)
 
-    def _ask(self, scraper: ServingScraper, system: str, probe: SystemProbe, http: Any, reports: list[Report]) -> None:
+    def _ask(
+        self, scraper: ServingScraper, system: str, probe: SystemProbe, http: Any, findings: list[Finding]
+    ) -> None:
         settings = self.settings
         ports = dict(scraper.recogniser.systems[system].ports)
         base = settings.url or probe.base_url(scraper.endpoint, ports)
@@ -73,7 +75,7 @@ class Readiness:
                 models=settings.models,
                 seen_models=scraper.report.model_names(),
                 wants_metadata=scraper.check.is_metadata_collection_enabled,
-                reports=reports,
+                findings=findings,
                 remembered=self._remembered,
             )
         )
