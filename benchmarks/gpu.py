@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from datadog_checks.base.stubs import aggregator  # noqa: E402
 
+from datadog_checks.model_serving.settings import GpuSettings  # noqa: E402
 from datadog_checks.model_serving.sources.gpu.device import table  # noqa: E402
 from datadog_checks.model_serving.sources.gpu.driver import Driver  # noqa: E402
 from datadog_checks.model_serving.sources.gpu.fields import read_fields  # noqa: E402
@@ -97,7 +98,7 @@ def whole_run(nvml: Library, gpus: int, runs: int) -> None:
     """A run as the Agent makes it, with the lookup that is made once a minute left out and measured apart."""
     host(nvml, gpus)
     nowhere = Nowhere()
-    source = GpuSource(nowhere, (), optional=False, processes=True, limit=10)
+    source = GpuSource(nowhere, "GPUs", GpuSettings(False, "box", (), True, 10))
     check = make_check(gpu="nvml", endpoint_name="box")
     try:
         for run in (source.run, check.run):

@@ -167,7 +167,7 @@ def timed(check: Any) -> Callable[[bytes], float]:
 
     def scrape(body: bytes) -> float:
         response = response_of(body)
-        scraper.get_connection = lambda *_: response
+        scraper.get_connection = lambda *_, **__: response
         started = time.process_time()
         scraper.scrape()
         return time.process_time() - started

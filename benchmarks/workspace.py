@@ -46,7 +46,7 @@ from datadog_checks.base import OpenMetricsBaseCheckV2
 from datadog_checks.base.checks import base
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.sources.databricks.watch import LOOK_SECONDS
+from datadog_checks.model_serving.sources.databricks.workspace import LOOK_SECONDS
 from datadog_checks.model_serving.workstation.demo.workspace import API
 
 from .scrape import Nothing, say

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog, load_catalog
+from datadog_checks.model_serving.sources.databricks.workspace import DatabricksWorkspace
 
 from .conftest import Endpoint, make_check, submissions
 
@@ -48,7 +49,7 @@ def test_databricks_configuration_is_accepted(text: str, monkeypatch: pytest.Mon
     for instance in _instances(text):
         check = make_check(**instance)
         check.run_check_initializations()
-        assert check.watch is not None
+        assert isinstance(check.source, DatabricksWorkspace)
         check.cancel()
 
 

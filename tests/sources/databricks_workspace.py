@@ -15,10 +15,11 @@ from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving import check as check_module
 from datadog_checks.model_serving.http import pool
 from datadog_checks.model_serving.sources import several
-from datadog_checks.model_serving.sources.databricks import workspace
+from datadog_checks.model_serving.sources.databricks import discovery, workspace
 from datadog_checks.model_serving.sources.databricks.access import Access
-from datadog_checks.model_serving.sources.databricks.credentials import Credentials
+from datadog_checks.model_serving.sources.databricks.credentials import WorkspaceCredentials
 from datadog_checks.model_serving.sources.databricks.oauth import TokenKeeper
+from datadog_checks.model_serving.sources.databricks.workspace import DatabricksWorkspace
 from datadog_checks.model_serving.workstation.demo import faults, tokens
 from datadog_checks.model_serving.workstation.demo.messages import Reply, Request
 from datadog_checks.model_serving.workstation.demo.workspace import (
@@ -61,9 +62,9 @@ class Clock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Let the check and the stand-in live by this clock."""
-        for module in (check_module, pool, several, workspace, faults, tokens):
+        for module in (check_module, pool, several, workspace, discovery, faults, tokens):
             patch.setattr(module, "time", self)
-        for user in (Access, Credentials, TokenKeeper):
+        for user in (Access, WorkspaceCredentials, TokenKeeper):
             patch.setattr(user.__init__, "__defaults__", self._instead(user.__init__.__defaults__))
             patch.setattr(user.__init__, "__kwdefaults__", self._instead(user.__init__.__kwdefaults__))
 
@@ -213,10 +214,10 @@ class World:
         return found
 
     def settle(self, check: ModelServingCheck) -> None:
-        """Wait until nothing goes on beside the runs."""
-        if check.watch is not None:
-            crew = check.watch.fleet.crew
-            wait_until(lambda: crew.closed.is_set() or crew._open == 0)
+        """Wait until nothing goes on in the background."""
+        if isinstance(check.source, DatabricksWorkspace):
+            threads = check.source.endpoints.pool
+            wait_until(lambda: threads.closed.is_set() or threads._open == 0)
 
 
 @contextmanager

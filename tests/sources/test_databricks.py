@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from datadog_checks.base.utils.http import RequestsWrapper
 
-from datadog_checks.model_serving.sources.databricks import SOURCE
-from datadog_checks.model_serving.sources.probes.base import Probe, Recorded
+from datadog_checks.model_serving.sources.probes.base import Probe
+from datadog_checks.model_serving.sources.probes.databricks import PROBE
 
 from ..conftest import Endpoint, make_check
 from .readiness import readiness, serve_json
@@ -268,16 +268,15 @@ def test_probe_in_another_thread(endpoint: Endpoint, aggregator: Any, datadog_ag
     """There everything waits for the thread of the run."""
     check = check_of(endpoint)
     serve_json(endpoint, DETAIL, detail("3"))
-    later = Recorded(check)
     base = f"http://127.0.0.1:{endpoint.port}{DETAIL}"
-    SOURCE.probe(Probe(later, RequestsWrapper({}, {}), base, ["endpoint_name:fraud"]))
+    probe = Probe(RequestsWrapper({}, {}), base, ["endpoint_name:fraud"])
+    PROBE.probe(probe)
     assert readiness(aggregator) == []
     assert aggregator.metric_names == []
-    later.replay()
+    for finding in probe.findings:
+        finding(check)
     assert readiness(aggregator) == [
         "endpoint OK",
         "model OK model_name:main.fraud model_version:3 served_entity:fraud-3 workload_size:Medium",
     ]
     assert aggregator.metrics("model_serving.traffic.share")
-    later.replay()
-    assert len(readiness(aggregator)) == 2

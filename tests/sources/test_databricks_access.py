@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.sources.databricks import access as module
 from datadog_checks.model_serving.sources.databricks.access import Access, AccessError, Cancelled, RateLimited
-from datadog_checks.model_serving.sources.databricks.credentials import Credentials, CredentialsError, Login
+from datadog_checks.model_serving.sources.databricks.credentials import CredentialsError, Login, WorkspaceCredentials
 
 from .databricks_http import (
     CLIENT,
@@ -59,7 +59,9 @@ def wrapper(**config: Any) -> RequestsWrapper:
 def make(server: Server, clock: Clock, login: Login = OAUTH) -> Access:
     if login.kind == "token":
         server.valid.add(login.secret)
-    return Access(Credentials(login, server.url, wrapper().post, [].append, clock), clock=clock, wait=clock.wait)
+    return Access(
+        WorkspaceCredentials(login, server.url, wrapper().post, [].append, clock), clock=clock, wait=clock.wait
+    )
 
 
 def limited(seconds: str | None, status: int = 429) -> Answer:
@@ -358,7 +360,7 @@ def test_pause_that_begins_during_a_renewal(server: Server, clock: Clock) -> Non
 
 def test_cancelled_while_waiting(server: Server) -> None:
     """With the real clock and the event of its own."""
-    access = Access(Credentials(PAT, server.url, wrapper().post, [].append))
+    access = Access(WorkspaceCredentials(PAT, server.url, wrapper().post, [].append))
     server.valid.add(PAT.secret)
     answered = threading.Event()
     server.script(LIST, Answer(429, {}, {"Retry-After": "300"}, before=answered.set))
@@ -558,7 +560,9 @@ def test_any_sequence(events: list[tuple[str, Any]]) -> None:
     clock = Clock()
     world = World(clock)
     login = Login("oauth", "instance", SECRET, client_id=CLIENT)
-    access = Access(Credentials(login, "https://workspace", world.post, [].append, clock), clock=clock, wait=clock.wait)
+    access = Access(
+        WorkspaceCredentials(login, "https://workspace", world.post, [].append, clock), clock=clock, wait=clock.wait
+    )
     for kind, value in events:
         if kind == "pass":
             clock.now += value

@@ -7,11 +7,21 @@ from typing import Any
 import pytest
 from datadog_checks.base import ConfigurationError
 
-from datadog_checks.model_serving.sources.databricks.config import databricks_settings
+from datadog_checks.model_serving.config_models import InstanceConfig
+from datadog_checks.model_serving.settings import DatabricksSettings, check_option_names
+from datadog_checks.model_serving.settings import databricks as module
+from datadog_checks.model_serving.settings.options import Options
 
 HOST = "https://example.cloud.databricks.com"
 LOGIN = {"databricks_token": "dapi-0123456789"}
 NAMES = ["dev-a", "prod-a", "prod-b", "prod-b-test"]
+
+
+def databricks_settings(config: dict[str, Any], environ: dict[str, str], where: str) -> DatabricksSettings | None:
+    """What is read from an instance, as the check has it done."""
+    check_option_names(config, InstanceConfig.model_fields, where)
+    model = InstanceConfig.model_validate(config, context={"configured_fields": frozenset(config)})
+    return module.databricks_settings(Options(model), environ, where)
 
 
 @pytest.mark.parametrize(

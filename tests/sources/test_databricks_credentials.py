@@ -16,10 +16,10 @@ from datadog_checks.base.utils.http import RequestsWrapper
 
 from datadog_checks.model_serving.sources.databricks import credentials as module
 from datadog_checks.model_serving.sources.databricks.credentials import (
-    Credentials,
     CredentialsError,
     Login,
     TokenLimited,
+    WorkspaceCredentials,
     resolve,
 )
 
@@ -55,10 +55,12 @@ def secrets() -> list[str]:
     return []
 
 
-def credentials(server: Server | str, login: Login = OAUTH, clock: Any = None, secrets: Any = None) -> Credentials:
+def credentials(
+    server: Server | str, login: Login = OAUTH, clock: Any = None, secrets: Any = None
+) -> WorkspaceCredentials:
     url = server if isinstance(server, str) else server.url
     post = RequestsWrapper({"timeout": 10}, {}).post
-    return Credentials(login, url, post, (secrets if secrets is not None else []).append, clock or Clock())
+    return WorkspaceCredentials(login, url, post, (secrets if secrets is not None else []).append, clock or Clock())
 
 
 # Which login an instance means.
@@ -285,7 +287,7 @@ def test_token_request(server: Server, secrets: list[str], tmp_path: Path, monke
     monkeypatch.setenv("NETRC", str(netrc))
     config = {"username": "u", "password": "p", "extra_headers": {"Authorization": "Bearer wrong", "X-Own": "1"}}
     http = RequestsWrapper({**config, "persist_connections": True}, {})
-    one = Credentials(OAUTH, f"{server.url}/", http.post, secrets.append)
+    one = WorkspaceCredentials(OAUTH, f"{server.url}/", http.post, secrets.append)
     assert one.header() == f"Bearer tok-{MARK}-1"
     (asked,) = server.asked
     assert (asked.method, asked.path, asked.authorization) == ("POST", TOKEN_PATH, f"Basic {BASIC}")
@@ -574,7 +576,7 @@ def test_token_endpoint_that_is_slow(caplog: pytest.LogCaptureFixture) -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         post = RequestsWrapper({"timeout": 0.05}, {}).post
-        one = Credentials(OAUTH, f"http://127.0.0.1:{silent.getsockname()[1]}", post, [].append)
+        one = WorkspaceCredentials(OAUTH, f"http://127.0.0.1:{silent.getsockname()[1]}", post, [].append)
         with pytest.raises(CredentialsError, match="no answer within the time-out: raise `timeout`") as caught:
             one.header()
     assert_silent(shown(caught.value) + caplog.text)
@@ -594,7 +596,7 @@ def test_surprise_of_the_http_client(error: Exception, caplog: pytest.LogCapture
     def post(url: str, **options: Any) -> Any:
         raise error
 
-    one = Credentials(OAUTH, "http://127.0.0.1", post, [].append)
+    one = WorkspaceCredentials(OAUTH, "http://127.0.0.1", post, [].append)
     with pytest.raises(CredentialsError, match=r"unexpectedly|a header has a line break") as caught:
         one.header()
     assert_silent(shown(caught.value) + caplog.text)

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.sources.databricks import state as databricks_state
-from datadog_checks.model_serving.sources.databricks.endpoint import CONCURRENCY, UPDATES
-from datadog_checks.model_serving.sources.databricks.state import (
-    CACHE_KEY,
-    Endpoint,
+from datadog_checks.model_serving.sources.databricks.description import (
+    CONCURRENCY,
+    UPDATES,
+    EndpointDescription,
     ServedEntity,
-    StateReporter,
     metric_tags,
     read,
 )
+from datadog_checks.model_serving.sources.databricks.state import CACHE_KEY, StateReporter
 from datadog_checks.model_serving.workstation.demo.workspace import Workspace
 
 from .readiness import WORDS
@@ -43,7 +43,7 @@ ENTITY = ServedEntity(
     max_concurrency=4.0,
     traffic=100.0,
 )
-ENDPOINT = Endpoint(
+ENDPOINT = EndpointDescription(
     name="fraud-scorer",
     ready="READY",
     update="NOT_UPDATING",
@@ -92,7 +92,7 @@ def with_config(**fields: Any) -> dict[str, Any]:
     return {**DETAIL, "config": {**DETAIL["config"], **fields}}
 
 
-def entity(**fields: Any) -> Endpoint:
+def entity(**fields: Any) -> EndpointDescription:
     return replace(ENDPOINT, tags={"team": "risk", "checked": ""}, entities=(replace(ENTITY, **fields),))
 
 
@@ -112,7 +112,7 @@ UNKNOWN = {
     "traffic": None,
 }
 
-READ: dict[str, tuple[Any, Endpoint | None]] = {
+READ: dict[str, tuple[Any, EndpointDescription | None]] = {
     "a description": (DETAIL, entity()),
     "an element of the list": (
         LISTED,
@@ -134,7 +134,7 @@ READ: dict[str, tuple[Any, Endpoint | None]] = {
                 "traffic_config": {"routes": [{"served_model_name": "iris-2", "traffic_percentage": 30}]},
             },
         },
-        Endpoint(
+        EndpointDescription(
             name="iris",
             ready="READY",
             update="UPDATE_FAILED",
@@ -308,7 +308,7 @@ def test_any_json(told: Any, then: Any) -> None:
 RISK = replace(
     ENTITY, name="risk-1", model_name="main.models.risk", model_version="1", workload_type="GPU_SMALL", traffic=0.0
 )
-TAGS: dict[str, tuple[Endpoint, list[str], list[str]]] = {
+TAGS: dict[str, tuple[EndpointDescription, list[str], list[str]]] = {
     "one entity": (
         ENDPOINT,
         [],
@@ -426,11 +426,13 @@ def version(number: int, **fields: Any) -> ServedEntity:
     return replace(ENTITY, name=f"fraud-{number}", model_version=str(number), **fields)
 
 
-def at(config: int | None, *entities: ServedEntity, **fields: Any) -> Endpoint:
+def at(config: int | None, *entities: ServedEntity, **fields: Any) -> EndpointDescription:
     return replace(ENDPOINT, config_version=config, entities=entities, **fields)
 
 
-def updating(config: int | None, *entities: ServedEntity, to: tuple[int | None, *tuple[ServedEntity, ...]]) -> Endpoint:
+def updating(
+    config: int | None, *entities: ServedEntity, to: tuple[int | None, *tuple[ServedEntity, ...]]
+) -> EndpointDescription:
     return at(config, *entities, update="IN_PROGRESS", pending_version=to[0], pending=to[1:])
 
 
@@ -452,7 +454,7 @@ def broke(number: int, how: str = "error failed") -> str:
     return f"{alert} fraud-scorer: the deployment of main.models.fraud version {number} {what}"
 
 
-SEQUENCES: dict[str, list[tuple[Endpoint, list[str]]]] = {
+SEQUENCES: dict[str, list[tuple[EndpointDescription, list[str]]]] = {
     "an update, each step seen": [(V3, []), (TO4, [BEGAN]), (V4, [FINISHED, serves(4)])],
     "an update that nobody saw": [(V3, []), (V4, [FINISHED, serves(4)])],
     "an update that was under way at the first look": [(TO4, []), (V4, [FINISHED, serves(4)])],
@@ -625,7 +627,7 @@ def test_words_and_tags() -> None:
         ([at(3, version(3), replace(ENTITY, model_name="main.models.other")), V4], "It replaces version 3."),
     ],
 )
-def test_what_is_replaced(steps: list[Endpoint], text: str) -> None:
+def test_what_is_replaced(steps: list[EndpointDescription], text: str) -> None:
     """Versions of the same model, else of models that are gone, also where the new one takes its time."""
     reporter = StateReporter(fresh_check())
     for endpoint in steps:
@@ -659,7 +661,7 @@ def test_failed_update_says_why() -> None:
         ([(updating(None, to=(1, version(3))), True), (at(1, version(3)), False)], [FINISHED, serves(3)]),
     ],
 )
-def test_new_endpoint(looks: list[tuple[Endpoint, bool]], expected: list[str], restart: bool) -> None:
+def test_new_endpoint(looks: list[tuple[EndpointDescription, bool]], expected: list[str], restart: bool) -> None:
     """What an endpoint serves that appears while others are watched is a deployment."""
     reporter = StateReporter(fresh_check())
     found = []
@@ -834,7 +836,7 @@ class Story:
                 self.serving.add(one)
                 self.due.append(serves(one))
 
-    def look(self) -> Endpoint:
+    def look(self) -> EndpointDescription:
         return at(
             self.config,
             *(version(one, deployment=how, traffic=share) for one, (how, share) in self.active.items()),
@@ -869,7 +871,7 @@ def test_each_change_is_told_once(steps: list[tuple[str, int, bool, int]]) -> No
 
 @given(looks=st.lists(st.tuples(st.sampled_from([e for case in SEQUENCES.values() for e, _ in case]), st.booleans())))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_restarts_and_second_looks_change_nothing(looks: list[tuple[Endpoint, bool]]) -> None:
+def test_restarts_and_second_looks_change_nothing(looks: list[tuple[EndpointDescription, bool]]) -> None:
     """Also of states in an order that makes no sense the same events come, none of them without a change."""
 
     def events(restarts: bool) -> list[str]:

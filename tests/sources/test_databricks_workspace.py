@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.sources.databricks.workspace import DatabricksWorkspace
 from datadog_checks.model_serving.workstation.demo.workspace import API, TOKEN_PATH, Call
 
 from .databricks_workspace import (
@@ -428,9 +429,8 @@ def test_fault_of_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     serving(world, "a", "bad", "c")
     check = world.check()
     assert world.run(check).error == ""
-    watch = check.watch
-    assert watch is not None
-    submitter = watch.fleet.members["bad"].scraper.submitter
+    assert isinstance(check.source, DatabricksWorkspace)
+    submitter = check.source.endpoints.members["bad"].scraper.submitter
     monkeypatch.setattr(submitter, "submit", lambda *args: {}["nothing"])
     run = world.run(check, 60)
     assert run.error == ""
@@ -689,12 +689,13 @@ def test_no_secret_anywhere(
     workspace.expire_tokens()
     said += [world.run(check, 60).everything() for _ in range(2)]
     assert "failed" in said[-3]
-    watch = check.watch
-    assert watch is not None
-    shown = [check, vars(check), watch, vars(watch), vars(watch.workspace), check.settings, vars(check.access)]
+    source = check.source
+    assert isinstance(source, DatabricksWorkspace)
+    shown = [check, vars(check), source, vars(source), vars(source.discovery), check.settings]
+    shown.append(vars(source.discovery.access))
     text = "\n".join([*said, caplog.text, repr(datadog_agent._cache), *map(repr, shown)])
-    for key in ("instance", "instances", "_config_model_instance", "_secrets", "_passing_secrets"):
-        # What the Agent itself has given, and what is masked by.
+    for key in ("instance", "instances", "_config_model_instance"):
+        # What the Agent itself has given.
         if key in vars(check):
             text = text.replace(repr(vars(check)[key]), "")
     issued = list(workspace._oauth)

@@ -14,7 +14,7 @@ from datadog_checks.base.utils.http import RequestsWrapper
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving import check as check_module
 from datadog_checks.model_serving.http.errors import ScrapeError
-from datadog_checks.model_serving.http.pool import Crew, Expired, Job
+from datadog_checks.model_serving.http.pool import Expired, Job, WorkerPool
 from datadog_checks.model_serving.http.transport import Transport
 
 from ..conftest import Answer, Endpoint, make_check, submissions
@@ -302,7 +302,7 @@ def test_readiness(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> N
     assert {"model_name:m", "model_version:2"} <= set(state.tags)
 
 
-# -- the crew
+# -- the pool of threads
 
 
 def test_jobs(endpoint: Endpoint, released: threading.Event) -> None:
@@ -310,7 +310,7 @@ def test_jobs(endpoint: Endpoint, released: threading.Event) -> None:
     endpoint.answers["/stall"] = stalled(released)
     endpoint.serve("x", "/fine")
     (stall, fine) = urls(endpoint, "stall", "fine")
-    crew = Crew(Transport(make_http(), 2), 2)
+    pool = WorkerPool(Transport(make_http(), 2), 2)
 
     def asks(url: str) -> Callable[[Any, float], None]:
         return lambda http, deadline: http.get(url).raise_for_status() and None
@@ -319,8 +319,8 @@ def test_jobs(endpoint: Endpoint, released: threading.Event) -> None:
         raise ScrapeError("no")
 
     jobs = [Job(f"{number}", asks(stall if number % 3 else fine), 0.3) for number in range(9)] + [Job("no", fails, 1)]
-    results = {job.name: job.problem for job in crew.run(jobs)}
-    crew.close()
+    results = {job.name: job.problem for job in pool.run(jobs)}
+    pool.close()
     assert results.keys() == {job.name for job in jobs}
     assert {name for name, problem in results.items() if isinstance(problem, Expired)} == {"1", "2", "4", "5", "7", "8"}
     assert isinstance(results["no"], ScrapeError)
@@ -330,14 +330,14 @@ def test_jobs(endpoint: Endpoint, released: threading.Event) -> None:
 
 def test_consumer_that_stops(endpoint: Endpoint) -> None:
     """A run that nobody reads to its end keeps no thread from the next one, and holds no more than it may."""
-    crew = Crew(Transport(make_http(), 2), 2)
+    pool = WorkerPool(Transport(make_http(), 2), 2)
     for _ in range(5):
         held: list[str] = []
-        for _ in crew.run([Job("", partial(lambda held, http, deadline: held.append(1), held), 5) for _ in range(50)]):
+        for _ in pool.run([Job("", partial(lambda held, http, deadline: held.append(1), held), 5) for _ in range(50)]):
             break
         assert len(held) <= 4
-    assert len(list(crew.run([Job("last", lambda http, deadline: None, 5)]))) == 1
-    crew.close()
+    assert len(list(pool.run([Job("last", lambda http, deadline: None, 5)]))) == 1
+    pool.close()
     assert not threads()
 
 

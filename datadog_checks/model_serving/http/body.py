@@ -32,7 +32,7 @@ _QUOTED_SERIES = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*[,}=]')
 class Answer:
     """A response to read metrics from: `chunks` of its body as they come, or as they came.
 
-    `framed` says whether the transport tells that the body is complete, `redirected` is the URL that a redirect led
+    `framed` says whether the transport shows that the body is complete, `redirected` is the URL that a redirect led
     to, without secrets, empty where there was none.
     """
 
@@ -48,7 +48,7 @@ class Answer:
         headers = response.headers
         return cls(
             headers.get("Content-Type", ""),
-            # Decompression doesn't tell a stream that was cut off.
+            # Decompression doesn't notice a stream that was cut off.
             "Content-Encoding" not in headers and ("Content-Length" in headers or "Transfer-Encoding" in headers),
             without_secrets(response.url) if response.history else "",
             headers.get("Content-Length"),
@@ -122,7 +122,7 @@ def _decoded(text: bytes) -> list[str]:
 def pieces(response: Response) -> Iterator[bytes]:
     """What has come of a body, as it comes: `iter_content` would wait until a slow drip has filled its chunk.
 
-    Raises exceptions of requests, which tell the kind of error and nothing of what was asked for.
+    Raises exceptions of requests, which name the kind of error and nothing of what was asked for.
     """
     raw: Any = response.raw
     try:

@@ -1,4 +1,4 @@
-"""Many endpoints asked at the same time by a bounded crew of threads, so that a run takes as long as the slowest one.
+"""Many endpoints asked at the same time by a bounded pool of threads, so that a run takes as long as the slowest one.
 
 Threads only wait for the network. What has come is handed back, in the order in which it comes, to the thread of the
 run, which parses and submits: there is one processor for Python code anyway, and nothing else has to be safe for
@@ -29,21 +29,23 @@ class Expired(Exception):
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """Something to do with a requests wrapper, within `seconds`. `work` may raise; `problem` is what it raised.
+    """Something to do with a requests wrapper, within `seconds`.
 
-    `deadline` is when its time is over, by the monotonic clock, None until it has begun.
+    `result` is what `work` gave and `problem` what it raised. `deadline` is when its time is over, by the monotonic
+    clock, None until it has begun; `expired` says that it was cut off then.
     """
 
     name: str
-    work: Callable[[Any, float], None]
+    work: Callable[[Any, float], Any]
     seconds: float
+    result: Any = None
     problem: Exception | None = None
     deadline: float | None = None
     expired: bool = False
-    run: _Run | None = field(default=None, repr=False)
+    run: _PoolRun | None = field(default=None, repr=False)
 
 
-class _Run:
+class _PoolRun:
     """Jobs whose results somebody waits for. What they bring is held in memory, so there is `room` for some."""
 
     def __init__(self, room: int) -> None:
@@ -52,7 +54,7 @@ class _Run:
         self.over = False
 
 
-class Crew:
+class WorkerPool:
     """Up to `size` threads, started when there is work for them, which end with `close`."""
 
     def __init__(self, transport: Transport, size: int, name: str = "model-serving") -> None:
@@ -67,10 +69,10 @@ class Crew:
         self._tasks: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Do jobs, and yield each one when it is done. Ends early when the crew is closed."""
-        run = _Run(2 * self.size)
+        """Do jobs, and yield each one when it is done. Ends early when the pool is closed."""
+        run = _PoolRun(2 * self.size)
         left = 0
-        # What goes on beside the runs has a deadline as well.
+        # What goes on in the background has a deadline as well.
         self._expire()
         try:
             for job in jobs:
@@ -91,8 +93,8 @@ class Crew:
         finally:
             run.over = True
 
-    def later(self, job: Job) -> None:
-        """Do a job beside the runs. Nobody waits for it."""
+    def run_in_background(self, job: Job) -> None:
+        """Do a job that nobody waits for."""
         self._add(job)
 
     def close(self) -> None:
@@ -131,7 +133,7 @@ class Crew:
             try:
                 if wanted:
                     http = self.transport.wrapper() if http is None else http
-                    job.work(http, job.deadline)
+                    job.result = job.work(http, job.deadline)
             except Exception as error:
                 job.problem = Expired() if job.expired else error
             finally:

@@ -130,7 +130,7 @@ class Transport:
 
 
 def _pools(cuts: Cuts) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's pools, whose connections tell who uses them."""
+    """urllib3's pools, whose connections report who uses them."""
     pools: dict[str, type[HTTPConnectionPool]] = {}
     for scheme, pool in (("http", HTTPConnectionPool), ("https", HTTPSConnectionPool)):
         kind: Any = pool.ConnectionCls

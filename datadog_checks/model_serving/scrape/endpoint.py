@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from requests.exceptions import ConnectionError as HTTPConnectionError
@@ -15,13 +15,13 @@ from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 from ..http.body import Answer, body_chunks
 from ..http.errors import UNREACHABLE, PayloadError, connection_problem
 from ..http.redact import mask_secrets, without_credentials, without_secrets
+from ..settings import ScrapeSettings
 
-DEFAULT_MAX_PAYLOAD = 64 << 20
 BODY_TIMEOUTS = 6
 """How many times `read_timeout`, which limits each wait, all waits for a body may take: a drip never waits long."""
 
 
-class Access(Protocol):
+class Requester(Protocol):
     """Sends requests as somebody who may, within a limit on their rate."""
 
     def request(self, http: Any, method: str, url: str, *, deadline: float | None = None, **options: Any) -> Any: ...
@@ -44,17 +44,17 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     def __init__(
         self,
         check: Any,
-        config: Mapping[str, Any],
+        settings: ScrapeSettings,
         explain_status: Callable[[int], str | None] | None = None,
-        access: Access | None = None,
+        access: Requester | None = None,
     ) -> None:
-        super().__init__(check, config)
+        super().__init__(check, check.get_config_with_defaults(settings.options))
         # So does the base class, with `log_requests` and where a certificate is incomplete.
         check.log.logger.addFilter(_mask_urls)
         self.explain_status = explain_status
         self.place = without_secrets(self.endpoint)
         self._hide_secrets_in_tags()
-        self.max_payload_bytes: int = int(config.get("max_payload_bytes", DEFAULT_MAX_PAYLOAD))
+        self.max_payload_bytes = settings.max_payload_bytes
         self.access = access
         self.fetched: Answer | Exception | None = None
         self.unreachable = False
@@ -82,15 +82,15 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             self.unreachable = True
             self.log.warning("%s: %s", self.place, UNREACHABLE)
 
-    def fetch(self, http: Any, deadline: float) -> None:
-        """Get the whole answer with a requests wrapper of the calling thread. The next scrape will read it.
+    def fetch(self, http: Any, deadline: float) -> Answer:
+        """The whole answer, got with a requests wrapper of the calling thread. A scrape reads what `fetched` holds.
 
         Whatever is raised is of the request, or a NothingExported.
         """
         with self.get_connection(http, deadline) as connection:
             answer = Answer.of(connection, self._patience)
             answer.keep(self.max_payload_bytes)
-        self.fetched = answer
+        return answer
 
     def get_connection(self, http: Any = None, deadline: float | None = None) -> Any:
         """The open response. Health is reported when the whole payload has been read, not before."""

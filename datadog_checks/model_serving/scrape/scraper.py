@@ -13,17 +13,17 @@ from prometheus_client.openmetrics.parser import text_fd_to_metric_families as p
 
 from datadog_checks.base.agent import datadog_agent
 from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
-from datadog_checks.base.config import is_affirmative
 from datadog_checks.base.constants import ServiceCheck
 
-from ..catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, Target
+from ..catalog.model import CanonicalMetric, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from ..http.body import excerpt
 from ..http.errors import UNREACHABLE, PayloadError, ScrapeError
+from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
 from ..submit.submitter import Submitter
 from .collector import Collector
-from .endpoint import Access, Endpoint, NothingExported
+from .endpoint import Endpoint, NothingExported, Requester
 from .exposition.reader import Reader, StrictReader, TextReader
 from .report import Report
 from .tags import TagRules
@@ -34,50 +34,46 @@ WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 class ServingScraper(Endpoint):
     """Scrapes one endpoint and submits what the catalog knows of it, plus what the user names.
 
-    Constructed like the stock scraper. `catalog` is every system that can be met; `systems` those
-    the instance chose, empty to recognise them; `own_systems` those of the user's catalog files.
-    `explain_status` turns a refused answer (an HTTP status) into advice, or returns None.
+    `explain_status` turns a refused answer (an HTTP status) into advice, or returns None. `place` is what the memory
+    tells this endpoint from others by.
     """
 
     def __init__(
         self,
         check: Any,
-        config: Mapping[str, Any],
-        catalog: Catalog,
-        systems: tuple[str, ...] = (),
-        own_systems: tuple[str, ...] = (),
+        settings: ScrapeSettings,
         explain_status: Callable[[int], str | None] | None = None,
         *,
         memory: Memory,
         place: str = "",
-        access: Access | None = None,
+        access: Requester | None = None,
     ) -> None:
-        super().__init__(check, config, explain_status, access)
-        self.own_namespace = str(config.get("namespace") or NAMESPACE)
+        super().__init__(check, settings, explain_status, access)
+        self.own_namespace = settings.namespace
         rules = TagRules(
             static=tuple(self.tags),
             rename=self.rename_labels,
             exclude=frozenset(self.exclude_labels),
             include=frozenset(self.include_labels),
-            keep=frozenset(config.get("keep_labels") or ()),
-            endpoint_name=str(config.get("endpoint_name") or ""),
+            keep=settings.keep_labels,
+            endpoint_name=settings.endpoint_name,
             default_endpoint_name=self.place.partition("://")[2].partition("/")[0],
         )
-        self.recogniser = Recogniser(catalog, systems, own_systems)
+        self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
         self.collector = Collector(self.recogniser, rules)
         self.submitter = Submitter(
             check,
-            catalog,
+            settings.catalog,
             memory,
             place=place,
             distributions=self.metric_transformer.histogram_buckets_as_distributions,
-            separate=is_affirmative(config.get("non_cumulative_histogram_buckets", False)),
-            totals=is_affirmative(config.get("collect_counters_with_distributions", True)),
-            buckets=is_affirmative(config.get("collect_histogram_buckets", True)),
+            separate=settings.separate_buckets,
+            totals=settings.totals,
+            buckets=settings.buckets,
         )
         self._user_names = {
             name: entry
-            for name, entry in MetricTransformer.normalize_metric_config(config).items()
+            for name, entry in MetricTransformer.normalize_metric_config(self.config).items()
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}

@@ -1,109 +1,152 @@
-"""From a checked instance to the machinery that reads many endpoints: those of a list, or those of a workspace."""
+"""From checked settings to the source that a check runs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
 from datadog_checks.base.utils.http import RequestsWrapper
 
-from ..http.pool import Crew
+from ..http.pool import WorkerPool
+from ..http.redact import Secrets
 from ..http.transport import Transport
 from ..scrape.scraper import ServingScraper
-from ..settings import Settings
+from ..settings import (
+    DatabricksSettings,
+    GpuSettings,
+    ParallelSettings,
+    ScrapeSettings,
+    Settings,
+    SeveralSettings,
+    SingleSettings,
+    WorkspaceSettings,
+)
+from ..submit.persisted import Memory
 from .databricks.access import Access
-from .databricks.config import DatabricksSettings
-from .databricks.credentials import Credentials
-from .databricks.watch import LOOK_SECONDS, Watch
-from .databricks.workspace import Workspace
-from .probes.base import Recorded
-from .probes.readiness import Readiness
-from .several import Fleet, Member
-
-MAX_CONNECTIONS = 16
+from .databricks.credentials import WorkspaceCredentials
+from .databricks.discovery import Discovery
+from .databricks.workspace import LOOK_SECONDS, DatabricksWorkspace, ServingEndpoint
+from .gpu.source import GpuSource
+from .probes.readiness import PROBES, Readiness
+from .several import Member, SeveralEndpoints
+from .single import SingleEndpoint
+from .source import Source
 
 
 class Check(Protocol):
-    """What is needed of a check."""
+    """What sources need of a check. `clock` schedules endpoints; `memory` outlives a restart of the Agent."""
 
     init_config: Any
     log: Any
     HTTP_CONFIG_REMAPPER: Any
-    scrapers: dict[str, ServingScraper]
-    readiness: Readiness
-    access: Access | None
+    memory: Memory
+    secrets: Secrets
     clock: Callable[[], float]
 
-    def create_scraper(self, config: Any, place: str = "") -> ServingScraper: ...
-
-    def register_secret(self, secret: str, passing: bool = False) -> None: ...
+    def get_config_with_defaults(self, config: Any) -> Any: ...
 
 
-def fleet(check: Check, settings: Settings) -> Fleet:
+def build_source(check: Check, settings: Settings) -> Source:
+    """The source that the settings name. Nothing is asked of the network yet."""
+    source = settings.source
+    if isinstance(source, GpuSettings):
+        return GpuSource(check, settings.instance, source)
+    if isinstance(source, WorkspaceSettings):
+        return _workspace(check, source)
+    if isinstance(source, SeveralSettings):
+        return _several(check, source)
+    return _single(check, source)
+
+
+def _single(check: Check, settings: SingleSettings) -> SingleEndpoint:
+    access = None
+    if settings.databricks is not None:
+        http = RequestsWrapper(settings.scrape.options, check.init_config, check.HTTP_CONFIG_REMAPPER, check.log)
+        access = _access(check, settings.databricks, http.post)
+    scraper = _scraper(check, settings.scrape, access=access)
+    return SingleEndpoint(scraper, Readiness(settings.readiness), access)
+
+
+def _several(check: Check, settings: SeveralSettings) -> SeveralEndpoints[Member]:
     """Several endpoints, each with a scraper and, where its system has one, a readiness probe of its own."""
-    scrapers = dict(check.scrapers)
+    readiness = Readiness(settings.readiness)
+    scrapers = {url: _scraper(check, settings.scrape.at(url), f"{url} ") for url in settings.urls}
     first = next(iter(scrapers.values()))
-    found = Fleet(_crew(first, settings.config, len(scrapers)), _deadline(first, settings.config), check.clock)
-    later = {url: Recorded(check) for url in scrapers}
-
-    def probe(url: str, http: Any, deadline: float) -> None:
-        if time.monotonic() < deadline:
-            check.readiness.ask(scrapers[url], http, later[url])
-
-    for url, scraper in scrapers.items():
-        found.members[url] = Member(scraper, after=partial(probe, url))
-    found.arrived = lambda url, member: later[url].replay()
-    return found
+    endpoints = SeveralEndpoints[Member](
+        check,
+        _pool(first, settings.parallel, hosts=len(scrapers)),
+        _deadline(first, settings.parallel),
+        check.clock,
+    )
+    endpoints.members |= {url: Member(scraper, readiness) for url, scraper in scrapers.items()}
+    return endpoints
 
 
-def watch(check: Check, settings: Settings, databricks: DatabricksSettings) -> Watch:
+def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace:
     """All endpoints of a workspace."""
-    config = settings.config
-    own_tags = tuple(config.get("tags") or ())
-    # Its requests wrapper is the model for those of the crew.
-    prototype = check.create_scraper(config)
-    crew = _crew(prototype, config, hosts=1)
+    databricks = settings.databricks
+    # Its requests wrapper is the model for those of the threads.
+    prototype = _scraper(check, settings.scrape)
     # Everybody waits for a token, so the deadline of the one endpoint that asks for it must not cut that off.
     tokens = Transport(prototype.http, size=1)
-    check.access = access(check, databricks, lambda *args, **options: tokens.wrapper().post(*args, **options))
-    workspace = Workspace(databricks.url, check.access, databricks.selection, databricks.interval, check.clock)
+    access = _access(check, databricks, lambda *args, **options: tokens.wrapper().post(*args, **options))
+    discovery = Discovery(databricks.url, access, databricks.selection, databricks.interval, check.clock)
 
     def make(name: str, tags: tuple[str, ...]) -> ServingScraper:
-        own = {
-            "openmetrics_endpoint": workspace.metrics_url(name),
-            "endpoint_name": name,
-            "tags": [*own_tags, *tags],
-        }
-        return check.create_scraper({**config, **own}, f"{name} ")
+        return _scraper(check, settings.scrape.at(discovery.metrics_url(name), name, tags), f"{name} ", access)
 
-    fleet = Fleet(crew, _deadline(prototype, config), check.clock, LOOK_SECONDS)
-    checks = config.get("readiness") is not False
-    return Watch(check, workspace, fleet, tokens, make, own_tags, databricks.tags, checks)
+    return DatabricksWorkspace(
+        check,
+        discovery,
+        SeveralEndpoints[ServingEndpoint](
+            check,
+            _pool(prototype, settings.parallel, hosts=1),
+            _deadline(prototype, settings.parallel),
+            check.clock,
+            LOOK_SECONDS,
+        ),
+        tokens,
+        make,
+        tags=settings.scrape.tags,
+        databricks_tags=databricks.tags,
+        checks=settings.readiness.enabled is not False,
+    )
 
 
-def one(check: Check, settings: Settings, databricks: DatabricksSettings) -> None:
-    """Let the check log in to the workspace of its one endpoint."""
-    http = RequestsWrapper(settings.config, check.init_config, check.HTTP_CONFIG_REMAPPER, check.log)
-    check.access = access(check, databricks, http.post)
+def _scraper(check: Check, settings: ScrapeSettings, place: str = "", access: Access | None = None) -> ServingScraper:
+    """The scraper of one endpoint. `place` is for the memory to tell endpoints apart, where there are several."""
+    explain = _explain(settings.systems, access)
+    return ServingScraper(check, settings, explain, memory=check.memory, place=place, access=access)
 
 
-def access(check: Check, databricks: DatabricksSettings, post: Callable[..., Any]) -> Access:
+def _explain(systems: tuple[str, ...], access: Access | None) -> Callable[[int], str | None] | None:
+    """What a refused answer means, in the words of the system, or of how the check has logged in to it."""
+    probe = PROBES.get(systems[0]) if len(systems) == 1 else None
+    if probe is None:
+        return None if access is None else access.credentials.advice
+
+    def explain(status: int) -> str | None:
+        advice = access.credentials.advice(status) if access is not None else None
+        return advice or probe.explain_status(status)
+
+    return explain
+
+
+def _access(check: Check, databricks: DatabricksSettings, post: Callable[..., Any]) -> Access:
     """Requests to a workspace, with one login for all threads. `post` sends token requests, one at a time."""
     check.log.info("%s: logging in with %s", databricks.url, databricks.login.describe())
     for secret in databricks.login.secrets:
-        check.register_secret(secret)
-    passing = partial(check.register_secret, passing=True)
-    return Access(Credentials(databricks.login, databricks.url, post, passing))
+        check.secrets.register(secret)
+    passing = partial(check.secrets.register, passing=True)
+    return Access(WorkspaceCredentials(databricks.login, databricks.url, post, passing))
 
 
-def _crew(scraper: ServingScraper, config: Mapping[str, Any], hosts: int) -> Crew:
-    size = int(config.get("max_connections") or MAX_CONNECTIONS)
-    keep = config.get("persist_connections") is not False
-    return Crew(Transport(scraper.http, size, hosts, keep), size)
+def _pool(scraper: ServingScraper, settings: ParallelSettings, hosts: int) -> WorkerPool:
+    size = settings.connections
+    return WorkerPool(Transport(scraper.http, size, hosts, settings.keep_connections), size)
 
 
-def _deadline(scraper: ServingScraper, config: Mapping[str, Any]) -> float:
+def _deadline(scraper: ServingScraper, settings: ParallelSettings) -> float:
     """Seconds that an endpoint has for its whole answer."""
-    return float(config.get("endpoint_deadline") or sum(scraper.http.options["timeout"]))
+    return sum(scraper.http.options["timeout"]) if settings.deadline is None else settings.deadline

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from requests.exceptions import HTTPError
 
 from datadog_checks.base.constants import ServiceCheck
 
+from ..http.body import Answer
 from ..http.errors import Deferred, Explained, ScrapeError
-from ..http.pool import Crew, Expired, Job
+from ..http.pool import Expired, Job, WorkerPool
+from ..scrape.report import MAX_LOGGED
 from ..scrape.scraper import ServingScraper
+from .probes.base import Finding
+from .probes.readiness import Readiness
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 300.0
 """Seconds after the second failure in a row, and at most. It doubles in between."""
@@ -25,22 +30,49 @@ NOTHING_PAUSE = 1800.0
 SLACK = 2.0
 """Seconds by which a run may come early, and is still taken as the next one."""
 
+SHOWN = 5
+"""Broken endpoints of one instance that are named in the Agent's status, each with its problem."""
 
-@dataclass(eq=False, slots=True)
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a thread brings from one endpoint: its answer, or why there is none, and what a readiness probe found."""
+
+    answer: Answer | Exception
+    findings: Sequence[Finding] = ()
+
+
 class Member:
-    """One endpoint. `also` is done by the thread that asks it, before the metrics are asked for.
+    """One endpoint: `fetch` asks it in any thread, `take` receives in the thread of the run what came of that.
 
-    `not_before` is when it is asked again, by the clock of the fleet, and `problem` or `nothing`, that it exports none,
-    why that takes so long.
+    `not_before` is when it is asked again, by the clock of the endpoints, and `problem` or `nothing`, that it exports
+    none, why that takes so long.
     """
 
-    scraper: ServingScraper
-    also: Callable[[Any, float], None] | None = None
-    after: Callable[[Any, float], None] | None = None
-    failures: int = 0
-    not_before: float = 0.0
-    problem: str = ""
-    nothing: bool = False
+    def __init__(self, scraper: ServingScraper, readiness: Readiness | None = None) -> None:
+        self.scraper = scraper
+        self.readiness = readiness
+        self.failures = 0
+        self.not_before = 0.0
+        self.problem = ""
+        self.nothing = False
+
+    def fetch(self, http: Any, deadline: float) -> Fetched:
+        """Ask for the metrics, and for readiness if there is time left. Only waits for the network."""
+        answer: Answer | Exception
+        try:
+            answer = self.scraper.fetch(http, deadline)
+        except Exception as error:
+            answer = error
+        if self.readiness is None or time.monotonic() >= deadline:
+            return Fetched(answer)
+        return Fetched(answer, self.readiness.ask(self.scraper, http))
+
+    def take(self, fetched: Fetched) -> ServingScraper:
+        """Submit what the probe found, and give the scraper that is to read the answer."""
+        if self.readiness is not None:
+            self.readiness.submit(self.scraper, fetched.findings)
+        return self.scraper
 
     def failed(self, problem: str, now: float, retry_after: float) -> None:
         """One failure is asked about in the next run, several in a row ever more seldom."""
@@ -49,14 +81,14 @@ class Member:
         pause = FIRST_PAUSE * 2 ** min(self.failures - 2, 10) if self.failures > 1 else 0.0
         self.not_before = now + max(min(pause, LONGEST_PAUSE) - SLACK, retry_after)
 
-    def due(self, now: float) -> bool:
-        """Whether it is time to ask it."""
-        return now >= self.not_before
-
     def answered(self, now: float, pause: float, nothing: bool) -> None:
         """It has answered: the next time is in `pause` seconds."""
         self.failures, self.problem, self.nothing = 0, "", nothing
         self.not_before = now + (NOTHING_PAUSE if nothing else pause) - SLACK
+
+    def scheduled(self, now: float) -> bool:
+        """Whether it is to be asked now."""
+        return now >= self.not_before
 
     def waits(self) -> bool:
         """Whether it is asked more seldom than others."""
@@ -67,50 +99,76 @@ class Member:
         self.not_before = 0.0
 
 
-class Fleet:
-    """Members by name, and the crew that asks them.
+MemberT = TypeVar("MemberT", bound=Member)
 
-    `seconds` is what an endpoint has for all of its answer, `pause` how long one that answered is left alone.
-    `arrived` is called for each member whose answer came, or didn't, before that is scraped, and gives the member as
-    it is then: what came with the answer may have made another scraper of it. `clock` tells whose time it is;
-    deadlines keep to the monotonic clock in any case.
+
+class SeveralEndpoints(Generic[MemberT]):
+    """Members by name, and the pool of threads that asks them.
+
+    `seconds` is what an endpoint has for all of its answer, `pause` how long one that answered is left alone. `clock`
+    schedules the members; deadlines keep to the monotonic clock in any case. `deferred` says why some were not asked
+    in the last run.
     """
 
-    def __init__(self, crew: Crew, seconds: float, clock: Callable[[], float], pause: float = 0.0) -> None:
-        self.crew = crew
+    def __init__(
+        self, check: Any, pool: WorkerPool, seconds: float, clock: Callable[[], float], pause: float = 0.0
+    ) -> None:
+        self.check = check
+        self.pool = pool
         self.clock = clock
         self.seconds = seconds
         self.pause = pause
-        self.members: dict[str, Member] = {}
-        self.arrived: Callable[[str, Member], None] = lambda name, member: None
+        self.members: dict[str, MemberT] = {}
         self.deferred = ""
+        self._logged: set[str] = set()
 
-    def run(self, beside: Collection[Job] = ()) -> list[str]:
-        """Ask every member whose time it is, and do the jobs `beside`.
+    @property
+    def scrapers(self) -> Mapping[str, ServingScraper]:
+        """The scrapers of all members."""
+        return {member.scraper.endpoint: member.scraper for member in self.members.values()}
+
+    def run(self) -> list[str]:
+        """Ask every member that is scheduled, and submit what they answer."""
+        return self.failures(self.scrape())
+
+    def scrape(self, others: Collection[Job] = ()) -> list[str]:
+        """Ask every member that is scheduled, and do other jobs at the same time.
 
         Returns what is wrong with members, those that wait included.
         """
         problems: dict[str, str] = {}
         self.deferred = ""
-        for job in self.crew.run([*self._jobs(problems), *beside]):
+        for job in self.pool.run([*self._jobs(problems), *others]):
             member = self.members.get(job.name)
-            if member is not None and job not in beside:
-                self.arrived(job.name, member)
-                problem = self._scrape(member, job)
+            if member is not None and job not in others:
+                problem = self._read(member, self._fetched(job))
                 if problem:
                     problems[job.name] = problem
         return list(problems.values())
 
+    def failures(self, problems: Sequence[str]) -> list[str]:
+        """Problems that are a failure of the run: all, where every endpoint has one. Fewer are warnings."""
+        shown = [*problems[:SHOWN], f"and {len(problems) - SHOWN} more endpoints"][: len(problems)]
+        if len(problems) == len(self.members):
+            return shown
+        for problem in shown:
+            self.check.warnings.append(problem)
+            kind = re.sub(r"[0-9.]+", "", problem)
+            if kind not in self._logged and len(self._logged) < MAX_LOGGED:
+                self._logged.add(kind)
+                self.check.log.warning("%s", problem)
+        return []
+
     def close(self) -> None:
         """End what goes on, and let go of all connections."""
-        self.crew.close()
+        self.pool.close()
 
     def _jobs(self, problems: dict[str, str]) -> Iterator[Job]:
         now = self.clock()
         # Those that failed come last: what waits for them must not wait before the others.
         for name, member in sorted(self.members.items(), key=lambda item: item[1].failures):
-            if member.due(now):
-                yield Job(name, _work(member), self.seconds)
+            if member.scheduled(now):
+                yield Job(name, member.fetch, self.seconds)
             elif member.problem:
                 left = member.not_before - now
                 problems[name] = (
@@ -118,20 +176,25 @@ class Fleet:
                 )
                 member.scraper.submit_health_check(ServiceCheck.CRITICAL, message=problems[name])
 
-    def _scrape(self, member: Member, job: Job) -> str:
-        now, scraper = self.clock(), member.scraper
-        retry_after = 0.0
-        if isinstance(job.problem, Deferred):
-            self.deferred = str(job.problem)
+    def _fetched(self, job: Job) -> Fetched:
+        """What a job brought. What its deadline has cut off failed because of that, whatever the error says."""
+        fetched: Fetched = Fetched(job.problem) if job.problem is not None else job.result
+        late = isinstance(fetched.answer, Expired) or (job.expired and isinstance(fetched.answer, Exception))
+        if not late:
+            return fetched
+        error = Explained(
+            f"no complete answer within {self.seconds:g} s: look why the endpoint is slow, or raise `endpoint_deadline`"
+        )
+        return Fetched(error, fetched.findings)
+
+    def _read(self, member: Member, fetched: Fetched) -> str:
+        """Submit what an endpoint answered. Returns what is wrong with it."""
+        now, scraper, answer = self.clock(), member.take(fetched), fetched.answer
+        if isinstance(answer, Deferred):
+            self.deferred = str(answer)
             return ""
-        if isinstance(job.problem, Expired):
-            scraper.fetched = Explained(
-                f"no complete answer within {self.seconds:g} s: look why the endpoint is slow, or raise "
-                "`endpoint_deadline`"
-            )
-        elif job.problem is not None:
-            scraper.fetched = job.problem
-            retry_after = _retry_after(job.problem)
+        retry_after = _retry_after(answer) if isinstance(answer, Exception) else 0.0
+        scraper.fetched = answer
         try:
             scraper.scrape()
         except ScrapeError as error:
@@ -146,21 +209,6 @@ class Fleet:
             return problem
         member.answered(now, self.pause, scraper.none_exported)
         return ""
-
-
-def _work(member: Member) -> Callable[[Any, float], None]:
-    def work(http: Any, deadline: float) -> None:
-        if member.also is not None:
-            member.also(http, deadline)
-            if time.monotonic() >= deadline:
-                raise Expired
-        try:
-            member.scraper.fetch(http, deadline)
-        finally:
-            if member.after is not None:
-                member.after(http, deadline)
-
-    return work
 
 
 def _retry_after(problem: Exception) -> float:

@@ -145,8 +145,8 @@ def test_gone_processes_are_forgotten(host: Host, proc: Proc) -> None:
         proc.add(pid, "python")
         host.control("idle 0", f"process 0 {pid} 1000")
         assert error_of(check) == ""
-    assert check.gpus is not None
-    assert list(check.gpus.owners._known) == [139]
+    assert isinstance(check.source, source.GpuSource)
+    assert list(check.source.owners._known) == [139]
 
 
 def test_owners(host: Host, proc: Proc, tagger: Any, aggregator: Any) -> None:

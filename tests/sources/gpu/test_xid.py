@@ -207,7 +207,7 @@ def test_cancel_during_a_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> Non
     inside.wait()
     end = threading.Thread(target=check.cancel)
     end.start()
-    until(lambda: check.gpus is not None and check.gpus._ended)
+    until(lambda: isinstance(check.source, source.GpuSource) and check.source._ended)
     go_on.set()
     run.join()
     end.join()
@@ -246,8 +246,8 @@ def test_stopped_while_it_waits(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
     host.boot(TWO)
     check = host.check()
     assert error_of(check) == ""
-    assert check.gpus is not None
-    watcher = check.gpus.watcher
+    assert isinstance(check.source, source.GpuSource)
+    watcher = check.source.watcher
     assert watcher is not None
     before = host.nvml.calls("nvmlEventSetWait_v2")
     until(lambda: host.nvml.calls("nvmlEventSetWait_v2") > before)
@@ -265,8 +265,8 @@ def test_a_thread_that_hangs_keeps_nvml(host: Host, monkeypatch: pytest.MonkeyPa
     host.boot(TWO)
     check = host.check()
     assert error_of(check) == ""
-    assert check.gpus is not None
-    watcher, driver = check.gpus.watcher, check.gpus.driver
+    assert isinstance(check.source, source.GpuSource)
+    watcher, driver = check.source.watcher, check.source.driver
     assert watcher is not None
     with monkeypatch.context() as context:
         context.setattr(watcher, "stop", lambda: False)

@@ -11,7 +11,7 @@ import requests
 
 from ...http.errors import Deferred, Explained
 from ...http.redact import without_secrets
-from .credentials import Credentials, TokenLimited
+from .credentials import TokenLimited, WorkspaceCredentials
 from .rest import backoff, keep_authorization, limits, problem, read_object, redirect_host, refuses_token, retry_after
 
 ROUNDS = 8
@@ -64,7 +64,7 @@ class Access:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: WorkspaceCredentials,
         *,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
@@ -79,7 +79,7 @@ class Access:
         self._denied: dict[str, float] = {}
 
     def request(
-        self, http: Any, method: str, url: str, *, deadline: float | None = None, **options: Any
+        self, http: Any, method: str, url: str, *, deadline: float | None = None, **arguments: Any
     ) -> requests.Response:
         """The answer to a request, of whatever status but 429 and, with `Retry-After`, 503.
 
@@ -88,21 +88,21 @@ class Access:
         RateLimited when a pause ends after the deadline, Cancelled, CredentialsError, and what `http` raises.
         """
         send = getattr(http, method.lower())
-        headers = dict(options.pop("extra_headers", None) or {})
-        options.setdefault("allow_redirects", False)
+        headers = dict(arguments.pop("extra_headers", None) or {})
+        arguments.setdefault("allow_redirects", False)
         renewed = False
         for _ in range(ROUNDS):
             header = self._header(deadline)
             sent = self._clock()
             response: requests.Response = send(
-                url, extra_headers={**headers, "Authorization": header}, auth=keep_authorization, **options
+                url, extra_headers={**headers, "Authorization": header}, auth=keep_authorization, **arguments
             )
             if limits(response):
                 seconds = retry_after(response)
                 response.close()
                 self._pause(seconds, sent)
                 continue
-            if not refuses_token(response, bool(options.get("stream"))):
+            if not refuses_token(response, bool(arguments.get("stream"))):
                 self._answered(url, header, response.status_code, sent)
                 return response
             # Databricks says 403 as well, of which nobody could tell whether it is about permissions.

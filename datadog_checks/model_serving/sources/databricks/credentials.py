@@ -10,17 +10,17 @@ from pathlib import Path
 
 import requests
 
-from .login import ENVIRONMENT, INSTANCE, OAUTH, TOKEN, Login, flaw, resolve, secret_forms, short
+from ...settings.login import ENVIRONMENT, INSTANCE, OAUTH, TOKEN, Login, flaw, resolve, secret_forms, short
 from .oauth import CredentialsError, TokenKeeper, TokenLimited, ask_token
 
-__all__ = ["Credentials", "CredentialsError", "Login", "TokenLimited", "resolve"]
+__all__ = ["CredentialsError", "Login", "TokenLimited", "WorkspaceCredentials", "resolve"]
 
 MAX_FILE = 1 << 16
 GRACE = 60.0
 """Seconds that the last content of a file is used while it can't be read: rotation may empty or replace it."""
 
 
-class Credentials:
+class WorkspaceCredentials:
     """The Authorization header for one workspace, for all threads.
 
     `base` is scheme and host of the workspace. `post` sends token requests, from one thread at a time;
@@ -83,8 +83,8 @@ class Credentials:
                 403: f"{who} lacks permission (HTTP 403): grant it `Can View` or `Can Query` on the serving endpoint, "
                 "and check the IP access list of the workspace",
             }.get(status)
-        place = {INSTANCE: "into `databricks_token`", ENVIRONMENT: "into DATABRICKS_TOKEN, and restart the Agent"}
-        put = f"into {login.path}, which is read again by itself" if login.path else place[login.source]
+        target = {INSTANCE: "into `databricks_token`", ENVIRONMENT: "into DATABRICKS_TOKEN, and restart the Agent"}
+        put = f"into {login.path}, which is read again by itself" if login.path else target[login.source]
         return {
             401: "Databricks refuses the token (HTTP 401): it has expired or was revoked, or is of another workspace. "
             f"Create a new one (workspace settings, Developer, Access tokens) and put it {put}",

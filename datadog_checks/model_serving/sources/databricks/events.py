@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from ...scrape.tags import CONTROL
-from .endpoint import MAX_ENTITIES, UPDATES, Endpoint, ServedEntity
+from .description import MAX_ENTITIES, UPDATES, EndpointDescription, ServedEntity
 
 Version = tuple[str, str]
 """A model's name and one of its versions."""
@@ -24,13 +24,13 @@ MAX_EVENT_TEXT = 3500
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """What has been told of an endpoint.
+class ReportedState:
+    """What was reported of an endpoint.
 
     `version` and `update` are those of the last look; `under_way` says that an update is going on whose end is still
-    to be told, `target` the version that it is to bring. `serving` are the versions that serve; `retired` those that
-    ceased to and for which no successor was told yet. `broken` are deployments that failed: served entity, model,
-    version, state. `unseen` says that only the list has shown the endpoint, as a new one.
+    to be reported, `target` the version that it is to bring. `serving` are the versions that serve; `retired` those
+    that ceased to and for which no successor was reported yet. `broken` are deployments that failed: served entity,
+    model, version, state. `unseen` says that only the list has shown the endpoint, as a new one.
     """
 
     version: int | None = None
@@ -48,8 +48,8 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """Something that is told once. `kind` is the value of the event's `change` tag."""
+class EndpointChange:
+    """Something that is reported once. `kind` is the value of the event's `change` tag."""
 
     kind: str
     alert: str
@@ -58,19 +58,21 @@ class Change:
     entities: tuple[ServedEntity, ...]
 
 
-def since(before: Remembered | None, endpoint: Endpoint, new: bool = False) -> tuple[Remembered | None, list[Change]]:
-    """What to remember of an endpoint, and what is to be told of it now.
+def since(
+    before: ReportedState | None, endpoint: EndpointDescription, new: bool = False
+) -> tuple[ReportedState | None, list[EndpointChange]]:
+    """What to remember of an endpoint, and what is to be reported of it now.
 
     The first look only remembers, but for the versions that a `new` endpoint serves. What the list says is too little
-    to tell anything.
+    to report anything.
     """
     first = before is None or before.unseen
     new = first and (new or before is not None)
     if not endpoint.detailed:
-        return (Remembered(unseen=True) if new else before), []
-    after, told = _update(Remembered() if before is None else replace(before, unseen=False), endpoint)
-    ends = [change for change in told if change.kind != "update_began"]
-    begun = [change for change in told if change.kind == "update_began"]
+        return (ReportedState(unseen=True) if new else before), []
+    after, changes = _update(ReportedState() if before is None else replace(before, unseen=False), endpoint)
+    ends = [change for change in changes if change.kind != "update_began"]
+    begun = [change for change in changes if change.kind == "update_began"]
     after, started = _serving(after, endpoint)
     after, broken = _broken(after, endpoint)
     if first:
@@ -78,7 +80,7 @@ def since(before: Remembered | None, endpoint: Endpoint, new: bool = False) -> t
     return after, [*ends, *started, *broken, *begun]
 
 
-def event(change: Change, name: str, workspace: str, tags: Sequence[str]) -> dict[str, Any]:
+def event(change: EndpointChange, name: str, workspace: str, tags: Sequence[str]) -> dict[str, Any]:
     """The Datadog event for a change of the endpoint `name`. `tags` are those of everything said of the endpoint."""
     apart = hashlib.sha256(workspace.encode()).hexdigest()[:8] if workspace else ""
     own = dict.fromkeys(tag for entity in change.entities for tag in entity.tags())
@@ -96,7 +98,7 @@ def event(change: Change, name: str, workspace: str, tags: Sequence[str]) -> dic
     }
 
 
-def recalled(text: str) -> dict[str, Remembered]:
+def recalled(text: str) -> dict[str, ReportedState]:
     """What was remembered by endpoint. What can't be read is left out, and counts as never seen."""
     try:
         kept = json.loads(text or "{}")
@@ -108,7 +110,7 @@ def recalled(text: str) -> dict[str, Remembered]:
     return {name: remembered for name, remembered in read if remembered is not None}
 
 
-def _remembered(entry: Any) -> Remembered | None:
+def _remembered(entry: Any) -> ReportedState | None:
     try:
         version, update, under_way, target, serving, retired, broken, unseen = entry
         numbers = all(number is None or type(number) is int for number in (version, target))
@@ -116,42 +118,42 @@ def _remembered(entry: Any) -> Remembered | None:
             return None
         pairs = [tuple((str(model), str(of)) for model, of in pairs) for pairs in (serving, retired)]
         quads = tuple((str(entity), str(model), str(of), str(state)) for entity, model, of, state in broken)
-        return Remembered(version, update, under_way, target, pairs[0], pairs[1], quads, unseen)
+        return ReportedState(version, update, under_way, target, pairs[0], pairs[1], quads, unseen)
     except (ValueError, TypeError):
         return None
 
 
-def _update(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+def _update(before: ReportedState, endpoint: EndpointDescription) -> tuple[ReportedState, list[EndpointChange]]:
     """How configuration updates went. Their ends come before a beginning."""
     update, aim = endpoint.update or before.update, endpoint.pending_version
     version = before.version if endpoint.config_version is None else endpoint.config_version
-    under_way, target, told = before.under_way, before.target, []
+    under_way, target, changes = before.under_way, before.target, []
     ended = ENDS.get(update)
     moved = version != before.version
     if moved and not (ended and under_way and target in (None, version)):
-        told.append(_finished(endpoint, version))
+        changes.append(_finished(endpoint, version))
         under_way = False
     if update == "IN_PROGRESS":
         # A configuration may be in force a moment before the state says that the update is over.
         early = not under_way and before.update == update and aim in (None, version)
         known = under_way and (aim in (None, target) or target is None)
         if not early and not known:
-            told.append(_began(endpoint, version))
+            changes.append(_began(endpoint, version))
             under_way, target = True, None
         target = target if aim is None else aim
     elif ended:
         another = None not in (aim, target) and aim != target
         if under_way or update != before.update or moved or another:
-            told.append(_ended(endpoint, *ended))
+            changes.append(_ended(endpoint, *ended))
         under_way, target = False, target if aim is None else aim
     elif update == "NOT_UPDATING":
         if under_way:
-            told.append(_finished(endpoint, version))
+            changes.append(_finished(endpoint, version))
         under_way, target = False, None
-    return replace(before, version=version, update=update, under_way=under_way, target=target), told
+    return replace(before, version=version, update=update, under_way=under_way, target=target), changes
 
 
-def _serving(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+def _serving(before: ReportedState, endpoint: EndpointDescription) -> tuple[ReportedState, list[EndpointChange]]:
     """Model versions that get requests and answer them, and did not before."""
     if not endpoint.entities and endpoint.config_version is None:
         return before, []
@@ -164,12 +166,12 @@ def _serving(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[C
     fresh = [one for one in called if one not in serving and any(e.deployment == READY for e in called[one])]
     retired = [one for one in (*before.retired, *before.serving) if one not in serving and one not in fresh]
     retired = list(dict.fromkeys(retired))
-    told = [_started(endpoint, one, called[one], _predecessors(one, retired, called)) for one in fresh]
+    changes = [_started(endpoint, one, called[one], _predecessors(one, retired, called)) for one in fresh]
     replaced = {other for one in fresh for other in _predecessors(one, retired, called)}
     serving += fresh
     waiting = len(serving) < len(called)
     retired = [one for one in retired if one not in replaced] if waiting or not called else []
-    return replace(before, serving=tuple(serving), retired=tuple(retired[-MAX_ENTITIES:])), told
+    return replace(before, serving=tuple(serving), retired=tuple(retired[-MAX_ENTITIES:])), changes
 
 
 def _predecessors(one: Version, retired: list[Version], called: Iterable[Version]) -> list[Version]:
@@ -179,7 +181,7 @@ def _predecessors(one: Version, retired: list[Version], called: Iterable[Version
     return same or [other for other in retired if other[0] not in models]
 
 
-def _broken(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Change]]:
+def _broken(before: ReportedState, endpoint: EndpointDescription) -> tuple[ReportedState, list[EndpointChange]]:
     """Deployments that have failed, in the configuration in force or in the one that is to be."""
     if not endpoint.entities and not endpoint.pending and endpoint.config_version is None:
         return before, []
@@ -188,53 +190,55 @@ def _broken(before: Remembered, endpoint: Endpoint) -> tuple[Remembered, list[Ch
         for entity in (*endpoint.entities, *endpoint.pending)
         if entity.deployment in BROKEN
     }
-    told = [_failed(endpoint, entity) for key, entity in found.items() if key not in before.broken]
-    return replace(before, broken=tuple(found)), told
+    changes = [_failed(endpoint, entity) for key, entity in found.items() if key not in before.broken]
+    return replace(before, broken=tuple(found)), changes
 
 
-def _began(endpoint: Endpoint, version: int | None) -> Change:
+def _began(endpoint: EndpointDescription, version: int | None) -> EndpointChange:
     text = f"An update of the configuration of serving endpoint {endpoint.name} began."
     if endpoint.pending:
         text += f" It is to bring{_numbered(endpoint.pending_version)}: {_listed(endpoint.pending)}."
     if version is not None:
         text += f" Version {version} serves until then."
-    return Change("update_began", "info", _title(endpoint, "began"), text, endpoint.pending)
+    return EndpointChange("update_began", "info", _title(endpoint, "began"), text, endpoint.pending)
 
 
-def _finished(endpoint: Endpoint, version: int | None) -> Change:
+def _finished(endpoint: EndpointDescription, version: int | None) -> EndpointChange:
     text = f"Serving endpoint {endpoint.name} now has{_numbered(version)}"
     text += f": {_listed(endpoint.entities)}." if endpoint.entities else "."
-    return Change("update_finished", "success", _title(endpoint, "finished"), text, endpoint.entities)
+    return EndpointChange("update_finished", "success", _title(endpoint, "finished"), text, endpoint.entities)
 
 
-def _ended(endpoint: Endpoint, how: str, alert: str) -> Change:
+def _ended(endpoint: EndpointDescription, how: str, alert: str) -> EndpointChange:
     text = f"The update of the configuration of serving endpoint {endpoint.name} {_was(how)}."
     if endpoint.pending:
         text += f" It was to bring{_numbered(endpoint.pending_version)}: {_listed(endpoint.pending)}."
     if endpoint.entities:
         text += f" What serves:{_numbered(endpoint.config_version)}: {_listed(endpoint.entities)}."
     why = [f"{entity.name}: {entity.message}" for entity in endpoint.pending if entity.message]
-    return Change(f"update_{how}", alert, _title(endpoint, _was(how)), " ".join([text, *why]), endpoint.pending)
+    return EndpointChange(f"update_{how}", alert, _title(endpoint, _was(how)), " ".join([text, *why]), endpoint.pending)
 
 
-def _started(endpoint: Endpoint, one: Version, entities: list[ServedEntity], old: list[Version]) -> Change:
+def _started(
+    endpoint: EndpointDescription, one: Version, entities: list[ServedEntity], old: list[Version]
+) -> EndpointChange:
     title = f"{endpoint.name} serves {_spelt(one)}"
     text = f"Serving endpoint {endpoint.name} serves {_spelt(one)}: {_listed(entities)}."
     if old:
         text += f" It replaces {', '.join(_spelt(other, one[0]) for other in old)}."
-    return Change("model_version", "success", title, text, tuple(entities))
+    return EndpointChange("model_version", "success", title, text, tuple(entities))
 
 
-def _failed(endpoint: Endpoint, entity: ServedEntity) -> Change:
+def _failed(endpoint: EndpointDescription, entity: ServedEntity) -> EndpointChange:
     what = _spelt((entity.model_name, entity.model_version))
     how, alert = BROKEN[entity.deployment]
     title = f"{endpoint.name}: the deployment of {what} {how}"
     text = f"Served entity {entity.name} of serving endpoint {endpoint.name}, {what}, is {entity.deployment}"
     text += f": {entity.message}" if entity.message else "."
-    return Change("deployment_failed", alert, title, text, (entity,))
+    return EndpointChange("deployment_failed", alert, title, text, (entity,))
 
 
-def _title(endpoint: Endpoint, what: str) -> str:
+def _title(endpoint: EndpointDescription, what: str) -> str:
     return f"{endpoint.name}: configuration update {what}"
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import requests
 
 from ...http.errors import Explained
 from ...http.redact import without_secrets
+from ...settings.login import SENDABLE
 from .rest import BodyError, backoff, limits, problem, read_object, redirect_host, retry_after
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,6 @@ Databricks refuses tokens that have less than 30 seconds left.
 """
 
 MAX_BACKOFF = 60.0
-SENDABLE = re.compile(r"[!-~]+")
-"""What may stand in a header: visible ASCII."""
 
 
 class CredentialsError(Explained):
@@ -84,7 +82,7 @@ def ask_token(
     Raises CredentialsError, or TokenLimited where the endpoint limits requests.
     """
     url = f"{base}{TOKEN_PATH}"
-    place = without_secrets(url)
+    shown_url = without_secrets(url)
     failed, answer = "", None
     try:
         response = post(
@@ -99,7 +97,7 @@ def ask_token(
         failed = problem(error)
     if failed:
         # Outside of the except clause, here and below: a chained exception could hold a secret.
-        raise CredentialsError(f"no token from {place}: {failed}")
+        raise CredentialsError(f"no token from {shown_url}: {failed}")
     try:
         answer = read_object(response, MAX_ANSWER, ANSWER_SECONDS, clock)
     except Exception as error:
@@ -107,21 +105,23 @@ def ask_token(
     finally:
         response.close()
     if response.status_code != 200 or limits(response):
-        _refuse(place, response, answer or {})
+        _refuse(shown_url, response, answer or {})
     if answer is None:
-        raise CredentialsError(f"no token from {place}: {failed}. Check `databricks_host`, and a proxy in between")
+        raise CredentialsError(f"no token from {shown_url}: {failed}. Check `databricks_host`, and a proxy in between")
     token = answer.get("access_token")
     if not isinstance(token, str) or not SENDABLE.fullmatch(token):
         raise CredentialsError(
-            f"no token from {place}: the answer holds no usable `access_token`. Check `databricks_host`"
+            f"no token from {shown_url}: the answer holds no usable `access_token`. Check `databricks_host`"
         )
     return token, _life(answer.get("expires_in"))
 
 
-def _refuse(place: str, response: requests.Response, answer: dict[str, Any]) -> None:
+def _refuse(shown_url: str, response: requests.Response, answer: dict[str, Any]) -> None:
     status = response.status_code
     if limits(response):
-        text = f"no token from {place}: it limits requests (HTTP {status}); it is asked again by itself, after a pause"
+        text = (
+            f"no token from {shown_url}: it limits requests (HTTP {status}); it is asked again by itself, after a pause"
+        )
         raise TokenLimited(text, retry_after(response))
     if 300 <= status < 400:
         text = (
@@ -134,7 +134,7 @@ def _refuse(place: str, response: requests.Response, answer: dict[str, Any]) -> 
         error = error if error in _ANSWERS else "no known reason"
         form = _ANSWERS.get(error) or _STATUS.get(status) or "it answers HTTP {status}; it is asked again by itself"
         text = form.format(status=status, error=error)
-    raise CredentialsError(f"no token from {place}: {text}")
+    raise CredentialsError(f"no token from {shown_url}: {text}")
 
 
 def _life(value: Any) -> float:

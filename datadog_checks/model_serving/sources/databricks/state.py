@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from ...catalog.model import NAMESPACE
 from ...scrape.tags import CONTROL
-from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING, Probe, Source, json_object
-from .endpoint import MODEL_TAGS, Endpoint, ServedEntity, metric_tags, read
-from .events import Remembered, event, recalled, since
-
-__all__ = ["REFUSALS", "SOURCE", "Endpoint", "ServedEntity", "StateReporter", "metric_tags", "read", "refusal"]
+from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING
+from .description import MODEL_TAGS, EndpointDescription, ServedEntity
+from .events import ReportedState, event, recalled, since
 
 CACHE_KEY = "databricks_state"
 MAX_ENDPOINTS = 5000
@@ -39,26 +35,12 @@ GAUGES = {
 }
 """Metrics of a served entity, and the fields that they show."""
 
-REFUSALS = {
-    401: (
-        "Databricks refuses the token (HTTP 401): it has expired or was revoked. Create a new one (workspace settings, "
-        "Developer, Access tokens) and put it into `databricks_token` or the Authorization header"
-    ),
-    403: (
-        "the token lacks permission on this serving endpoint (HTTP 403): grant its owner `Can View` or `Can Query` on "
-        "the endpoint, or use the token of somebody who has it"
-    ),
-    # Pay-per-token foundation models, among others, export nothing.
-    404: "",
-    429: "Databricks limits requests (HTTP 429): raise `min_collection_interval` to 60, metrics change once a minute",
-}
-
 
 class StateReporter:
     """Reports the endpoints of one workspace, for one check and from one thread.
 
     `tags` come with everything; `workspace` is the host, which keeps endpoints of the same name apart. With `checks`
-    there are service checks, beside gauges and events. What has been told is remembered over restarts of the Agent:
+    there are service checks as well as gauges and events. What was reported is remembered over restarts of the Agent:
     after a round of reports `flush` puts it into the persistent cache.
     """
 
@@ -68,15 +50,15 @@ class StateReporter:
         self.tags = tuple(tags)
         self.workspace = workspace
         self._key = f"{CACHE_KEY}_{hashlib.sha256(workspace.encode()).hexdigest()[:8]}" if workspace else CACHE_KEY
-        self._memory: dict[str, Remembered] | None = None
-        self._reported: dict[str, Endpoint] = {}
+        self._memory: dict[str, ReportedState] | None = None
+        self._reported: dict[str, EndpointDescription] = {}
         self._changed = False
 
-    def report(self, endpoint: Endpoint, tags: Sequence[str] = (), new: bool = False) -> None:
+    def report(self, endpoint: EndpointDescription, tags: Sequence[str] = (), new: bool = False) -> None:
         """Submit what is known of an endpoint, `tags` on top of the reporter's.
 
-        Of tags that name a model or a workload those of each served entity take the place. `new` says that there was
-        no such endpoint before: what it serves from the start is told as a deployment too.
+        Tags that name a model or a workload give way to those of each served entity. `new` says that there was
+        no such endpoint before: what it serves from the start is reported as a deployment too.
         """
         tags = self._common(endpoint.name, tags)
         if self.checks:
@@ -129,7 +111,7 @@ class StateReporter:
             if value is not None:
                 self.check.gauge(f"{NAMESPACE}.{metric}", float(value), tags=tags, raw=True)
 
-    def _events(self, endpoint: Endpoint, tags: list[str], new: bool) -> None:
+    def _events(self, endpoint: EndpointDescription, tags: list[str], new: bool) -> None:
         memory = self._recall()
         before = memory.get(endpoint.name)
         if before is None and len(memory) >= MAX_ENDPOINTS:
@@ -141,45 +123,7 @@ class StateReporter:
             memory[endpoint.name] = after
             self._changed = True
 
-    def _recall(self) -> dict[str, Remembered]:
+    def _recall(self) -> dict[str, ReportedState]:
         if self._memory is None:
             self._memory = recalled(self.check.read_persistent_cache(self._key))
         return self._memory
-
-
-def probe(probe: Probe) -> None:
-    """Report the one endpoint of an instance."""
-    response = probe.get("")
-    if response is None or response.status_code >= 400:
-        probe.endpoint(CRITICAL, probe.problem or refusal(response.status_code))
-        return
-    named = next((tag.partition(":")[2] for tag in probe.tags if tag.startswith("endpoint_name:")), "")
-    endpoint = read(json_object(response), named)
-    if endpoint is None:
-        probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
-        return
-    host = urlsplit(probe.base).netloc.rpartition("@")[2]
-    probe.submit(lambda check: _report(check, host, endpoint, probe.tags))
-
-
-def _report(check: Any, host: str, endpoint: Endpoint, tags: list[str]) -> None:
-    """Report with the reporter that the check has for this workspace from its first probe on."""
-    reporters: dict[str, StateReporter] = vars(check).setdefault("databricks_reporters", {})
-    reporter = reporters.setdefault(host, StateReporter(check, workspace=host))
-    reporter.report(endpoint, tags)
-    reporter.flush()
-
-
-def refusal(status: int) -> str:
-    """What an HTTP status of 400 or more means in answer to the request for an endpoint's description."""
-    if status == 404:
-        return "there is no serving endpoint of this name (HTTP 404): check `endpoint_name`, upper and lower case count"
-    return REFUSALS.get(status, f"the serving-endpoints API answers HTTP {status}")
-
-
-def _detail_url(metrics_url: str, ports: dict[str, int]) -> str | None:
-    match = re.match(r"(.*/api/2\.0/serving-endpoints/[^/?#]+)/metrics", metrics_url)
-    return match.group(1) if match else None
-
-
-SOURCE = Source(probe, _detail_url, interval=60.0, explain_status=REFUSALS.get)

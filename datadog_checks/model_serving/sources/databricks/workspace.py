@@ -1,183 +1,219 @@
-"""Which serving endpoints a Databricks workspace has, and what it says of each, kept up to date beside the runs."""
+"""One run over a whole workspace: its endpoints are asked at the same time, and what they and it say is submitted."""
 
 from __future__ import annotations
 
-import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 
-from ...http.errors import Deferred, Explained
-from .access import Access, AccessError
-from .endpoint import Endpoint, read
+from ...http.errors import ScrapeError
+from ...http.pool import Expired, Job
+from ...http.transport import Transport
+from ...scrape.scraper import ServingScraper
+from ..probes.base import CRITICAL, OK, WARNING
+from ..several import Fetched, Member, SeveralEndpoints
+from .description import metric_tags
+from .discovery import Discovery
+from .state import StateReporter
 
-LIST = "/api/2.0/serving-endpoints"
-DETAIL_SECONDS = 300.0
-"""Age at which a description is asked for again though the list shows no change: replicas may have failed."""
+LOOK_SECONDS = 30.0
+"""How long an endpoint that answered is left alone: half of the minute after which there is something new."""
 
+FORGET_SECONDS = 3600.0
+"""How long an endpoint may be away without being taken for another when it comes again."""
 
-def endpoint_path(name: str) -> str:
-    """Where an endpoint is described, below the workspace. Its metrics are below that."""
-    return f"{LIST}/{quote(name, safe='')}"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which endpoints are watched: those whose name an `include` matches and no `exclude`, at most `limit`."""
-
-    limit: int
-    include: tuple[re.Pattern[str], ...] = ()
-    exclude: tuple[re.Pattern[str], ...] = ()
-
-    def of(self, names: Iterable[str]) -> tuple[list[str], int]:
-        """The names that are watched, in alphabetical order, and how many more there would be."""
-        chosen = sorted(
-            name
-            for name in names
-            if (not self.include or any(pattern.search(name) for pattern in self.include))
-            and not any(pattern.search(name) for pattern in self.exclude)
-        )
-        return chosen[: self.limit], max(0, len(chosen) - self.limit)
+MakeScraper = Callable[[str, tuple[str, ...]], ServingScraper]
+"""Builds the scraper of an endpoint from its name and tags."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Description:
-    """`updated` is what the list said when it was `asked` for; `failed` that there was no answer then."""
+class ServingEndpoint(Member):
+    """One endpoint of the workspace, which is described before it is asked for metrics.
 
-    endpoint: Endpoint | None
-    asked: float
-    updated: int | None
-    failed: bool = False
+    Its tags are from the description, those of Databricks as far as `allowed`. `state` is what the list said when it
+    was last scheduled.
+    """
+
+    def __init__(self, name: str, discovery: Discovery, make: MakeScraper, allowed: Collection[str]) -> None:
+        self.name = name
+        self.tags: tuple[str, ...] = ()
+        self.state: tuple[object, ...] = ()
+        self._discovery = discovery
+        self._make = make
+        self._allowed = allowed
+        self.tags = self._current_tags()
+        super().__init__(make(name, self.tags))
+
+    def fetch(self, http: Any, deadline: float) -> Fetched:
+        """Ask for the description, if that is scheduled, and then for the metrics."""
+        self._discovery.describe(self.name, http, deadline)
+        if time.monotonic() >= deadline:
+            return Fetched(Expired())
+        return super().fetch(http, deadline)
+
+    def take(self, fetched: Fetched) -> ServingScraper:
+        """Give the scraper for the tags that the endpoint has by now."""
+        self.renew()
+        return super().take(fetched)
+
+    def renew(self) -> None:
+        """With another model version, and other tags, another scraper takes over."""
+        tags = self._current_tags()
+        if tags != self.tags:
+            self.scraper = self._make(self.name, tags)
+            self.tags = tags
+
+    def _current_tags(self) -> tuple[str, ...]:
+        description = self._discovery.endpoint(self.name)
+        # What is still to be said of one that was just deleted goes with what was said before.
+        return self.tags if description is None else metric_tags(description, self._allowed)
 
 
-class Workspace:
-    """The endpoints of the workspace at `url`, for the threads that ask it and the one that looks.
+class DatabricksWorkspace:
+    """All endpoints of a workspace that the discovery finds, as members of `endpoints`, which has none yet.
 
-    `problem` is why the last listing failed, empty when it was good; `beyond` how many endpoints exceed the limit;
-    `listed` whether there was a good one yet. `clock` tells what is due.
+    `tokens` is what token requests go over; `checks` says whether there are service checks for the state of endpoints.
     """
 
     def __init__(
         self,
-        url: str,
-        access: Access,
-        selection: Selection,
-        interval: float,
-        clock: Callable[[], float],
+        check: Any,
+        discovery: Discovery,
+        endpoints: SeveralEndpoints[ServingEndpoint],
+        tokens: Transport,
+        make: MakeScraper,
+        tags: tuple[str, ...],
+        databricks_tags: tuple[str, ...],
+        checks: bool = True,
     ) -> None:
-        self.url = url
-        self._clock = clock
-        self.access = access
-        self.selection = selection
-        self.interval = interval
-        self.problem = ""
-        self.beyond = 0
-        self.listed = False
-        self._lock = threading.Lock()
-        self._names: tuple[str, ...] = ()
-        self._list: Mapping[str, Endpoint] = {}
-        self._described: dict[str, _Description] = {}
-        self._next_list = 0.0
+        self.check = check
+        self.discovery = discovery
+        self.endpoints = endpoints
+        self._token_transport = tokens
+        host = discovery.url.partition("://")[2]
+        self.tags = [*tags, f"databricks_host:{host}"]
+        self.reporter = StateReporter(check, workspace=host, checks=checks)
+        self._make = make
+        self._allowed = databricks_tags
+        self._beyond_logged = self._problem_logged = False
+        self._seen: set[str] | None = None
+        self._gone: dict[str, float] = {}
 
-    def metrics_url(self, name: str) -> str:
-        """Where the metrics of an endpoint are."""
-        return f"{self.url}{endpoint_path(name)}/metrics"
+    @property
+    def scrapers(self) -> Mapping[str, ServingScraper]:
+        """None: endpoints come and go."""
+        return {}
 
-    def due(self) -> bool:
-        """Whether it is time for a listing. Says so once, and not again before the next interval."""
-        now = self._clock()
-        if self.listed and now < self._next_list:
-            return False
-        self._next_list = now + self.interval
-        return True
+    def run(self) -> list[str]:
+        """List, ask and submit.
 
-    def refresh(self, http: Any, deadline: float) -> None:
-        """List the endpoints. What goes wrong is left in `problem`, and the endpoints as they were."""
-        began = time.monotonic()
+        When it is closed meanwhile, nothing is reported any more: what went wrong then was cut off.
+        """
         try:
-            answer = self.access.get_json(http, f"{self.url}{LIST}", deadline)
-        except Deferred as error:
-            if not self.listed:
-                self.problem = str(error)
-            self._next_list = 0.0
-            return
-        except Explained as error:
-            self.problem = str(error)
-            if isinstance(error, AccessError) and error.status in (None, 200) and time.monotonic() >= deadline:
-                # What it says is that it was cut.
-                self.problem = f"{self.url}{LIST}: no complete answer within {round(deadline - began, 1):g} s"
-            return
-        entries = answer.get("endpoints")
-        found = map(read, entries if isinstance(entries, list) else ())
-        endpoints = {endpoint.name: endpoint for endpoint in found if endpoint is not None and endpoint.name}
-        names, beyond = self.selection.of(endpoints)
-        with self._lock:
-            self._list = {name: endpoints[name] for name in names}
-            self._names = tuple(names)
-            self._described = {name: known for name, known in self._described.items() if name in self._list}
-            self.problem, self.beyond, self.listed = "", beyond, True
+            problems = self._run()
+        except ScrapeError as error:
+            return [str(error)]
+        return self.endpoints.failures(problems)
 
-    def names(self) -> tuple[str, ...]:
-        """The endpoints that are watched."""
-        return self._names
+    def close(self) -> None:
+        """End what goes on, and let go of all connections."""
+        self.discovery.access.stop()
+        # Before the threads, which may wait for a token, and after them, for what they have put back.
+        self._token_transport.close()
+        self.endpoints.close()
+        self._token_transport.close()
 
-    def endpoint(self, name: str) -> Endpoint | None:
-        """What is known of an endpoint: its description, or what the list says as long as there is none."""
-        listed, known = self._known(name)
-        if known is not None and known.endpoint is not None:
-            return known.endpoint
-        return listed
+    def _run(self) -> list[str]:
+        discovery, endpoints, pool = self.discovery, self.endpoints, self.endpoints.pool
+        if discovery.scheduled():
+            job = Job("list", discovery.refresh, endpoints.seconds)
+            if discovery.listed:
+                pool.run_in_background(job)
+            else:
+                list(pool.run([job]))
+        if pool.closed.is_set():
+            return []
+        self._health()
+        if not discovery.listed:
+            raise ScrapeError(f"{discovery.url}: {discovery.problem}")
+        new = self._follow()
+        now = endpoints.clock()
+        # What exports nothing, or fails, is not asked for metrics now, and is ready or not all the same.
+        described = [
+            Job(name, partial(discovery.describe, name), endpoints.seconds)
+            for name, member in endpoints.members.items()
+            if not member.scheduled(now) and discovery.stale(name)
+        ]
+        problems = endpoints.scrape(described)
+        if pool.closed.is_set():
+            return []
+        for job in described:
+            endpoints.members[job.name].renew()
+        if endpoints.deferred:
+            self.check.warnings.append(f"{discovery.url}: {endpoints.deferred}")
+        for name, member in endpoints.members.items():
+            description = discovery.endpoint(name)
+            if description is not None:
+                self.reporter.report(description, member.scraper.report.own_tags(), name in new)
+        self.reporter.flush()
+        return problems
 
-    def state(self, name: str) -> tuple[object, ...]:
-        """What is another when an endpoint was changed, or has become ready, since the list was had before."""
-        listed, _ = self._known(name)
-        return (listed.updated, listed.ready, listed.update) if listed is not None else ()
+    def _follow(self) -> set[str]:
+        """Take in endpoints that are listed, and let go of those that are not. Returns those never seen before."""
+        members, names = self.endpoints.members, self.discovery.names()
+        now = self.endpoints.clock()
+        if self._seen is None:
+            known = self.reporter.known()
+            # To the first look nothing is new, unless it remembers what there was before the Agent was restarted.
+            self._seen = set(known or names)
+            self._gone = dict.fromkeys(known, now)
+        new = set(names) - self._seen
+        self._seen |= new
+        for name in names:
+            self._gone.pop(name, None)
+            if name not in members:
+                members[name] = ServingEndpoint(name, self.discovery, self._make, self._allowed)
+            member, state = members[name], self.discovery.state(name)
+            if member.waits() and state != member.state:
+                member.hurry()
+            if member.scheduled(now):
+                member.state = state
+        for name in members.keys() - set(names):
+            del members[name]
+            self._gone[name] = now
+        # A listing that was short for a while, as where a permission was lost, makes nothing new.
+        forgotten = [name for name, since in self._gone.items() if now - since >= FORGET_SECONDS]
+        self.reporter.forget(forgotten)
+        self._seen.difference_update(forgotten)
+        for name in forgotten:
+            del self._gone[name]
+        return new
 
-    def stale(self, name: str) -> bool:
-        """Whether it is time to ask for the description of an endpoint."""
-        listed, known = self._known(name)
-        return listed is not None and (known is None or self._outdated(name, listed, known))
+    def _health(self) -> None:
+        """Report how the listing went, and once that there are more endpoints than are watched."""
+        discovery, check = self.discovery, self.check
+        status = OK if not discovery.problem else WARNING if discovery.listed else CRITICAL
+        check.service_check("workspace.health", status, tags=self.tags, message=discovery.problem or None)
+        if discovery.problem and discovery.listed:
+            text = f"the endpoints can't be listed, those that are known are watched: {discovery.problem}"
+            self._warn(text, self._problem_logged)
+        elif self._problem_logged:
+            # What the list suffered from, endpoints may have suffered from as well.
+            for member in self.endpoints.members.values():
+                if member.failures:
+                    member.hurry()
+        self._problem_logged = bool(discovery.problem)
+        if discovery.beyond:
+            names = discovery.names()
+            text = (
+                f"{discovery.url}: {len(names) + discovery.beyond} serving endpoints match, {len(names)} are watched: "
+                "raise `limit` in `serving_endpoints`, or narrow `include` and `exclude`"
+            )
+            self._warn(text, self._beyond_logged)
+        self._beyond_logged = bool(discovery.beyond)
 
-    def describe(self, name: str, http: Any, deadline: float) -> None:
-        """Ask for the description of an endpoint, if it is time for that. Without an answer the last one stays."""
-        now = self._clock()
-        listed, known = self._known(name)
-        if listed is None or (known is not None and not self._outdated(name, listed, known)):
-            return
-        endpoint = known.endpoint if known is not None else None
-        failed = False
-        try:
-            endpoint = read(self.access.get_json(http, f"{self.url}{endpoint_path(name)}", deadline)) or endpoint
-        except Deferred:
-            return
-        except AccessError as error:
-            # It may be seen in the list and not be looked at, or it has just been deleted.
-            failed = error.status not in (403, 404)
-            endpoint = endpoint if failed else None
-        except Explained:
-            failed = True
-        with self._lock:
-            if name in self._list:
-                self._described[name] = _Description(endpoint, now, listed.updated, failed)
-
-    def _known(self, name: str) -> tuple[Endpoint | None, _Description | None]:
-        """What the list, and what its own description, said of an endpoint."""
-        with self._lock:
-            return self._list.get(name), self._described.get(name)
-
-    def _outdated(self, name: str, listed: Endpoint, known: _Description) -> bool:
-        age = self._clock() - known.asked
-        if known.failed:
-            return age >= self.interval / 2
-        if known.updated != listed.updated:
-            return True
-        described = known.endpoint
-        if described is not None and (described.ready, described.update) != (listed.ready, listed.update):
-            return age >= self.interval / 2
-        unsettled = listed.ready != "READY" or listed.update == "IN_PROGRESS"
-        # Descriptions of endpoints that were found together are not to be asked for together for ever.
-        spread = 0.75 + hash(name) % 64 / 256
-        return age >= (self.interval / 2 if unsettled else DETAIL_SECONDS * spread)
+    def _warn(self, text: str, logged: bool) -> None:
+        """In the status for as long as it holds, in the log once."""
+        self.check.warnings.append(text)
+        if not logged:
+            self.check.log.warning("%s", text)

@@ -38,7 +38,7 @@ DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 
 
 class DriverError(Exception):
-    """NVML can't be used on this host now. `absent` tells a host without NVIDIA GPUs from one in trouble."""
+    """NVML can't be used on this host now. `absent` says that the host has no NVIDIA GPUs, and no trouble."""
 
     def __init__(self, message: str, absent: bool = False) -> None:
         super().__init__(message)

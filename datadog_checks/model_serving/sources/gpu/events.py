@@ -1,4 +1,4 @@
-"""XID errors as NVML's event set tells them, in a thread that waits for them."""
+"""XID errors as NVML's event set reports them, in a thread that waits for them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class XidWatcher:
             self._free()
 
     def _uuid_of(self, handle: Any) -> str:
-        # The handle tells even of a GPU that fell off the bus and can't say who it is.
+        # The handle names even a GPU that fell off the bus and can't say who it is.
         known = self._by_address.get(address(handle))
         if known is not None:
             return known

@@ -24,7 +24,7 @@ NO_INSTANCE = 0xFFFFFFFF
 class Usage:
     """What one owner (a container, or a program outside of one) has on one GPU: bytes of memory, percent of time.
 
-    None is what the driver doesn't tell.
+    None is what the driver doesn't report.
     """
 
     tags: tuple[str, ...]

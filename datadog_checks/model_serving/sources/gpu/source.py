@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from datadog_checks.base.agent import datadog_agent
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ...catalog.xid import xid_event
+from ...scrape.scraper import ServingScraper
+from ...settings import GpuSettings
 from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
-from .model import Device, Reading
+from .model import Device, GpuReading
 from .processes import Owners, Usage, lacks_processes, usages
 
 SYSTEM = "nvml"
@@ -34,15 +36,16 @@ OK, CRITICAL = 0, 2
 class GpuSource:
     """The GPUs of this host. `run` once per run of the check, `close` when the check ends.
 
-    `optional` is `gpu: auto`: a host without GPUs, driver or pynvml is then no failure and no noise.
+    `instance` is what messages call the instance. Where the source is optional, a host without GPUs, driver or pynvml
+    is no failure and no noise. Without a name the endpoint is called like the host.
     """
 
-    def __init__(self, check: Any, tags: tuple[str, ...], optional: bool, processes: bool, limit: int) -> None:
+    def __init__(self, check: Any, instance: str, settings: GpuSettings) -> None:
         self.check = check
-        self.optional = optional
-        self.processes = processes
-        self.limit = limit
-        self.tags = (*tags, f"serving_system:{SYSTEM}")
+        self.instance = instance
+        self.settings = settings
+        name = settings.endpoint_name or check.hostname
+        self.tags = (*settings.tags, f"endpoint_name:{name}", f"serving_system:{SYSTEM}")
         self.driver = Driver()
         self.devices: list[Device] = []
         self.broken: list[Device] = []
@@ -51,22 +54,30 @@ class GpuSource:
         self.metrics = builtin_catalog().metrics
         self._discovered = float("-inf")
         self._known: dict[str, Device] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._lock = threading.Lock()
         self._ended = False
 
-    def run(self) -> None:
+    @property
+    def scrapers(self) -> Mapping[str, ServingScraper]:
+        """None: NVML is a library."""
+        return {}
+
+    def run(self) -> list[str]:
         """Read every GPU and submit. One that fails costs only itself. Does nothing once it was closed.
 
-        Raises DriverError when NVML can't be used, unless the source is optional and nothing is there.
+        That NVML can't be used is a failure, unless the source is optional and nothing is there.
         """
         with self._lock:
             try:
                 if not self._ended:
                     self._run()
+            except DriverError as error:
+                return [f"{self.instance}: {error}"]
             finally:
                 if self._ended:
                     self._leave()
+        return []
 
     def close(self) -> None:
         """Stop waiting for events and leave NVML, for good. Safe to call while `run` runs in another thread."""
@@ -82,13 +93,13 @@ class GpuSource:
             self.driver.open()
             self._refresh()
         except DriverError as error:
-            if self.optional and error.absent:
+            if self.settings.optional and error.absent:
                 self._once(str(error), debug=True)
                 return
             raise
         except DriverLost as error:
             raise self._lost(error) from None
-        if not self.devices and not self.broken and not self.optional:
+        if not self.devices and not self.broken and not self.settings.optional:
             raise DriverError("the NVIDIA driver is loaded but shows no GPU: see `nvidia-smi`")
         self._xids()
         for device in self.broken:
@@ -112,7 +123,7 @@ class GpuSource:
         else:
             self.driver = Driver()
         for device in self._known.values():
-            # Another driver may tell more.
+            # Another driver may report more.
             device.lacks = set()
         self.devices = []
         self.broken = []
@@ -151,9 +162,9 @@ class GpuSource:
                 now = unopened.pop(device.index, None)
                 device.problem = "it is not listed any more" if now is None else now.problem
                 missing.append(device)
-        told = {device.index for device in self.broken}
+        reported = {device.index for device in self.broken}
         for device in unopened.values():
-            device.healthy = device.index not in told
+            device.healthy = device.index not in reported
         return missing + list(unopened.values())
 
     def _watch(self) -> None:
@@ -197,13 +208,13 @@ class GpuSource:
     def _device(self, device: Device) -> None:
         for reading in read(self.driver, device):
             self._submit(device, reading)
-        if self.processes and (device.parent is None or lacks_processes(device.parent)):
-            for usage in usages(self.driver, device, self.owners, self.limit):
+        if self.settings.processes and (device.parent is None or lacks_processes(device.parent)):
+            for usage in usages(self.driver, device, self.owners, self.settings.process_limit):
                 self._usage(device, usage)
         device.healthy, device.problem = True, ""
         self._health(device, OK)
 
-    def _submit(self, device: Device, reading: Reading) -> None:
+    def _submit(self, device: Device, reading: GpuReading) -> None:
         metric = self.metrics[reading.metric]
         if not math.isfinite(reading.value) or metric.excludes(reading.value):
             tags = [*self.tags, *device.tags, "reason:out_of_range", f"raw_metric:{reading.metric}"]
@@ -230,8 +241,8 @@ class GpuSource:
         self.check.service_check(HEALTH, status, tags=[*self.tags, *device.tags], message=message or None)
 
     def _once(self, message: str, debug: bool = False) -> None:
-        if message not in self._told and len(self._told) < 100:
-            self._told.add(message)
+        if message not in self._logged and len(self._logged) < 100:
+            self._logged.add(message)
             (self.check.log.debug if debug else self.check.log.warning)("%s", message)
 
 

@@ -14,13 +14,16 @@ from ...http.redact import without_secrets
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 
+Finding = Callable[[Any], None]
+"""Submits something that was found, through the check that it is given, in the thread of the run."""
+
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SystemProbe:
     """How one system is probed.
 
     `probe` asks and submits; `base_url` finds the API from the metrics URL and the catalog's ports,
-    or gives None when it can't be told. `interval` seconds lie between two probes at least.
+    or gives None where it isn't known. `interval` seconds lie between two probes at least.
     `explain_status` turns an HTTP status of the metrics URL into advice; an empty text means that
     the status is an answer ("exports nothing") and no failure.
     """
@@ -34,14 +37,20 @@ class Source:
 
 @dataclass(slots=True)
 class Probe:
-    """One probe going on: `get` and `post` ask below `base`, `endpoint` and `model` report what was found."""
+    """One probe going on: `get` and `post` ask below `base`, `endpoint` and `model` report what was found.
 
-    check: Any
+    It may be in any thread, so nothing is submitted before the thread of the run takes the `findings`. `remembered` is
+    kept from probe to probe of an instance, for that thread.
+    """
+
     http: Any
     base: str
     tags: list[str]
     models: tuple[str, ...] = ()
     seen_models: tuple[str, ...] = ()
+    wants_metadata: Callable[[], bool] = lambda: False
+    findings: list[Finding] = field(default_factory=list)
+    remembered: dict[str, Any] = field(default_factory=dict)
     problem: str = field(default="", init=False)
 
     def get(self, path: str) -> Any:
@@ -59,23 +68,23 @@ class Probe:
             self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None)}"
             return None
 
-    def submit(self, work: Callable[[Any], None]) -> None:
-        """Have `work` done with the check itself, in the thread of the run."""
-        if isinstance(self.check, Recorded):
-            self.check.later(work)
-        else:
-            work(self.check)
-
     def endpoint(self, status: int, message: str = "") -> None:
         """Report `model_serving.endpoint.ready`."""
-        self.check.service_check("endpoint.ready", status, tags=self.tags, message=message or None)
+        self._service_check("endpoint.ready", status, self.tags, message)
 
     def model(self, name: str, status: int, message: str = "", version: str = "", extra: tuple[str, ...] = ()) -> None:
         """Report `model_serving.model.ready` of one model, or one version of it."""
         tags = [*self.tags, f"model_name:{name}", *extra]
         if version:
             tags.append(f"model_version:{version}")
-        self.check.service_check("model.ready", status, tags=tags, message=message or None)
+        self._service_check("model.ready", status, tags, message)
+
+    def server_version(self, version: str) -> None:
+        """Report the version of the serving system, as metadata of the check."""
+        self.findings.append(lambda check: check.set_metadata("version", version))
+
+    def _service_check(self, name: str, status: int, tags: list[str], message: str) -> None:
+        self.findings.append(lambda check: check.service_check(name, status, tags=tags, message=message or None))
 
 
 def json_object(response: Any) -> dict[str, Any]:
@@ -93,7 +102,7 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def other_port(metrics_url: str, ports: dict[str, int]) -> str | None:
-    """Base URL of the API beside a metrics URL, when that is on the port the system uses for metrics by default."""
+    """Base URL of the API that goes with a metrics URL, when that is on the system's default port for metrics."""
     parts = urlsplit(metrics_url)
     if parts.port is None or parts.port != ports.get("metrics") or "api" not in ports or not parts.hostname:
         return None
@@ -105,33 +114,3 @@ def same_port(metrics_url: str, ports: dict[str, int]) -> str | None:
     """Base URL of the API on the very port of the metrics."""
     parts = urlsplit(metrics_url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
-
-
-class Recorded:
-    """Stands for the check in a thread that must not submit: what a probe reports waits for `replay`."""
-
-    def __init__(self, check: Any) -> None:
-        self._check = check
-        self._calls: list[Callable[[Any], None]] = []
-
-    def service_check(self, *args: Any, **options: Any) -> None:
-        """As that of the check."""
-        self.later(lambda check: check.service_check(*args, **options))
-
-    def set_metadata(self, *args: Any, **options: Any) -> None:
-        """As that of the check."""
-        self.later(lambda check: check.set_metadata(*args, **options))
-
-    def is_metadata_collection_enabled(self) -> bool:
-        """As that of the check."""
-        return bool(self._check.is_metadata_collection_enabled())
-
-    def later(self, work: Callable[[Any], None]) -> None:
-        """Have something done with the check."""
-        self._calls.append(work)
-
-    def replay(self) -> None:
-        """Submit, in the thread of the run, what was reported."""
-        calls, self._calls = self._calls, []
-        for call in calls:
-            call(self._check)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .base import CRITICAL, OK, Probe, Source, json_object, other_port
+from .base import CRITICAL, OK, Probe, SystemProbe, json_object, other_port
 
 
 def probe(probe: Probe) -> None:
@@ -45,13 +45,13 @@ def _repository(probe: Probe) -> tuple[str, ...]:
 
 
 def _version(probe: Probe) -> None:
-    if not probe.check.is_metadata_collection_enabled():
+    if not probe.wants_metadata():
         return
     response = probe.get("/v2")
     if response is not None and response.status_code < 400:
         version = json_object(response).get("version")
         if isinstance(version, str):
-            probe.check.set_metadata("version", version)
+            probe.server_version(version)
 
 
-SOURCE = Source(probe, other_port)
+PROBE = SystemProbe(probe, other_port)

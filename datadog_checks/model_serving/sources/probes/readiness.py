@@ -3,55 +3,84 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ...scrape.scraper import ServingScraper
-from ..registry import SOURCES
-from .base import Probe, Source
+from ...settings import ReadinessSettings
+from . import databricks, mlserver, tensorflow_serving
+from .base import Finding, Probe, SystemProbe
+
+PROBES: dict[str, SystemProbe] = {
+    "databricks": databricks.PROBE,
+    "mlserver": mlserver.PROBE,
+    "tensorflow_serving": tensorflow_serving.PROBE,
+}
+"""By the name of the system. One that isn't here is scraped and nothing more."""
 
 
 class Readiness:
-    """The readiness probes of one instance, whose options are `config`."""
+    """The readiness probes of one instance."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
+    def __init__(self, settings: ReadinessSettings) -> None:
+        self.settings = settings
         self._asked: dict[tuple[str, str], float] = {}
+        self._remembered: dict[str, Any] = {}
 
-    def ask(self, scraper: ServingScraper, http: Any, check: Any) -> None:
-        """Probe an endpoint, if it has a probe and it is time for that, with a wrapper of the calling thread.
+    def ask(self, scraper: ServingScraper, http: Any) -> list[Finding]:
+        """Probe an endpoint, if it has a probe and that is scheduled, with a wrapper of the calling thread.
 
-        `check` takes the service checks. A probe that fails is logged, and stops nothing.
+        What was found is for `submit`, in the thread of the run. A probe that fails is logged, and stops nothing.
         """
+        findings: list[Finding] = []
+        enabled = self.settings.enabled
         try:
             for system in list(scraper.recogniser.active):
-                source = SOURCES.get(system)
-                if source is not None and self._config.get("readiness", source.default_on):
-                    self._ask(scraper, system, source, http, check)
+                probe = PROBES.get(system)
+                if probe is not None and (probe.default_on if enabled is None else enabled):
+                    self._ask(scraper, system, probe, http, findings)
         except Exception as error:
-            scraper.log.warning("%s: the readiness probe failed: %s", scraper.place, type(error).__name__)
-            scraper.log.debug("%s: the readiness probe failed", scraper.place, exc_info=True)
+            _failed(scraper, error)
+        return findings
 
-    def _ask(self, scraper: ServingScraper, system: str, source: Source, http: Any, check: Any) -> None:
-        base = self._config.get("readiness_url")
+    @staticmethod
+    def submit(scraper: ServingScraper, findings: Iterable[Finding]) -> None:
+        """Submit what was found. What fails is logged, and stops nothing."""
+        try:
+            for finding in findings:
+                finding(scraper.check)
+        except Exception as error:
+            _failed(scraper, error)
+
+    def _ask(
+        self, scraper: ServingScraper, system: str, probe: SystemProbe, http: Any, findings: list[Finding]
+    ) -> None:
+        settings = self.settings
         ports = dict(scraper.recogniser.systems[system].ports)
-        base = base.rstrip("/") if base else source.base_url(scraper.endpoint, ports)
+        base = settings.url or probe.base_url(scraper.endpoint, ports)
         if base is None:
             scraper.report.once("probe", "set `readiness_url` to have readiness checked", warning=False)
             return
         now = time.monotonic()
         key = (scraper.endpoint, system)
-        interval = self._config.get("readiness_interval", source.interval)
+        interval = probe.interval if settings.interval is None else settings.interval
         if now - self._asked.get(key, float("-inf")) < interval:
             return
         self._asked[key] = now
-        source.probe(
+        probe.probe(
             Probe(
-                check=check,
                 http=http,
                 base=base,
                 tags=scraper.report.own_tags(),
-                models=tuple(self._config.get("models") or ()),
+                models=settings.models,
                 seen_models=scraper.report.model_names(),
+                wants_metadata=scraper.check.is_metadata_collection_enabled,
+                findings=findings,
+                remembered=self._remembered,
             )
         )
+
+
+def _failed(scraper: ServingScraper, error: Exception) -> None:
+    scraper.log.warning("%s: the readiness probe failed: %s", scraper.place, type(error).__name__)
+    scraper.log.debug("%s: the readiness probe failed", scraper.place, exc_info=True)

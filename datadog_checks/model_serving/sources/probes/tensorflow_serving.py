@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .base import CRITICAL, OK, WARNING, Probe, Source, json_object, mapping, same_port
+from .base import CRITICAL, OK, WARNING, Probe, SystemProbe, json_object, mapping, same_port
 
 STATES = {"AVAILABLE": OK, "START": WARNING, "LOADING": WARNING, "UNLOADING": WARNING}
 
@@ -39,4 +39,4 @@ def probe(probe: Probe) -> None:
         probe.endpoint(CRITICAL, probe.problem)
 
 
-SOURCE = Source(probe, same_port, default_on=False)
+PROBE = SystemProbe(probe, same_port, default_on=False)

@@ -63,7 +63,7 @@ class Config:
 
 
 @dataclass
-class Endpoint:
+class SimulatedEndpoint:
     """One serving endpoint. `config` is None until its first deployment is over."""
 
     name: str

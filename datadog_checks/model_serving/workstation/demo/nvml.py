@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from ...sources.gpu.driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
-from .gpu import Device, Node
+from .gpu import Node, SimulatedGpu
 
 PYNVML = "pynvml"
 MIB = 1 << 20
@@ -48,7 +48,7 @@ CONSTANTS: Mapping[str, int] = {
     "nvmlEventTypeXidCriticalError": _XID_EVENT,
 }
 
-FIELDS: Mapping[int, tuple[int, Callable[[Device], int]]] = {
+FIELDS: Mapping[int, tuple[int, Callable[[SimulatedGpu], int]]] = {
     82: (_UNSIGNED, lambda gpu: round(gpu.memory_temperature)),
     83: (_LONG, lambda gpu: gpu.energy),
     94: (_UNSIGNED, lambda gpu: 0),
@@ -107,7 +107,7 @@ ERRORS: Mapping[str, type[Exception]] = {name: type(f"NVMLError_{name}", (NVMLEr
 
 class _EventSet:
     def __init__(self) -> None:
-        self.told: dict[Device, int] = {}
+        self.told: dict[SimulatedGpu, int] = {}
         """How many of a GPU's XID errors need no event any more."""
         self.queue: list[SimpleNamespace] = []
         self.taken = False
@@ -157,7 +157,7 @@ class SimulatedDriver:
     def _settled(self) -> bool:
         return not any(events.queue or events.taken for events in self._sets)
 
-    def _answer(self, call: Callable[..., Any], fixed: bool, gpu: Device, *arguments: Any) -> Any:
+    def _answer(self, call: Callable[..., Any], fixed: bool, gpu: SimulatedGpu, *arguments: Any) -> Any:
         self._ready()
         if gpu.lost and not fixed:
             raise _error("GpuIsLost")
@@ -187,13 +187,13 @@ class SimulatedDriver:
         self._ready()
         return len(self._node.devices)
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Device:
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> SimulatedGpu:
         self._ready()
         if not 0 <= index < len(self._node.devices):
             raise _error("InvalidArgument")
         return self._node.devices[index]
 
-    def nvmlDeviceGetProcessUtilization(self, gpu: Device, since: int) -> list[SimpleNamespace]:
+    def nvmlDeviceGetProcessUtilization(self, gpu: SimulatedGpu, since: int) -> list[SimpleNamespace]:
         self._ready()
         now = round(self._node.now * 1_000_000)
         if gpu.lost:
@@ -208,7 +208,7 @@ class SimulatedDriver:
             self._sets.append(_EventSet())
             return self._sets[-1]
 
-    def nvmlDeviceRegisterEvents(self, gpu: Device, kinds: int, events: _EventSet) -> None:
+    def nvmlDeviceRegisterEvents(self, gpu: SimulatedGpu, kinds: int, events: _EventSet) -> None:
         self._ready()
         with self._changed:
             if events not in self._sets or not kinds & _XID_EVENT:
@@ -250,11 +250,11 @@ def _error(name: str) -> Exception:
     return ERRORS[name](_TEXTS[name])
 
 
-def _field(gpu: Device, number: int) -> SimpleNamespace:
+def _field(gpu: SimulatedGpu, number: int) -> SimpleNamespace:
     kind, value = FIELDS[number]
     member = "ullVal" if kind == _LONG else "uiVal"
     return SimpleNamespace(nvmlReturn=0, valueType=kind, value=SimpleNamespace(**{member: value(gpu)}))
 
 
-def _event(gpu: Device, code: int) -> SimpleNamespace:
+def _event(gpu: SimulatedGpu, code: int) -> SimpleNamespace:
     return SimpleNamespace(device=gpu, eventData=code, eventType=_XID_EVENT, gpuInstanceId=NO_INSTANCE)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .dialects.databricks import CONTENT_TYPE, minute_page
-from .endpoints import ABORTED, CREATOR, FAILED, Endpoint, Export, Json, configure
+from .endpoints import ABORTED, CREATOR, FAILED, Export, Json, SimulatedEndpoint, configure
 from .faults import Fault, Faults
 from .https import HOST, Call, serve_tls
 from .messages import Reply, Request
@@ -47,7 +47,7 @@ class Workspace(Credentials):
         self.open_connections = 0
         self.concurrent_peak = 0
         """Most requests that were being answered at the same time."""
-        self._endpoints: dict[str, Endpoint] = {}
+        self._endpoints: dict[str, SimulatedEndpoint] = {}
         self._faults = Faults()
         self._under_way = 0
 
@@ -76,7 +76,7 @@ class Workspace(Credentials):
             if entities is None:
                 entities = [{"entity_name": f"main.models.{name.replace('-', '_')}"}]
             config = None if creating else configure(entities, traffic)
-            one = Endpoint(name, config, export=export or (lambda: None), tags=dict(tags or {}), task=task)
+            one = SimulatedEndpoint(name, config, export=export or (lambda: None), tags=dict(tags or {}), task=task)
             one.creator, one.ready = creator, False if creating else ready
             if creating:
                 one.begin(entities, traffic)
@@ -157,7 +157,7 @@ class Workspace(Credentials):
         """Let nothing go wrong any more; requests that are held back are answered."""
         self._faults.clear()
 
-    def _find(self, name: str) -> Endpoint:
+    def _find(self, name: str) -> SimulatedEndpoint:
         try:
             return self._endpoints[name]
         except KeyError:
@@ -191,16 +191,16 @@ class Workspace(Credentials):
 
     def answer(self, request: Request, call: Call) -> Reply:
         """Return the answer to a request."""
-        found: Reply | Endpoint | None = call.fault.reply() if call.fault else None
+        found: Reply | SimulatedEndpoint | None = call.fault.reply() if call.fault else None
         if found is None:
             with self._lock:
                 found = self._route(request)
         # Without the lock: an export may take one of its own, whose owner may be about to change the workspace.
-        reply = _page(found) if isinstance(found, Endpoint) else found
+        reply = _page(found) if isinstance(found, SimulatedEndpoint) else found
         call.status = reply.status
         return reply
 
-    def _route(self, request: Request) -> Reply | Endpoint:
+    def _route(self, request: Request) -> Reply | SimulatedEndpoint:
         """Return the answer, or the endpoint whose metrics are the answer."""
         if (request.method, request.path) == ("POST", TOKEN_PATH):
             return self.grant(request)
@@ -243,7 +243,7 @@ def serve_workspace(workspace: Workspace) -> Iterator[Served]:
         yield Served(f"https://{HOST}:{address.port}", str(ca), address.disconnect)
 
 
-def _page(endpoint: Endpoint) -> Reply:
+def _page(endpoint: SimulatedEndpoint) -> Reply:
     try:
         text = endpoint.export()
     except Exception as error:

@@ -15,7 +15,8 @@ from urllib.parse import quote, quote_plus
 
 from datadog_checks.base import ConfigurationError
 
-from .oauth import SENDABLE
+SENDABLE = re.compile(r"[!-~]+")
+"""What may stand in a header: visible ASCII."""
 
 TOKEN, OAUTH = "token", "oauth"
 INSTANCE, ENVIRONMENT = "instance", "environment"

@@ -31,7 +31,7 @@ MIN_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class ServedEntity:
-    """What one endpoint serves of one model. Texts are empty and numbers None where the API doesn't tell.
+    """What one endpoint serves of one model. Texts are empty and numbers None where the API doesn't say.
 
     `deployment` is `DEPLOYMENT_READY` and the like; `traffic` the share of the endpoint's requests in percent, 0
     where the routes leave the entity out; concurrency is in parallel requests.
@@ -67,11 +67,11 @@ class ServedEntity:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class EndpointDescription:
     """A serving endpoint. `ready` is `READY` or `NOT_READY`, `update` one of `UPDATES` or empty.
 
     `pending` and `pending_version` are of the configuration that an update under way is to bring. `tags` are the
-    endpoint's Databricks tags, `updated` is in epoch milliseconds. The list of endpoints tells less than the
+    endpoint's Databricks tags, `updated` is in epoch milliseconds. The list of endpoints says less than the
     description of one; `detailed` says that this is from the latter.
     """
 
@@ -87,8 +87,8 @@ class Endpoint:
     pending_version: int | None = None
 
 
-def read(json: Any, name: str = "") -> Endpoint | None:
-    """The endpoint that an element of the list, or the description of one endpoint, tells of.
+def read(json: Any, name: str = "") -> EndpointDescription | None:
+    """The endpoint that an element of the list, or the description of one endpoint, is about.
 
     What has an unexpected type counts as missing. None for anything but an object, and where neither it nor `name`
     says what the endpoint is called.
@@ -103,7 +103,7 @@ def read(json: Any, name: str = "") -> Endpoint | None:
     creator = detail.get("creator")
     secrets = [creator] if isinstance(creator, str) else []
     entities = tuple(_entities(config, secrets))
-    return Endpoint(
+    return EndpointDescription(
         name=name,
         ready=_text(state.get("ready")),
         update=update if update in UPDATES else "",
@@ -117,7 +117,7 @@ def read(json: Any, name: str = "") -> Endpoint | None:
     )
 
 
-def metric_tags(endpoint: Endpoint, allowed: Collection[str] = ()) -> tuple[str, ...]:
+def metric_tags(endpoint: EndpointDescription, allowed: Collection[str] = ()) -> tuple[str, ...]:
     """Tags for everything that is scraped from an endpoint, sorted.
 
     The model's and the workload's where all served entities agree that may get requests, and the Databricks tags whose
@@ -186,7 +186,7 @@ def _model(entity: Mapping[str, Any]) -> str:
 
 
 def _shares(config: Mapping[str, Any]) -> dict[str, float]:
-    """Percent of the traffic by served entity, empty where nothing can be told."""
+    """Percent of the traffic by served entity, empty where it isn't known."""
     routes = mapping(config.get("traffic_config")).get("routes")
     shares: dict[str, float] = {}
     for route in map(mapping, routes if isinstance(routes, list) else ()):
@@ -205,7 +205,7 @@ def _databricks_tags(tags: Any) -> Iterator[tuple[str, str]]:
 
 
 def _message(value: Any, secrets: Iterable[Any]) -> str:
-    """A message without what the API hands out beside it and nobody is to see."""
+    """A message without what the API hands out along with it and nobody is to see."""
     text = value if isinstance(value, str) else ""
     hidden = {secret for secret in secrets if isinstance(secret, str) and len(secret) >= MIN_SECRET}
     for secret in sorted(hidden, key=len, reverse=True):
