@@ -191,7 +191,7 @@ class Submitter:
             self.sender.gauge(name, value, tags, host)
         for (tags, host), known in values.items():
             for derived in self.derived.get(_value(tags, "serving_system"), ()):
-                if derived.metric.name not in known and all(name in known for name in derived.required):
+                if derived.follows_from(known):
                     total = sum(known[name] for name in (*derived.required, *derived.optional) if name in known)
                     if derived.numerator is None:
                         self.sender.gauge(derived.metric.full_name, total, tags, host)
