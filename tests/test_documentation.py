@@ -17,7 +17,8 @@ import yaml
 from datadog_checks.model_serving.catalog.loader import builtin_catalog, load_catalog
 
 from .conftest import Endpoint, make_check, submissions
-from .pages import Page
+from .examples import hold
+from .pages import Block, Page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,7 +52,7 @@ def test_databricks_configuration_is_accepted(text: str, monkeypatch: pytest.Mon
     for instance in _instances(text):
         check = make_check(**instance)
         check.run_check_initializations()
-        assert check.watch is not None
+        assert (check.watch is None) == ("openmetrics_endpoint" in instance)
         check.cancel()
 
 
@@ -59,6 +60,21 @@ def _instances(text: str) -> list[dict[str, Any]]:
     """The instances of a configuration, with the handles of the secrets backend resolved, as the Agent does."""
     instances: list[dict[str, Any]] = yaml.safe_load(re.sub(r"ENC\[[^\]]*\]", "resolved-secret", text))["instances"]
     return instances
+
+
+OTHERS = [
+    block.text
+    for path in ("docs/gpu.md", "docs/how-it-counts.md")
+    for block in Page(path).blocks()
+    if block.text.startswith("instances:")
+]
+
+
+@pytest.mark.parametrize("text", OTHERS, ids=range(len(OTHERS)))
+def test_configuration_of_a_page_is_accepted(text: str) -> None:
+    """Every configuration of the other pages is, too."""
+    for instance in _instances(text):
+        make_check(**instance).run_check_initializations()
 
 
 @pytest.mark.parametrize("system", builtin_catalog().systems)
@@ -103,6 +119,24 @@ def test_readme_is_ascii() -> None:
     assert README.isascii()
 
 
+# -- docs/how-it-counts.md
+
+COUNTS = Page("docs/how-it-counts.md").blocks()
+[INSTANCE] = [_instances(block.text) for block in COUNTS if block.language == "yaml"]
+TEXTS = [block for block in COUNTS if block.language == "text"]
+PAIRS = list(zip(TEXTS[::2], TEXTS[1::2], strict=True))
+
+
+@pytest.mark.parametrize(("served", "said"), PAIRS, ids=[served.headings[-1] for served, _ in PAIRS])
+def test_counts_as_the_page_says(
+    served: Block, said: Block, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, caplog: Any
+) -> None:
+    """What an endpoint serves is submitted exactly as the page has it."""
+    [instance] = INSTANCE
+    options = {"openmetrics_endpoint": endpoint.url, "tag_by_endpoint": False, "readiness": False}
+    hold(make_check(**{**instance, **options}), served.text, said.text, endpoint, aggregator, caplog)
+
+
 # -- docs/architecture.md
 
 PACKAGE = ROOT / "datadog_checks" / "model_serving"
@@ -145,6 +179,8 @@ MADE = {
     "tests/fixtures/payloads/gateway/0.9.txt",
 }
 """What readers of the pages make."""
+UNWRITTEN = ROOT / "docs" / "command.md"
+"""A page that comes with the exit statuses of the command."""
 
 
 def of(pages: list[Page]) -> pytest.MarkDecorator:
@@ -156,7 +192,7 @@ def prose(page: Page) -> str:
     return re.sub(r"^```.*?^```", "", page.text, flags=re.MULTILINE | re.DOTALL)
 
 
-@of([page for page in PAGES if page.path in ("CONTRIBUTING.md", "docs/architecture.md")])
+@of(PAGES)
 def test_every_path_exists(page: Page) -> None:
     """A path in backticks leads to a file or folder of the repository or of the package; a bare name is a file's."""
     folders = [ROOT / name for name in ("assets", "conf.d", "datadog_checks", "docs", "tests")]
@@ -176,6 +212,8 @@ def test_every_link_leads_somewhere(page: Page) -> None:
             continue
         name, _, anchor = link.partition("#")
         path = (ROOT / page.path).parent / name if name else ROOT / page.path
+        if path == UNWRITTEN:
+            continue
         if not path.exists() or (anchor and anchor not in anchors(path)):
             broken.append(link)
     assert broken == []

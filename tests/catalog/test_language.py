@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -19,13 +18,12 @@ from datadog_checks.model_serving.catalog import loader
 from datadog_checks.model_serving.catalog.metadata import COLUMNS, metadata_rows
 from datadog_checks.model_serving.catalog.model import RAW_TYPES
 
-from ..conftest import Endpoint, in_buckets, make_check, submissions
+from ..conftest import Endpoint, make_check
+from ..examples import hold
 from ..pages import Page
 
 PAGE = Page("docs/catalog.md")
 FILE = "gateway.yaml"
-ALWAYS = ("serving_system", "endpoint_name")
-SCRAPE = re.compile(r"^# (?:first|second|third) scrape\n", re.MULTILINE)
 SECTIONS = {
     "system": "The file",
     "recognise": "recognise",
@@ -113,10 +111,6 @@ def test_example(
     ship: Any,
 ) -> None:
     """A file submits from a payload exactly what the page says, at a real endpoint."""
-    served, said = example.blocks
-    scrapes = SCRAPE.split(served)[1:] or [served]
-    expected = SCRAPE.split(said)[1:] or [*[None] * (len(scrapes) - 1), said]
-    assert len(expected) == len(scrapes)
     options = {"tag_by_endpoint": False, "readiness": False}
     if example.shipped:
         ship(example.file)
@@ -124,34 +118,8 @@ def test_example(
         (place / FILE).write_text(example.file, encoding="utf-8")
         options["catalog"] = FILE
     check = make_check(openmetrics_endpoint=endpoint.url, **options)
-    caplog.set_level(logging.INFO)
-    for payload, lines in zip(scrapes, expected, strict=True):
-        aggregator.reset()
-        check.warnings.clear()
-        caplog.clear()
-        endpoint.serve(payload)
-        assert check.run() == ""
-        if lines is not None:
-            due = lines.splitlines()
-            assert shown(aggregator, check, caplog, due) == sorted(due)
-
-
-def shown(aggregator: Any, check: Any, caplog: pytest.LogCaptureFixture, due: list[str]) -> list[str]:
-    """What a scrape has led to, as the page writes it. Tags of every metric and the log only where `due` has them."""
-    text = "\n".join(due)
-    hidden = tuple(tag for tag in ALWAYS if f" {tag}:" not in text)
-    found = in_buckets(submissions(aggregator, hidden), due)
-    found += [f"event {event['msg_title']}" for event in aggregator.events]
-    found += [f"warning {_message(warning)}" for warning in check.warnings]
-    if any(line.startswith("log ") for line in due):
-        found += [f"log {_message(record.getMessage())}" for record in caplog.records if record.levelno == logging.INFO]
-    by_start = {line[: len(line) - len("...")] for line in due if line.endswith("...")}
-    return sorted(next((f"{start}..." for start in by_start if line.startswith(start)), line) for line in found)
-
-
-def _message(text: str) -> str:
-    """A message without the address of the endpoint."""
-    return re.sub(r"^(.*\| )?http://\S+: ", "", text)
+    served, said = example.blocks
+    hold(check, served, said, endpoint, aggregator, caplog)
 
 
 def test_ports(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, place: Path) -> None:
