@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from datadog_checks.model_serving.catalog.loader import builtin_catalog, load_ca
 from datadog_checks.model_serving.sources.databricks.workspace import DatabricksWorkspace
 
 from .conftest import Endpoint, make_check, submissions
+from .examples import hold
+from .pages import Block, Page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +53,7 @@ def test_databricks_configuration_is_accepted(text: str, monkeypatch: pytest.Mon
     for instance in _instances(text):
         check = make_check(**instance)
         check.run_check_initializations()
-        assert isinstance(check.source, DatabricksWorkspace)
+        assert isinstance(check.source, DatabricksWorkspace) == ("openmetrics_endpoint" not in instance)
         check.cancel()
 
 
@@ -59,11 +63,31 @@ def _instances(text: str) -> list[dict[str, Any]]:
     return instances
 
 
-def test_every_system_has_a_short_configuration() -> None:
-    """A system of the catalog is shown in at most five lines of instance."""
-    shown = dict(BLOCKS)
-    assert len(shown) >= len(builtin_catalog().systems)
-    assert all(len(text.splitlines()) <= 6 for text in shown.values())
+OTHERS = [
+    block.text
+    for path in ("docs/gpu.md", "docs/how-it-counts.md")
+    for block in Page(path).blocks()
+    if block.text.startswith("instances:")
+]
+
+
+@pytest.mark.parametrize("text", OTHERS, ids=range(len(OTHERS)))
+def test_configuration_of_a_page_is_accepted(text: str) -> None:
+    """Every configuration of the other pages is, too."""
+    for instance in _instances(text):
+        make_check(**instance).run_check_initializations()
+
+
+@pytest.mark.parametrize("system", builtin_catalog().systems)
+def test_every_system_is_in_the_readme(system: str) -> None:
+    """A system of the catalog has a row in the table of the README."""
+    assert re.search(rf"^\| .* \| `{system}` \| .* \|$", README, re.MULTILINE), f"README.md has no row for `{system}`"
+
+
+def test_configurations_are_short() -> None:
+    """What the README shows for a system is at most five lines of instance."""
+    assert len(BLOCKS) >= 10
+    assert [title for title, text in BLOCKS if len(text.splitlines()) > 6] == []
 
 
 def test_catalog_file_of_the_readme_works(endpoint: Endpoint, aggregator: Any, tmp_path: Path) -> None:
@@ -94,3 +118,107 @@ def test_metric_tables_are_up_to_date() -> None:
 def test_readme_is_ascii() -> None:
     """Datadog's validation of integrations takes nothing else."""
     assert README.isascii()
+
+
+# -- docs/how-it-counts.md
+
+COUNTS = Page("docs/how-it-counts.md").blocks()
+[INSTANCE] = [_instances(block.text) for block in COUNTS if block.language == "yaml"]
+TEXTS = [block for block in COUNTS if block.language == "text"]
+PAIRS = list(zip(TEXTS[::2], TEXTS[1::2], strict=True))
+
+
+@pytest.mark.parametrize(("served", "said"), PAIRS, ids=[served.headings[-1] for served, _ in PAIRS])
+def test_counts_as_the_page_says(
+    served: Block, said: Block, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, caplog: Any
+) -> None:
+    """What an endpoint serves is submitted exactly as the page has it."""
+    [instance] = INSTANCE
+    options = {"openmetrics_endpoint": endpoint.url, "tag_by_endpoint": False, "readiness": False}
+    hold(make_check(**{**instance, **options}), served.text, said.text, endpoint, aggregator, caplog)
+
+
+# -- docs/architecture.md
+
+PACKAGE = ROOT / "datadog_checks" / "model_serving"
+ARCHITECTURE = Page("docs/architecture.md")
+ROOMS = re.findall(r"^\| `(\S+)` \|", ARCHITECTURE.section("Rooms"), re.MULTILINE)
+
+
+def test_every_room_is_on_the_page() -> None:
+    """Every folder of code, on the two upper levels of the package, has a line; each line is a folder or a file."""
+    folders = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("__init__.py")} - {"."}
+    rooms = {f"{folder}/" for folder in folders if folder.count("/") < 2}
+    assert rooms <= set(ROOMS)
+    assert [room for room in ROOMS if not (PACKAGE / room).exists()] == []
+
+
+def test_rooms_import_only_from_below() -> None:
+    """No module imports a room that stands above its own in the table, but what is known."""
+    order = list(dict.fromkeys(room.split("/")[0].removesuffix(".py") for room in ROOMS))
+    found = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        package = ".".join(("package", *parts[:-1]))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                module = resolve_name("." * node.level + (node.module or ""), package)
+                names = [f"{module}.{alias.name}" for alias in node.names]
+                rooms = {name.split(".")[1] for name in names if "." in name}
+                found |= {(parts[0], room) for room in rooms if room in order and parts[0] in order}
+    assert {(own, other) for own, other in found if order.index(other) < order.index(own)} == set()
+
+
+# -- paths and links of all pages
+
+PAGES = [Page(path.relative_to(ROOT).as_posix()) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])]
+MADE = {
+    *("build/", "dist/", "conf.yaml", "NUMBER.TYPE.md", "conf.d/model_serving.d/conf.yaml"),
+    *("gateway.yaml", "datadog_checks/model_serving/catalog/systems/gateway.yaml", "tests/tables/gateway.yaml"),
+    "tests/fixtures/payloads/gateway/0.9.txt",
+}
+"""What readers of the pages make."""
+UNWRITTEN = ROOT / "docs" / "command.md"
+"""A page that comes with the exit statuses of the command."""
+
+
+def of(pages: list[Page]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("page", pages, ids=[page.path for page in pages])
+
+
+def prose(page: Page) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", page.text, flags=re.MULTILINE | re.DOTALL)
+
+
+@of(PAGES)
+def test_every_path_exists(page: Page) -> None:
+    """A path in backticks leads to a file or folder of the repository or of the package; a bare name is a file's."""
+    folders = [ROOT / name for name in ("assets", "conf.d", "datadog_checks", "docs", "tests")]
+    files = {path.name for path in [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]}
+    named = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", prose(page))) - MADE
+    paths = {name for name in named if "/" in name}
+    assert {name for name in paths if not any((folder / name).exists() for folder in (ROOT, PACKAGE))} == set()
+    assert {name for name in named - paths if name.endswith((".py", ".yaml", ".md"))} <= files
+
+
+@of(PAGES)
+def test_every_link_leads_somewhere(page: Page) -> None:
+    """A relative link leads to a file, and to a heading of it where it names one."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        path = (ROOT / page.path).parent / name if name else ROOT / page.path
+        if path == UNWRITTEN:
+            continue
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(link)
+    assert broken == []
+
+
+def anchors(path: Path) -> set[str]:
+    """What the headings of a page are called in links to them."""
+    titles = [headings[-1] for headings in Page(path.resolve().relative_to(ROOT).as_posix()).headings()]
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from datadog_checks.model_serving.catalog.loader import CatalogError, builtin_catalog, load_catalog
+from datadog_checks.model_serving.catalog.loader import HERE, CatalogError, builtin_catalog, load_catalog
 
 from ..conftest import Endpoint, in_buckets, make_check, submissions
 
@@ -74,9 +74,9 @@ def test_canonical_metrics(metric: Any) -> None:
 
 
 def test_systems() -> None:
-    """The five systems, each with names that tell it, and no raw name twice."""
+    """Each system is in a file of its name, with names that tell it, and no raw name twice."""
     systems = builtin_catalog().systems
-    assert set(systems) == {"custom_ml", "databricks", "dcgm", "mlserver", "tensorflow_serving"}
+    assert list(systems) == sorted(path.stem for path in (HERE / "systems").glob("*.yaml"))
     for system in systems.values():
         assert system.any_of is not None or system.hints, system.name
         names = [name for raw in system.metrics for name in raw.names]
@@ -237,6 +237,27 @@ def test_replaced_system(endpoint: Endpoint, aggregator: Any, datadog_agent: Any
     ]
 
 
+def test_share_of_what_is_not_among_its_whole(
+    endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path
+) -> None:
+    """A share may be of a metric that is no part of the sum; where that is missing there is none."""
+    share = {"metric": "gpu.memory.utilization", "share": {"of": "gpu.memory.used", "in": ["gpu.memory.total"]}}
+    metrics = [
+        {"raw": "translator_used", "type": "gauge", "to": "gpu.memory.used"},
+        {"raw": "translator_total", "type": "gauge", "to": "gpu.memory.total"},
+    ]
+    path = written(tmp_path, {"system": "translator", "metrics": metrics, "derived": [share]})
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=path, tag_by_endpoint=False, readiness=False)
+    endpoint.serve('translator_total{gpu="0"} 40\ntranslator_used{gpu="0"} 10\ntranslator_total{gpu="1"} 40\n')
+    assert check.run() == ""
+    assert submissions(aggregator, ("endpoint_name", "serving_system")) == [
+        "gauge gpu.memory.total 40 gpu:0",
+        "gauge gpu.memory.total 40 gpu:1",
+        "gauge gpu.memory.used 10 gpu:0",
+        "gauge gpu.memory.utilization 25 gpu:0",
+    ]
+
+
 def test_several_files(tmp_path: Path) -> None:
     """Later files know the metrics of earlier ones, and win."""
     second = copy.deepcopy(OWN)
@@ -285,6 +306,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("metrics.1.raw", [], "metrics entry 2, key `raw`", "names no metric"),
     ("metrics.1.raw", 5, "metrics entry 2, key `raw`", "quote numbers"),
     ("metrics.0.raw", "translator_time_ms", "metrics entry 2", "`translator_time_ms` has an entry already"),
+    ("metrics.0.raw", "translator_*_total", "`translator_*_total`", "every spelling in full, without globs"),
     ("metrics.0.type", REMOVE, "metric `translator_requests_total`, key `type`", "must be one of counter, gauge"),
     ("metrics.0.type", "count", "metric `translator_requests_total`, key `type`", "not 'count'"),
     (
@@ -335,6 +357,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("ignore", 5, "ignore", "list of texts"),
     ("ports", {"metrics": "8082"}, "ports.metrics", "a number, such as 8082"),
     ("ports", [8082], "ports", "must be a mapping"),
+    ("ports", {"metric": 8082}, "ports", "did you mean `metrics`?"),
     ("own_metrics", ["a"], "own_metrics", "must be a mapping"),
     (
         "own_metrics.words",
@@ -364,6 +387,12 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("derived.0.sum.in", ["gpu.memory.usd"], "derived entry 1", "did you mean `gpu.memory.used`?"),
     ("derived.0.sum.in", ["request.count"], "derived entry 1", "only gauges can be derived"),
     ("derived.0.sum.of", "gpu.memory.used", "derived entry 1", "a `sum` has none"),
+    (
+        "derived",
+        [{"metric": "cpu.utilization", "share": {"of": "request.count", "in": ["gpu.memory.used"]}}],
+        "derived entry 1",
+        "`request.count` is a count: only gauges can be derived",
+    ),
     ("derived.0.sum.inn", ["gpu.memory.used"], "derived entry 1", "did you mean `in`?"),
 ]
 

@@ -39,6 +39,13 @@ def test_files_named_by_the_manifest_exist(path):
     assert (ROOT / path).is_file()
 
 
+@pytest.mark.parametrize("kind", ["dashboards", "monitors"])
+def test_every_asset_is_named_by_the_manifest(kind):
+    """A monitor or dashboard that is there is one that users are offered."""
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "assets" / kind).glob("*.json")}
+    assert set(MANIFEST["assets"][kind].values()) == there
+
+
 @pytest.mark.parametrize("section", ["overview", "configuration", "support"])
 def test_sections_of_the_readme_named_by_the_manifest_exist(section):
     """Every `README.md#Heading` leads to a heading."""

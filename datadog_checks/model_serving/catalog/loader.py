@@ -55,13 +55,15 @@ KEYS = {
     ),
     "recognise": ("any", "hint", "hints_needed"),
     "labels": ("rename", "drop", "lower", "absent"),
+    "ports": ("metrics", "api"),
     "raw metric": ("raw", "like", "type", "scale", "starts_at_zero", "to"),
     "like": ("name", "label"),
     "target": ("metric", "tags", "when", "unless", "keep", "drop", "present", "absent", "value"),
-    "metric": (("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name")),
+    "metric": ("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name"),
     "derived": ("metric", "share", "sum"),
     "inputs": ("of", "in", "optional"),
 }
+"""Every key that a file may have, by the mapping that holds it. docs/catalog.md has an example for each."""
 
 
 class CatalogError(Exception):
@@ -175,7 +177,7 @@ class _Reader:
             key: self.typed(data.get(key), bool, "true or false", f"key `{key}`")
             for key in ("any_prefix", "series_start_at_zero")
         }
-        ports = self.mapping(data.get("ports") or {}, "ports")
+        ports = self.keys(data.get("ports") or {}, "ports", "ports")
         return System(
             name=name,
             title=str(data.get("title", name)),
@@ -228,6 +230,10 @@ class _Reader:
         if not names or not all(names):
             raise self.fail(f"{where}, key `raw`", "names no metric.")
         where = f"metric `{names[0]}`"
+        for name in names:
+            # A name with a glob would be taken for a name like any other, and match nothing.
+            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", name):
+                raise self.fail(where, f"`{name}` is not a metric name: give every spelling in full, without globs.")
         kind = self.choice(entry.get("type"), RAW_TYPES, f"{where}, key `type`")
         scale = entry.get("scale", 1)
         if not isinstance(scale, int | float) or isinstance(scale, bool) or not scale > 0:
@@ -297,7 +303,7 @@ class _Reader:
         for name in (*required, *optional, *((numerator,) if numerator else ())):
             self.lookup(name, where)
         metric = self.lookup(entry.get("metric"), where)
-        for name in (metric.name, *required, *optional):
+        for name in (metric.name, *required, *optional, *((numerator,) if numerator else ())):
             if self.known[name].type != "gauge":
                 raise self.fail(
                     where, f"`{name}` is a {self.known[name].type}: only gauges can be derived, from gauges."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
 
@@ -133,6 +133,11 @@ class Derived:
     numerator: str | None
     required: tuple[str, ...]
     optional: tuple[str, ...]
+
+    def follows_from(self, known: Collection[str]) -> bool:
+        """Whether it is to be computed: it is not known itself, and all that it needs is."""
+        needed = self.required if self.numerator is None else (*self.required, self.numerator)
+        return self.metric.name not in known and all(name in known for name in needed)
 
 
 @dataclass(frozen=True, slots=True)

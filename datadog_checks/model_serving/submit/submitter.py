@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..catalog.model import CanonicalMetric, Catalog, Target
 from ..catalog.xid import xid_event
-from ..scrape.collector import Collector
 from .histograms import as_buckets, as_distribution
 from .persisted import Memory
 from .sender import Sender
@@ -18,8 +17,31 @@ DEVICE_TAGS = ("gpu:", "gpu_uuid:", "gpu_host:", "mig_instance:")
 Present = set[tuple[str, str]]
 
 
+class Readings(Protocol):
+    """A complete scrape: series with a reading that counts, and with one that was refused.
+
+    `present` are the raw metrics of the payload as (federated target, name without `_total`), `process_start` is when
+    the process of a target started, in epoch seconds.
+    """
+
+    @property
+    def frame(self) -> Sequence[Series]: ...
+
+    @property
+    def refused(self) -> Sequence[Series]: ...
+
+    @property
+    def present(self) -> Present: ...
+
+    @property
+    def process_start(self) -> Mapping[str, float]: ...
+
+    def surely_new(self, series: Series) -> bool:
+        """Whether a series without a past would have been seen, had it been in an earlier payload."""
+
+
 class Submitter:
-    """Turns what a Collector has read into submissions of one check.
+    """Turns the readings of one source into submissions of a check.
 
     `distributions` false gives stock buckets, which always come with `.sum` and `.count`, `separate` true
     de-cumulates these, `totals` adds `.sum` and `.count` to distributions, `buckets` false leaves stock
@@ -53,8 +75,8 @@ class Submitter:
         self._holders: dict[tuple[int, tuple[str, ...]], str] = {}
         self._gauges: dict[tuple[str, tuple[str, ...], str], tuple[CanonicalMetric, list[float]]] = {}
 
-    def submit(self, collector: Collector, agent_start: float | None) -> None:
-        """Submit everything that `collector` read. `agent_start` set means that a process that
+    def submit(self, readings: Readings, agent_start: float | None) -> None:
+        """Submit everything that `readings` hold. `agent_start` set means that a process that
         started after the Agent counts from zero at the first scrape (`use_process_start_time`)."""
         self.memory.recall()
         self._scrapes += 1
@@ -62,32 +84,32 @@ class Submitter:
         self._gauges = {}
         now = time.time()
         fresh = {
-            group for group, start in collector.process_start.items() if agent_start is not None and start > agent_start
+            group for group, start in readings.process_start.items() if agent_start is not None and start > agent_start
         }
-        groups = {series.group for series in collector.frame}
-        for series in collector.refused:
-            series.older = series.older or not self._from_zero(series, collector, fresh)
-        for series in collector.frame:
-            self._series(series, collector, fresh, now)
+        groups = {series.group for series in readings.frame}
+        for series in readings.refused:
+            series.older = series.older or not self._from_zero(series, readings, fresh)
+        for series in readings.frame:
+            self._series(series, readings, fresh, now)
         self._groups = dict.fromkeys(groups, self._scrapes)
         self._flush_gauges()
 
-    def _from_zero(self, series: Series, collector: Collector, fresh: set[str]) -> bool:
+    def _from_zero(self, series: Series, readings: Readings, fresh: set[str]) -> bool:
         """Whether all that a series without a past shows has come since the scrape before."""
         if not series.starts_at_zero or series.group in fresh:
             return series.starts_at_zero
         # A target that was there a scrape ago and shows a new series started it since then.
         known = self._groups.get(series.group) == self._scrapes - 1 if series.group else self._scrapes > 1
-        return known and collector.surely_new(series)
+        return known and readings.surely_new(series)
 
-    def _series(self, series: Series, collector: Collector, fresh: set[str], now: float) -> None:
-        kind, present = series.raw.type, collector.present
+    def _series(self, series: Series, readings: Readings, fresh: set[str], now: float) -> None:
+        kind, present = series.raw.type, readings.present
         if kind == "gauge":
             for output in self._outputs(series, present):
                 self._gauge(output, series.hostname, series.current.value * output.scale)
             return
         if kind == "last_code":
-            from_zero = self._from_zero(series, collector, fresh)
+            from_zero = self._from_zero(series, readings, fresh)
             for output in self._outputs(series, present):
                 self._code(series, output, from_zero)
             return
@@ -99,10 +121,10 @@ class Submitter:
             start = None
             if series.starts_at_zero:
                 # Counters older than their series do not start with the process that shows them either.
-                start = collector.process_start.get(series.group)
+                start = readings.process_start.get(series.group)
             else:
                 self._hand_over(series)
-            increment = series.increment(series.last is None and self._from_zero(series, collector, fresh), start)
+            increment = series.increment(series.last is None and self._from_zero(series, readings, fresh), start)
         for output in self._outputs(series, present):
             self._increment(series, output, increment)
 
@@ -191,7 +213,7 @@ class Submitter:
             self.sender.gauge(name, value, tags, host)
         for (tags, host), known in values.items():
             for derived in self.derived.get(_value(tags, "serving_system"), ()):
-                if derived.metric.name not in known and all(name in known for name in derived.required):
+                if derived.follows_from(known):
                     total = sum(known[name] for name in (*derived.required, *derived.optional) if name in known)
                     if derived.numerator is None:
                         self.sender.gauge(derived.metric.full_name, total, tags, host)

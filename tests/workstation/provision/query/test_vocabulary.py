@@ -61,7 +61,7 @@ def expected_submissions() -> Iterator[Any]:
 @pytest.mark.parametrize("found", list(expected_submissions()))
 def test_tags_of_the_tables_are_known(found: set[tuple[str, frozenset[str]]]) -> None:
     """No table expects a tag that the vocabulary denies its metric."""
-    assert len(found) > 5
+    assert found
     unknown = {
         (name, tag)
         for name, tags in found
