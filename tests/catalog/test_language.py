@@ -30,6 +30,8 @@ SECTIONS = {
     "labels": "labels",
     "ports": "ports",
     "raw metric": "metrics",
+    "codes": "metrics",
+    "event": "metrics",
     "like": "metrics",
     "target": "to",
     "metric": "own_metrics",
@@ -210,6 +212,9 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for entry in data["metrics"]:
         yield from keys("raw metric", entry)
         yield from keys("like", entry.get("like", {}))
+        codes = entry.get("codes", {})
+        yield from keys("codes", codes if isinstance(codes, dict) else {})
+        yield from keys("event", codes.get("event", {}) if isinstance(codes, dict) else {})
         for target in entry["to"] if isinstance(entry["to"], list) else [entry["to"]]:
             yield from keys("target", target if isinstance(target, dict) else {})
     for definition in data.get("own_metrics", {}).values():

@@ -315,6 +315,26 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         "metric `translator_requests_total`",
         "a gauge cannot feed `request.count`, which is a count",
     ),
+    ("metrics.0.type", "last_code", "metric `translator_requests_total`", "name codes that ship with the check (xid)"),
+    ("metrics.0.codes", "xid", "metric `translator_requests_total`", "`codes` goes with type last_code: remove it"),
+    *(
+        (
+            "metrics.0",
+            {"raw": "t", "type": "last_code", "codes": codes, "to": "request.count"},
+            f"metric `t`{key}",
+            mend,
+        )
+        for codes, key, mend in (
+            ("sxid", "", "no codes `sxid` ship with the check, only: xid"),
+            (5, ", key `codes`", "must be a mapping"),
+            ({}, ", key `codes`", "needs a `tag`"),
+            ({"tag": "t", "code": {}}, ", key `codes`", "did you mean `codes`?"),
+            ({"tag": "t", "codes": {"7": {}}}, ", key `codes`, key `codes`", "a mapping from whole numbers"),
+            ({"tag": "t", "codes": {7: {"meaning": 5}}}, ", key `codes`, code 7", "must be texts by name"),
+            ({"tag": "t", "unknown": "?"}, ", key `codes`, key `unknown`", "must be a mapping"),
+            ({"tag": "t", "event": {"title": "x", "text": "y"}}, ", key `codes`, key `event`", "lacks `type` and"),
+        )
+    ),
     ("metrics.0.to", REMOVE, "metric `translator_requests_total`", "has no `to`"),
     ("metrics.0.to", [], "metric `translator_requests_total`", "`ignore`"),
     ("metrics.0.to", "request.counts", "metric `translator_requests_total`", "did you mean `request.count`?"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from .codes import Codes, Event
 from .model import (
     GROUPED_TYPES,
     RAW_TYPES,
@@ -27,6 +28,7 @@ from .model import (
 )
 
 HERE = Path(__file__).parent
+CODES = HERE / "codes"
 METRIC_TYPES = ("gauge", "count", "distribution")
 COMBINATIONS = ("sum", "mean", "max", "last")
 TARGET_TYPES = {
@@ -56,7 +58,9 @@ KEYS = {
     "recognise": ("any", "hint", "hints_needed"),
     "labels": ("rename", "drop", "lower", "absent"),
     "ports": ("metrics", "api"),
-    "raw metric": ("raw", "like", "type", "scale", "starts_at_zero", "to"),
+    "raw metric": ("raw", "like", "type", "codes", "scale", "starts_at_zero", "to"),
+    "codes": ("tag", "event", "unknown", "codes"),
+    "event": ("title", "text", "type", "aggregation_key"),
     "like": ("name", "label"),
     "target": ("metric", "tags", "when", "unless", "keep", "drop", "present", "absent", "value"),
     "metric": ("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name"),
@@ -82,6 +86,13 @@ def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
     Raises CatalogError naming the file, the place in it and what to write instead.
     """
     return _with_files(builtin_catalog(), map(Path, extra_files))
+
+
+@lru_cache
+def builtin_codes(name: str) -> Codes:
+    """Codes that ship with the check, by the name of their file."""
+    reader = _Reader(CODES / f"{name}.yaml", {})
+    return reader.codes(reader.data, "the file")
 
 
 def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
@@ -255,7 +266,49 @@ class _Reader:
             starts_at_zero=self.typed(entry.get("starts_at_zero"), bool, "true or false", f"{where}, `starts_at_zero`"),
             like=compile_globs((like["name"],)) if like else None,
             like_label=like.get("label", ""),
+            codes=self.codes_of(entry.get("codes"), kind, where),
         )
+
+    def codes_of(self, value: Any, kind: str, where: str) -> Codes | None:
+        """The codes that a metric's key `codes` names or spells out, which a `last_code` has and nothing else."""
+        shipped = sorted(path.stem for path in CODES.glob("*.yaml"))
+        if (kind == "last_code") != (value is not None):
+            mend = f"name codes that ship with the check ({', '.join(shipped)}), or spell them out"
+            raise self.fail(where, f"`codes` goes with type last_code: {mend if value is None else 'remove it'}.")
+        if value is None:
+            return None
+        if isinstance(value, str):
+            if value not in shipped:
+                raise self.fail(where, f"no codes `{value}` ship with the check, only: {', '.join(shipped)}.")
+            return builtin_codes(value)
+        return self.codes(value, f"{where}, key `codes`")
+
+    def codes(self, value: Any, where: str) -> Codes:
+        entry = self.keys(value, "codes", where)
+        tag = entry.get("tag")
+        if not isinstance(tag, str) or not tag:
+            raise self.fail(where, "needs a `tag`, under which the code is counted.")
+        known = entry.get("codes") or {}
+        if not isinstance(known, dict) or not all(type(code) is int for code in known):
+            raise self.fail(f"{where}, key `codes`", "must be a mapping from whole numbers to what is known of a code.")
+        return Codes(
+            tag,
+            self.event(entry["event"], f"{where}, key `event`") if "event" in entry else None,
+            {code: self.texts(fields, f"{where}, code {code}") for code, fields in known.items()},
+            self.texts(entry.get("unknown") or {}, f"{where}, key `unknown`"),
+        )
+
+    def event(self, value: Any, where: str) -> Event:
+        entry = self.texts(self.keys(value, "event", where), where)
+        if missing := [key for key in KEYS["event"] if key not in entry]:
+            raise self.fail(where, f"lacks {' and '.join(f'`{key}`' for key in missing)}.")
+        return Event(**entry)
+
+    def texts(self, value: Any, where: str) -> dict[str, str]:
+        entry = self.mapping(value, where)
+        if not all(isinstance(text, str) for text in entry.values()):
+            raise self.fail(where, "must be texts by name.")
+        return entry
 
     def target(self, value: Any, kind: str, where: str) -> Target:
         entry = {"metric": value} if isinstance(value, str) else self.keys(value, "target", f"{where}, key `to`")

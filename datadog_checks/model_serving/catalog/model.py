@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
 
+from .codes import Codes
+
 NAMESPACE = "model_serving"
 """First part of every metric name in the canonical vocabulary."""
 
@@ -105,7 +107,7 @@ class Target:
 class RawMetric:
     """A metric as a system exposes it: spellings, true type, factor to the canonical unit, targets.
 
-    `starts_at_zero` overrides the system's `series_start_at_zero`.
+    `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`.
 
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
@@ -119,6 +121,7 @@ class RawMetric:
     starts_at_zero: bool | None = None
     like: re.Pattern[str] | None = None
     like_label: str = ""
+    codes: Codes | None = None
 
     @property
     def grouped(self) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..catalog.model import CanonicalMetric, Catalog, Target
-from ..catalog.xid import xid_event
 from .histograms import as_buckets, as_distribution
 from .persisted import Memory
 from .sender import Sender
@@ -193,11 +192,13 @@ class Submitter:
         codes[key] = code
         if last is None or code == last or code == 0:
             return
-        tags = (*output.tags, f"xid:{code}")
+        kind = series.raw.codes
+        tags = output.tags if kind is None else (*output.tags, f"{kind.tag}:{code}")
         self.sender.count(output.name, 1, tags, series.hostname)
-        gpu, uuid = _value(output.tags, "gpu"), _value(output.tags, "gpu_uuid")
         host = series.hostname or self.check.hostname
-        self.check.event(xid_event(code, gpu or uuid, uuid or gpu, host, tags, time.time()))
+        event = None if kind is None else kind.event_of(code, tags, host, time.time())
+        if event is not None:
+            self.check.event(event)
 
     def _gauge(self, output: Output, host: str, value: float) -> None:
         gauge = self._gauges.get((output.name, output.tags, host))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from datadog_checks.model_serving.catalog import xid
+from datadog_checks.model_serving.catalog.loader import CODES, builtin_codes
 from datadog_checks.model_serving.sources.gpu import device, events, source
 from datadog_checks.model_serving.sources.gpu.driver import Driver
 from datadog_checks.model_serving.sources.gpu.events import XidWatcher
@@ -22,7 +21,7 @@ from .test_driver import error_of
 from .test_scenarios import happened
 
 TWO = named("xid")["host"]
-TABLE = Path(xid.__file__).with_name("xid.yaml")
+TABLE = CODES / "xid.yaml"
 
 
 def counted(aggregator: Any) -> Counter[str]:
@@ -284,8 +283,8 @@ def test_wait_is_short() -> None:
 
 def test_table() -> None:
     """Every code has a meaning and an action, each a clause that a sentence can hold; no code is given twice."""
-    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if re.match(r"\d+:", line)]
+    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["codes"]
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if re.match(r" +\d+:", line)]
     assert len(lines) == len(table)
     assert list(table) == sorted(table)
     assert {13, 31, 43, 45, 48, 63, 64, 74, 79, 92, 94, 95, 119, 120, 154} <= set(table)
@@ -297,6 +296,7 @@ def test_table() -> None:
             assert len(text) > 10, code
             assert not text.endswith("."), code
             assert text[0].islower() or text.split()[0] in ("GPU", "NVLink"), code
-    assert xid.explain(13) == (table[13]["meaning"], table[13]["action"])
-    assert xid.explain(12345) == (xid.NOT_SPECIFIC["meaning"], xid.NOT_SPECIFIC["action"])
+    codes = builtin_codes("xid")
+    assert codes.fields(13) == table[13]
+    assert codes.fields(12345) == codes.unknown != {}
     assert "source" in TABLE.read_text(encoding="utf-8").lower()

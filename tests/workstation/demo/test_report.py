@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.catalog.xid import explain
+from datadog_checks.model_serving.catalog.loader import builtin_codes
 from datadog_checks.model_serving.workstation.demo import servers
 from datadog_checks.model_serving.workstation.demo.observe import GpuRow, History, Row, Signals
 from datadog_checks.model_serving.workstation.demo.report import Story, compare, compare_latency, seconds_text
@@ -130,7 +130,7 @@ def test_the_story_names_each_phase_with_what_was_reported(watched: Watched) -> 
 
 def test_the_feed_tells_changes_only(watched: Watched) -> None:
     checks = [text for text in watched.news if "service check" in text]
-    meaning = explain(79)[0]
+    meaning = builtin_codes("xid").fields(79)["meaning"]
     assert [text.partition(" ")[2] for text in watched.news if " event from databricks" in text] == [
         "event from databricks: churn-scorer: configuration update began",
         "event from databricks: churn-scorer: configuration update finished",

@@ -11,9 +11,8 @@ from typing import Any
 
 from datadog_checks.base.agent import datadog_agent
 
-from ...catalog.loader import builtin_catalog
+from ...catalog.loader import builtin_catalog, builtin_codes
 from ...catalog.model import NAMESPACE
-from ...catalog.xid import xid_event
 from ...scrape.scraper import ServingScraper
 from ...settings import GpuSettings
 from .device import discover, read, read_settings
@@ -201,9 +200,8 @@ class GpuSource:
         tags = [*self.tags, *(device.tags if device is not None else (f"gpu_uuid:{xid.uuid}",)), f"xid:{xid.code}"]
         if xid.instance is not None:
             tags.append(f"mig_instance:{xid.instance}")
-        gpu = str(device.index) if device is not None else xid.uuid
         self.check.count(f"{NAMESPACE}.gpu.xid.count", 1, tags=tags, raw=True)
-        self.check.event(xid_event(xid.code, gpu, xid.uuid, self.check.hostname, tags, xid.time))
+        self.check.event(builtin_codes("xid").event_of(xid.code, tags, self.check.hostname, xid.time))
 
     def _device(self, device: Device) -> None:
         for reading in read(self.driver, device):

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ...catalog.xid import explain
+from ...catalog.loader import builtin_codes
 from ..standin.recorder import Event, ServiceCheck, ServiceStatus
 from ..standin.runner import Round
 from .observe import LATENCIES, GpuRow, History, Row, Signals, tag_values
@@ -71,7 +71,7 @@ def _event_text(event: Event) -> str:
     """Return the title with the system that tells it and, for an XID error, what it means."""
     tags = tag_values(event.fields.get("tags", ()))
     source, code = tags.get("serving_system"), tags.get("xid", "")
-    meaning = f": {explain(int(code))[0]}" if code.isdecimal() else ""
+    meaning = f": {builtin_codes('xid').fields(int(code))['meaning']}" if code.isdecimal() else ""
     return f"{f' from {source}' if source else ''}: {event.fields.get('msg_title', '')}{meaning}"
 
 

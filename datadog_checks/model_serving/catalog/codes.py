@@ -1,0 +1,66 @@
+"""Error codes of a system: under which tag they are counted, and the event that says what a code means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PLACEHOLDER = re.compile(r"\{([a-z0-9_|]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The event for a code. The texts have placeholders, filled from the code's own fields and from tags."""
+
+    title: str
+    text: str
+    type: str
+    aggregation_key: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Codes:
+    """Codes of one kind. `tag` holds the code on what is counted; without an `event` it is counted and no more.
+
+    `known` are fields by code, such as its meaning and what to do about it, `unknown` those of any other code.
+    """
+
+    tag: str
+    event: Event | None = None
+    known: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    def fields(self, code: int) -> Mapping[str, str]:
+        """What is known of a code."""
+        return self.known.get(code, self.unknown)
+
+    def event_of(self, code: int, tags: Iterable[str], host: str, when: float) -> dict[str, Any] | None:
+        """The Datadog event for one code, `when` in epoch seconds. None where there is none for codes of this kind."""
+        if self.event is None:
+            return None
+        tags = list(tags)
+        values = {name: value for name, _, value in (tag.partition(":") for tag in tags)}
+        values |= {**self.fields(code), "code": str(code)}
+        return {
+            "timestamp": int(when),
+            "event_type": self.event.type,
+            "source_type_name": "model_serving",
+            "msg_title": _filled(self.event.title, values),
+            "msg_text": _filled(self.event.text, values),
+            "alert_type": "error",
+            "priority": "normal",
+            "aggregation_key": _filled(self.event.aggregation_key, values),
+            "host": host,
+            "tags": tags,
+        }
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """A text with its placeholders filled. Of `{a|b}` the first that there is counts."""
+
+    def value(match: re.Match[str]) -> str:
+        return next((values[name] for name in match.group(1).split("|") if values.get(name)), "")
+
+    return PLACEHOLDER.sub(value, text)
