@@ -12,14 +12,13 @@ from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 
 from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
-from .http.errors import ScrapeError
+from .errors import DriverError, ScrapeError
 from .scrape.report import MAX_LOGGED
 from .scrape.scraper import ServingScraper
 from .settings import Settings, check_option_names, check_settings, describe
 from .sources.build import fleet, one, watch
 from .sources.databricks.access import Access, Authorized
 from .sources.databricks.watch import Watch
-from .sources.gpu.driver import DriverError
 from .sources.gpu.source import GpuSource
 from .sources.probes.readiness import Readiness
 from .sources.registry import SOURCES, Source

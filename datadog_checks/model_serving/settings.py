@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 from datadog_checks.base import ConfigurationError
 
-from .catalog.loader import CatalogError, builtin_catalog, load_catalog
+from .catalog.loader import builtin_catalog, load_catalog
 from .catalog.model import Catalog
+from .errors import CatalogError
 from .http.redact import SECRET_NAME, without_secrets
 from .sources.databricks.config import DatabricksSettings, bare_host, databricks_settings
 

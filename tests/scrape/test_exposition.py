@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric
 
+from datadog_checks.model_serving.errors import PayloadError
 from datadog_checks.model_serving.http.body import Answer, body_lines
-from datadog_checks.model_serving.http.errors import PayloadError
 from datadog_checks.model_serving.http.redact import mask_secrets, without_credentials, without_secrets
 from datadog_checks.model_serving.scrape.exposition import reader
 from datadog_checks.model_serving.scrape.exposition.reader import openmetrics_families, text_families

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from requests.exceptions import ChunkedEncodingError
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.errors import ScrapeError
 from datadog_checks.model_serving.http.body import Answer
-from datadog_checks.model_serving.http.errors import ScrapeError
 from datadog_checks.model_serving.scrape.exposition import reader
 from datadog_checks.model_serving.scrape.exposition.remember import Planned
 from datadog_checks.model_serving.submit import submitter

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..errors import CatalogError
 from .model import (
     GROUPED_TYPES,
     RAW_TYPES,
@@ -62,10 +63,6 @@ KEYS = {
     "derived": ("metric", "share", "sum"),
     "inputs": ("of", "in", "optional"),
 }
-
-
-class CatalogError(Exception):
-    """A catalog file that cannot be read or says something that the check does not understand."""
 
 
 @lru_cache(maxsize=1)

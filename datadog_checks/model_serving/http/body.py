@@ -12,7 +12,7 @@ from requests import Response
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ReadTimeout
 from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 
-from .errors import PayloadError
+from ..errors import PayloadError
 from .redact import without_secrets
 
 MAX_LINE = 1 << 17

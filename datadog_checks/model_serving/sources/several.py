@@ -12,7 +12,7 @@ from requests.exceptions import HTTPError
 
 from datadog_checks.base.constants import ServiceCheck
 
-from ..http.errors import Deferred, Explained, ScrapeError
+from ..errors import DeadlineError, NotYet, ScrapeError
 from ..http.pool import Crew, Expired, Job
 from ..scrape.scraper import ServingScraper
 
@@ -121,11 +121,11 @@ class Fleet:
     def _scrape(self, member: Member, job: Job) -> str:
         now, scraper = self.clock(), member.scraper
         retry_after = 0.0
-        if isinstance(job.problem, Deferred):
+        if isinstance(job.problem, NotYet):
             self.deferred = str(job.problem)
             return ""
         if isinstance(job.problem, Expired):
-            scraper.fetched = Explained(
+            scraper.fetched = DeadlineError(
                 f"no complete answer within {self.seconds:g} s: look why the endpoint is slow, or raise "
                 "`endpoint_deadline`"
             )

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from datadog_checks.model_serving.errors import QueryError
 from datadog_checks.model_serving.workstation.cli.lint import WIDTH, excerpt, lint
-from datadog_checks.model_serving.workstation.provision.query import QueryError, parse_monitor
+from datadog_checks.model_serving.workstation.provision.query import parse_monitor
 from datadog_checks.model_serving.workstation.provision.query.documents import check_document
 from datadog_checks.model_serving.workstation.provision.query.monitors import monitor_type
 from datadog_checks.model_serving.workstation.provision.query.problems import IDS, Problem

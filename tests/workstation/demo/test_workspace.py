@@ -22,7 +22,6 @@ import pytest
 import requests
 
 from datadog_checks.model_serving.workstation.demo.dialects.databricks import CONTENT_TYPE
-from datadog_checks.model_serving.workstation.demo.endpoints import UpdateError
 from datadog_checks.model_serving.workstation.demo.workspace import (
     API,
     TOKEN_PATH,
@@ -269,7 +268,7 @@ MISTAKES: list[tuple[Callable[[Workspace], Any], type[Exception], str]] = [
     (lambda workspace: workspace.add("churn"), ValueError, "there is an endpoint churn already"),
     (lambda workspace: workspace.rename("churn", "hosted"), ValueError, "there is an endpoint hosted already"),
     (lambda workspace: workspace.remove("nobody"), KeyError, "no endpoint nobody; there are: churn, hosted"),
-    (lambda workspace: workspace.finish_update("churn"), UpdateError, "not being updated"),
+    (lambda workspace: workspace.finish_update("churn"), ValueError, "not being updated"),
     (lambda workspace: workspace.set_deployment("churn", "x", "y"), KeyError, "no entity x; it has: churn-1"),
     (lambda workspace: workspace.add("new", traffic={"other": 100}), ValueError, "100 percent to some of new-1"),
     (lambda workspace: workspace.add("new", traffic={"new-1": 99}), ValueError, "100 percent"),
@@ -346,7 +345,7 @@ def test_an_update_lives_and_ends(client: Client, end: Callable[[Workspace], Non
     listed = client.get(API).json()["endpoints"][0]
     assert (listed["state"], "pending_config" in listed) == (during["state"], False)
     assert [one["name"] for one in listed["config"]["served_entities"]] == ["churn-1"]
-    with pytest.raises(UpdateError, match="is being updated already"):
+    with pytest.raises(ValueError, match="is being updated already"):
         client.workspace.begin_update("churn", TWO)
     end(client.workspace)
     ended = client.get(CHURN).json()

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datadog_checks.model_serving.errors import OptionError, ProvisionError, Refused, Unsure
 from datadog_checks.model_serving.workstation.provision.access import check_access
 from datadog_checks.model_serving.workstation.provision.api import Client, words_of
 from datadog_checks.model_serving.workstation.provision.credentials import MASK, SITES, Credentials, load_credentials
-from datadog_checks.model_serving.workstation.provision.errors import ProvisionError, Refused, Unsure
 
 from .resources import applied, errors, monitor, told
 from .standin import Fault, Limit, Standin
@@ -149,7 +149,7 @@ SITES_WRONG = [
 
 @pytest.mark.parametrize(("site", "hint"), SITES_WRONG)
 def test_a_site_that_is_none(site: str, hint: str) -> None:
-    with pytest.raises(ProvisionError, match=hint):
+    with pytest.raises(OptionError, match=hint):
         load_credentials(environment={"DD_SITE": site, "DD_API_KEY": "a" * 32, "DD_APP_KEY": "b" * 40})
 
 
@@ -182,14 +182,14 @@ KEYS: list[tuple[str, dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("environment", "words"), [case[1:] for case in KEYS], ids=[case[0] for case in KEYS])
 def test_keys_that_can_not_be_right(environment: dict[str, str], words: str) -> None:
-    with pytest.raises(ProvisionError) as caught:
+    with pytest.raises(OptionError) as caught:
         load_credentials(environment=environment)
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_a_key_file_that_can_not_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ProvisionError, match=r"--api-key-file .*nope: can't be read: No such file"):
+    with pytest.raises(OptionError, match=r"--api-key-file .*nope: can't be read: No such file"):
         load_credentials(tmp_path / "nope", environment={})
 
 

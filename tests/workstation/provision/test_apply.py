@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.credentials import Credentials
-from datadog_checks.model_serving.workstation.provision.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account

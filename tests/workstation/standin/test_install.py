@@ -14,7 +14,8 @@ from datadog_checks.base import agent as base_agent
 from datadog_checks.base.checks import base as checks_base
 from datadog_checks.base.stubs import aggregator as stub
 
-from datadog_checks.model_serving.workstation.standin.install import MODULES, RealAgentError, standing_in
+from datadog_checks.model_serving.errors import RealAgentError
+from datadog_checks.model_serving.workstation.standin.install import MODULES, standing_in
 from datadog_checks.model_serving.workstation.standin.standin import StandIn
 
 ROOT = Path(__file__).parents[3]
@@ -182,7 +183,7 @@ def test_a_real_agent_is_left_alone(tmp_path: Path) -> None:
     printed = python(
         BYPASS
         + """
-from datadog_checks.model_serving.workstation.standin.install import RealAgentError
+from datadog_checks.model_serving.errors import RealAgentError
 try:
     with standing_in():
         print("installed")

@@ -14,8 +14,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_fd_to_metric_families as parse_text
 
+from ...errors import PayloadError
 from ...http.body import Malformed, excerpt
-from ...http.errors import PayloadError
 from .blocks import Window, guess
 from .syntax import METADATA, sound_line
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ...http.errors import ScrapeError
+from ...errors import ScrapeError
 from ...http.pool import Job
 from ...http.transport import Transport
 from ...scrape.scraper import ServingScraper

@@ -14,8 +14,9 @@ from datadog_checks.base.agent import datadog_agent
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ...catalog.xid import xid_event
+from ...errors import DriverError
 from .device import discover, read, read_settings
-from .driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
+from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
 from .model import Device, Reading
 from .processes import Owners, Usage, lacks_processes, usages

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from ...errors import UserError
 from ..standin.builtins import TRACE, log_output
-from ..standin.configuration import Configuration, ConfigurationFileError, load_configuration
-from ..standin.install import RealAgentError, standing_in
+from ..standin.configuration import Configuration, load_configuration
+from ..standin.install import standing_in
 from ..standin.redact import mask, secrets_of
 from ..standin.runner import Round, Runner
 from ..standin.sinks import Units, combined, to_json
@@ -106,7 +107,7 @@ def check(
 
             with _logs_to_stderr(log_level, configuration):
                 rounds = _run(ModelServingCheck, configuration, stand_in, times, pause, as_json)
-    except (ConfigurationFileError, RealAgentError) as error:
+    except UserError as error:
         raise Mistake(str(error)) from None
     if not as_json:
         _show(rounds, configuration, pause)

@@ -13,13 +13,14 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from ...errors import UserError
 from ..demo.observe import History
 from ..demo.report import Story, compare, compare_latency
 from ..demo.scenario import MINUTE, load
 from ..demo.servers import Source, nvml_source, paced, serve_world
 from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
 from ..demo.world import World
-from ..standin.install import RealAgentError, standing_in
+from ..standin.install import standing_in
 from ..standin.runner import Round, Runner
 
 # After the last request, this many simulated minutes are more than enough to answer those that still wait.
@@ -68,7 +69,7 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
                 _watch(world, runner.run, stop, None if plain or not console.is_terminal else console)
             finally:
                 runner.close()
-    except RealAgentError as error:
+    except UserError as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import click
 from rich.cells import cell_len
 
-from ...catalog.loader import CatalogError, load_catalog
+from ...catalog.loader import load_catalog
+from ...errors import CatalogError
 from ..provision.query.documents import check_document
 from ..provision.query.known import Known
 from ..provision.query.problems import ERROR, IDS, Problem

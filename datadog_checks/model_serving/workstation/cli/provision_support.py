@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ..provision.errors import ProvisionError
+from ...errors import ProvisionError, UserError
 
 if TYPE_CHECKING:
     from ..provision.api import Client
@@ -62,7 +62,7 @@ def as_failures() -> Iterator[None]:
         yield
     except click.UsageError as error:
         raise Misuse(error.format_message(), error.ctx) from None
-    except ProvisionError as error:
+    except UserError as error:
         raise Failure(str(error)) from None
 
 
@@ -123,7 +123,7 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
 
 
 def wanted(settings: Settings, marked: bool = True) -> list[Resource]:
-    """The resources of the packs with the user's values and routing, checked. Raises ProvisionError for any mistake."""
+    """The resources of the packs with the user's values and routing, checked. Raises UserError for any mistake."""
     from ..provision.desired import desired
     from ..provision.plan import checked
     from ..provision.routing import load_routing
@@ -137,7 +137,7 @@ def wanted(settings: Settings, marked: bool = True) -> list[Resource]:
 
 
 def credentials_of(settings: Settings) -> Credentials:
-    """Keys and site. Raises ProvisionError for what is missing."""
+    """Keys and site. Raises OptionError for what is missing."""
     from ..provision.credentials import load_credentials
 
     return load_credentials(settings.api_key_file, settings.app_key_file, settings.site, settings.api_url)

@@ -15,7 +15,8 @@ from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from ...sources.gpu.driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
+from ...errors import DriverError
+from ...sources.gpu.driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
 from .gpu import Device, Node
 
 PYNVML = "pynvml"

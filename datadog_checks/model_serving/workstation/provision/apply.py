@@ -15,8 +15,8 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from ...errors import ProvisionError, Refused, Stopped, Unsure
 from .api import ATTEMPTS, DUPLICATES, Client
-from .errors import ProvisionError, Refused, Stopped, Unsure
 from .model import KINDS, OWNER_TAG, Resource, owned_key
 from .normalise import differences, view
 from .plan import Action, Plan, Step

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .errors import ProvisionError
+from ...errors import OptionError
 
 SITES = (
     "datadoghq.com",
@@ -68,14 +68,14 @@ def load_credentials(
 ) -> Credentials:
     """Keys from files or from DD_API_KEY and DD_APP_KEY, the site from the option or DD_SITE.
 
-    Raises ProvisionError for what is missing or can't be right, without ever showing a key.
+    Raises OptionError for what is missing or can't be right, without ever showing a key.
     """
     chosen = (site or environment.get("DD_SITE") or SITES[0]).strip().lower()
     if chosen not in SITES:
         near = difflib.get_close_matches(chosen.removeprefix("app.").removeprefix("api."), SITES, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(SITES)}"
         where = "--site" if site else "DD_SITE"
-        raise ProvisionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")
+        raise OptionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")
     return Credentials(
         _key("API key", "DD_API_KEY", "--api-key-file", api_key_file, environment),
         _key("application key", "DD_APP_KEY", "--app-key-file", app_key_file, environment),
@@ -88,16 +88,16 @@ def _key(what: str, variable: str, option: str, path: Path | None, environment: 
     if path is None:
         where, text = variable, environment.get(variable, "")
         if not text.strip():
-            raise ProvisionError(f"no {what}: set {variable}, or give {option} FILE")
+            raise OptionError(f"no {what}: set {variable}, or give {option} FILE")
     else:
         where = f"{option} {path}"
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ProvisionError(f"{where}: can't be read: {reason}") from None
+            raise OptionError(f"{where}: can't be read: {reason}") from None
     text = text.strip()
     # An HTTP header with anything else in it would be refused further down, in words that quote the key.
     if not _KEY.fullmatch(text):
-        raise ProvisionError(f"{where}: this is no {what}, which is one line of letters and digits")
+        raise OptionError(f"{where}: this is no {what}, which is one line of letters and digits")
     return text

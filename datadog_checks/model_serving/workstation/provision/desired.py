@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ...errors import OptionError
 from .document import suggestion
-from .errors import ProvisionError
 from .model import OWNER_TAG, Resource
 from .packs import Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_body, monitor_tags, slo_body
@@ -26,7 +26,7 @@ def desired(
 ) -> list[Resource]:
     """The resources of the packs, or without any of those that the values name, or else of all.
 
-    Raises ProvisionError about a pack that does not exist, and about values and routes that are impossible.
+    Raises OptionError about a pack that does not exist, DocumentError about values and routes that are impossible.
     """
     values = values or Values()
     chosen = _chosen(packs, values)
@@ -101,7 +101,7 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
     names = packs if packs is not None else values.packs if values.packs is not None else tuple(known)
     for name in names:
         if name not in known:
-            raise ProvisionError(f"there is no pack `{name}`; {suggestion(name, known)}")
+            raise OptionError(f"there is no pack `{name}`; {suggestion(name, known)}")
     return [pack for name, pack in known.items() if name in names]
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from .errors import ProvisionError
+from ...errors import ProvisionError
 from .model import KINDS, REFERENCE, Resource, attributes, mark, resolve
 from .normalise import Change, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo

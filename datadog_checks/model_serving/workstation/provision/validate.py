@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from ...errors import ProvisionError
 from .api import Client
 from .apply import Outcome, Result, Told
-from .errors import ProvisionError
 from .model import Resource
 from .normalise import type_change
 from .plan import Action, Step

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ...errors import DocumentError, QueryError
 from .document import Node, read_document
-from .errors import ProvisionError
 from .model import KEY_TAG, OWNER_TAG
 from .packs import SEVERITIES, MonitorEntry, builtin_packs, dashboard_entries, monitor_entries, slo_entries
 from .packs.queries import read_condition
-from .query import QueryError
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
 """Tags that provisioning sets by itself."""
@@ -74,7 +73,7 @@ class Values:
     slos: Mapping[str, SloValues] = field(default_factory=dict)
     dashboards: Mapping[str, bool] = field(default_factory=dict)
 
-    def fail(self, path: str, problem: str) -> ProvisionError:
+    def fail(self, path: str, problem: str) -> DocumentError:
         """The error about the value at `path`."""
         return Node(self.file, path, None).fail(problem)
 
@@ -93,7 +92,7 @@ class Values:
 
 
 def load_values(path: str | Path) -> Values:
-    """Read a values file and try it on every pack. Raises ProvisionError with the file, the key and the mend."""
+    """Read a values file and try it on every pack. Raises DocumentError with the file, the key and the mend."""
     from .desired import desired
 
     root = read_document(path, "values file")

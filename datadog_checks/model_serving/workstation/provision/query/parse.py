@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from ....errors import QueryError
 from .expressions import NOT_A_NUMBER, read_expression
-from .reader import WORD, QueryError, Reader
+from .reader import WORD, Reader
 from .tree import (
     And,
     Comparison,

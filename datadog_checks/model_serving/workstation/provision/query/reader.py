@@ -6,22 +6,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ....errors import QueryError
+
 SPACE = re.compile(r"\s*")
 WORD = re.compile(r"[A-Za-z_]\w*")
-
-
-class QueryError(Exception):
-    """A query that can't be read. `column` counts from 1; `id` names the check in docs/lint.md.
-
-    `certain` is false where Datadog may know a form that the parser doesn't.
-    """
-
-    def __init__(self, message: str, column: int, certain: bool = True, id: str = "query/syntax") -> None:
-        super().__init__(message)
-        self.message = message
-        self.column = column
-        self.certain = certain
-        self.id = id if certain else "query/unknown"
 
 
 MOST_OPERATIONS = 300
