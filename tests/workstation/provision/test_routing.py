@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.provision.audience import Route
-from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.query import check_monitor
 from datadog_checks.model_serving.workstation.provision.routing import (
     Receiver,
@@ -24,7 +24,7 @@ from datadog_checks.model_serving.workstation.provision.routing import (
     load_routing,
     notification_rules,
 )
-from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values, load_values
+from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "provisioning.md").read_text(encoding="utf-8")
 EXAMPLE = next(text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if text.startswith("as:"))

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import DocumentError
-from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.packs import monitor_entries, slo_entries
 from datadog_checks.model_serving.workstation.provision.query import check_dashboard, check_monitor, check_slo
-from datadog_checks.model_serving.workstation.provision.values import MONITOR, MonitorValues, Values, load_values
+from datadog_checks.model_serving.workstation.provision.values import MONITOR, MonitorValues, Values
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "provisioning.md").read_text(encoding="utf-8")
 EXAMPLE = next(text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if text.startswith("prefix:"))

@@ -124,10 +124,10 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
 
 def wanted(settings: Settings, marked: bool = True) -> list[Resource]:
     """The resources of the packs with the user's values and routing, checked. Raises UserError for any mistake."""
-    from ..provision.desired import desired
+    from ..provision.desired import desired, load_values
     from ..provision.plan import checked
     from ..provision.routing import load_routing
-    from ..provision.values import Values, load_values
+    from ..provision.values import Values
 
     values = load_values(settings.values) if settings.values else Values()
     routing = load_routing(settings.routing) if settings.routing else None

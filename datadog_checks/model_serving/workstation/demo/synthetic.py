@@ -75,10 +75,9 @@ def serve(endpoints: int, latency: float, minute_seconds: float, token_seconds: 
                 )
 
 
-def main() -> None:
-    """Run the command."""
-    serve()
-
-
 def _say(**values: object) -> None:
     click.echo(json.dumps(values))
+
+
+if __name__ == "__main__":
+    serve()

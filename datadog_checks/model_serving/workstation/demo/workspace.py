@@ -3,7 +3,7 @@
 Routes, fields and refusals follow Databricks' documentation and public SDK. What those leave open is said where it is
 decided here. For a workspace with synthetic endpoints, to measure against:
 
-    python -m datadog_checks.model_serving.workstation.demo.workspace --endpoints 200 --latency 0.05
+    python -m datadog_checks.model_serving.workstation.demo.synthetic --endpoints 200 --latency 0.05
 """
 
 from __future__ import annotations
@@ -251,9 +251,3 @@ def _page(endpoint: Endpoint) -> Reply:
     if text is None:
         return Reply.error(404, f"Endpoint '{endpoint.name}' has no metrics.", "RESOURCE_DOES_NOT_EXIST")
     return Reply(200, text.encode(), CONTENT_TYPE)
-
-
-if __name__ == "__main__":
-    from . import synthetic
-
-    synthetic.main()

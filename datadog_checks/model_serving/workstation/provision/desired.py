@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ...errors import OptionError
@@ -14,11 +15,19 @@ from .packs import Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_body, monitor_tags, slo_body
 from .packs.settle import Settled, settle, settle_slo
 from .routing import Routing, check_routing, handles, notification_rules
-from .values import OWN_TAGS, SloValues, Values
+from .values import OWN_TAGS, SloValues, Values, read_values
 from .widgets import Shown, dashboard_body
 
 AUTHOR = "model_serving maintainers"
 PERCENTILE = re.compile(r"\bp\d+(?:\.\d+)?:(model_serving\.[\w.]+)")
+
+
+def load_values(path: str | Path) -> Values:
+    """Read a values file and try it on every pack. Raises DocumentError with the file, the key and the mend."""
+    values = read_values(path)
+    # Whatever of the packs is chosen later: a value that can't be is wrong now.
+    desired(list(builtin_packs()), values)
+    return values
 
 
 def desired(

@@ -91,18 +91,16 @@ class Values:
         return (getattr(self.everywhere, name), name) if value is None else (value, path)
 
 
-def load_values(path: str | Path) -> Values:
-    """Read a values file and try it on every pack. Raises DocumentError with the file, the key and the mend."""
-    from .desired import desired
+def read_values(path: str | Path) -> Values:
+    """Read a values file. Raises DocumentError with the file, the key and the mend.
 
+    Whether a value is possible shows only when it meets its monitor: `desired.load_values` tries that, too.
+    """
     root = read_document(path, "values file")
     entries = root.entries((*READERS, *EVERYWHERE))
     everywhere = {name: EVERYWHERE[name](node) for name, node in entries.items() if name in EVERYWHERE}
     rest = {name: READERS[name](node) for name, node in entries.items() if name in READERS}
-    values = Values(file=root.file, everywhere=MonitorValues(**everywhere), **rest)
-    # Whatever of the packs is chosen later: a value that can't be is wrong now.
-    desired(list(builtin_packs()), values, None)
-    return values
+    return Values(file=root.file, everywhere=MonitorValues(**everywhere), **rest)
 
 
 def _window(node: Node) -> str:
