@@ -51,9 +51,9 @@ def test_the_help_imports_no_subcommand() -> None:
         "from datadog_checks.model_serving.workstation.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "names = [name for name in sys.modules if name.startswith('datadog_checks.model_serving.workstation.cli.')]\n"
-        "print(sorted(names), 'rich.console' in sys.modules)"
+        "print(*sorted(name.rpartition('.')[2] for name in names), 'rich.console' in sys.modules)"
     )
-    assert done.stdout.splitlines()[-1] == "['datadog_checks.model_serving.workstation.cli.root'] False"
+    assert done.stdout.splitlines()[-1] == "exit root False"
 
 
 @pytest.mark.parametrize(("missing", "named"), [(["click"], "click"), (["click", "rich"], "click and rich")])
@@ -62,7 +62,7 @@ def test_a_missing_extra_is_one_clear_line(missing: list[str], named: str) -> No
         f"sys.modules.update(dict.fromkeys({missing!r}))\n"
         "from datadog_checks.model_serving.workstation.cli import main\nmain()"
     )
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert done.stderr == (
         f"model-serving needs {named}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
     )

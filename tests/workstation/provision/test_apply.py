@@ -332,7 +332,7 @@ def test_every_monitor_is_sent_to_be_checked(dd: Standin, connect: Connect) -> N
     outcomes = validate_monitors(client, wanted, read_account(client, wanted))
     assert told(outcomes) == {
         "monitor:latency.mean": "done",
-        "monitor:errors.share": "failed 400: Invalid recipients: slack-nobody not found",
+        "monitor:errors.share": "refused 400: Invalid recipients: slack-nobody not found",
         "monitor:slo.fast": "skipped needs the id of slo:availability; apply first",
     }
     assert (dd.count("ValidateMonitor"), dd.count("ValidateExistingMonitor")) == (1, 1)

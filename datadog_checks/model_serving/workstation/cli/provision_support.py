@@ -1,4 +1,4 @@
-"""What the subcommands of `model-serving provision` share: options, keys, questions, a bar, exit statuses."""
+"""What the subcommands of `model-serving provision` share: options, keys, questions, a bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ...errors import ProvisionError, UserError
+from ...errors import ProvisionError
+from .exit import ExitStatus
 
 if TYPE_CHECKING:
     from ..provision.api import Client
@@ -24,46 +25,7 @@ if TYPE_CHECKING:
     from ..provision.plan import Plan
     from ..provision.state import Account
 
-SAME, FAILURE, DIFFERENT = 0, 1, 2
-
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Failure(click.ClickException):
-    """Something that went wrong, with what to do about it. 2 means differences, so this is 1."""
-
-    exit_code = FAILURE
-
-
-class Misuse(click.UsageError):
-    """A mistake on the command line, with the usage before it."""
-
-    exit_code = FAILURE
-
-
-class Commands(click.Group):
-    """Ends with 1 where click would end with 2, which here says that there are differences."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """As click does, for mistakes before the name of the command."""
-        with as_failures():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """As click does, for mistakes after the name of the command and in what it works with."""
-        with as_failures():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def as_failures() -> Iterator[None]:
-    """Turn what the user can mend into a message and exit status 1."""
-    try:
-        yield
-    except click.UsageError as error:
-        raise Misuse(error.format_message(), error.ctx) from None
-    except UserError as error:
-        raise Failure(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +131,21 @@ def read(client: Client, resources: Sequence[Resource], *, writes: bool = False)
 
 
 def carry_out(client: Client, made: Plan, yes: bool, question: str) -> None:
-    """Ask, do it, and tell what was done. Leaves with DIFFERENT for a no, with FAILURE where anything failed."""
+    """Ask, do it, and tell what was done. Leaves as failed for a no, and where anything failed."""
     from ..provision.apply import Result, apply
     from ..provision.plan import DOES
     from ..provision.render import outcome_text
 
     if not yes:
         if not sys.stdin.isatty():
-            raise Failure("there is nobody to ask: give --yes")
+            raise click.UsageError("there is nobody to ask: give --yes")
         if not click.confirm(question):
-            sys.exit(DIFFERENT)
+            sys.exit(ExitStatus.FAILED)
     with progress_bar(len(made.having(*DOES))) as told:
         outcomes = apply(client, made, told)
     show(outcome_text(outcomes), client.credentials)
     if any(one.result is not Result.DONE for one in outcomes):
-        sys.exit(FAILURE)
+        sys.exit(ExitStatus.FAILED)
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 from ...__about__ import __version__
+from ...errors import UserError
+from .exit import status_of
 
 SUBCOMMANDS = {
     "check": "Run the check without an Agent and print what it would send.",
@@ -19,6 +22,14 @@ SUBCOMMANDS = {
 
 class Subcommands(click.Group):
     """Imports a subcommand when it is called: help and completion stay quick."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does; an error that is meant for a person is shown and ends the subcommand with its status."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(status_of(error))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the subcommands, in the order of the help."""

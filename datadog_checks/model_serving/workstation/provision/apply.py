@@ -32,6 +32,8 @@ class Result(StrEnum):
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
+    REFUSED = "refused"
+    """Checked, and found wrong: what only a validation can give."""
 
 
 @dataclass(frozen=True, slots=True)

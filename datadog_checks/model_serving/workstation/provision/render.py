@@ -127,15 +127,14 @@ def validation_text(outcomes: Sequence[Outcome]) -> Text:
     text = Text()
     for one in sorted(outcomes, key=lambda one: one.step.address):
         if one.result is not Result.DONE:
-            style = "red" if one.result is Result.FAILED else "yellow"
-            text.append("refused " if one.result is Result.FAILED else "skipped ", style)
+            text.append(f"{one.result} ", "yellow" if one.result is Result.SKIPPED else "red")
             text.append(f"{one.step.address}: {one.text}\n")
     counts = {result: sum(one.result is result for one in outcomes) for result in Result}
     text.append(f"{counts[Result.DONE]} of {len(outcomes)} monitors are valid")
-    if counts[Result.FAILED]:
-        text.append(f", {counts[Result.FAILED]} refused")
-    if counts[Result.SKIPPED]:
-        text.append(f", {counts[Result.SKIPPED]} not checked")
+    if counts[Result.REFUSED]:
+        text.append(f", {counts[Result.REFUSED]} refused")
+    if counts[Result.FAILED] + counts[Result.SKIPPED]:
+        text.append(f", {counts[Result.FAILED] + counts[Result.SKIPPED]} not checked")
     text.append(".")
     return text
 
