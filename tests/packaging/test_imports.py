@@ -4,6 +4,7 @@ import leads down."""
 import ast
 import sys
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from importlib.util import resolve_name
 
 import pytest
@@ -66,10 +67,12 @@ def test_the_rule_sees_every_form_of_import(source, package, refused):
 
 
 def test_the_package_offers_the_agent_one_class():
-    """The package has the version and one check class, so that the Agent's search cannot go astray."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert names == {"ModelServingCheck", "__version__"}
+    """The package shows the version and one check class, so that the Agent's search cannot go astray."""
+    module = import_module(NAME)
+    assert dir(module) == ["ModelServingCheck", "__version__"]
+    assert module.ModelServingCheck.__module__ == f"{NAME}.check"
+    with pytest.raises(AttributeError, match="has no attribute 'OtherCheck'"):
+        _ = module.OtherCheck
 
 
 class WithoutTypeChecking(ast.NodeTransformer):
