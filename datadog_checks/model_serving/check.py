@@ -13,7 +13,7 @@ from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .errors import DriverError, ScrapeError
-from .scrape.report import MAX_LOGGED
+from .log_once import LogOnce
 from .scrape.scraper import ServingScraper
 from .settings import Settings, check_option_names, check_settings, describe
 from .sources.build import fleet, one, watch
@@ -63,7 +63,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         self._secrets: tuple[str, ...] = ()
         self._passing_secrets: tuple[str, ...] = ()
         self.readiness = Readiness(self.instance)
-        self._told: set[str] = set()
+        self._once = LogOnce(self.log)
 
     def register_secret(self, secret: str, passing: bool = False) -> None:
         """Have a secret left out of the log. May be called in any thread, unlike that of the base class.
@@ -221,10 +221,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             return shown
         for problem in shown:
             self.warnings.append(problem)
-            kind = re.sub(r"[0-9.]+", "", problem)
-            if kind not in self._told and len(self._told) < MAX_LOGGED:
-                self._told.add(kind)
-                self.log.warning("%s", problem)
+            self._once.log(problem, key=re.sub(r"[0-9.]+", "", problem))
         return []
 
     def _gpu_source(self, settings: Settings) -> GpuSource:

@@ -124,7 +124,7 @@ class Side:
             "error": error,
             "warnings": list(self.check.warnings),
             "cache": dict(self.agent.cache),
-            "told": self.scraper.report._told,
+            "told": set(self.scraper.report._once._keys),
             "rejected": dict(collector.rejected),
             "names": (collector.families, collector.unclaimed, collector.present),
             "counted": (collector.samples, collector.taken, collector.process_start),

@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import ScrapeError
 from ...http.pool import Job
 from ...http.transport import Transport
+from ...log_once import LogOnce
 from ...scrape.scraper import ServingScraper
 from ..probes.base import CRITICAL, OK, WARNING
 from ..several import Fleet, Member
@@ -51,7 +52,8 @@ class Watch:
         self._make = make
         self._allowed = databricks_tags
         self._tags: dict[str, tuple[str, ...]] = {}
-        self._beyond_told = self._problem_told = False
+        self._once = LogOnce(check.log)
+        self._listing_failed = False
         self._seen: set[str] | None = None
         self._states: dict[str, tuple[object, ...]] = {}
         self._gone: dict[str, float] = {}
@@ -159,24 +161,26 @@ class Watch:
         check.service_check("workspace.health", status, tags=self.tags, message=workspace.problem or None)
         if workspace.problem and workspace.listed:
             text = f"the endpoints can't be listed, those that are known are watched: {workspace.problem}"
-            self._warn(text, self._problem_told)
-        elif self._problem_told:
-            # What the list suffered from, endpoints may have suffered from as well.
-            for member in self.fleet.members.values():
-                if member.failures:
-                    member.hurry()
-        self._problem_told = bool(workspace.problem)
+            self._warn("listing", text)
+        else:
+            self._once.forget("listing")
+            if self._listing_failed:
+                # What the list suffered from, endpoints may have suffered from as well.
+                for member in self.fleet.members.values():
+                    if member.failures:
+                        member.hurry()
+        self._listing_failed = bool(workspace.problem)
         if workspace.beyond:
             names = workspace.names()
             text = (
                 f"{workspace.url}: {len(names) + workspace.beyond} serving endpoints match, {len(names)} are watched: "
                 "raise `limit` in `serving_endpoints`, or narrow `include` and `exclude`"
             )
-            self._warn(text, self._beyond_told)
-        self._beyond_told = bool(workspace.beyond)
+            self._warn("beyond", text)
+        else:
+            self._once.forget("beyond")
 
-    def _warn(self, text: str, told: bool) -> None:
+    def _warn(self, key: str, text: str) -> None:
         """In the status for as long as it holds, in the log once."""
         self.check.warnings.append(text)
-        if not told:
-            self.check.log.warning("%s", text)
+        self._once.log(text, key)
