@@ -71,3 +71,15 @@ def test_a_missing_extra_is_one_clear_line(missing: list[str], named: str) -> No
     assert done.stderr == (
         f"model-serving needs {named}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
     )
+
+
+@pytest.mark.parametrize(("name", "missing"), [("demo", "trustme"), ("check", "yaml")])
+def test_a_package_that_a_subcommand_lacks_is_one_clear_line(name: str, missing: str) -> None:
+    done = python(
+        f"sys.modules[{missing!r}] = None\nsys.argv = ['model-serving', {name!r}]\n"
+        "from datadog_checks.model_serving.workstation.cli import main\nmain()"
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: {name} needs {missing}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
+    )

@@ -39,7 +39,14 @@ class Subcommands(click.Group):
         """The command of that name, or None."""
         if name not in SUBCOMMANDS:
             return None
-        command = getattr(import_module(f".{name}", __package__), name)
+        try:
+            command = getattr(import_module(f".{name}", __package__), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("datadog_checks."):
+                raise
+            raise click.ClickException(
+                f"{name} needs {error.name}, which this Python lacks: pip install 'datadog-model-serving[cli]'"
+            ) from None
         assert isinstance(command, click.Command)
         return command
 

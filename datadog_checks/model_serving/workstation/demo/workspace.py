@@ -9,18 +9,21 @@ decided here. For a workspace with synthetic endpoints, to measure against:
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import unquote
+
+import trustme
 
 from .dialects.databricks import CONTENT_TYPE, minute_page
 from .endpoints import ABORTED, CREATOR, FAILED, Endpoint, Export, Json, configure
 from .faults import Fault, Faults
 from .https import HOST, Call, serve_tls
 from .messages import Reply, Request
-from .tls import local_certificate
 from .tokens import Credentials
 
 __all__ = ["API", "TOKEN_PATH", "Call", "Fault", "Served", "Workspace", "minute_page", "serve_workspace"]
@@ -239,8 +242,15 @@ class Served(NamedTuple):
 @contextmanager
 def serve_workspace(workspace: Workspace) -> Iterator[Served]:
     """Serve a workspace over HTTPS on a free port of 127.0.0.1. Leaves no thread, no socket and no file behind."""
-    with local_certificate() as (context, ca), serve_tls(workspace, context, "demo-workspace") as address:
-        yield Served(f"https://{HOST}:{address.port}", str(ca), address.disconnect)
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", HOST).configure_cert(context)
+    with TemporaryDirectory(prefix="model_serving-tls-") as folder:
+        # The authority's key is never written, so nobody can sign anything else with it.
+        ca = f"{folder}/ca.pem"
+        authority.cert_pem.write_to_path(ca)
+        with serve_tls(workspace, context, "demo-workspace") as address:
+            yield Served(f"https://{HOST}:{address.port}", ca, address.disconnect)
 
 
 def _page(endpoint: Endpoint) -> Reply:
