@@ -13,6 +13,7 @@ from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .errors import DriverError, ScrapeError
+from .http.redact import mask
 from .log_once import LogOnce
 from .scrape.scraper import ServingScraper
 from .settings import Settings, check_option_names, check_settings, describe
@@ -25,7 +26,6 @@ from .sources.registry import SOURCES, Source
 from .sources.several import Fleet
 from .submit.persisted import Memory
 
-MASK = "********"
 PASSING_SECRETS = 64
 SHOWN = 5
 """Broken endpoints of one instance that are named in the Agent's status, each with its problem."""
@@ -80,9 +80,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
 
     def sanitize(self, text: str) -> str:
         """A text without the secrets that are known."""
-        for secret in (*self._secrets, *self._passing_secrets):
-            text = text.replace(secret, MASK)
-        return text
+        return mask(text, (*self._secrets, *self._passing_secrets))
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
         """Check the names of options, then their types. As a drop-in package the models lie beside this file."""

@@ -15,7 +15,6 @@ from prometheus_client import Metric
 
 from datadog_checks.model_serving.errors import PayloadError
 from datadog_checks.model_serving.http.body import Answer, body_lines
-from datadog_checks.model_serving.http.redact import mask_secrets, without_credentials, without_secrets
 from datadog_checks.model_serving.scrape.exposition import reader
 from datadog_checks.model_serving.scrape.exposition.reader import openmetrics_families, text_families
 
@@ -227,29 +226,3 @@ def test_foreign(start: bytes, kind: str, size: int) -> None:
         return
     with pytest.raises(PayloadError, match=kind):
         read(chunks, Content_Type="text/plain")
-
-
-# -- secrets
-
-
-@pytest.mark.parametrize(
-    ("url", "secrets", "credentials"),
-    [
-        ("http://h/metrics", "http://h/metrics", "http://h/metrics"),
-        ("https://me:pw@h:1/m?a=b#f", "https://h:1/m", "https://h:1/m?a=b#f"),
-        ("http://h/federate?match[]=up&api_key=x", "http://h/federate", "http://h/federate?match[]=up&api_key=***"),
-        ("http://h/m?sig=a%2Bb&x=1&PASSWORD=c", "http://h/m", "http://h/m?sig=***&x=1&PASSWORD=***"),
-        ("me:pw@h/m?token=x", "h/m", "h/m?token=***"),
-        ("/login?next=http://h/&access_token=x", "/login", "/login?next=http://h/&access_token=***"),
-        ("http://h/m?next=a@b", "http://h/m", "http://h/m?next=a@b"),
-        ("http://h/a@b", "http://h/a@b", "http://h/a@b"),
-    ],
-)
-def test_urls(url: str, secrets: str, credentials: str) -> None:
-    """What is left of a URL in a message, and what in a tag."""
-    assert without_secrets(url) == secrets
-    assert without_credentials(url) == credentials
-    if "://" in url or "@" not in url:
-        assert mask_secrets(f"No answer from {url.partition('#')[0]} (or so)") == (
-            f"No answer from {credentials.partition('#')[0]} (or so)"
-        )

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import OptionError, ProvisionError, Refused, Unsure
+from datadog_checks.model_serving.http.redact import MASK
 from datadog_checks.model_serving.workstation.provision.access import check_access
 from datadog_checks.model_serving.workstation.provision.api import Client, words_of
-from datadog_checks.model_serving.workstation.provision.credentials import MASK, SITES, Credentials, load_credentials
+from datadog_checks.model_serving.workstation.provision.credentials import SITES, Credentials, load_credentials
 
 from .resources import applied, errors, monitor, told
 from .standin import Fault, Limit, Standin

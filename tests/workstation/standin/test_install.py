@@ -172,7 +172,7 @@ print(len(other.recorder.take().samples))
 
 def test_importing_the_workstation_side_installs_nothing() -> None:
     """Neither without an Agent nor, where a check would find it, beside one."""
-    names = ("builtins", "install", "runner", "sinks", "configuration", "redact", "units")
+    names = ("builtins", "install", "runner", "sinks", "configuration", "units")
     code = "".join(f"import datadog_checks.model_serving.workstation.standin.{name}\n" for name in names)
     assert python(code + f"print([name for name in {sorted(MODULES)} if name in sys.modules])") == "[]"
 

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from ...http.redact import mask, secrets_of
 from ..standin.builtins import TRACE, log_output
 from ..standin.configuration import Configuration, load_configuration
 from ..standin.install import standing_in
-from ..standin.redact import mask, secrets_of
 from ..standin.runner import Round, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ...errors import OptionError
+from ...http.redact import mask
 
 SITES = (
     "datadoghq.com",
@@ -23,7 +24,6 @@ SITES = (
     "ddog-gov.com",
     "us2.ddog-gov.com",
 )
-MASK = "********"
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,}")
 
 
@@ -51,9 +51,7 @@ class Credentials:
 
     def mask(self, text: str) -> str:
         """The text without any of the secrets."""
-        for secret in self.secrets():
-            text = text.replace(secret, MASK)
-        return text
+        return mask(text, self.secrets())
 
 
 _PROXIES = tuple(name for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"))
