@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 
 from datadog_checks.model_serving.errors import PayloadError
-from datadog_checks.model_serving.http.body import Answer, body_lines
+from datadog_checks.model_serving.http.body import Answer, body_chunks
 from datadog_checks.model_serving.scrape.exposition import reader
 from datadog_checks.model_serving.scrape.exposition.reader import openmetrics_families, text_families
 
@@ -163,12 +163,12 @@ def read(chunks: list[bytes], **headers: str) -> tuple[list[str], list[tuple[str
     lost: list[tuple[str, bool]] = []
     size = 0
 
-    def lines() -> Iterator[str]:
+    def read_chunks() -> Iterator[list[str]]:
         nonlocal size
         answer = Answer.of(response(chunks, **headers), 1)
-        size = yield from body_lines(answer, 10_000, lambda line, cut: lost.append((line, cut)))
+        size = yield from body_chunks(answer, 10_000, lambda line, cut: lost.append((line, cut)))
 
-    return list(lines()), lost, size
+    return [line for lines in read_chunks() for line in lines], lost, size
 
 
 @settings(max_examples=100, **STEADY)
