@@ -1,4 +1,4 @@
 """A stand-in for the Agent on a workstation: builtin modules, aggregation as the Agent does it, and output.
 
-Importing this package changes nothing; see `builtins.standing_in` for what puts the stand-in in place.
+Importing this package changes nothing; see `install.standing_in` for what puts the stand-in in place.
 """
