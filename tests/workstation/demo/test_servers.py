@@ -14,7 +14,7 @@ from datadog_checks.model_serving.workstation.demo.dialects.databricks import Da
 from datadog_checks.model_serving.workstation.demo.scenario import Scenario
 from datadog_checks.model_serving.workstation.demo.servers import (
     TOKEN,
-    Source,
+    SimulatedSource,
     serve_world,
     workspace_instance,
     world_workspace,
@@ -29,7 +29,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="module")
-def sources(scenario: Scenario) -> Iterator[dict[str, Source]]:
+def sources(scenario: Scenario) -> Iterator[dict[str, SimulatedSource]]:
     """Every endpoint after one minute of traffic. Time stands still; probes are counted all the same."""
     world = World(scenario, length=600, seed=1)
     world.advance(60)
@@ -39,12 +39,12 @@ def sources(scenario: Scenario) -> Iterator[dict[str, Source]]:
         yield {**found, **{name: workspace._replace(endpoint=name) for name in DATABRICKS}}
 
 
-def url_of(source: Source) -> str:
+def url_of(source: SimulatedSource) -> str:
     host = source.instance.get("databricks_host")
     return f"{host}{API}/{source.endpoint}/metrics" if host else str(source.instance["openmetrics_endpoint"])
 
 
-def read(source: Source, url: str = "", headers: dict[str, str] = BEARER) -> requests.Response:
+def read(source: SimulatedSource, url: str = "", headers: dict[str, str] = BEARER) -> requests.Response:
     return requests.get(url or url_of(source), headers=headers, verify=source.instance.get("tls_ca_cert"), timeout=5)
 
 
@@ -57,7 +57,7 @@ CONTENT_TYPES = {
 }
 
 
-def test_every_source_serves_metrics_as_its_system_labels_them(sources: dict[str, Source]) -> None:
+def test_every_source_serves_metrics_as_its_system_labels_them(sources: dict[str, SimulatedSource]) -> None:
     served = {name: read(source) for name, source in sources.items()}
     refused = served.pop("databricks-llama-4-maverick")
     assert (refused.status_code, refused.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
@@ -66,7 +66,7 @@ def test_every_source_serves_metrics_as_its_system_labels_them(sources: dict[str
     assert {name: answer.headers["Content-Type"] for name, answer in served.items()} == CONTENT_TYPES
 
 
-def test_the_custom_exporter_negotiates_openmetrics(sources: dict[str, Source]) -> None:
+def test_the_custom_exporter_negotiates_openmetrics(sources: dict[str, SimulatedSource]) -> None:
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
     answer = requests.get(url_of(sources["pricing-worker"]), headers=accept, timeout=5)
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
@@ -74,13 +74,13 @@ def test_the_custom_exporter_negotiates_openmetrics(sources: dict[str, Source]) 
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}])
-def test_databricks_asks_for_its_token(sources: dict[str, Source], headers: dict[str, str]) -> None:
+def test_databricks_asks_for_its_token(sources: dict[str, SimulatedSource], headers: dict[str, str]) -> None:
     source = sources["churn-scorer"]
     for path in (f"{API}/churn-scorer/metrics", f"{API}/churn-scorer", API):
         assert read(source, source.instance["databricks_host"] + path, headers).status_code == 401
 
 
-def test_databricks_describes_its_endpoints(sources: dict[str, Source]) -> None:
+def test_databricks_describes_its_endpoints(sources: dict[str, SimulatedSource]) -> None:
     source = sources["churn-scorer"]
     host = source.instance["databricks_host"]
     known = read(source, f"{host}{API}/churn-scorer").json()
@@ -157,7 +157,7 @@ MLSERVER = [
 
 @pytest.mark.parametrize(("method", "path", "status", "counted_as"), MLSERVER)
 def test_mlserver_answers_and_counts_calls_of_its_inference_port(
-    sources: dict[str, Source], method: str, path: str, status: int, counted_as: str
+    sources: dict[str, SimulatedSource], method: str, path: str, status: int, counted_as: str
 ) -> None:
     source = sources["fraud-platform"]
     name = "rest_server_requests_total"
@@ -180,7 +180,7 @@ def test_a_model_that_is_loaded_again_is_not_ready(scenario: Scenario) -> None:
     assert {model["name"]: model["state"] for model in index} == {"fraud-detector": "LOADING", "recommender": "READY"}
 
 
-def test_tensorflow_serving_tells_a_models_state_and_counts_the_question(sources: dict[str, Source]) -> None:
+def test_tensorflow_serving_tells_a_models_state_and_counts_the_question(sources: dict[str, SimulatedSource]) -> None:
     metrics = url_of(sources["vision-and-search"])
     base = metrics.removesuffix("/monitoring/prometheus/metrics")
     name = ":tensorflow:serving:request_count_total"

@@ -13,7 +13,7 @@ import pytest
 from datadog_checks.model_serving.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
-from datadog_checks.model_serving.workstation.provision.credentials import Credentials
+from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
@@ -445,5 +445,5 @@ def is_write(call: Call) -> bool:
     return call.method in WRITES
 
 
-def credentials(account: Standin) -> Credentials:
-    return Credentials(account.api_key, account.app_key, url=account.url)
+def credentials(account: Standin) -> AccountCredentials:
+    return AccountCredentials(account.api_key, account.app_key, url=account.url)

@@ -12,7 +12,7 @@ import yaml
 
 from .driver import DeviceLost, Driver, Unreadable, Unsupported
 from .fields import read_fields
-from .model import Device, Reading
+from .model import Device, GpuReading
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +96,7 @@ def _mig_instances(driver: Driver, gpu: Device, note: Callable[[str], None]) -> 
         yield Device(handle, gpu.index, uuid, tuple(tags), parent=gpu)
 
 
-def read(driver: Driver, device: Device) -> list[Reading]:
+def read(driver: Driver, device: Device) -> list[GpuReading]:
     """Everything the device tells now.
 
     Raises DeviceLost or DriverLost; what else fails costs only its own reading.
@@ -122,7 +122,7 @@ def read_settings(driver: Driver, device: Device) -> None:
         device.settings = [reading for entry in table()["settings"] for reading in _call(driver, device, entry)]
 
 
-def _call(driver: Driver, device: Device, entry: dict[str, Any]) -> Iterator[Reading]:
+def _call(driver: Driver, device: Device, entry: dict[str, Any]) -> Iterator[GpuReading]:
     name, arguments = entry["call"], entry.get("with", [])
     key = " ".join((name, *arguments))
     if key in device.lacks:
@@ -140,13 +140,13 @@ def _call(driver: Driver, device: Device, entry: dict[str, Any]) -> Iterator[Rea
     scale = entry.get("scale", 1)
     if "values" in entry:
         for part, metric in entry["values"].items():
-            yield Reading(metric, float(getattr(result, part)))
+            yield GpuReading(metric, float(getattr(result, part)))
     else:
         number = result[entry["item"]] if "item" in entry else result
-        yield Reading(entry["metric"], float(number) * scale)
+        yield GpuReading(entry["metric"], float(number) * scale)
 
 
-def _memory(driver: Driver, device: Device) -> Iterator[Reading]:
+def _memory(driver: Driver, device: Device) -> Iterator[GpuReading]:
     """Memory in bytes. With MIG the instances hold it, and the whole GPU's would count it twice."""
     if device.has_mig:
         return
@@ -170,10 +170,10 @@ def _memory(driver: Driver, device: Device) -> Iterator[Reading]:
             return
     except Unreadable:
         return
-    yield Reading("gpu.memory.used", float(info.used))
-    yield Reading("gpu.memory.free", float(info.free))
-    yield Reading("gpu.memory.total", float(info.total))
+    yield GpuReading("gpu.memory.used", float(info.used))
+    yield GpuReading("gpu.memory.free", float(info.free))
+    yield GpuReading("gpu.memory.total", float(info.total))
     if reserved is not None:
-        yield Reading("gpu.memory.reserved", reserved)
+        yield GpuReading("gpu.memory.reserved", reserved)
     if info.total:
-        yield Reading("gpu.memory.utilization", float(info.used) / float(info.total) * 100)
+        yield GpuReading("gpu.memory.utilization", float(info.used) / float(info.total) * 100)

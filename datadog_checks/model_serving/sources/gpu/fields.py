@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
-from .model import Device, Reading
+from .model import Device, GpuReading
 
 ALL_LINKS = 0xFFFFFFFF
 """Scope of an NVLink field that asks for all links together."""
@@ -17,7 +17,7 @@ NARROW = 1 << 32
 """What a counter of 32 bits never reaches."""
 
 
-def read_fields(driver: Driver, device: Device, entries: Iterable[dict[str, Any]]) -> Iterator[Reading]:
+def read_fields(driver: Driver, device: Device, entries: Iterable[dict[str, Any]]) -> Iterator[GpuReading]:
     """The fields of readings.yaml that the device has, in one call. Raises DeviceLost or DriverLost."""
     asked = []
     for entry in entries:
@@ -73,15 +73,15 @@ def field_value(driver: Driver, value: Any) -> tuple[int | float, int]:
     return value.value.ullVal, 64
 
 
-def _taken(device: Device, entry: dict[str, Any], number: int | float, bits: int, now: float) -> Iterator[Reading]:
+def _taken(device: Device, entry: dict[str, Any], number: int | float, bits: int, now: float) -> Iterator[GpuReading]:
     tags = tuple(f"{name}:{value}" for name, value in entry.get("tags", {}).items())
     kind, scale, metric = entry.get("kind", "gauge"), entry.get("scale", 1), entry["metric"]
     if bits and number == (1 << bits) - 1:
         # All ones stand for "not available". A counter goes on from where it was.
-        yield Reading(metric, math.inf, tags)
+        yield GpuReading(metric, math.inf, tags)
         return
     if kind == "gauge":
-        yield Reading(metric, number * scale, tags)
+        yield GpuReading(metric, number * scale, tags)
         return
     last = device.counters.get((metric, tags))
     device.counters[metric, tags] = (number, now)
@@ -90,13 +90,13 @@ def _taken(device: Device, entry: dict[str, Any], number: int | float, bits: int
     increase, seconds = increment(last[0], number, int(entry.get("bits", bits))), now - last[1]
     if kind == "counter":
         # A counter that was reset with its GPU, or by hand, counts from zero.
-        yield Reading(metric, (number if increase is None else increase) * scale, tags, count=True)
+        yield GpuReading(metric, (number if increase is None else increase) * scale, tags, count=True)
     elif increase is None:
         # When the reset was, nobody knows: no rate. One that never left 32 bits wraps unseen as often as seen.
         if entry.get("wide_only") and last[0] < NARROW:
             device.lacks.add(entry["field"])
     elif seconds > 0:
-        yield Reading(metric, increase * scale / seconds, tags)
+        yield GpuReading(metric, increase * scale / seconds, tags)
 
 
 def increment(last: int | float, number: int | float, bits: int) -> int | float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GpuReading:
     """One value for one canonical metric, in the metric's unit. `tags` are beyond those of the device."""
 
     metric: str
@@ -31,7 +31,7 @@ class Device:
     parent: Device | None = None
     has_mig: bool = False
     lacks: set[str] = field(default_factory=set)
-    settings: list[Reading] = field(default_factory=list)
+    settings: list[GpuReading] = field(default_factory=list)
     counters: dict[tuple[str, tuple[str, ...]], tuple[float, float]] = field(default_factory=dict)
     healthy: bool = True
     problem: str = ""

@@ -20,7 +20,7 @@ from ...log_once import LogOnce
 from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
-from .model import Device, Reading
+from .model import Device, GpuReading
 from .processes import Owners, Usage, lacks_processes, usages
 
 SYSTEM = "nvml"
@@ -206,7 +206,7 @@ class GpuSource:
         device.healthy, device.problem = True, ""
         self._health(device, OK)
 
-    def _submit(self, device: Device, reading: Reading) -> None:
+    def _submit(self, device: Device, reading: GpuReading) -> None:
         metric = self.metrics[reading.metric]
         if not math.isfinite(reading.value) or metric.excludes(reading.value):
             tags = [*self.tags, *device.tags, "reason:out_of_range", f"raw_metric:{reading.metric}"]

@@ -16,7 +16,7 @@ from rich.live import Live
 from ..demo.observe import History
 from ..demo.report import Story, compare, compare_latency
 from ..demo.scenario import MINUTE, load
-from ..demo.servers import Source, nvml_source, paced, serve_world
+from ..demo.servers import SimulatedSource, nvml_source, paced, serve_world
 from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
 from ..demo.world import World
 from ..standin.install import standing_in
@@ -143,7 +143,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _introduction(world: World, sources: list[Source], duration: float | None) -> Iterator[str]:
+def _introduction(world: World, sources: list[SimulatedSource], duration: float | None) -> Iterator[str]:
     clock = world.scenario.clock
     length = "until Ctrl-C" if duration is None else f"for {duration:g} s"
     yield (

@@ -17,7 +17,7 @@ from .provision_support import (
     WHAT,
     WHERE,
     YES,
-    Settings,
+    ProvisionOptions,
     carry_out,
     connected,
     credentials_of,
@@ -82,7 +82,7 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed
     from ..provision.render import plan_json, plan_text
     from ..provision.state import Account
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     resources = wanted(settings)
     if offline:
         credentials = None
@@ -120,7 +120,7 @@ def apply(prune: bool, yes: bool, **options: Any) -> None:
     from ..provision.plan import make_plan
     from ..provision.render import plan_text
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     resources = wanted(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
@@ -149,7 +149,7 @@ def destroy(yes: bool, **options: Any) -> None:
     from ..provision.plan import destroy_plan
     from ..provision.render import plan_text
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
         made = destroy_plan(read(client, (), writes=True))
@@ -175,7 +175,7 @@ def export(directory: Path, **options: Any) -> None:
     """
     from ..provision.export import export_files
 
-    resources = wanted(Settings(**options), marked=False)
+    resources = wanted(ProvisionOptions(**options), marked=False)
     files = export_files(resources)
     for name, text in files.items():
         write_file(directory / name, text)
@@ -198,7 +198,7 @@ def validate(**options: Any) -> None:
     from ..provision.render import validation_text
     from ..provision.validate import validate_monitors
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     resources = wanted(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:

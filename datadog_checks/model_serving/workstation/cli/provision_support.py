@@ -20,7 +20,7 @@ from .exit import ExitStatus
 if TYPE_CHECKING:
     from ..provision.api import Client
     from ..provision.apply import Outcome
-    from ..provision.credentials import Credentials
+    from ..provision.credentials import AccountCredentials
     from ..provision.model import Resource
     from ..provision.plan import Plan
     from ..provision.state import Account
@@ -29,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ProvisionOptions:
     """The options that subcommands share; one that a subcommand lacks has its default."""
 
     values: Path | None = None
@@ -84,7 +84,7 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
     return decorate
 
 
-def wanted(settings: Settings, marked: bool = True) -> list[Resource]:
+def wanted(settings: ProvisionOptions, marked: bool = True) -> list[Resource]:
     """The resources of the packs with the user's values and routing, checked. Raises UserError for any mistake."""
     from ..provision.desired import desired, load_values
     from ..provision.plan import checked
@@ -98,7 +98,7 @@ def wanted(settings: Settings, marked: bool = True) -> list[Resource]:
     return ready if marked else resources
 
 
-def credentials_of(settings: Settings) -> Credentials:
+def credentials_of(settings: ProvisionOptions) -> AccountCredentials:
     """Keys and site. Raises OptionError for what is missing."""
     from ..provision.credentials import load_credentials
 
@@ -106,7 +106,7 @@ def credentials_of(settings: Settings) -> Credentials:
 
 
 @contextmanager
-def connected(settings: Settings, credentials: Credentials) -> Iterator[Client]:
+def connected(settings: ProvisionOptions, credentials: AccountCredentials) -> Iterator[Client]:
     """A client that is closed at the end."""
     from ..provision.api import Client
 
@@ -161,7 +161,7 @@ def progress_bar(total: int) -> Iterator[Callable[[Outcome], None]]:
         yield lambda outcome: progress.update(task, advance=1, description=outcome.step.address)
 
 
-def show(text: Text, credentials: Credentials | None) -> None:
+def show(text: Text, credentials: AccountCredentials | None) -> None:
     """Print to standard output, in colour where that is a terminal, and never a key."""
     console = Console()
     if credentials is not None and masked(text.plain, credentials) != text.plain:
@@ -169,7 +169,7 @@ def show(text: Text, credentials: Credentials | None) -> None:
     console.print(text, soft_wrap=True, end="" if text.plain.endswith("\n") else "\n")
 
 
-def masked(text: str, credentials: Credentials | None) -> str:
+def masked(text: str, credentials: AccountCredentials | None) -> str:
     """The text without keys."""
     return credentials.mask(text) if credentials else text
 

@@ -59,7 +59,7 @@ class Config:
 
 
 @dataclass
-class Endpoint:
+class ServingEndpoint:
     """One serving endpoint. `config` is None until its first deployment is over."""
 
     name: str

@@ -19,7 +19,7 @@ PCIE_RECEIVED = 2.4e9
 
 
 @dataclass(eq=False)
-class Device:
+class SimulatedGpu:
     """One GPU's state. MiB, watt, MHz, degree Celsius, percent; energy in millijoule, as NVIDIA counts it."""
 
     gpu: Gpu
@@ -65,14 +65,16 @@ class Device:
         return self.pcie_received * 0.2
 
 
-class Node:
+class GpuNode:
     """The GPUs of one machine."""
 
     def __init__(self, scenario: Scenario, timeline: Timeline, seed: int) -> None:
         self.host = host = scenario.gpu_host
         self.now = 0.0
         self.devices = [
-            Device(gpu, host, temperature=host.ambient + host.power_idle * THERMAL_RESISTANCE, power=host.power_idle)
+            SimulatedGpu(
+                gpu, host, temperature=host.ambient + host.power_idle * THERMAL_RESISTANCE, power=host.power_idle
+            )
             for gpu in scenario.gpus
         ]
         self._scenario = scenario
@@ -94,7 +96,7 @@ class Node:
             heat = sum(self._scenario.effects("heat", f"gpu:{device.gpu.index}", percent))
             self._step(device, span, load, heat)
 
-    def _step(self, device: Device, span: float, load: float, heat: float) -> None:
+    def _step(self, device: SimulatedGpu, span: float, load: float, heat: float) -> None:
         host = device.host
         low, high = host.sm_clock
         throttled = device.temperature >= host.throttle_at

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import DriverError
 from ...sources.gpu.driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
-from .gpu import Device, Node
+from .gpu import GpuNode, SimulatedGpu
 
 PYNVML = "pynvml"
 MIB = 1 << 20
@@ -49,7 +49,7 @@ CONSTANTS: Mapping[str, int] = {
     "nvmlEventTypeXidCriticalError": _XID_EVENT,
 }
 
-FIELDS: Mapping[int, tuple[int, Callable[[Device], int]]] = {
+FIELDS: Mapping[int, tuple[int, Callable[[SimulatedGpu], int]]] = {
     82: (_UNSIGNED, lambda gpu: round(gpu.memory_temperature)),
     83: (_LONG, lambda gpu: gpu.energy),
     94: (_UNSIGNED, lambda gpu: 0),
@@ -108,7 +108,7 @@ ERRORS: Mapping[str, type[Exception]] = {name: type(f"NVMLError_{name}", (NVMLEr
 
 class _EventSet:
     def __init__(self) -> None:
-        self.told: dict[Device, int] = {}
+        self.told: dict[SimulatedGpu, int] = {}
         """How many of a GPU's XID errors need no event any more."""
         self.queue: list[SimpleNamespace] = []
         self.taken = False
@@ -121,7 +121,7 @@ class SimulatedDriver:
     Readings are as safe as the node: take them in the thread that advances it. Events may be waited for in any thread.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: GpuNode) -> None:
         self.used = False
         self.initialised = 0
         self._node = node
@@ -158,7 +158,7 @@ class SimulatedDriver:
     def _settled(self) -> bool:
         return not any(events.queue or events.taken for events in self._sets)
 
-    def _answer(self, call: Callable[..., Any], fixed: bool, gpu: Device, *arguments: Any) -> Any:
+    def _answer(self, call: Callable[..., Any], fixed: bool, gpu: SimulatedGpu, *arguments: Any) -> Any:
         self._ready()
         if gpu.lost and not fixed:
             raise _error("GpuIsLost")
@@ -188,13 +188,13 @@ class SimulatedDriver:
         self._ready()
         return len(self._node.devices)
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Device:
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> SimulatedGpu:
         self._ready()
         if not 0 <= index < len(self._node.devices):
             raise _error("InvalidArgument")
         return self._node.devices[index]
 
-    def nvmlDeviceGetProcessUtilization(self, gpu: Device, since: int) -> list[SimpleNamespace]:
+    def nvmlDeviceGetProcessUtilization(self, gpu: SimulatedGpu, since: int) -> list[SimpleNamespace]:
         self._ready()
         now = round(self._node.now * 1_000_000)
         if gpu.lost:
@@ -209,7 +209,7 @@ class SimulatedDriver:
             self._sets.append(_EventSet())
             return self._sets[-1]
 
-    def nvmlDeviceRegisterEvents(self, gpu: Device, kinds: int, events: _EventSet) -> None:
+    def nvmlDeviceRegisterEvents(self, gpu: SimulatedGpu, kinds: int, events: _EventSet) -> None:
         self._ready()
         with self._changed:
             if events not in self._sets or not kinds & _XID_EVENT:
@@ -251,11 +251,11 @@ def _error(name: str) -> Exception:
     return ERRORS[name](_TEXTS[name])
 
 
-def _field(gpu: Device, number: int) -> SimpleNamespace:
+def _field(gpu: SimulatedGpu, number: int) -> SimpleNamespace:
     kind, value = FIELDS[number]
     member = "ullVal" if kind == _LONG else "uiVal"
     return SimpleNamespace(nvmlReturn=0, valueType=kind, value=SimpleNamespace(**{member: value(gpu)}))
 
 
-def _event(gpu: Device, code: int) -> SimpleNamespace:
+def _event(gpu: SimulatedGpu, code: int) -> SimpleNamespace:
     return SimpleNamespace(device=gpu, eventData=code, eventType=_XID_EVENT, gpuInstanceId=NO_INSTANCE)

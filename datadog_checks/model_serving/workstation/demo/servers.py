@@ -21,7 +21,7 @@ from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
 from .nvml import usable
 from .rollouts import rollouts
-from .workspace import Served, Workspace, serve_workspace
+from .workspace import Served, SimulatedWorkspace, serve_workspace
 from .world import World
 
 HOST = "127.0.0.1"
@@ -30,7 +30,7 @@ TOKEN, CLIENT_ID, CLIENT_SECRET = "demo-token", "demo-client", "demo-secret"
 """What the simulated Databricks workspace lets in: a personal token, and a client for OAuth. They open nothing else."""
 
 
-class Answer(NamedTuple):
+class RouteAnswer(NamedTuple):
     """What a route answers: status, body (text as it is, anything else as JSON) and content type."""
 
     status: int
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
     content_type: str = JSON
 
 
-class Call(NamedTuple):
+class RouteRequest(NamedTuple):
     """One HTTP request, as a route sees it."""
 
     method: str
@@ -46,11 +46,11 @@ class Call(NamedTuple):
     authorization: str
 
 
-Routes = Callable[[Call], Answer]
-NOT_FOUND = Answer(404, {"error": "not found"})
+Routes = Callable[[RouteRequest], RouteAnswer]
+NOT_FOUND = RouteAnswer(404, {"error": "not found"})
 
 
-class Source(NamedTuple):
+class SimulatedSource(NamedTuple):
     """What one instance of the check reads: its system, what it is in a few words, and the options of the instance."""
 
     system: str
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 5
 
     def _answer(self) -> None:
-        call = Call(self.command, self.path.partition("?")[0], self.headers.get("Authorization", ""))
+        call = RouteRequest(self.command, self.path.partition("?")[0], self.headers.get("Authorization", ""))
         status, body, content_type = self.server.routes(call)
         payload = (body if isinstance(body, str) else json.dumps(body)).encode()
         self.send_response(status)
@@ -103,15 +103,15 @@ def serve(routes: Routes) -> Iterator[str]:
 
 
 @contextmanager
-def serve_world(world: World) -> Iterator[list[Source]]:
+def serve_world(world: World) -> Iterator[list[SimulatedSource]]:
     """Serve every endpoint of the world while the context lasts, and yield what there is to scrape."""
     with ExitStack() as stack:
-        sources: list[Source] = []
+        sources: list[SimulatedSource] = []
         workspace = world_workspace(world)
         served = stack.enter_context(serve_workspace(workspace))
         # So soon a change is seen; the clock is that of the world.
         options = {**workspace_instance(served), "serving_endpoints": {"interval": world.scenario.clock.step}}
-        sources.append(Source("databricks", f"workspace of {len(workspace.names())} endpoints", options))
+        sources.append(SimulatedSource("databricks", f"workspace of {len(workspace.names())} endpoints", options))
         for endpoint in world.endpoints:
             name = endpoint.service.endpoint
             match endpoint.dialect:
@@ -128,17 +128,17 @@ def serve_world(world: World) -> Iterator[list[Source]]:
                 case _:
                     continue
             system = endpoint.service.system
-            sources.append(Source(system, name, {**options, "serving_system": system, "endpoint_name": name}))
+            sources.append(SimulatedSource(system, name, {**options, "serving_system": system, "endpoint_name": name}))
         base = stack.enter_context(serve(_page(world, "/metrics", world.dcgm, dcgm.CONTENT_TYPE)))
         name = world.scenario.gpu_host.hostname
         options = {"openmetrics_endpoint": f"{base}/metrics", "serving_system": "dcgm", "endpoint_name": name}
-        sources.append(Source("dcgm", name, options))
+        sources.append(SimulatedSource("dcgm", name, options))
         yield sources
 
 
-def world_workspace(world: World) -> Workspace:
+def world_workspace(world: World) -> SimulatedWorkspace:
     """Return a workspace with the Databricks endpoints of the world, and those that are billed by token."""
-    workspace = Workspace()
+    workspace = SimulatedWorkspace()
     workspace.personal_tokens.add(TOKEN)
     workspace.clients[CLIENT_ID] = CLIENT_SECRET
     for endpoint in world.endpoints:
@@ -150,7 +150,7 @@ def world_workspace(world: World) -> Workspace:
     return workspace
 
 
-def _add(workspace: Workspace, world: World, dialect: Databricks) -> None:
+def _add(workspace: SimulatedWorkspace, world: World, dialect: Databricks) -> None:
     def export() -> str:
         with world.lock:
             return dialect.render()
@@ -179,14 +179,14 @@ def workspace_instance(served: Served) -> dict[str, Any]:
 
 
 @contextmanager
-def nvml_source(world: World) -> Iterator[Source]:
+def nvml_source(world: World) -> Iterator[SimulatedSource]:
     """Yield an instance that reads the GPUs of this host or, where there are none, those of the world through NVML."""
     if usable():
-        yield Source("nvml", "this host", {"gpu": "nvml"})
+        yield SimulatedSource("nvml", "this host", {"gpu": "nvml"})
         return
     name = world.scenario.gpu_host.hostname
     with world.nvml.in_place():
-        yield Source("nvml", name, {"gpu": "nvml", "endpoint_name": name})
+        yield SimulatedSource("nvml", name, {"gpu": "nvml", "endpoint_name": name})
 
 
 @contextmanager
@@ -202,11 +202,11 @@ def _exporter(dialect: CustomML) -> Iterator[str]:
 
 
 def _page(world: World, path: str, source: MLServer | TensorFlowServing | Dcgm, content_type: str) -> Routes:
-    def routes(call: Call) -> Answer:
+    def routes(call: RouteRequest) -> RouteAnswer:
         if call.path != path:
             return NOT_FOUND
         with world.lock:
-            return Answer(200, source.render(), content_type)
+            return RouteAnswer(200, source.render(), content_type)
 
     return routes
 
@@ -214,27 +214,29 @@ def _page(world: World, path: str, source: MLServer | TensorFlowServing | Dcgm, 
 def _mlserver(world: World, dialect: MLServer) -> Routes:
     model_route = re.compile(r"/v2/models/([^/]+)(/ready)?")
 
-    def routes(call: Call) -> Answer:
+    def routes(call: RouteRequest) -> RouteAnswer:
         began = time.perf_counter()
         if call.method == "GET" and call.path in ("/v2/health/live", "/v2/health/ready"):
             ready = call.path.endswith("live") or all(dialect.ready.values())
-            return Answer(200 if ready else 400, {})
+            return RouteAnswer(200 if ready else 400, {})
         answer, route = NOT_FOUND, ""
         if call.path == "/v2":
-            answer, route = Answer(200, {"name": "mlserver", "version": "1.7.1", "extensions": []}), "/v2"
+            answer, route = RouteAnswer(200, {"name": "mlserver", "version": "1.7.1", "extensions": []}), "/v2"
         elif call.path == "/v2/repository/index":
             allowed = call.method == "POST"
-            answer = Answer(200, dialect.index()) if allowed else Answer(405, {"detail": "Method Not Allowed"})
+            answer = (
+                RouteAnswer(200, dialect.index()) if allowed else RouteAnswer(405, {"detail": "Method Not Allowed"})
+            )
             route = call.path
         elif found := model_route.fullmatch(call.path):
             name, probe = found.groups()
             known = {model.name: model for model in dialect.service.models}.get(name)
             if known is None:
-                answer = Answer(404, {"error": f"Model {name} not found"})
+                answer = RouteAnswer(404, {"error": f"Model {name} not found"})
             elif probe:
-                answer = Answer(200 if dialect.ready[name] else 400, {})
+                answer = RouteAnswer(200 if dialect.ready[name] else 400, {})
             else:
-                answer = Answer(200, {"name": name, "versions": [known.version], "platform": "", "inputs": []})
+                answer = RouteAnswer(200, {"name": name, "versions": [known.version], "platform": "", "inputs": []})
             route = "/v2/models/{model_name}" + (probe or "")
         if route:
             # A real MLServer counts these calls, too: a probe is part of what its metrics show.
@@ -248,15 +250,15 @@ def _mlserver(world: World, dialect: MLServer) -> Routes:
 def _tensorflow_serving(world: World, dialect: TensorFlowServing) -> Routes:
     page = _page(world, "/monitoring/prometheus/metrics", dialect, tensorflow_serving.CONTENT_TYPE)
 
-    def routes(call: Call) -> Answer:
+    def routes(call: RouteRequest) -> RouteAnswer:
         found = re.fullmatch(r"/v1/models/([^/:]+)", call.path)
         if not found:
             return page(call)
         with world.lock:
             status = dialect.status(found[1])
             if status is None:
-                return Answer(404, {"error": f"Could not find any versions of model {found[1]}"})
+                return RouteAnswer(404, {"error": f"Could not find any versions of model {found[1]}"})
             dialect.polled(found[1])
-        return Answer(200, status)
+        return RouteAnswer(200, status)
 
     return routes

@@ -20,20 +20,20 @@ from urllib.parse import unquote
 import trustme
 
 from .dialects.databricks import CONTENT_TYPE, minute_page
-from .endpoints import ABORTED, CREATOR, FAILED, Endpoint, Export, Json, configure
+from .endpoints import ABORTED, CREATOR, FAILED, Export, Json, ServingEndpoint, configure
 from .faults import Fault, Faults
 from .https import HOST, Call, serve_tls
 from .messages import Reply, Request
-from .tokens import Credentials
+from .tokens import TokenIssuer
 
-__all__ = ["API", "TOKEN_PATH", "Call", "Fault", "Served", "Workspace", "minute_page", "serve_workspace"]
+__all__ = ["API", "TOKEN_PATH", "Call", "Fault", "Served", "SimulatedWorkspace", "minute_page", "serve_workspace"]
 
 API = "/api/2.0/serving-endpoints"
 TOKEN_PATH = "/oidc/v1/token"
 _ROUTE = re.compile(rf"{re.escape(API)}(?:/([^/]+)(/metrics)?)?")
 
 
-class Workspace(Credentials):
+class SimulatedWorkspace(TokenIssuer):
     """The state of a workspace, which any thread may change while it is served.
 
     Every answer takes `latency` seconds, which cost no CPU. An `export` is called by the server's only thread, so it
@@ -50,7 +50,7 @@ class Workspace(Credentials):
         self.open_connections = 0
         self.concurrent_peak = 0
         """Most requests that were being answered at the same time."""
-        self._endpoints: dict[str, Endpoint] = {}
+        self._endpoints: dict[str, ServingEndpoint] = {}
         self._faults = Faults()
         self._under_way = 0
 
@@ -79,7 +79,7 @@ class Workspace(Credentials):
             if entities is None:
                 entities = [{"entity_name": f"main.models.{name.replace('-', '_')}"}]
             config = None if creating else configure(entities, traffic)
-            one = Endpoint(name, config, export=export or (lambda: None), tags=dict(tags or {}), task=task)
+            one = ServingEndpoint(name, config, export=export or (lambda: None), tags=dict(tags or {}), task=task)
             one.creator, one.ready = creator, False if creating else ready
             if creating:
                 one.begin(entities, traffic)
@@ -160,7 +160,7 @@ class Workspace(Credentials):
         """Let nothing go wrong any more; requests that are held back are answered."""
         self._faults.clear()
 
-    def _find(self, name: str) -> Endpoint:
+    def _find(self, name: str) -> ServingEndpoint:
         try:
             return self._endpoints[name]
         except KeyError:
@@ -194,16 +194,16 @@ class Workspace(Credentials):
 
     def answer(self, request: Request, call: Call) -> Reply:
         """Return the answer to a request."""
-        found: Reply | Endpoint | None = call.fault.reply() if call.fault else None
+        found: Reply | ServingEndpoint | None = call.fault.reply() if call.fault else None
         if found is None:
             with self._lock:
                 found = self._route(request)
         # Without the lock: an export may take one of its own, whose owner may be about to change the workspace.
-        reply = _page(found) if isinstance(found, Endpoint) else found
+        reply = _page(found) if isinstance(found, ServingEndpoint) else found
         call.status = reply.status
         return reply
 
-    def _route(self, request: Request) -> Reply | Endpoint:
+    def _route(self, request: Request) -> Reply | ServingEndpoint:
         """Return the answer, or the endpoint whose metrics are the answer."""
         if (request.method, request.path) == ("POST", TOKEN_PATH):
             return self.grant(request)
@@ -240,7 +240,7 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serve_workspace(workspace: Workspace) -> Iterator[Served]:
+def serve_workspace(workspace: SimulatedWorkspace) -> Iterator[Served]:
     """Serve a workspace over HTTPS on a free port of 127.0.0.1. Leaves no thread, no socket and no file behind."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -253,7 +253,7 @@ def serve_workspace(workspace: Workspace) -> Iterator[Served]:
             yield Served(f"https://{HOST}:{address.port}", ca, address.disconnect)
 
 
-def _page(endpoint: Endpoint) -> Reply:
+def _page(endpoint: ServingEndpoint) -> Reply:
     try:
         text = endpoint.export()
     except Exception as error:

@@ -27,7 +27,7 @@ from datadog_api_client.v2.api.monitors_api import MonitorsApi as RulesApi
 from datadog_api_client.v2.api.users_api import UsersApi
 
 from ...errors import ApiError, InternalSignal, Refused, Stopped, Unsure
-from .credentials import Credentials
+from .credentials import AccountCredentials
 
 DUPLICATES = re.compile(r"duplicate monitors", re.IGNORECASE)
 
@@ -45,7 +45,7 @@ class Client:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: AccountCredentials,
         *,
         parallel: int = 8,
         timeout: float = 30.0,

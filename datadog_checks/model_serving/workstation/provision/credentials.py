@@ -28,7 +28,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{8,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class AccountCredentials:
     """What a client needs to speak for an account. `url` stands in for that of the site, for proxies and tests."""
 
     api_key: str = field(repr=False)
@@ -63,7 +63,7 @@ def load_credentials(
     site: str | None = None,
     url: str | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> Credentials:
+) -> AccountCredentials:
     """Keys from files or from DD_API_KEY and DD_APP_KEY, the site from the option or DD_SITE.
 
     Raises OptionError for what is missing or can't be right, without ever showing a key.
@@ -74,7 +74,7 @@ def load_credentials(
         hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(SITES)}"
         where = "--site" if site else "DD_SITE"
         raise OptionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")
-    return Credentials(
+    return AccountCredentials(
         _key("API key", "DD_API_KEY", "--api-key-file", api_key_file, environment),
         _key("application key", "DD_APP_KEY", "--app-key-file", app_key_file, environment),
         chosen,

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from .apply import Outcome, Result
-from .normalise import Change
+from .normalise import FieldChange
 from .plan import Action, Plan, Step, unknown_yet
 
 SIGNS = {
@@ -147,7 +147,7 @@ def _details(step: Step) -> Iterator[str]:
         yield from _change(change)
 
 
-def _change(change: Change) -> Iterator[str]:
+def _change(change: FieldChange) -> Iterator[str]:
     old, new = change.old, change.new
     if isinstance(old, str) and isinstance(new, str) and ("\n" in old or "\n" in new):
         yield f"{change.path}:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..exposition import sample
-from ..gpu import Device, Node
+from ..gpu import GpuNode, SimulatedGpu
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 XID_TEXT = {0: "No Error", 79: "GPU has fallen off the bus"}
@@ -16,7 +16,7 @@ _TENSOR = 0.55
 _NVLINK = 95
 
 # name, type, help, value; the exporter prints what the driver tells, mixed units and all.
-COUNTERS: tuple[tuple[str, str, str, Callable[[Device], float]], ...] = (
+COUNTERS: tuple[tuple[str, str, str, Callable[[SimulatedGpu], float]], ...] = (
     ("DCGM_FI_DEV_SM_CLOCK", "gauge", "Clock of the multiprocessors in MHz", lambda d: d.sm_clock),
     ("DCGM_FI_DEV_MEM_CLOCK", "gauge", "Clock of the memory in MHz", lambda d: d.host.memory_clock),
     (
@@ -88,7 +88,7 @@ COUNTERS: tuple[tuple[str, str, str, Callable[[Device], float]], ...] = (
 class Dcgm:
     """The exporter of one node. A GPU that has fallen off the bus keeps its last XID and loses every other series."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: GpuNode) -> None:
         self._node = node
 
     def render(self) -> str:
@@ -107,7 +107,7 @@ class Dcgm:
         return "\n".join(lines) + "\n"
 
     @staticmethod
-    def _labels(device: Device) -> dict[str, str]:
+    def _labels(device: SimulatedGpu) -> dict[str, str]:
         return {
             "gpu": device.gpu.index,
             "UUID": device.gpu.uuid,

@@ -16,7 +16,7 @@ MOST_OPERATIONS = 300
 """More than anybody writes, and few enough to go through recursively."""
 
 
-class Reader:
+class QueryReader:
     """A query and how far it has been read. `end` bounds what is read, for a query within quotes."""
 
     def __init__(self, text: str, at: int = 0, end: int | None = None) -> None:
