@@ -9,10 +9,10 @@ re-implementation of the Agent's, not the Agent.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import inf, isinf, log
 
-from datadog_checks.model_serving.submit.placement import place
+from datadog_checks.model_serving.submit.placement import Span, place_between
 from datadog_checks.model_serving.workstation.standin.sketch import Sketch
 
 BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, inf]
@@ -52,6 +52,12 @@ def stock(latencies: list[float]) -> Sketch:
             sketch.insert_bucket(lower, lower if isinf(bound) else bound, int(count - below))
         lower, below = bound, count
     return sketch
+
+
+def place(cumulative: Mapping[float, float], total: float | None) -> list[Span]:
+    """Spans from cumulative counts by upper bound, in any order."""
+    bounds = sorted(cumulative)
+    return place_between(bounds, [cumulative[bound] for bound in bounds], total)
 
 
 def ours(latencies: list[float]) -> Sketch:

@@ -36,7 +36,7 @@ from rich.table import Table
 
 from datadog_checks.model_serving.workstation.provision.api import READS, WRITES, Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
-from datadog_checks.model_serving.workstation.provision.credentials import Credentials
+from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, make_plan
@@ -154,7 +154,7 @@ def _named(listed: Sequence[Mapping[str, Any]], name: str, field: str = "name") 
 
 def plan_ours(dd: Standin, resources: Sequence[Resource], write: bool) -> Plan:
     """What the command does, without its output. Raises RuntimeError where a step fails."""
-    client = Client(Credentials(dd.api_key, dd.app_key, url=dd.url))
+    client = Client(AccountCredentials(dd.api_key, dd.app_key, url=dd.url))
     try:
         kinds = {resource.kind for resource in resources}
         client.check_access({READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if write else set()))

@@ -119,7 +119,7 @@ class Standin:
 @contextmanager
 def standin(endpoints: int, seconds: float) -> Iterator[Standin]:
     """Serve that many endpoints, whose answers take that long."""
-    command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.workspace"]
+    command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.synthetic"]
     options = {"endpoints": endpoints, "latency": seconds, "minute-seconds": MINUTE_SECONDS}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -8,7 +8,7 @@ if find_spec(f"{__package__}.workstation") is None:
         "This copy of model_serving is the drop-in for an Agent, which leaves the command model-serving out. On a "
         "workstation install the whole package: pip install 'datadog-model-serving[cli]'\n"
     )
-    sys.exit(2)
+    sys.exit(1)
 
 from .workstation.cli import main
 

@@ -13,7 +13,7 @@ from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 
 from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
-from .http.errors import ScrapeError
+from .errors import ScrapeError
 from .http.redact import Secrets
 from .settings import Settings, check_option_names, describe, one_line, read_settings
 from .sources.build import build_source

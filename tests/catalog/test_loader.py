@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from datadog_checks.model_serving.catalog.loader import HERE, CatalogError, builtin_catalog, load_catalog
+from datadog_checks.model_serving.catalog.loader import HERE, builtin_catalog, load_catalog
+from datadog_checks.model_serving.errors import CatalogError
 
 from ..conftest import Endpoint, in_buckets, make_check, submissions
 

@@ -12,19 +12,25 @@ import requests
 from datadog_checks.base.utils.http import RequestsWrapper
 
 from datadog_checks.model_serving.http.transport import Transport
-from datadog_checks.model_serving.workstation.demo.workspace import API, Fault, Served, Workspace, serve_workspace
+from datadog_checks.model_serving.workstation.demo.workspace import (
+    API,
+    Fault,
+    Served,
+    SimulatedWorkspace,
+    serve_workspace,
+)
 
 PATIENCE = 30
 """Seconds after which a request that nobody cuts ends by itself."""
 
 
 @pytest.fixture
-def workspace() -> Workspace:
-    return Workspace()
+def workspace() -> SimulatedWorkspace:
+    return SimulatedWorkspace()
 
 
 @pytest.fixture
-def served(workspace: Workspace) -> Iterator[Served]:
+def served(workspace: SimulatedWorkspace) -> Iterator[Served]:
     with serve_workspace(workspace) as found:
         yield found
 
@@ -37,7 +43,7 @@ def wait_for(fault: Fault, hits: int) -> None:
 
 
 @pytest.mark.parametrize("used", ["alone", "beside another"])
-def test_what_a_thread_waits_for_can_be_cut(workspace: Workspace, served: Served, used: str) -> None:
+def test_what_a_thread_waits_for_can_be_cut(workspace: SimulatedWorkspace, served: Served, used: str) -> None:
     """Another transport of the same wrapper, of which the options are taken, has connections of its own."""
     http = RequestsWrapper({"tls_ca_cert": served.ca, "timeout": PATIENCE}, {})
     transport, other = Transport(http, size=2), Transport(http, size=1)
@@ -68,7 +74,7 @@ def test_what_a_thread_waits_for_can_be_cut(workspace: Workspace, served: Served
 
 
 @pytest.mark.parametrize("size", [4, 16])
-def test_every_thread_keeps_its_connection(workspace: Workspace, served: Served, size: int) -> None:
+def test_every_thread_keeps_its_connection(workspace: SimulatedWorkspace, served: Served, size: int) -> None:
     http = RequestsWrapper({"tls_ca_cert": served.ca, "timeout": PATIENCE}, {})
     transport, other = Transport(http, size=size), Transport(http, size=1)
     wrappers = [transport.wrapper() for _ in range(size)]

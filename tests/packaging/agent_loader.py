@@ -8,6 +8,7 @@ datadog-checks-base brings for tests; the Agent itself cannot be had here.
 import importlib
 import inspect
 import json
+import logging
 import sys
 
 # The Agent ships none of these. None makes an import fail as it fails there.
@@ -25,9 +26,15 @@ def main():
     from datadog_checks.base import AgentCheck
     from datadog_checks.base.stubs import aggregator
 
+    log = Log()
+    logging.getLogger().addHandler(log)
     module = importlib.import_module("datadog_checks.model_serving")
+    result = {"file": module.__file__, "log": log.lines}
     check_class = first_leaf(module, AgentCheck)
-    result = {"file": module.__file__, "class": check_class.__name__}
+    if check_class is None:
+        print(json.dumps({**result, "error": "no check class"}))
+        return
+    result["class"] = check_class.__name__
     try:
         check = check_class(name="model_serving", init_config={}, instances=(job["instance"],))
         check.check_id = "model_serving:1234"
@@ -40,6 +47,7 @@ def main():
         version=check.check_version,
         error=json.loads(failure)[0]["message"] if failure else None,
         config_model=type(model).__module__,
+        modules=sorted(name for name in sys.modules if name.startswith("datadog_checks.model_serving.")),
         metrics=[
             {"name": name, "value": sample.value, "tags": sample.tags}
             for name in aggregator.metric_names
@@ -53,13 +61,30 @@ def main():
     print(json.dumps(result))
 
 
+class Log(logging.Handler):
+    """What the Agent's log would show of errors, traceback included."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(self.format(record))
+
+
 def first_leaf(module, base):
-    """Return the first class in the module, by name, that is a check and that no other check is made from."""
+    """Return the first class in the module, by name, that is a check and that no other check is made from, or None.
+
+    An attribute that raises is passed over without a word, as in the Agent.
+    """
     for name in sorted(dir(module)):
-        found = getattr(module, name)
+        try:
+            found = getattr(module, name)
+        except Exception:
+            continue
         if inspect.isclass(found) and issubclass(found, base) and found is not base and not found.__subclasses__():
             return found
-    raise LookupError(f"{module.__name__} has no check class")
+    return None
 
 
 if __name__ == "__main__":

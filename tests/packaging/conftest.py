@@ -103,3 +103,15 @@ def assert_gpu_was_read():
         assert result["service_checks"]["model_serving.openmetrics.health"] == [0]
 
     return check
+
+
+@pytest.fixture
+def assert_workstation_stayed_out():
+    """Assert that nothing of the workstation side was imported until a result of `run_check` was there."""
+
+    def check(result):
+        rooms = {name.split(".")[2] for name in result["modules"]}
+        assert {"check", "scrape", "submit"} <= rooms
+        assert "workstation" not in rooms
+
+    return check

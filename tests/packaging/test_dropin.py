@@ -17,7 +17,7 @@ def dropin(tmp_path):
     return destination
 
 
-def test_dropin_runs(dropin, agent, metrics_url, assert_gpu_was_read):
+def test_dropin_runs(dropin, agent, metrics_url, assert_gpu_was_read, assert_workstation_stayed_out):
     """The Agent finds the check in checks.d, with its version and its configuration models."""
     result = agent.run_check({"openmetrics_endpoint": metrics_url}, checks_d=dropin / "checks.d")
     assert result["class"] == "ModelServingCheck"
@@ -25,6 +25,27 @@ def test_dropin_runs(dropin, agent, metrics_url, assert_gpu_was_read):
     assert result["version"] == __version__ != "0.0.0"
     assert result["config_model"] == "datadog_checks.model_serving.config_models.instance"
     assert_gpu_was_read(result)
+    assert_workstation_stayed_out(result)
+
+
+@pytest.mark.parametrize(
+    ("planted", "cause"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def broken(:", "SyntaxError: "),
+        ("raise RuntimeError('planted')", "RuntimeError: planted"),
+    ],
+)
+def test_dropin_that_can_not_be_loaded_says_why(dropin, agent, metrics_url, planted, cause):
+    """The Agent only finds no check class; the log has the error that is behind it, with its place."""
+    broken = dropin / "checks.d/datadog_checks/model_serving/check.py"
+    broken.write_text(f"{broken.read_text(encoding='utf-8')}\n{planted}\n", encoding="utf-8")
+    result = agent.run_check({"openmetrics_endpoint": metrics_url}, checks_d=dropin / "checks.d")
+    assert result["error"] == "no check class"
+    [line] = result["log"]
+    assert line.startswith("The check model_serving could not be loaded\nTraceback")
+    assert str(broken) in line
+    assert cause in line.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

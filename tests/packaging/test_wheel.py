@@ -54,7 +54,7 @@ def test_wheel_metadata_lets_the_agent_install_it(wheel):
     assert "model-serving = datadog_checks.model_serving.workstation.cli:main" in entry_points
 
 
-def test_installed_wheel_runs(wheel, agent, metrics_url, assert_gpu_was_read):
+def test_installed_wheel_runs(wheel, agent, metrics_url, assert_gpu_was_read, assert_workstation_stayed_out):
     """The check runs from the installed wheel, with its version and its configuration models."""
     agent.install(wheel)
     result = agent.run_check({"openmetrics_endpoint": metrics_url})
@@ -62,6 +62,7 @@ def test_installed_wheel_runs(wheel, agent, metrics_url, assert_gpu_was_read):
     assert result["version"] == __version__
     assert result["config_model"] == "datadog_checks.model_serving.config_models.instance"
     assert_gpu_was_read(result)
+    assert_workstation_stayed_out(result)
 
 
 def test_installed_wheel_leaves_the_base_package_alone(wheel, agent):

@@ -13,18 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 from datadog_checks.model_serving import ModelServingCheck
 
@@ -398,64 +393,13 @@ def test_ignored_connection_errors(aggregator: Any, datadog_agent: Any, endpoint
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[[str], ssl.SSLContext]]:
     """A certificate authority nobody knows: the file of its certificate, and contexts for servers it certifies."""
-    folder = tmp_path_factory.mktemp("tls")
-    now = datetime.now(UTC)
-
-    def certificate(name: str, key: Any, issuer: str, issuer_key: Any, alternatives: list[x509.GeneralName]) -> Any:
-        public, signer = key.public_key(), issuer_key.public_key()
-        usage = dict.fromkeys(
-            (
-                "content_commitment",
-                "key_encipherment",
-                "data_encipherment",
-                "key_agreement",
-                "encipher_only",
-                "decipher_only",
-            ),
-            False,
-        )
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=not alternatives, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=True, key_cert_sign=not alternatives, crl_sign=not alternatives, **usage
-                ),
-                critical=True,
-            )
-        )
-        if alternatives:
-            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        return builder.sign(issuer_key, hashes.SHA256())
-
-    def pem(item: Any) -> bytes:
-        data: bytes = item.public_bytes(serialization.Encoding.PEM)
-        return data
-
-    root_key = ec.generate_private_key(ec.SECP256R1())
-    root_file = folder / "ca.pem"
-    root_file.write_bytes(pem(certificate("Test CA", root_key, "Test CA", root_key, [])))
+    certifier = trustme.CA()
+    root_file = tmp_path_factory.mktemp("tls") / "ca.pem"
+    certifier.cert_pem.write_to_path(str(root_file))
 
     def context(host: str) -> ssl.SSLContext:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name: x509.GeneralName = x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
-        chain = folder / f"{host}.pem"
-        chain.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + pem(certificate(host, key, "Test CA", root_key, [name]))
-        )
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(chain)
+        certifier.issue_cert(host).configure_cert(server)
         return server
 
     return root_file, context

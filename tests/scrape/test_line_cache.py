@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from requests.exceptions import ChunkedEncodingError
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.errors import ScrapeError
 from datadog_checks.model_serving.http.body import Answer
-from datadog_checks.model_serving.http.errors import ScrapeError
 from datadog_checks.model_serving.scrape import collector as collector_module
 from datadog_checks.model_serving.scrape.exposition import cache as cache_module
 from datadog_checks.model_serving.scrape.exposition import reader
@@ -121,7 +121,7 @@ class Side:
             "error": error,
             "warnings": list(self.check.warnings),
             "cache": dict(self.agent.cache),
-            "told": self.scraper.report._told,
+            "told": set(self.scraper.report._once._keys),
             "systems": list(collector.recogniser.active),
             "doubted": collector._doubted if collector._doubted is None else len(collector._doubted),
         }

@@ -27,7 +27,7 @@ from datadog_checks.model_serving.workstation.demo.workspace import (
     TOKEN_PATH,
     Call,
     Served,
-    Workspace,
+    SimulatedWorkspace,
     minute_page,
     serve_workspace,
 )
@@ -75,7 +75,7 @@ class Clock:
         return defaults and tuple(self.monotonic if each is time.monotonic else each for each in defaults)
 
 
-class Watched(Workspace):
+class Watched(SimulatedWorkspace):
     """A workspace that takes note of the minutes that it published completely, and can be changed amid a run.
 
     `after` is called with each request that was answered, in the server's thread.

@@ -17,9 +17,10 @@ from datadog_checks.base.utils.http import RequestsWrapper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datadog_checks.model_serving.errors import AccessError, Cancelled, CredentialsError, RateLimited
 from datadog_checks.model_serving.sources.databricks import access as module
-from datadog_checks.model_serving.sources.databricks.access import Access, AccessError, Cancelled, RateLimited
-from datadog_checks.model_serving.sources.databricks.credentials import CredentialsError, Login, WorkspaceCredentials
+from datadog_checks.model_serving.sources.databricks.access import Access
+from datadog_checks.model_serving.sources.databricks.credentials import Login, WorkspaceCredentials
 
 from .databricks_http import (
     CLIENT,

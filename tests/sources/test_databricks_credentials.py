@@ -14,11 +14,10 @@ import pytest
 from datadog_checks.base import ConfigurationError
 from datadog_checks.base.utils.http import RequestsWrapper
 
+from datadog_checks.model_serving.errors import CredentialsError, TokenLimited
 from datadog_checks.model_serving.sources.databricks import credentials as module
 from datadog_checks.model_serving.sources.databricks.credentials import (
-    CredentialsError,
     Login,
-    TokenLimited,
     WorkspaceCredentials,
     resolve,
 )

@@ -26,7 +26,7 @@ from datadog_checks.model_serving.sources.databricks.description import (
     read,
 )
 from datadog_checks.model_serving.sources.databricks.state import CACHE_KEY, StateReporter
-from datadog_checks.model_serving.workstation.demo.workspace import Workspace
+from datadog_checks.model_serving.workstation.demo.workspace import SimulatedWorkspace
 
 from .readiness import WORDS
 
@@ -901,7 +901,7 @@ def test_sizes_are_those_of_the_documentation() -> None:
 @pytest.mark.parametrize("keep_pending", [False, True])
 def test_stand_in(keep_pending: bool) -> None:
     """The descriptions of the stand-in workspace, through the life of an endpoint."""
-    workspace, name = Workspace(), "fraud-scorer"
+    workspace, name = SimulatedWorkspace(), "fraud-scorer"
     models = [[{"entity_name": "main.models.fraud", "entity_version": str(number)}] for number in range(6)]
     reporter = StateReporter(fresh_check())
 

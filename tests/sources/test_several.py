@@ -13,7 +13,7 @@ from datadog_checks.base.utils.http import RequestsWrapper
 
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving import check as check_module
-from datadog_checks.model_serving.http.errors import ScrapeError
+from datadog_checks.model_serving.errors import ScrapeError
 from datadog_checks.model_serving.http.pool import Expired, Job, WorkerPool
 from datadog_checks.model_serving.http.transport import Transport
 

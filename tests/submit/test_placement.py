@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.distributions import LATENCIES, SCRAPE_SIZES, measure
-from datadog_checks.model_serving.submit.placement import place
+from benchmarks.distributions import LATENCIES, SCRAPE_SIZES, measure, place
 
 BOUNDS = st.lists(st.floats(-5, 1000, allow_nan=False), min_size=1, max_size=8, unique=True).map(sorted)
 

@@ -11,7 +11,7 @@ PLACEHOLDER = re.compile(r"\{([a-z0-9_|]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class CodeEvent:
     """The event for a code. The texts have placeholders, filled from the code's own fields and from tags."""
 
     title: str
@@ -28,7 +28,7 @@ class Codes:
     """
 
     tag: str
-    event: Event | None = None
+    event: CodeEvent | None = None
     known: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
 

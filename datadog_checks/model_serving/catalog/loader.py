@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from .codes import Codes, Event
+from ..errors import CatalogError
+from .codes import CodeEvent, Codes
 from .model import (
     GROUPED_TYPES,
     RAW_TYPES,
@@ -68,10 +69,6 @@ KEYS = {
     "inputs": ("of", "in", "optional"),
 }
 """Every key that a file may have, by the mapping that holds it. docs/catalog.md has an example for each."""
-
-
-class CatalogError(Exception):
-    """A catalog file that cannot be read or says something that the check does not understand."""
 
 
 @lru_cache(maxsize=1)
@@ -298,11 +295,11 @@ class _Reader:
             self.texts(entry.get("unknown") or {}, f"{where}, key `unknown`"),
         )
 
-    def event(self, value: Any, where: str) -> Event:
+    def event(self, value: Any, where: str) -> CodeEvent:
         entry = self.texts(self.keys(value, "event", where), where)
         if missing := [key for key in KEYS["event"] if key not in entry]:
             raise self.fail(where, f"lacks {' and '.join(f'`{key}`' for key in missing)}.")
-        return Event(**entry)
+        return CodeEvent(**entry)
 
     def texts(self, value: Any, where: str) -> dict[str, str]:
         entry = self.mapping(value, where)

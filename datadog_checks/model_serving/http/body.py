@@ -12,7 +12,7 @@ from requests import Response
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ReadTimeout
 from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
 
-from .errors import PayloadError
+from ..errors import PayloadError
 from .redact import without_secrets
 
 MAX_LINE = 1 << 17
@@ -56,7 +56,7 @@ class Answer:
         )
 
     def keep(self, max_bytes: int) -> None:
-        """Read the body to its end, so that it can be used without the connection. Errors as in `body_lines`."""
+        """Read the body to its end, so that it can be used without the connection. Errors as in `body_chunks`."""
         kept: list[bytes] = []
         received = 0
         for chunk in self.chunks:
@@ -64,17 +64,6 @@ class Answer:
             _refuse_large(received, max_bytes)
             kept.append(chunk)
         self.chunks = kept
-
-
-def body_lines(answer: Answer, max_bytes: int, malformed: Malformed) -> Generator[str, None, int]:
-    """The lines of `body_chunks`, one by one."""
-    chunks = body_chunks(answer, max_bytes, malformed)
-    while True:
-        try:
-            lines = next(chunks)
-        except StopIteration as end:
-            return int(end.value)
-        yield from lines
 
 
 def body_chunks(answer: Answer, max_bytes: int, malformed: Malformed) -> Generator[list[str], None, int]:

@@ -17,22 +17,7 @@ from requests.exceptions import (
 )
 from requests.exceptions import ConnectionError as HTTPConnectionError
 
-
-class Explained(Exception):
-    """A failure whose message is for the user as it is: what is wrong, and what to do."""
-
-
-class ScrapeError(Explained):
-    """A source could not be scraped. The message says which, why, and what to do."""
-
-
-class PayloadError(Explained):
-    """An answer that is no exposition, or one beyond a limit."""
-
-
-class Deferred(Explained):
-    """Nothing was asked, and nobody failed: it is not the time for it."""
-
+from ..errors import UserError
 
 UNREACHABLE = "no connection: check that the server runs and listens at this host and port"
 
@@ -56,7 +41,7 @@ def connection_problem(error: Exception, status: int | None) -> str:
     if isinstance(error, ValueError) and "header" in str(error):
         # The standard library's complaint, which quotes the value.
         return BAD_HEADER
-    if isinstance(error, Explained):
+    if isinstance(error, UserError):
         return str(error)
     if isinstance(error, RequestException):
         # Its text may hold the URL with all its secrets.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import InternalSignal
 from .transport import Transport
 
 TICK = 0.1
@@ -23,7 +24,7 @@ LINGER = 2.0
 """Seconds that `close` waits for the threads. What they wait for is cut, unless it is a connection being opened."""
 
 
-class Expired(Exception):
+class Expired(InternalSignal):
     """A job's time was over before its work was done."""
 
 

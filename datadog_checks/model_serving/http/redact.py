@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+MASK = "********"
+
+SHORTEST = 4
+"""Shorter secrets are not looked for in text: masking every `a` would leave nothing to read."""
 
 SECRET_NAME = re.compile(r"(?i)token|key|secret|pass|pwd|auth|sig|cred|cookie")
-"""Names of headers and query parameters whose values are taken for secrets."""
+"""Names of headers and query parameters whose values are taken for secrets; masking one too many does no harm."""
+
+_SECRET_OPTION = re.compile(
+    r"(?<![a-z])(api_?key|auth|authorization|credential|key|passphrase|passwd|password|secret|token)s?(?![a-z])"
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SECRET_WORDS = SECRET_NAME.pattern.removeprefix("(?i)")
 _SECRET_PARAMETER = re.compile(rf"((?:^|&)[^=&]*(?i:{_SECRET_WORDS})[^=&]*=)[^&]*")
 _URL_SECRET = re.compile(rf"([?&][^=&\s]*(?i:{_SECRET_WORDS})[^=&\s]*=)[^&\s'\")]*")
 _URL_USER = re.compile(r"(\b[a-z]+://)[^/@\s]+@")
 
-
-MASK = "********"
 PASSING_SECRETS = 64
 
 
@@ -39,9 +49,7 @@ class Secrets:
 
     def sanitize(self, text: str) -> str:
         """A text without the secrets that are known."""
-        for secret in (*self._lasting, *self._passing):
-            text = text.replace(secret, MASK)
-        return text
+        return mask(text, (*self._lasting, *self._passing))
 
 
 def without_secrets(url: str) -> str:
@@ -63,6 +71,59 @@ def without_credentials(url: str) -> str:
 def mask_secrets(text: str) -> str:
     """Any text, with what `without_credentials` takes out of a URL taken out of all URLs in it."""
     return _URL_USER.sub(r"\1", _URL_SECRET.sub(r"\1***", text))
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret replaced by `MASK`; where one may be part of another, the longer comes first."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
+def is_secret(name: str) -> bool:
+    """Whether an option of this name holds a secret. It must be a word of the name: `tokenizer` is no token."""
+    return _SECRET_OPTION.search(_CAMEL.sub("_", name).lower()) is not None
+
+
+def secrets_of(configuration: Any) -> tuple[str, ...]:
+    """All secrets in a configuration, longest first.
+
+    Those are texts under a name that speaks of a secret, header values given as `name` and `value`, and passwords
+    and secret parameters in URLs. Of `Bearer abc`, the `abc` is a secret by itself.
+    """
+    found: set[str] = set()
+    for value in _secret_values(configuration):
+        found.add(value)
+        found.add(value.rpartition(" ")[2])
+    return tuple(sorted((value for value in found if len(value) >= SHORTEST), key=lambda value: (-len(value), value)))
+
+
+def _secret_values(node: Any, name: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("name"), str) and is_secret(node["name"]) and isinstance(node.get("value"), str):
+            yield node["value"].replace("<TOKEN>", "").strip()
+        for key, value in node.items():
+            yield from _secret_values(value, str(key))
+    elif isinstance(node, list):
+        for value in node:
+            yield from _secret_values(value, name)
+    elif isinstance(node, str):
+        if name and is_secret(name):
+            yield node
+        elif "://" in node:
+            yield from _secrets_in_url(node)
+
+
+def _secrets_in_url(url: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    if parts.password:
+        yield parts.password
+    for name, value in parse_qsl(parts.query):
+        if SECRET_NAME.search(name):
+            yield value
 
 
 def _without_user(url: str) -> str:

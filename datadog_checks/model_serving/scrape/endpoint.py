@@ -12,8 +12,9 @@ from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 
+from ..errors import InternalSignal, PayloadError
 from ..http.body import Answer, body_chunks
-from ..http.errors import UNREACHABLE, PayloadError, connection_problem
+from ..http.errors import UNREACHABLE, connection_problem
 from ..http.redact import mask_secrets, without_credentials, without_secrets
 from ..settings import ScrapeSettings
 
@@ -27,7 +28,7 @@ class Requester(Protocol):
     def request(self, http: Any, method: str, url: str, *, deadline: float | None = None, **options: Any) -> Any: ...
 
 
-class NothingExported(Exception):
+class NothingExported(InternalSignal):
     """The endpoint says that it has no metrics, which is an answer and no failure."""
 
 

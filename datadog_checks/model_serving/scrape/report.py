@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ..catalog.model import NAMESPACE
+from ..log_once import LogOnce
 from .collector import Collector
-
-MAX_LOGGED = 100
-"""Different complaints that are logged, once each. What comes after that is only counted."""
 
 
 class Report:
@@ -19,7 +18,7 @@ class Report:
         self.place = place
         self.collector = collector
         self.tags = tags
-        self._told: set[str] = set()
+        self._once = LogOnce(check.log)
         self._models: tuple[str, ...] = ()
 
     def own_tags(self) -> list[str]:
@@ -64,17 +63,14 @@ class Report:
 
     def warn(self, message: str) -> None:
         """Shown in the Agent's status for as long as it holds, written to the log once."""
-        if message in self._told or len(self._told) >= MAX_LOGGED:
-            self.check.warnings.append(message)
-        else:
-            self._told.add(message)
+        if self._once.first(message):
             self.check.warning("%s", message)
+        else:
+            self.check.warnings.append(message)
 
     def once(self, key: str, message: str, warning: bool = True) -> None:
         """Log a message, the first time something of this key happens."""
-        if key not in self._told and len(self._told) < MAX_LOGGED:
-            self._told.add(key)
-            (self.check.log.warning if warning else self.check.log.info)("%s: %s", self.place, message)
+        self._once.log(f"{self.place}: {message}", key, logging.WARNING if warning else logging.INFO)
 
     def model_names(self) -> tuple[str, ...]:
         """Models that answered at least one request well, as the last complete payload tells them.

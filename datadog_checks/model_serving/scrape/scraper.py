@@ -17,8 +17,9 @@ from datadog_checks.base.constants import ServiceCheck
 
 from ..catalog.model import CanonicalMetric, RawMetric, Target
 from ..catalog.recognise import Recogniser
+from ..errors import PayloadError, ScrapeError
 from ..http.body import excerpt
-from ..http.errors import UNREACHABLE, PayloadError, ScrapeError
+from ..http.errors import UNREACHABLE
 from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
 from ..submit.submitter import Submitter

@@ -11,9 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 from datadog_checks.base import ConfigurationError
 
-from ..catalog.loader import CatalogError, builtin_catalog, load_catalog
+from ..catalog.loader import builtin_catalog, load_catalog
 from ..catalog.model import NAMESPACE, Catalog
 from ..config_models.instance import InstanceConfig
+from ..errors import CatalogError
 from ..http.redact import SECRET_NAME, without_secrets
 from .databricks import databricks_settings
 from .model import (

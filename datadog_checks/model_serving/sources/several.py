@@ -13,10 +13,10 @@ from requests.exceptions import HTTPError
 
 from datadog_checks.base.constants import ServiceCheck
 
+from ..errors import DeadlineError, NotYet, ScrapeError
 from ..http.body import Answer
-from ..http.errors import Deferred, Explained, ScrapeError
 from ..http.pool import Expired, Job, WorkerPool
-from ..scrape.report import MAX_LOGGED
+from ..log_once import LogOnce
 from ..scrape.scraper import ServingScraper
 from .probes.base import Finding
 from .probes.readiness import Readiness
@@ -120,7 +120,7 @@ class SeveralEndpoints(Generic[MemberT]):
         self.pause = pause
         self.members: dict[str, MemberT] = {}
         self.deferred = ""
-        self._logged: set[str] = set()
+        self._once = LogOnce(check.log)
 
     @property
     def scrapers(self) -> Mapping[str, ServingScraper]:
@@ -153,10 +153,7 @@ class SeveralEndpoints(Generic[MemberT]):
             return shown
         for problem in shown:
             self.check.warnings.append(problem)
-            kind = re.sub(r"[0-9.]+", "", problem)
-            if kind not in self._logged and len(self._logged) < MAX_LOGGED:
-                self._logged.add(kind)
-                self.check.log.warning("%s", problem)
+            self._once.log(problem, key=re.sub(r"[0-9.]+", "", problem))
         return []
 
     def close(self) -> None:
@@ -182,7 +179,7 @@ class SeveralEndpoints(Generic[MemberT]):
         late = isinstance(fetched.answer, Expired) or (job.expired and isinstance(fetched.answer, Exception))
         if not late:
             return fetched
-        error = Explained(
+        error = DeadlineError(
             f"no complete answer within {self.seconds:g} s: look why the endpoint is slow, or raise `endpoint_deadline`"
         )
         return Fetched(error, fetched.findings)
@@ -190,7 +187,7 @@ class SeveralEndpoints(Generic[MemberT]):
     def _read(self, member: Member, fetched: Fetched) -> str:
         """Submit what an endpoint answered. Returns what is wrong with it."""
         now, scraper, answer = self.clock(), member.take(fetched), fetched.answer
-        if isinstance(answer, Deferred):
+        if isinstance(answer, NotYet):
             self.deferred = str(answer)
             return ""
         retry_after = _retry_after(answer) if isinstance(answer, Exception) else 0.0

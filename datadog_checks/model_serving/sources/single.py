@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..http.errors import ScrapeError
+from ..errors import ScrapeError
 from ..scrape.scraper import ServingScraper
 from .databricks.access import Access, Authorized
 from .probes.readiness import Readiness

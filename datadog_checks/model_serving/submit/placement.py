@@ -9,7 +9,7 @@ moved, within their buckets, until they add up to that sum. A span without width
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import fsum, inf, log
 
@@ -39,18 +39,12 @@ Span = tuple[float, float, int]
 """Lower bound, upper bound, observations. Equal bounds are a point."""
 
 
-def place(cumulative: Mapping[float, float], total: float | None) -> list[Span]:
-    """Spans for the new observations of one histogram, from their cumulative counts by upper bound.
+def place_between(bounds: Sequence[float], cumulative: Sequence[float], total: float | None) -> list[Span]:
+    """Spans for the new observations of one histogram, from their cumulative counts in the order of the sorted bounds.
 
     `total` is the sum of the new observations, None where it isn't known. Every observation is in exactly one span,
     and none is outside of the bucket that it was counted in. Bounds and spans are in the histogram's own unit.
     """
-    bounds = sorted(cumulative)
-    return place_between(bounds, [cumulative[bound] for bound in bounds], total)
-
-
-def place_between(bounds: Sequence[float], cumulative: Sequence[float], total: float | None) -> list[Span]:
-    """As `place`, from the cumulative counts in the order of the sorted bounds."""
     counts = _counts(cumulative)
     if not any(counts):
         return []

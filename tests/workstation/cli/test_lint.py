@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from datadog_checks.model_serving.workstation.cli.lint import WIDTH, excerpt, lint
-from datadog_checks.model_serving.workstation.provision.query import QueryError, parse_monitor
+from datadog_checks.model_serving.errors import QueryError
+from datadog_checks.model_serving.workstation.cli.lint import WIDTH, excerpt
+from datadog_checks.model_serving.workstation.cli.root import root
+from datadog_checks.model_serving.workstation.provision.query import parse_monitor
 from datadog_checks.model_serving.workstation.provision.query.documents import check_document
 from datadog_checks.model_serving.workstation.provision.query.monitors import monitor_type
 from datadog_checks.model_serving.workstation.provision.query.problems import IDS, Problem
@@ -36,7 +38,7 @@ def run(*arguments: str, **files: Any) -> Result:
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         Path(f"{name}.json").write_text(text, encoding="utf-8")
-    return CliRunner().invoke(lint, [*arguments, *(f"{name}.json" for name in files)])
+    return CliRunner().invoke(root, ["lint", *arguments, *(f"{name}.json" for name in files)])
 
 
 def document_of(text: str) -> Any:
@@ -77,7 +79,7 @@ def test_documented_output(folder: Path) -> None:
     query = shown.group(1).splitlines()[1].strip()
     done = run(monitors=[{"type": "query alert", "query": query}])
     assert done.output == shown.group(1)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
 
 
 def test_nothing_wrong(folder: Path) -> None:
@@ -91,7 +93,7 @@ def test_errors_and_warnings_of_several_files(folder: Path) -> None:
     bad = {**GOOD, "query": "avg(last_5m):avg:app.load > .5"}
     widget = {"definition": {"type": "timeseries", "requests": [{"q": "avg:app.load{*"}]}}
     done = run(monitors=[GOOD, bad], board={"widgets": [widget]})
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert done.output.splitlines() == [
         "monitors.json: [1].query, column 29: error: write numbers with digits on both sides of the point: 0.5, not .5 "
         "(query/number)",
@@ -108,7 +110,7 @@ def test_warnings_fail_only_when_asked(folder: Path) -> None:
     """--strict lets warnings fail."""
     warned = {**GOOD, "query": "avg(last_5m):avg:app.load > 5"}
     assert run(a=warned).exit_code == 0
-    assert run("--strict", a=warned).exit_code == 1
+    assert run("--strict", a=warned).exit_code == 3
     assert run("--strict", "--disable", "query/scope", a=warned).exit_code == 0
 
 
@@ -170,7 +172,7 @@ def test_a_catalog_that_is_wrong(folder: Path) -> None:
 def test_a_file_that_holds_nothing(folder: Path, content: str, message: str) -> None:
     """One file that can't be used is an error, and the others are checked all the same."""
     done = run(a=content, b={**GOOD, "query": ""})
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert done.output.startswith("a.json: error: ")
     assert message in done.output
     assert "b.json: query, column 1: error: the query is empty" in done.output
@@ -180,7 +182,7 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     """A missing file and one that is no text are errors with what to do."""
     Path("binary.json").write_bytes(b"\xff\xfe\x00")
     done = run("missing.json", "binary.json")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "missing.json: error: cannot be read: No such file or directory; check the path and rights" in done.output
     assert "binary.json: error: is not UTF-8 text: save it as UTF-8" in done.output
 
@@ -190,14 +192,14 @@ def test_standard_input() -> None:
     command = [sys.executable, "-m", "datadog_checks.model_serving", "lint", "-"]
     text = "\ufeff" + json.dumps({**GOOD, "query": "avg(5m):avg:a.b{*} > 5"})
     done = subprocess.run(command, input=text.encode(), capture_output=True, cwd=ROOT, timeout=60, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stdout.decode().startswith("-: query, column 5: error: `5m` is no window: write `last_5m`")
 
 
 def test_nothing_in_a_file_reaches_the_terminal_unprintable(folder: Path) -> None:
     """Control characters of a query are not printed."""
     done = run(a={**GOOD, "query": "avg(last_5m):avg:a\x1b[31m.b{*} > 5"})
-    assert done.exit_code in (0, 1)
+    assert done.exit_code in (0, 3)
     assert "\x1b" not in done.output
 
 

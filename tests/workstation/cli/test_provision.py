@@ -29,6 +29,7 @@ from .conftest import ROOT
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0}
 PACK = ("--pack", "slo", "--pack", "gpu")
+PLAN = ("plan", "--detailed-exitcode")
 
 
 @pytest.fixture
@@ -65,14 +66,15 @@ def test_a_life(dd: Standin) -> None:
     dd.state.add_foreign_monitors(20)
     resources = desired(None)
     before = json.dumps(dd.state.monitors)
-    planned = run(dd, "plan")
-    assert planned.exit_code == 2
+    assert run(dd, "plan").exit_code == 0
+    planned = run(dd, *PLAN)
+    assert planned.exit_code == 3
     assert f"Plan: {len(resources)} to create.\n" in planned.output
     assert not any(is_write(call) for call in dd.calls)
     applied = run(dd, "apply", "--yes")
     assert applied.exit_code == 0, applied.output
     assert f"Done: {len(resources)} created.\n" in applied.output
-    for command in (("plan",), ("apply",), ("validate",)):
+    for command in (PLAN, ("apply",), ("validate",)):
         dd.forget()
         again = run(dd, *command)
         assert again.exit_code == 0, again.output
@@ -89,8 +91,8 @@ def test_a_life(dd: Standin) -> None:
 
 def test_offline_needs_neither_keys_nor_network(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "plan.json"
-    done = run(None, "plan", "--offline", "--out", str(out), *PACK)
-    assert done.exit_code == 2, done.output
+    done = run(None, *PLAN, "--offline", "--out", str(out), *PACK)
+    assert done.exit_code == 3, done.output
     plan = json.loads(out.read_text())
     chosen = desired(["slo", "gpu"])
     assert plan["site"] is None
@@ -103,8 +105,8 @@ def test_values_change_what_is_there(dd: Standin, tmp_path: Path) -> None:
     ids = set(dd.state.monitors)
     values = tmp_path / "values.yaml"
     values.write_text("monitors:\n  latency.p99: {thresholds: {critical: 3}}\n")
-    planned = run(dd, "plan", "--values", str(values), "--pack", "golden_signals")
-    assert planned.exit_code == 2
+    planned = run(dd, *PLAN, "--values", str(values), "--pack", "golden_signals")
+    assert planned.exit_code == 3
     assert "options.thresholds.critical: 2 -> 3" in planned.output
     changed = re.findall(r"~ (\S+)", planned.output)
     assert {"monitor:latency.p99", "dashboard:overview"} <= set(changed), "the monitor, and its marker in a graph"
@@ -115,7 +117,7 @@ def test_values_change_what_is_there(dd: Standin, tmp_path: Path) -> None:
 
 def test_packs_left_out_are_orphans_until_they_are_pruned(dd: Standin) -> None:
     assert run(dd, "apply", "--yes", *PACK).exit_code == 0
-    left = run(dd, "plan", "--pack", "gpu")
+    left = run(dd, *PLAN, "--pack", "gpu")
     assert left.exit_code == 0
     assert "? slo:availability" in left.output
     pruned = run(dd, "apply", "--yes", "--prune", "--pack", "gpu")
@@ -134,10 +136,10 @@ def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> 
     assert run(dd, "apply", "--yes", *options).exit_code == 0
     names = {rule["attributes"]["name"].partition(":")[0] for rule in dd.state.rules.values()}
     assert names == {"model-serving mail", "model-serving pager"}
-    assert run(dd, "plan", *options).exit_code == 0
+    assert run(dd, *PLAN, *options).exit_code == 0
     routing.write_text(routing.read_text().replace("pagerduty-ml", "slack-ml"))
-    changed = run(dd, "plan", *options)
-    assert changed.exit_code == 2
+    changed = run(dd, *PLAN, *options)
+    assert changed.exit_code == 3
     assert 'recipients: ["pagerduty-ml"] -> ["slack-ml"]' in changed.output
 
 
@@ -151,20 +153,25 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("no such values file", ["plan", "--offline", "--values", "nope.yaml"], "nope.yaml"),
     ("no such routing file", ["plan", "--offline", "--routing", "nope.yaml"], "nope.yaml"),
     ("an unknown pack", ["plan", "--offline", "--pack", "golden_signal"], "golden_signals"),
-    ("a file where a folder is due", ["plan", "--offline", "--out", "/dev/null/x"], "/dev/null/x: can't be written"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
-def test_mistakes_end_with_1_because_2_means_differences(arguments: list[str], words: str) -> None:
+def test_a_mistake_is_one_message_and_status_2(arguments: list[str], words: str) -> None:
     done = run(None, *arguments)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert words in done.output
+
+
+def test_a_plan_that_can_not_be_written_is_a_failure() -> None:
+    done = run(None, "plan", "--offline", "--out", "/dev/null/x")
+    assert done.exit_code == 1
+    assert "/dev/null/x: can't be written" in done.output
 
 
 def test_without_a_command_the_help_is_shown(dd: Standin) -> None:
     done = run(None)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "Commands:\n  apply" in done.output
 
 
@@ -181,14 +188,14 @@ def test_keys_are_read_from_files(dd: Standin, tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"{key}\n")
     files = ("--api-key-file", str(tmp_path / "api"), "--app-key-file", str(tmp_path / "app"))
     done = CliRunner(env={**environment(None), "MODEL_SERVING_DATADOG_URL": dd.url}).invoke(
-        root, ["provision", "plan", *files]
+        root, ["provision", *PLAN, *files]
     )
-    assert done.exit_code == 2, done.output
+    assert done.exit_code == 3, done.output
 
 
 def test_missing_permissions_are_named_before_anything_is_read(dd: Standin) -> None:
     dd.policy.missing_permissions = {"slos_write", "monitor_config_policy_write"}
-    assert run(dd, "plan", *PACK).exit_code == 2, "a plan only reads"
+    assert run(dd, *PLAN, *PACK).exit_code == 3, "a plan only reads"
     dd.forget()
     done = run(dd, "apply", "--yes", *PACK)
     assert done.exit_code == 1
@@ -220,9 +227,21 @@ def test_failures_are_listed_at_the_end_in_the_words_of_the_api(dd: Standin) -> 
 def test_monitors_that_datadog_refuses_are_named(dd: Standin) -> None:
     dd.faults.add(Fault("status", where="ValidateMonitor", status=400, body={"errors": ["The query is invalid"]}))
     done = run(dd, "validate", "--pack", "gpu")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert re.search(r"refused monitor:\S+: 400: The query is invalid\n", done.output)
     assert not any(is_write(call) for call in dd.calls)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_monitor_that_could_not_be_checked_is_a_failure(
+    dd: Standin, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Client.__init__.__kwdefaults__, "pause", 0.001)
+    dd.faults.add(Fault("status", where="ValidateMonitor", times=3, status=status, body={"errors": ["No luck"]}))
+    done = run(dd, "validate", "--pack", "gpu", "--parallel", "1")
+    assert done.exit_code == 1
+    assert re.search(rf"failed monitor:\S+: {status}: No luck\n", done.output)
+    assert "not checked." in done.output
 
 
 def test_the_export_is_whole_bears_no_mark_and_can_be_imported(dd: Standin, tmp_path: Path) -> None:
@@ -263,7 +282,7 @@ def test_killed_at_any_write_the_next_run_finishes(dd: Standin, nth: int) -> Non
     done = run(dd, "apply", "--yes", *PACK)
     assert done.exit_code == 0, done.output
     assert numbers(dd) == {kind: whole.count(kind) for kind in EMPTY}
-    assert run(dd, "plan", *PACK).exit_code == 0
+    assert run(dd, *PLAN, *PACK).exit_code == 0
 
 
 def on_a_terminal(dd: Standin, answer: str, *arguments: str) -> tuple[int, str]:
@@ -291,7 +310,7 @@ def on_a_terminal(dd: Standin, answer: str, *arguments: str) -> tuple[int, str]:
 
 def test_it_asks_first_and_no_means_no(dd: Standin) -> None:
     code, shown = on_a_terminal(dd, "n\n", "apply", "--pack", "gpu")
-    assert code == 2
+    assert code == 1
     assert "Apply this plan? [y/N]" in shown
     assert numbers(dd) == EMPTY
 
@@ -306,7 +325,7 @@ def test_yes_means_yes_and_a_bar_shows_how_far_it_is(dd: Standin) -> None:
 
 def test_without_a_terminal_it_wants_yes(dd: Standin) -> None:
     done = run(dd, "apply", "--pack", "gpu")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "there is nobody to ask: give --yes" in done.output
     assert numbers(dd) == EMPTY
 

@@ -45,15 +45,20 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_help_imports_no_subcommand() -> None:
+HEAVY = ("datadog_checks.base", "datadog_api_client", "prometheus_client", "pydantic", "requests", "rich", "yaml")
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_help_loads_neither_the_check_nor_a_subcommand(option: str) -> None:
+    """It is there at once: none of what takes long to import is imported."""
     done = python(
-        "sys.argv = ['model-serving', '--help']\n"
+        f"sys.argv = ['model-serving', {option!r}]\n"
         "from datadog_checks.model_serving.workstation.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "names = [name for name in sys.modules if name.startswith('datadog_checks.model_serving.workstation.cli.')]\n"
-        "print(sorted(names), 'rich.console' in sys.modules)"
+        "names = [name for name in sys.modules if name.startswith('datadog_checks.model_serving.')]\n"
+        f"print(*sorted(name.rpartition('.')[2] for name in names), {{*{HEAVY!r}}} & sys.modules.keys())"
     )
-    assert done.stdout.splitlines()[-1] == "['datadog_checks.model_serving.workstation.cli.root'] False"
+    assert done.stdout.splitlines()[-1] == "__about__ cli errors exit root workstation set()"
 
 
 @pytest.mark.parametrize(("missing", "named"), [(["click"], "click"), (["click", "rich"], "click and rich")])
@@ -62,7 +67,19 @@ def test_a_missing_extra_is_one_clear_line(missing: list[str], named: str) -> No
         f"sys.modules.update(dict.fromkeys({missing!r}))\n"
         "from datadog_checks.model_serving.workstation.cli import main\nmain()"
     )
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert done.stderr == (
         f"model-serving needs {named}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "missing"), [("demo", "trustme"), ("check", "yaml")])
+def test_a_package_that_a_subcommand_lacks_is_one_clear_line(name: str, missing: str) -> None:
+    done = python(
+        f"sys.modules[{missing!r}] = None\nsys.argv = ['model-serving', {name!r}]\n"
+        "from datadog_checks.model_serving.workstation.cli import main\nmain()"
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: {name} needs {missing}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
     )

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from datadog_checks.model_serving.workstation.demo.scenario import Model, Scenario, Timeline
-from datadog_checks.model_serving.workstation.demo.traffic import Request, Traffic
+from datadog_checks.model_serving.workstation.demo.traffic import InferenceRequest, Traffic
 from datadog_checks.model_serving.workstation.demo.world import World
 
 from .conftest import parse, render, total
@@ -122,7 +122,7 @@ def test_another_seed_is_another_day(scenario: Scenario) -> None:
     assert all(mine != theirs for mine, theirs in zip(first, other, strict=True))
 
 
-def run(model: Model, scenario: Scenario, seconds: float) -> list[Request]:
+def run(model: Model, scenario: Scenario, seconds: float) -> list[InferenceRequest]:
     """All requests of one model outside of any phase."""
     quiet = scenario.model_copy(update={"phases": ()})
     traffic = Traffic(model, quiet, Timeline(seconds), seed=4)

@@ -22,12 +22,11 @@ import pytest
 import requests
 
 from datadog_checks.model_serving.workstation.demo.dialects.databricks import CONTENT_TYPE
-from datadog_checks.model_serving.workstation.demo.endpoints import UpdateError
 from datadog_checks.model_serving.workstation.demo.workspace import (
     API,
     TOKEN_PATH,
     Served,
-    Workspace,
+    SimulatedWorkspace,
     minute_page,
     serve_workspace,
 )
@@ -46,7 +45,7 @@ Timeout = float | tuple[float, float]
 class Client(NamedTuple):
     """A workspace that is served, and a session with it."""
 
-    workspace: Workspace
+    workspace: SimulatedWorkspace
     served: Served
     session: requests.Session
 
@@ -60,7 +59,7 @@ class Client(NamedTuple):
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    workspace = Workspace()
+    workspace = SimulatedWorkspace()
     workspace.personal_tokens.add("pat")
     workspace.clients["client"] = "secret"
     workspace.add("churn", export=lambda: minute_page("churn", MINUTE, 3), tags={"team": "risk", "flag": ""})
@@ -265,11 +264,11 @@ def test_an_export_that_fails_is_told(client: Client) -> None:
     assert client.workspace.connections_opened == 1
 
 
-MISTAKES: list[tuple[Callable[[Workspace], Any], type[Exception], str]] = [
+MISTAKES: list[tuple[Callable[[SimulatedWorkspace], Any], type[Exception], str]] = [
     (lambda workspace: workspace.add("churn"), ValueError, "there is an endpoint churn already"),
     (lambda workspace: workspace.rename("churn", "hosted"), ValueError, "there is an endpoint hosted already"),
     (lambda workspace: workspace.remove("nobody"), KeyError, "no endpoint nobody; there are: churn, hosted"),
-    (lambda workspace: workspace.finish_update("churn"), UpdateError, "not being updated"),
+    (lambda workspace: workspace.finish_update("churn"), ValueError, "not being updated"),
     (lambda workspace: workspace.set_deployment("churn", "x", "y"), KeyError, "no entity x; it has: churn-1"),
     (lambda workspace: workspace.add("new", traffic={"other": 100}), ValueError, "100 percent to some of new-1"),
     (lambda workspace: workspace.add("new", traffic={"new-1": 99}), ValueError, "100 percent"),
@@ -284,7 +283,7 @@ MISTAKES: list[tuple[Callable[[Workspace], Any], type[Exception], str]] = [
 
 @pytest.mark.parametrize(("mistake", "error", "message"), MISTAKES)
 def test_a_mistake_is_told(
-    client: Client, mistake: Callable[[Workspace], Any], error: type[Exception], message: str
+    client: Client, mistake: Callable[[SimulatedWorkspace], Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         mistake(client.workspace)
@@ -310,7 +309,7 @@ ONE_SERVES = (1, {"churn-1": READY}, {"churn-1": 100})
 PENDING = (2, {"churn-1": READY, "churn-2": CREATING}, {"churn-1": 90, "churn-2": 10})
 BOTH_SERVE = (2, {"churn-1": READY, "churn-2": READY}, {"churn-1": 90, "churn-2": 10})
 FAILED = (2, {"churn-1": READY, "churn-2": "DEPLOYMENT_FAILED"}, {"churn-1": 90, "churn-2": 10})
-ENDS: list[tuple[Callable[[Workspace], None], dict[str, Any]]] = [
+ENDS: list[tuple[Callable[[SimulatedWorkspace], None], dict[str, Any]]] = [
     (
         lambda workspace: workspace.finish_update("churn"),
         {"state": ("READY", "NOT_UPDATING"), "config": BOTH_SERVE},
@@ -331,7 +330,9 @@ ENDS: list[tuple[Callable[[Workspace], None], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("end", "after"), ENDS, ids=["finished", "failed", "failed and still shown", "canceled"])
-def test_an_update_lives_and_ends(client: Client, end: Callable[[Workspace], None], after: dict[str, Any]) -> None:
+def test_an_update_lives_and_ends(
+    client: Client, end: Callable[[SimulatedWorkspace], None], after: dict[str, Any]
+) -> None:
     before = client.get(CHURN).json()
     assert shape(before) == {"state": ("READY", "NOT_UPDATING"), "config": ONE_SERVES}
     client.workspace.begin_update("churn", TWO, {"churn-1": 90, "churn-2": 10})
@@ -346,7 +347,7 @@ def test_an_update_lives_and_ends(client: Client, end: Callable[[Workspace], Non
     listed = client.get(API).json()["endpoints"][0]
     assert (listed["state"], "pending_config" in listed) == (during["state"], False)
     assert [one["name"] for one in listed["config"]["served_entities"]] == ["churn-1"]
-    with pytest.raises(UpdateError, match="is being updated already"):
+    with pytest.raises(ValueError, match="is being updated already"):
         client.workspace.begin_update("churn", TWO)
     end(client.workspace)
     ended = client.get(CHURN).json()
@@ -568,7 +569,7 @@ def raw(served: Served) -> ssl.SSLSocket:
 
 
 def test_a_stranger_to_the_ca_is_not_served(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    with serve_workspace(Workspace()) as other, session_with(other) as session, caplog.at_level(logging.INFO):
+    with serve_workspace(SimulatedWorkspace()) as other, session_with(other) as session, caplog.at_level(logging.INFO):
         with pytest.raises(requests.exceptions.SSLError):
             session.get(client.served.url + API, headers=BEARER, timeout=TIMEOUT)
         assert outcome(client) == FINE
@@ -584,7 +585,7 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(client: Client) -> None
 
 def test_the_end_interrupts_everything_and_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
     threads, descriptors = set(threading.enumerate()), open_sockets()
-    workspace = Workspace()
+    workspace = SimulatedWorkspace()
     workspace.personal_tokens.add("pat")
     seen: list[str] = []
     with caplog.at_level(logging.INFO), serve_workspace(workspace) as served:
@@ -652,13 +653,13 @@ def test_a_minutes_page_holds_what_it_is_told(minute: dict[str, Any], values: di
 
 
 def test_the_command_serves_until_its_input_ends() -> None:
-    command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.workspace", "--endpoints", "3"]
+    command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.synthetic", "--endpoints", "3"]
     command += ["--minute-seconds", "0.001"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        client = Client(Workspace(), Served(told["url"], told["ca"], lambda: None), requests.Session())
+        client = Client(SimulatedWorkspace(), Served(told["url"], told["ca"], lambda: None), requests.Session())
         client.session.trust_env, client.session.verify = False, told["ca"]
         bearer = {"Authorization": f"Bearer {told['token']}"}
         with client.session:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from datadog_checks.model_serving.workstation.provision.api import Client
-from datadog_checks.model_serving.workstation.provision.credentials import Credentials
+from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 
 from .resources import LATENCY
 from .standin import Standin
@@ -28,7 +28,9 @@ def connect(dd: Standin) -> Iterator[Callable[..., Client]]:
     clients = []
 
     def make(**options: Any) -> Client:
-        client = Client(Credentials(dd.api_key, dd.app_key, url=dd.url), **{"timeout": 10.0, "pause": 0.001, **options})
+        client = Client(
+            AccountCredentials(dd.api_key, dd.app_key, url=dd.url), **{"timeout": 10.0, "pause": 0.001, **options}
+        )
         clients.append(client)
         return client
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datadog_checks.model_serving.errors import OptionError, ProvisionError, Refused, Unsure
+from datadog_checks.model_serving.http.redact import MASK
 from datadog_checks.model_serving.workstation.provision.access import check_access
 from datadog_checks.model_serving.workstation.provision.api import Client, words_of
-from datadog_checks.model_serving.workstation.provision.credentials import MASK, SITES, Credentials, load_credentials
-from datadog_checks.model_serving.workstation.provision.errors import ProvisionError, Refused, Unsure
+from datadog_checks.model_serving.workstation.provision.credentials import SITES, AccountCredentials, load_credentials
 
 from .resources import applied, errors, monitor, told
 from .standin import Fault, Limit, Standin
@@ -126,7 +127,9 @@ def test_keys_and_permissions_are_checked_first(
 ) -> None:
     for name, value in policy.items():
         setattr(dd.policy, name, value)
-    client = Client(Credentials(**{"api_key": dd.api_key, "app_key": dd.app_key, "url": dd.url, **keys}), pause=0.001)
+    client = Client(
+        AccountCredentials(**{"api_key": dd.api_key, "app_key": dd.app_key, "url": dd.url, **keys}), pause=0.001
+    )
     with pytest.raises(ProvisionError, match=words) as caught:
         check_access(client, {"monitors_write", "slos_write"})
     assert "wrong-a" not in str(caught.value)
@@ -149,7 +152,7 @@ SITES_WRONG = [
 
 @pytest.mark.parametrize(("site", "hint"), SITES_WRONG)
 def test_a_site_that_is_none(site: str, hint: str) -> None:
-    with pytest.raises(ProvisionError, match=hint):
+    with pytest.raises(OptionError, match=hint):
         load_credentials(environment={"DD_SITE": site, "DD_API_KEY": "a" * 32, "DD_APP_KEY": "b" * 40})
 
 
@@ -182,14 +185,14 @@ KEYS: list[tuple[str, dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("environment", "words"), [case[1:] for case in KEYS], ids=[case[0] for case in KEYS])
 def test_keys_that_can_not_be_right(environment: dict[str, str], words: str) -> None:
-    with pytest.raises(ProvisionError) as caught:
+    with pytest.raises(OptionError) as caught:
         load_credentials(environment=environment)
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_a_key_file_that_can_not_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ProvisionError, match=r"--api-key-file .*nope: can't be read: No such file"):
+    with pytest.raises(OptionError, match=r"--api-key-file .*nope: can't be read: No such file"):
         load_credentials(tmp_path / "nope", environment={})
 
 
@@ -198,10 +201,10 @@ secrets = st.text("abcdefghijklmnopqrstuvwxyzABCDEF0123456789", min_size=8, max_
 
 @given(secrets, secrets, st.text(max_size=20), st.text(max_size=20))
 def test_no_key_survives_masking_or_is_in_a_representation(api: str, app: str, before: str, after: str) -> None:
-    found = Credentials(api, app)
+    found = AccountCredentials(api, app)
     shown = found.mask(f"{before}{api} {app}{after}") + repr(found) + str(found)
-    assert api not in shown.replace(MASK, "") or api in before + after + "Credentials"
-    assert app not in shown.replace(MASK, "") or app in before + after + "Credentials"
+    assert api not in shown.replace(MASK, "") or api in before + after + "AccountCredentials"
+    assert app not in shown.replace(MASK, "") or app in before + after + "AccountCredentials"
 
 
 class Proxy:
@@ -254,7 +257,7 @@ def test_calls_go_through_the_proxy_of_the_environment(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, f"http://frog:p%40ssword@{proxy.address}")
-    client = Client(Credentials("a" * 32, "b" * 40), timeout=5.0, pause=0.001)
+    client = Client(AccountCredentials("a" * 32, "b" * 40), timeout=5.0, pause=0.001)
     with pytest.raises(Unsure, match="403 Forbidden") as caught:
         check_access(client, ())
     client.close()

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
-from datadog_checks.model_serving.workstation.provision.credentials import Credentials
-from datadog_checks.model_serving.workstation.provision.errors import ProvisionError
+from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
@@ -332,7 +332,7 @@ def test_every_monitor_is_sent_to_be_checked(dd: Standin, connect: Connect) -> N
     outcomes = validate_monitors(client, wanted, read_account(client, wanted))
     assert told(outcomes) == {
         "monitor:latency.mean": "done",
-        "monitor:errors.share": "failed 400: Invalid recipients: slack-nobody not found",
+        "monitor:errors.share": "refused 400: Invalid recipients: slack-nobody not found",
         "monitor:slo.fast": "skipped needs the id of slo:availability; apply first",
     }
     assert (dd.count("ValidateMonitor"), dd.count("ValidateExistingMonitor")) == (1, 1)
@@ -445,5 +445,5 @@ def is_write(call: Call) -> bool:
     return call.method in WRITES
 
 
-def credentials(account: Standin) -> Credentials:
-    return Credentials(account.api_key, account.app_key, url=account.url)
+def credentials(account: Standin) -> AccountCredentials:
+    return AccountCredentials(account.api_key, account.app_key, url=account.url)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from datadog_checks.model_serving.errors import OptionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.desired import desired
-from datadog_checks.model_serving.workstation.provision.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
 from datadog_checks.model_serving.workstation.provision.packs import builtin_packs, monitor_entries
 from datadog_checks.model_serving.workstation.provision.packs.messages import NAMES
@@ -384,7 +384,7 @@ def test_packs_can_be_chosen() -> None:
     }
     assert [one.address for one in desired(["cost", "gpu"])] == [one.address for one in chosen]
     assert desired([]) == []
-    with pytest.raises(ProvisionError, match="no pack `gpus`; did you mean `gpu`"):
+    with pytest.raises(OptionError, match="no pack `gpus`; did you mean `gpu`"):
         desired(["gpus"])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
-from datadog_checks.model_serving.workstation.provision.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text

@@ -13,9 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.provision.audience import Route
-from datadog_checks.model_serving.workstation.provision.desired import desired
-from datadog_checks.model_serving.workstation.provision.errors import ProvisionError
+from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.query import check_monitor
 from datadog_checks.model_serving.workstation.provision.routing import (
     Receiver,
@@ -24,7 +24,7 @@ from datadog_checks.model_serving.workstation.provision.routing import (
     load_routing,
     notification_rules,
 )
-from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values, load_values
+from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "provisioning.md").read_text(encoding="utf-8")
 EXAMPLE = next(text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if text.startswith("as:"))
@@ -248,7 +248,7 @@ REFUSED = {
 @pytest.mark.parametrize(("text", "said"), REFUSED.items(), ids=REFUSED)
 def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
     """With the file, the key and what to write."""
-    with pytest.raises(ProvisionError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load(text)
     assert "routing.yaml: " in str(caught.value)
     assert said in str(caught.value)
@@ -257,9 +257,9 @@ def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
 def test_tag_that_nothing_has_is_refused(load: Load, tmp_path: Path) -> None:
     """A misspelt tag would never match; tags of the user's own are known from the values."""
     text = "receiver: a\nreceivers: {a: {to: x}}\nroutes: [{match: {TAG: x}, receiver: a}]"
-    with pytest.raises(ProvisionError, match=r"routes\[0\].match.sevrity: no monitor .* did you mean `severity`"):
+    with pytest.raises(DocumentError, match=r"routes\[0\].match.sevrity: no monitor .* did you mean `severity`"):
         desired(None, Values(), load(text.replace("TAG", "sevrity")))
-    with pytest.raises(ProvisionError, match="`cost_center`, so this never matches"):
+    with pytest.raises(DocumentError, match="`cost_center`, so this never matches"):
         desired(None, Values(), load(text.replace("TAG", "cost_center")))
     (tmp_path / "values.yaml").write_text("tags: ['cost_center:x']", encoding="utf-8")
     values = load_values(tmp_path / "values.yaml")
@@ -275,5 +275,5 @@ def test_too_long_a_scope_is_refused(load: Load) -> None:
         "receivers": {"a": {"to": "x"}, "b": {"to": "y"}},
         "routes": [{"match": {"team": f"team-{number:04}"}, "receiver": "b"} for number in range(300)],
     }
-    with pytest.raises(ProvisionError, match=r"receivers\.b: .* characters, of which Datadog takes 3000"):
+    with pytest.raises(DocumentError, match=r"receivers\.b: .* characters, of which Datadog takes 3000"):
         notification_rules(load(yaml.safe_dump(many)))

@@ -12,11 +12,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.workstation.provision.desired import desired
-from datadog_checks.model_serving.workstation.provision.errors import ProvisionError
+from datadog_checks.model_serving.errors import DocumentError
+from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.packs import monitor_entries, slo_entries
 from datadog_checks.model_serving.workstation.provision.query import check_dashboard, check_monitor, check_slo
-from datadog_checks.model_serving.workstation.provision.values import MONITOR, MonitorValues, Values, load_values
+from datadog_checks.model_serving.workstation.provision.values import MONITOR, MonitorValues, Values
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "provisioning.md").read_text(encoding="utf-8")
 EXAMPLE = next(text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if text.startswith("prefix:"))
@@ -138,7 +138,7 @@ REFUSED = {
 @pytest.mark.parametrize(("text", "said"), REFUSED.items(), ids=REFUSED)
 def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
     """With the file, the key and what to write."""
-    with pytest.raises(ProvisionError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load(text)
     assert str(caught.value).partition("values.yaml: ")[0].endswith("/")
     assert said in str(caught.value)
@@ -146,10 +146,10 @@ def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     """No file, or no text."""
-    with pytest.raises(ProvisionError, match=r"missing\.yaml: the values file can't be read: No such file"):
+    with pytest.raises(DocumentError, match=r"missing\.yaml: the values file can't be read: No such file"):
         load_values(tmp_path / "missing.yaml")
     (tmp_path / "latin.yaml").write_bytes("team: mü".encode("latin-1"))
-    with pytest.raises(ProvisionError, match="is not UTF-8"):
+    with pytest.raises(DocumentError, match="is not UTF-8"):
         load_values(tmp_path / "latin.yaml")
 
 
@@ -270,7 +270,7 @@ def test_thresholds_are_refused_or_right(key: str, beside: dict[str, float | Non
     values = Values(packs=(monitor_entries()[key].pack,), monitors={key: MonitorValues(thresholds=said)})
     try:
         body = bodies(values)[key]
-    except ProvisionError as error:
+    except DocumentError as error:
         assert f"monitors.{key}.thresholds" in str(error)  # noqa: PT017
         return
     assert [
@@ -355,7 +355,7 @@ def test_packs_of_the_file_give_way_to_those_of_the_command(load: Load) -> None:
 
 def test_monitors_that_are_not_chosen_are_checked_too(load: Load) -> None:
     """A mistake does not wait until somebody chooses the pack."""
-    with pytest.raises(ProvisionError, match="120 can never be reached"):
+    with pytest.raises(DocumentError, match="120 can never be reached"):
         load("packs: [cost]\nmonitors: {gpu.memory: {thresholds: {critical: 120}}}")
 
 

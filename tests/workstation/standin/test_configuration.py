@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from datadog_checks.model_serving.workstation.standin.configuration import ConfigurationFileError, load_configuration
+from datadog_checks.model_serving.errors import ConfigurationFileError
+from datadog_checks.model_serving.workstation.standin.configuration import load_configuration
 
 ENDPOINT = "openmetrics_endpoint: http://localhost:1/metrics"
 

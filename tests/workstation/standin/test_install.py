@@ -14,7 +14,8 @@ from datadog_checks.base import agent as base_agent
 from datadog_checks.base.checks import base as checks_base
 from datadog_checks.base.stubs import aggregator as stub
 
-from datadog_checks.model_serving.workstation.standin.install import MODULES, RealAgentError, standing_in
+from datadog_checks.model_serving.errors import RealAgentError
+from datadog_checks.model_serving.workstation.standin.install import MODULES, standing_in
 from datadog_checks.model_serving.workstation.standin.standin import StandIn
 
 ROOT = Path(__file__).parents[3]
@@ -171,7 +172,7 @@ print(len(other.recorder.take().samples))
 
 def test_importing_the_workstation_side_installs_nothing() -> None:
     """Neither without an Agent nor, where a check would find it, beside one."""
-    names = ("builtins", "install", "runner", "sinks", "configuration", "redact", "units")
+    names = ("builtins", "install", "runner", "sinks", "configuration", "units")
     code = "".join(f"import datadog_checks.model_serving.workstation.standin.{name}\n" for name in names)
     assert python(code + f"print([name for name in {sorted(MODULES)} if name in sys.modules])") == "[]"
 
@@ -182,7 +183,7 @@ def test_a_real_agent_is_left_alone(tmp_path: Path) -> None:
     printed = python(
         BYPASS
         + """
-from datadog_checks.model_serving.workstation.standin.install import RealAgentError
+from datadog_checks.model_serving.errors import RealAgentError
 try:
     with standing_in():
         print("installed")

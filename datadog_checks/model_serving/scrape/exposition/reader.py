@@ -14,8 +14,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_fd_to_metric_families as parse_text
 
+from ...errors import PayloadError
 from ...http.body import Malformed, excerpt
-from ...http.errors import PayloadError
 from ...submit.series import Series
 from . import syntax
 from .cache import NOWHERE, Cell, Family, LineCache, valid
@@ -36,7 +36,7 @@ SUFFIXES = {"summary": ("_count", "_sum", ""), "histogram": ("_count", "_sum", "
 NOTHING: dict[str, Cell] = {}
 
 
-class Known(Protocol):
+class KnownSeries(Protocol):
     """What takes the numbers of known lines. See `Collector`, which is the one."""
 
     lines: int
@@ -74,7 +74,7 @@ class Reader:
     `sound` says that there was a sample. `known` gets the numbers of the lines that its cache knows.
     """
 
-    def __init__(self, known: Known, malformed: Malformed) -> None:
+    def __init__(self, known: KnownSeries, malformed: Malformed) -> None:
         self.sound = False
         self._known = known
         self._cache = known.cache
@@ -280,7 +280,7 @@ class TextReader(Reader):
     so many, or all, of the lines at the start are broken.
     """
 
-    def __init__(self, known: Known, malformed: Malformed) -> None:
+    def __init__(self, known: KnownSeries, malformed: Malformed) -> None:
         super().__init__(known, malformed)
         self._broken = 0
         self._last = ""
@@ -323,7 +323,7 @@ class StrictReader(Reader):
     `whole`, one without `# EOF` has been cut off.
     """
 
-    def __init__(self, known: Known, malformed: Malformed, whole: bool) -> None:
+    def __init__(self, known: KnownSeries, malformed: Malformed, whole: bool) -> None:
         super().__init__(known, malformed)
         self.whole = whole
         self._ended = self._warned = False

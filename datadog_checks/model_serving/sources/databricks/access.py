@@ -9,9 +9,9 @@ from typing import Any
 
 import requests
 
-from ...http.errors import Deferred, Explained
+from ...errors import AccessError, Cancelled, RateLimited, TokenLimited
 from ...http.redact import without_secrets
-from .credentials import TokenLimited, WorkspaceCredentials
+from .credentials import WorkspaceCredentials
 from .rest import backoff, keep_authorization, limits, problem, read_object, redirect_host, refuses_token, retry_after
 
 ROUNDS = 8
@@ -26,33 +26,6 @@ _ADVICE = {
     400: "the request is not understood (HTTP 400): check that `databricks_host` is the URL of a workspace",
     404: "there is nothing at this path (HTTP 404): check that `databricks_host` is the URL of a workspace",
 }
-
-
-class AccessError(Explained):
-    """No usable answer. The message says what and what to do; `status` is that of HTTP, or None without an answer."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class RateLimited(AccessError, Deferred):
-    """The workspace is left alone for `seconds` more, which is longer than the caller has."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
-            f"Databricks limits requests (HTTP 429): nothing is sent for another {seconds:.0f} s. Where this happens "
-            "often, raise `min_collection_interval`, or watch fewer endpoints",
-            429,
-        )
-        self.seconds = seconds
-
-
-class Cancelled(AccessError, Deferred):
-    """The check was cancelled while a request waited."""
-
-    def __init__(self) -> None:
-        super().__init__("the check was cancelled")
 
 
 class Access:

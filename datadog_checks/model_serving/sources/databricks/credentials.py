@@ -10,10 +10,11 @@ from pathlib import Path
 
 import requests
 
+from ...errors import CredentialsError
 from ...settings.login import ENVIRONMENT, INSTANCE, OAUTH, TOKEN, Login, flaw, resolve, secret_forms, short
-from .oauth import CredentialsError, TokenKeeper, TokenLimited, ask_token
+from .oauth import TokenKeeper, ask_token
 
-__all__ = ["CredentialsError", "Login", "TokenLimited", "WorkspaceCredentials", "resolve"]
+__all__ = ["Login", "WorkspaceCredentials", "resolve"]
 
 MAX_FILE = 1 << 16
 GRACE = 60.0

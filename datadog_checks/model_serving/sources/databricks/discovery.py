@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...http.errors import Deferred, Explained
+from ...errors import AccessError, NotYet, UserError
 from ...settings.model import SERVING_ENDPOINTS, Selection, endpoint_path
-from .access import Access, AccessError
+from .access import Access
 from .description import EndpointDescription, read
 
 DETAIL_SECONDS = 300.0
@@ -73,12 +73,12 @@ class Discovery:
         began = time.monotonic()
         try:
             answer = self.access.get_json(http, f"{self.url}{SERVING_ENDPOINTS}", deadline)
-        except Deferred as error:
+        except NotYet as error:
             if not self.listed:
                 self.problem = str(error)
             self._next_list = 0.0
             return
-        except Explained as error:
+        except UserError as error:
             self.problem = str(error)
             if isinstance(error, AccessError) and error.status in (None, 200) and time.monotonic() >= deadline:
                 # What it says is that it was cut.
@@ -127,13 +127,13 @@ class Discovery:
         failed = False
         try:
             endpoint = read(self.access.get_json(http, f"{self.url}{endpoint_path(name)}", deadline)) or endpoint
-        except Deferred:
+        except NotYet:
             return
         except AccessError as error:
             # It may be seen in the list and not be looked at, or it has just been deleted.
             failed = error.status not in (403, 404)
             endpoint = endpoint if failed else None
-        except Explained:
+        except UserError:
             failed = True
         with self._lock:
             if name in self._list:

@@ -15,10 +15,10 @@ from typing import Any
 
 import requests
 
-from ...http.errors import Explained
+from ...errors import BodyError, CredentialsError, TokenLimited
 from ...http.redact import without_secrets
 from ...settings.login import SENDABLE
-from .rest import BodyError, backoff, limits, problem, read_object, redirect_host, retry_after
+from .rest import backoff, limits, problem, read_object, redirect_host, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +36,6 @@ Databricks refuses tokens that have less than 30 seconds left.
 """
 
 MAX_BACKOFF = 60.0
-
-
-class CredentialsError(Explained):
-    """No valid credentials can be had. The message says what, where and what to do, and holds no secret."""
-
-
-class TokenLimited(CredentialsError):
-    """The token endpoint asks to be left alone for `seconds`."""
-
-    def __init__(self, message: str, seconds: float | None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
 
 
 _REFUSED = (

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.exceptions import RequestException
 
+from ...errors import BodyError
 from ...http.body import pieces
 from ...http.errors import BAD_HEADER, connection_problem
 
@@ -22,10 +23,6 @@ MAX_PAUSE = 300.0
 MAX_REASON = 1 << 12
 _INVALID_TOKEN = re.compile(r"(?i)\b(?:invalid|expired) (?:access )?token\b|\btoken (?:is |has )?expir")
 _Request = TypeVar("_Request")
-
-
-class BodyError(Exception):
-    """A body that can't be used. The message says why, and holds nothing of the body."""
 
 
 def keep_authorization(request: _Request) -> _Request:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from ...http.errors import ScrapeError
+from ...errors import ScrapeError
 from ...http.pool import Expired, Job
 from ...http.transport import Transport
+from ...log_once import LogOnce
 from ...scrape.scraper import ServingScraper
 from ..probes.base import CRITICAL, OK, WARNING
 from ..several import Fetched, Member, SeveralEndpoints
@@ -95,7 +96,8 @@ class DatabricksWorkspace:
         self.reporter = StateReporter(check, workspace=host, checks=checks)
         self._make = make
         self._allowed = databricks_tags
-        self._beyond_logged = self._problem_logged = False
+        self._once = LogOnce(check.log)
+        self._listing_failed = False
         self._seen: set[str] | None = None
         self._gone: dict[str, float] = {}
 
@@ -196,24 +198,26 @@ class DatabricksWorkspace:
         check.service_check("workspace.health", status, tags=self.tags, message=discovery.problem or None)
         if discovery.problem and discovery.listed:
             text = f"the endpoints can't be listed, those that are known are watched: {discovery.problem}"
-            self._warn(text, self._problem_logged)
-        elif self._problem_logged:
-            # What the list suffered from, endpoints may have suffered from as well.
-            for member in self.endpoints.members.values():
-                if member.failures:
-                    member.hurry()
-        self._problem_logged = bool(discovery.problem)
+            self._warn("listing", text)
+        else:
+            self._once.forget("listing")
+            if self._listing_failed:
+                # What the list suffered from, endpoints may have suffered from as well.
+                for member in self.endpoints.members.values():
+                    if member.failures:
+                        member.hurry()
+        self._listing_failed = bool(discovery.problem)
         if discovery.beyond:
             names = discovery.names()
             text = (
                 f"{discovery.url}: {len(names) + discovery.beyond} serving endpoints match, {len(names)} are watched: "
                 "raise `limit` in `serving_endpoints`, or narrow `include` and `exclude`"
             )
-            self._warn(text, self._beyond_logged)
-        self._beyond_logged = bool(discovery.beyond)
+            self._warn("beyond", text)
+        else:
+            self._once.forget("beyond")
 
-    def _warn(self, text: str, logged: bool) -> None:
+    def _warn(self, key: str, text: str) -> None:
         """In the status for as long as it holds, in the log once."""
         self.check.warnings.append(text)
-        if not logged:
-            self.check.log.warning("%s", text)
+        self._once.log(text, key)

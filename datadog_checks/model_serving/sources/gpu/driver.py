@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ...errors import DriverError, InternalSignal
+
 INSTALL = "sudo -u dd-agent /opt/datadog-agent/embedded/bin/pip install nvidia-ml-py"
 
 LOST = ("GpuIsLost", "GpuNotFound", "ResetRequired")
@@ -37,27 +39,19 @@ DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 """One of these exists where a driver for NVIDIA GPUs is loaded, in containers and WSL too."""
 
 
-class DriverError(Exception):
-    """NVML can't be used on this host now. `absent` says that the host has no NVIDIA GPUs, and no trouble."""
-
-    def __init__(self, message: str, absent: bool = False) -> None:
-        super().__init__(message)
-        self.absent = absent
-
-
-class DeviceLost(Exception):
+class DeviceLost(InternalSignal):
     """A GPU doesn't answer any more: it fell off the bus, or needs a reset."""
 
 
-class DriverLost(Exception):
+class DriverLost(InternalSignal):
     """NVML has to be initialised again."""
 
 
-class Unsupported(Exception):
+class Unsupported(InternalSignal):
     """This GPU, driver or user can't read this."""
 
 
-class Unreadable(Exception):
+class Unreadable(InternalSignal):
     """A reading failed this time; the next one may succeed."""
 
 

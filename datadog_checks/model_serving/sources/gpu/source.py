@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -13,10 +14,12 @@ from datadog_checks.base.agent import datadog_agent
 
 from ...catalog.loader import builtin_catalog, builtin_codes
 from ...catalog.model import NAMESPACE
+from ...errors import DriverError
+from ...log_once import LogOnce
 from ...scrape.scraper import ServingScraper
 from ...settings import GpuSettings
 from .device import discover, read, read_settings
-from .driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
+from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
 from .model import Device, GpuReading
 from .processes import Owners, Usage, lacks_processes, usages
@@ -53,7 +56,7 @@ class GpuSource:
         self.metrics = builtin_catalog().metrics
         self._discovered = float("-inf")
         self._known: dict[str, Device] = {}
-        self._logged: set[str] = set()
+        self._once = LogOnce(check.log)
         self._lock = threading.Lock()
         self._ended = False
 
@@ -93,7 +96,7 @@ class GpuSource:
             self._refresh()
         except DriverError as error:
             if self.settings.optional and error.absent:
-                self._once(str(error), debug=True)
+                self._once.log(str(error), level=logging.DEBUG)
                 return
             raise
         except DriverLost as error:
@@ -133,11 +136,11 @@ class GpuSource:
         if now - self._discovered < DISCOVER_EVERY and (self.watcher is None or self.watcher.alive):
             return
         try:
-            found = list(discover(self.driver, self._once))
+            found = list(discover(self.driver, self._once.log))
         except (DeviceLost, Unreadable, Unsupported) as error:
             if not self.devices:
                 raise DriverError(f"the GPUs can't be listed: {error}; see `nvidia-smi`") from None
-            self._once(f"the GPUs can't be listed: {error}; those known are read on")
+            self._once.log(f"the GPUs can't be listed: {error}; those known are read on")
             return
         # What is remembered of a GPU stays as long as the GPU is the same.
         self.devices = [device.inherit(self._known.get(device.uuid)) for device in found if device.handle is not None]
@@ -178,9 +181,9 @@ class GpuSource:
             watcher.start()
             self.watcher = watcher
         except Unsupported as error:
-            self._once(f"XID errors are not watched: {error}", debug=True)
+            self._once.log(f"XID errors are not watched: {error}", level=logging.DEBUG)
         except Unreadable as error:
-            self._once(f"XID errors are not watched: {error}")
+            self._once.log(f"XID errors are not watched: {error}")
 
     def _lost(self, error: Exception) -> DriverError:
         for device in (*self.devices, *self.broken):
@@ -237,11 +240,6 @@ class GpuSource:
 
     def _health(self, device: Device, status: int, message: str = "") -> None:
         self.check.service_check(HEALTH, status, tags=[*self.tags, *device.tags], message=message or None)
-
-    def _once(self, message: str, debug: bool = False) -> None:
-        if message not in self._logged and len(self._logged) < 100:
-            self._logged.add(message)
-            (self.check.log.debug if debug else self.check.log.warning)("%s", message)
 
 
 def _proc() -> Path:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from requests.exceptions import RequestException
 
-from ...http.errors import Explained, connection_problem
+from ...errors import UserError
+from ...http.errors import connection_problem
 from ...http.redact import without_secrets
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
@@ -64,7 +65,7 @@ class Probe:
     def _ask(self, method: Callable[..., Any], path: str, **options: Any) -> Any:
         try:
             return method(f"{self.base}{path}", extra_headers={"Accept": "application/json"}, **options)
-        except (RequestException, OSError, Explained) as error:
+        except (RequestException, OSError, UserError) as error:
             self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None)}"
             return None
 

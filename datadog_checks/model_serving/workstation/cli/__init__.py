@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+from .exit import ExitStatus
+
 NEEDED = ("click", "rich")
 
 
@@ -16,7 +18,7 @@ def main() -> None:
             f"model-serving needs {' and '.join(missing)}, which this Python lacks: "
             "pip install 'datadog-model-serving[cli]'\n"
         )
-        raise SystemExit(2)
+        raise SystemExit(ExitStatus.FAILED)
     from .root import root
 
     root(prog_name="model-serving")

@@ -17,24 +17,19 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from ...http.redact import mask, secrets_of
 from ..standin.builtins import TRACE, log_output
-from ..standin.configuration import Configuration, ConfigurationFileError, load_configuration
-from ..standin.install import RealAgentError, standing_in
-from ..standin.redact import mask, secrets_of
+from ..standin.configuration import Configuration, load_configuration
+from ..standin.install import standing_in
 from ..standin.runner import Round, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
 from ..standin.units import unit_of
+from .exit import ExitStatus
 
 NAME = "model_serving"
 Tell = Callable[[str], None]
 LEVELS = ("trace", "debug", "info", "warning", "error")
-
-
-class Mistake(click.ClickException):
-    """Something that the user has to mend; the text says what, where and how."""
-
-    exit_code = 2
 
 
 @click.command(short_help="Run the check without an Agent and print what it would send.")
@@ -95,25 +90,22 @@ def check(
     Exit status: 0 when all is well; 1 when a run failed or a service check is CRITICAL; 2 for a mistake in the
     options or the configuration.
     """
-    try:
-        configuration = load_configuration(path)
-        if numbers:
-            configuration = configuration.only(numbers)
-        pause = configuration.interval() if interval is None else interval
-        with standing_in(StandIn(config={"log_level": log_level or "info"})) as stand_in:
-            # Imported here so that the base package finds the stand-in, where it was not loaded before.
-            from ... import ModelServingCheck
+    configuration = load_configuration(path)
+    if numbers:
+        configuration = configuration.only(numbers)
+    pause = configuration.interval() if interval is None else interval
+    with standing_in(StandIn(config={"log_level": log_level or "info"})) as stand_in:
+        # Imported here so that the base package finds the stand-in, where it was not loaded before.
+        from ... import ModelServingCheck
 
-            with _logs_to_stderr(log_level, configuration):
-                rounds = _run(ModelServingCheck, configuration, stand_in, times, pause, as_json)
-    except (ConfigurationFileError, RealAgentError) as error:
-        raise Mistake(str(error)) from None
+        with _logs_to_stderr(log_level, configuration):
+            rounds = _run(ModelServingCheck, configuration, stand_in, times, pause, as_json)
     if not as_json:
         _show(rounds, configuration, pause)
     if any(round_.misconfigured for round_ in rounds):
-        sys.exit(2)
+        sys.exit(ExitStatus.USAGE)
     if not all(round_.healthy for round_ in rounds):
-        sys.exit(1)
+        sys.exit(ExitStatus.FAILED)
 
 
 def _run(

@@ -19,7 +19,7 @@ from ..demo.scenario import MINUTE, load
 from ..demo.servers import SimulatedSource, nvml_source, paced, serve_world
 from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
 from ..demo.world import World
-from ..standin.install import RealAgentError, standing_in
+from ..standin.install import standing_in
 from ..standin.runner import Round, Runner
 
 # After the last request, this many simulated minutes are more than enough to answer those that still wait.
@@ -44,32 +44,31 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
       model-serving demo
       model-serving demo --watch
       model-serving demo --duration 10 --plain > demo.txt
+
+    Exit status: 0 when it came to its end, also by Ctrl-C; 1 when it can't run here; 2 for a mistake in the options.
     """
     scenario = load()
     clock = scenario.clock
     minutes = max(1, round(duration / clock.every * clock.step / MINUTE))
     world = World(scenario, length=minutes * MINUTE, seed=seed, repeat=watch)
     console = Console()
-    try:
-        with (
-            standing_in() as stand_in,
-            serve_world(world) as served,
-            nvml_source(world) as gpus,
-            _stop_on_signal() as stop,
-        ):
-            sources = [*served, gpus]
-            # Imported here so that the base package finds the stand-in, where it was not loaded before.
-            from ... import ModelServingCheck
+    with (
+        standing_in() as stand_in,
+        serve_world(world) as served,
+        nvml_source(world) as gpus,
+        _stop_on_signal() as stop,
+    ):
+        sources = [*served, gpus]
+        # Imported here so that the base package finds the stand-in, where it was not loaded before.
+        from ... import ModelServingCheck
 
-            click.echo("\n".join(_introduction(world, sources, None if watch else duration)))
-            instances = enumerate((source.instance for source in sources), start=1)
-            runner = Runner(paced(ModelServingCheck, world), "model_serving", {}, instances, stand_in)
-            try:
-                _watch(world, runner.run, stop, None if plain or not console.is_terminal else console)
-            finally:
-                runner.close()
-    except RealAgentError as error:
-        raise click.ClickException(str(error)) from None
+        click.echo("\n".join(_introduction(world, sources, None if watch else duration)))
+        instances = enumerate((source.instance for source in sources), start=1)
+        runner = Runner(paced(ModelServingCheck, world), "model_serving", {}, instances, stand_in)
+        try:
+            _watch(world, runner.run, stop, None if plain or not console.is_terminal else console)
+        finally:
+            runner.close()
 
 
 def _watch(world: World, run: Callable[[], Round], stop: threading.Event, console: Console | None) -> None:

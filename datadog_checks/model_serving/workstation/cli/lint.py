@@ -11,11 +11,12 @@ from typing import Any
 import click
 from rich.cells import cell_len
 
-from ...catalog.loader import CatalogError, load_catalog
+from ...catalog.loader import load_catalog
 from ..provision.query.documents import check_document
 from ..provision.query.known import Known
 from ..provision.query.problems import ERROR, IDS, Problem
 from ..provision.vocabulary import vocabulary
+from .exit import ExitStatus
 
 WIDTH = 110
 """Characters of a query that are shown around what is wrong."""
@@ -70,12 +71,9 @@ def lint(
       model-serving lint --catalog gateway.yaml --tag cost_center monitors.json
       curl ... /api/v1/monitor | model-serving lint -
 
-    Exit status: 0 without errors; 1 with errors, or with --strict warnings; 2 for a mistake in the options.
+    Exit status: 0 without errors; 3 with errors, or with --strict warnings; 2 for a mistake in the options.
     """
-    try:
-        known = Known(vocabulary(load_catalog(catalogs)), user_tags=frozenset(tags))
-    except CatalogError as error:
-        raise click.UsageError(str(error)) from None
+    known = Known(vocabulary(load_catalog(catalogs)), user_tags=frozenset(tags))
     found = [(file, problem) for file in files for problem in _check(file, known) if problem.id not in disabled]
     for file, problem in found:
         if as_json:
@@ -87,7 +85,7 @@ def lint(
     if not as_json:
         click.echo(f"{_many(errors, 'error')}, {_many(warnings, 'warning')} in {_many(len(files), 'file')}")
     if errors or (strict and warnings):
-        sys.exit(1)
+        sys.exit(ExitStatus.FOUND)
 
 
 def _check(file: Path, known: Known) -> list[Problem]:

@@ -10,17 +10,14 @@ from typing import Any
 
 import click
 
+from ...errors import ProvisionError
+from .exit import ExitStatus
 from .provision_support import (
-    DIFFERENT,
-    FAILURE,
     PRUNE,
-    SAME,
     WHAT,
     WHERE,
     YES,
-    Commands,
-    Failure,
-    Settings,
+    ProvisionOptions,
     carry_out,
     connected,
     credentials_of,
@@ -35,7 +32,6 @@ from .provision_support import (
 
 
 @click.group(
-    cls=Commands,
     invoke_without_command=True,
     short_help="Have Datadog watch what the check sends: monitors, dashboards, SLOs.",
 )
@@ -53,16 +49,16 @@ def provision(context: click.Context) -> None:
       model-serving provision apply --values values.yaml  make it so, after asking
       model-serving provision destroy                     take it all away again
 
-    Exit status: 0 when nothing is different, or all was done; 2 when there are differences that were not applied;
-    1 for a failure.
+    Exit status: 0 when all was done; 1 for a failure; 2 for a mistake in the options, the values, the routing or the
+    keys; 3 where something was found to act on: by plan --detailed-exitcode and validate.
     """
     if find_spec("datadog_api_client") is None:
-        raise Failure(
+        raise click.ClickException(
             "this needs datadog-api-client, which this Python lacks: pip install 'datadog-model-serving[cli]'"
         )
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-        context.exit(FAILURE)
+        context.exit(ExitStatus.USAGE)
 
 
 @provision.command()
@@ -70,7 +66,8 @@ def provision(context: click.Context) -> None:
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan as JSON.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
-def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, **options: Any) -> None:
+@click.option("--detailed-exitcode", "detailed", is_flag=True, help="End with status 3 where there are differences.")
+def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed: bool, **options: Any) -> None:
     """Show what apply would do, field by field, and change nothing.
 
     \b
@@ -79,13 +76,13 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, **option
       model-serving provision plan --offline --pack gpu
       model-serving provision plan --values values.yaml --out plan.json
 
-    Exit status: 0 for no difference, 2 for differences, 1 for a failure.
+    Exit status: 0 for a plan, with --detailed-exitcode 3 if it has differences; 1 for a failure; 2 for a mistake.
     """
     from ..provision.plan import make_plan
     from ..provision.render import plan_json, plan_text
     from ..provision.state import Account
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     resources = wanted(settings)
     if offline:
         credentials = None
@@ -98,7 +95,10 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, **option
     if out is not None:
         text = json.dumps(plan_json(found, credentials.site if credentials else None), indent=2, ensure_ascii=False)
         write_file(out, masked(text, credentials) + "\n")
-    sys.exit(FAILURE if found.conflicts else DIFFERENT if found.differs else SAME)
+    if found.conflicts:
+        sys.exit(ExitStatus.FAILED)
+    if detailed and found.differs:
+        sys.exit(ExitStatus.FOUND)
 
 
 @provision.command()
@@ -114,20 +114,20 @@ def apply(prune: bool, yes: bool, **options: Any) -> None:
       model-serving provision apply --values values.yaml --routing routing.yaml --yes
       model-serving provision apply --pack golden_signals --prune
 
-    Exit status: 0 when all was done or nothing was to do, 2 when you said no, 1 for a failure.
+    Exit status: 0 when all was done or nothing was to do; 1 for a failure, or when you said no; 2 for a mistake.
     """
     from ..provision.apply import conflict_text
     from ..provision.plan import make_plan
     from ..provision.render import plan_text
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     resources = wanted(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
         made = make_plan(resources, read(client, resources, writes=True), prune=prune)
         show(plan_text(made), credentials)
         if made.conflicts:
-            raise Failure(conflict_text(made.conflicts))
+            raise ProvisionError(conflict_text(made.conflicts))
         if made.differs:
             carry_out(client, made, yes, "Apply this plan?")
 
@@ -144,12 +144,12 @@ def destroy(yes: bool, **options: Any) -> None:
       model-serving provision destroy
       model-serving provision destroy --yes
 
-    Exit status: 0 when all was deleted or nothing was there, 2 when you said no, 1 for a failure.
+    Exit status: 0 when all was deleted or nothing was there; 1 for a failure, or when you said no; 2 for a mistake.
     """
     from ..provision.plan import destroy_plan
     from ..provision.render import plan_text
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
         made = destroy_plan(read(client, (), writes=True))
@@ -170,10 +170,12 @@ def export(directory: Path, **options: Any) -> None:
     Examples:
       model-serving provision export out/
       model-serving provision export out/ --pack gpu --values values.yaml
+
+    Exit status: 0 when all is written; 1 for a failure; 2 for a mistake.
     """
     from ..provision.export import export_files
 
-    resources = wanted(Settings(**options), marked=False)
+    resources = wanted(ProvisionOptions(**options), marked=False)
     files = export_files(resources)
     for name, text in files.items():
         write_file(directory / name, text)
@@ -190,13 +192,13 @@ def validate(**options: Any) -> None:
       model-serving provision validate
       model-serving provision validate --values values.yaml
 
-    Exit status: 0 when Datadog takes all of them, 1 otherwise.
+    Exit status: 0 when Datadog takes all of them; 3 when it refuses one; 1 when one can't be checked; 2 for a mistake.
     """
     from ..provision.apply import Result
     from ..provision.render import validation_text
     from ..provision.validate import validate_monitors
 
-    settings = Settings(**options)
+    settings = ProvisionOptions(**options)
     resources = wanted(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
@@ -205,4 +207,8 @@ def validate(**options: Any) -> None:
         with progress_bar(monitors) as told:
             outcomes = validate_monitors(client, resources, account, told)
     show(validation_text(outcomes), credentials)
-    sys.exit(FAILURE if any(one.result is Result.FAILED for one in outcomes) else SAME)
+    results = {one.result for one in outcomes}
+    if Result.FAILED in results:
+        sys.exit(ExitStatus.FAILED)
+    if Result.REFUSED in results:
+        sys.exit(ExitStatus.FOUND)

@@ -1,4 +1,4 @@
-"""What the subcommands of `model-serving provision` share: options, keys, questions, a bar, exit statuses."""
+"""What the subcommands of `model-serving provision` share: options, keys, questions, a bar."""
 
 from __future__ import annotations
 
@@ -14,60 +14,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ..provision.errors import ProvisionError
+from ...errors import ProvisionError
+from .exit import ExitStatus
 
 if TYPE_CHECKING:
     from ..provision.api import Client
     from ..provision.apply import Outcome
-    from ..provision.credentials import Credentials
+    from ..provision.credentials import AccountCredentials
     from ..provision.model import Resource
     from ..provision.plan import Plan
     from ..provision.state import Account
 
-SAME, FAILURE, DIFFERENT = 0, 1, 2
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Failure(click.ClickException):
-    """Something that went wrong, with what to do about it. 2 means differences, so this is 1."""
-
-    exit_code = FAILURE
-
-
-class Misuse(click.UsageError):
-    """A mistake on the command line, with the usage before it."""
-
-    exit_code = FAILURE
-
-
-class Commands(click.Group):
-    """Ends with 1 where click would end with 2, which here says that there are differences."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """As click does, for mistakes before the name of the command."""
-        with as_failures():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """As click does, for mistakes after the name of the command and in what it works with."""
-        with as_failures():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def as_failures() -> Iterator[None]:
-    """Turn what the user can mend into a message and exit status 1."""
-    try:
-        yield
-    except click.UsageError as error:
-        raise Misuse(error.format_message(), error.ctx) from None
-    except ProvisionError as error:
-        raise Failure(str(error)) from None
-
-
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ProvisionOptions:
     """The options that subcommands share; one that a subcommand lacks has its default."""
 
     values: Path | None = None
@@ -122,12 +84,12 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
     return decorate
 
 
-def wanted(settings: Settings, marked: bool = True) -> list[Resource]:
-    """The resources of the packs with the user's values and routing, checked. Raises ProvisionError for any mistake."""
-    from ..provision.desired import desired
+def wanted(settings: ProvisionOptions, marked: bool = True) -> list[Resource]:
+    """The resources of the packs with the user's values and routing, checked. Raises UserError for any mistake."""
+    from ..provision.desired import desired, load_values
     from ..provision.plan import checked
     from ..provision.routing import load_routing
-    from ..provision.values import Values, load_values
+    from ..provision.values import Values
 
     values = load_values(settings.values) if settings.values else Values()
     routing = load_routing(settings.routing) if settings.routing else None
@@ -136,15 +98,15 @@ def wanted(settings: Settings, marked: bool = True) -> list[Resource]:
     return ready if marked else resources
 
 
-def credentials_of(settings: Settings) -> Credentials:
-    """Keys and site. Raises ProvisionError for what is missing."""
+def credentials_of(settings: ProvisionOptions) -> AccountCredentials:
+    """Keys and site. Raises OptionError for what is missing."""
     from ..provision.credentials import load_credentials
 
     return load_credentials(settings.api_key_file, settings.app_key_file, settings.site, settings.api_url)
 
 
 @contextmanager
-def connected(settings: Settings, credentials: Credentials) -> Iterator[Client]:
+def connected(settings: ProvisionOptions, credentials: AccountCredentials) -> Iterator[Client]:
     """A client that is closed at the end."""
     from ..provision.api import Client
 
@@ -169,21 +131,21 @@ def read(client: Client, resources: Sequence[Resource], *, writes: bool = False)
 
 
 def carry_out(client: Client, made: Plan, yes: bool, question: str) -> None:
-    """Ask, do it, and tell what was done. Leaves with DIFFERENT for a no, with FAILURE where anything failed."""
+    """Ask, do it, and tell what was done. Leaves as failed for a no, and where anything failed."""
     from ..provision.apply import Result, apply
     from ..provision.plan import DOES
     from ..provision.render import outcome_text
 
     if not yes:
         if not sys.stdin.isatty():
-            raise Failure("there is nobody to ask: give --yes")
+            raise click.UsageError("there is nobody to ask: give --yes")
         if not click.confirm(question):
-            sys.exit(DIFFERENT)
+            sys.exit(ExitStatus.FAILED)
     with progress_bar(len(made.having(*DOES))) as told:
         outcomes = apply(client, made, told)
     show(outcome_text(outcomes), client.credentials)
     if any(one.result is not Result.DONE for one in outcomes):
-        sys.exit(FAILURE)
+        sys.exit(ExitStatus.FAILED)
 
 
 @contextmanager
@@ -199,7 +161,7 @@ def progress_bar(total: int) -> Iterator[Callable[[Outcome], None]]:
         yield lambda outcome: progress.update(task, advance=1, description=outcome.step.address)
 
 
-def show(text: Text, credentials: Credentials | None) -> None:
+def show(text: Text, credentials: AccountCredentials | None) -> None:
     """Print to standard output, in colour where that is a terminal, and never a key."""
     console = Console()
     if credentials is not None and masked(text.plain, credentials) != text.plain:
@@ -207,7 +169,7 @@ def show(text: Text, credentials: Credentials | None) -> None:
     console.print(text, soft_wrap=True, end="" if text.plain.endswith("\n") else "\n")
 
 
-def masked(text: str, credentials: Credentials | None) -> str:
+def masked(text: str, credentials: AccountCredentials | None) -> str:
     """The text without keys."""
     return credentials.mask(text) if credentials else text
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 from ...__about__ import __version__
+from ...errors import UserError
+from .exit import status_of
 
 SUBCOMMANDS = {
     "check": "Run the check without an Agent and print what it would send.",
@@ -20,6 +23,14 @@ SUBCOMMANDS = {
 class Subcommands(click.Group):
     """Imports a subcommand when it is called: help and completion stay quick."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does; an error that is meant for a person is shown and ends the subcommand with its status."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(status_of(error))
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the subcommands, in the order of the help."""
         return list(SUBCOMMANDS)
@@ -28,7 +39,14 @@ class Subcommands(click.Group):
         """The command of that name, or None."""
         if name not in SUBCOMMANDS:
             return None
-        command = getattr(import_module(f".{name}", __package__), name)
+        try:
+            command = getattr(import_module(f".{name}", __package__), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("datadog_checks."):
+                raise
+            raise click.ClickException(
+                f"{name} needs {error.name}, which this Python lacks: pip install 'datadog-model-serving[cli]'"
+            ) from None
         assert isinstance(command, click.Command)
         return command
 

@@ -1,6 +1,6 @@
 """A serving endpoint's state, as Databricks' REST API describes it, and its configuration updates.
 
-Field names follow `ServingEndpointDetailed` (detail) and `ServingEndpoint` (list) of Databricks' public Python SDK.
+Field names follow `ServingEndpointDetailed` (detail) and `SimulatedEndpoint` (list) of Databricks' public Python SDK.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ SUMMARY = (
 ENTITY_SUMMARY = ("name", "entity_name", "entity_version", "external_model", "foundation_model")
 VOLATILE = ("creation_timestamp", "creator", "state")
 CREATING, READY, FAILED, ABORTED = (f"DEPLOYMENT_{state}" for state in ("CREATING", "READY", "FAILED", "ABORTED"))
-
-
-class UpdateError(Exception):
-    """An update that the API would refuse."""
 
 
 @dataclass
@@ -123,7 +119,7 @@ class SimulatedEndpoint:
     def begin(self, entities: Iterable[Mapping[str, Any]], traffic: Mapping[str, int] | None) -> None:
         """Ask for another configuration. Entities that it keeps stay as they are, the others are being created."""
         if self.pending is not None:
-            raise UpdateError(f"endpoint {self.name} is being updated already: finish, fail or cancel that first")
+            raise ValueError(f"endpoint {self.name} is being updated already: finish, fail or cancel that first")
         kept = {entity["name"]: entity for entity in self.config.entities} if self.config else {}
         served = []
         for entity in map(complete, entities):
@@ -155,7 +151,7 @@ class SimulatedEndpoint:
 
     def _end(self, update: str) -> Config:
         if self.pending is None or self.update != "IN_PROGRESS":
-            raise UpdateError(f"endpoint {self.name} is not being updated: begin an update first")
+            raise ValueError(f"endpoint {self.name} is not being updated: begin an update first")
         self.update = update
         return self.pending
 

@@ -65,7 +65,7 @@ class SimulatedGpu:
         return self.pcie_received * 0.2
 
 
-class Node:
+class GpuNode:
     """The GPUs of one machine."""
 
     def __init__(self, scenario: Scenario, timeline: Timeline, seed: int) -> None:

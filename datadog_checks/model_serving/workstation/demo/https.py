@@ -74,7 +74,7 @@ def serve_tls(site: Site, context: ssl.SSLContext, name: str) -> Iterator[Addres
     """
     listener = socket.create_server((HOST, 0), backlog=1024)
     listener.setblocking(False)
-    server = _Server(site, context, listener)
+    server = _TlsServer(site, context, listener)
     thread = threading.Thread(target=server.run, name=name, daemon=True)
     thread.start()
     try:
@@ -84,7 +84,7 @@ def serve_tls(site: Site, context: ssl.SSLContext, name: str) -> Iterator[Addres
         thread.join()
 
 
-class _Server:
+class _TlsServer:
     def __init__(self, site: Site, context: ssl.SSLContext, listener: socket.socket) -> None:
         self.site, self.context, self.listener = site, context, listener
         self.loop = asyncio.SelectorEventLoop()
@@ -148,7 +148,7 @@ class _Server:
 class _Connection(asyncio.Protocol):
     transport: asyncio.Transport
 
-    def __init__(self, server: _Server) -> None:
+    def __init__(self, server: _TlsServer) -> None:
         self._server, self._site = server, server.site
         self._received = bytearray()
         self._task: asyncio.Task[None] | None = None

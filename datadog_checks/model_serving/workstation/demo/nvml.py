@@ -15,8 +15,9 @@ from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from ...sources.gpu.driver import DeviceLost, Driver, DriverError, DriverLost, Unreadable, Unsupported
-from .gpu import Node, SimulatedGpu
+from ...errors import DriverError
+from ...sources.gpu.driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
+from .gpu import GpuNode, SimulatedGpu
 
 PYNVML = "pynvml"
 MIB = 1 << 20
@@ -120,7 +121,7 @@ class SimulatedDriver:
     Readings are as safe as the node: take them in the thread that advances it. Events may be waited for in any thread.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: GpuNode) -> None:
         self.used = False
         self.initialised = 0
         self._node = node

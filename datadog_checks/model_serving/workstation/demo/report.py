@@ -17,7 +17,7 @@ QUANTILES = (0.5, 0.99)
 JOULE_TOLERANCE = 1e-6
 
 
-class Comparison(NamedTuple):
+class NumberComparison(NamedTuple):
     """One number of the simulator beside the same number in Datadog's types."""
 
     system: str
@@ -41,22 +41,24 @@ class LatencyComparison(NamedTuple):
     arrived: tuple[float, ...]
 
 
-def compare(world: World, signals: Signals) -> list[Comparison]:
+def compare(world: World, signals: Signals) -> list[NumberComparison]:
     """Compare requests and errors of every endpoint, and XID errors and energy of every simulated GPU by source."""
     result = []
     for endpoint in world.endpoints:
         system, name = endpoint.service.system, endpoint.service.endpoint
         rows = signals.scope(Row(system, name, ""))
         ledger = endpoint.ledger
-        result.append(Comparison(system, name, "requests", ledger.requests, signals.total("request.count", rows)))
-        result.append(Comparison(system, name, "errors", ledger.failed, signals.total("request.error.count", rows)))
+        result.append(NumberComparison(system, name, "requests", ledger.requests, signals.total("request.count", rows)))
+        result.append(
+            NumberComparison(system, name, "errors", ledger.failed, signals.total("request.error.count", rows))
+        )
     for source, device in product(world.gpu_sources, world.node.devices):
         row = GpuRow(source, device.gpu.index)
         name = f"{device.host.hostname}, GPU {row.gpu}"
         xids = sum(count for (at, _), count in signals.xids.items() if at == row)
-        result.append(Comparison(source, name, "XID errors", len(device.xids), xids))
+        result.append(NumberComparison(source, name, "XID errors", len(device.xids), xids))
         joules = signals.gpu_counts[row, "gpu.energy.count"]
-        result.append(Comparison(source, name, "energy (J)", device.energy / 1000, joules))
+        result.append(NumberComparison(source, name, "energy (J)", device.energy / 1000, joules))
     return result
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .dialects.databricks import Databricks
-from .workspace import Workspace
+from .workspace import SimulatedWorkspace
 from .world import World
 
 
-def rollouts(workspace: Workspace, world: World, dialect: Databricks, serving: tuple[str, ...]) -> Callable[[], None]:
+def rollouts(
+    workspace: SimulatedWorkspace, world: World, dialect: Databricks, serving: tuple[str, ...]
+) -> Callable[[], None]:
     """Return what lets the configuration of an endpoint follow the story: call it when time has passed.
 
     `serving` are the versions of its models that serve at the start. What a phase names serves when the phase ends.

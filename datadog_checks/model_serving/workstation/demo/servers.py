@@ -21,7 +21,7 @@ from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
 from .nvml import usable
 from .rollouts import rollouts
-from .workspace import Served, Workspace, serve_workspace
+from .workspace import Served, SimulatedWorkspace, serve_workspace
 from .world import World
 
 HOST = "127.0.0.1"
@@ -136,9 +136,9 @@ def serve_world(world: World) -> Iterator[list[SimulatedSource]]:
         yield sources
 
 
-def world_workspace(world: World) -> Workspace:
+def world_workspace(world: World) -> SimulatedWorkspace:
     """Return a workspace with the Databricks endpoints of the world, and those that are billed by token."""
-    workspace = Workspace()
+    workspace = SimulatedWorkspace()
     workspace.personal_tokens.add(TOKEN)
     workspace.clients[CLIENT_ID] = CLIENT_SECRET
     for endpoint in world.endpoints:
@@ -150,7 +150,7 @@ def world_workspace(world: World) -> Workspace:
     return workspace
 
 
-def _add(workspace: Workspace, world: World, dialect: Databricks) -> None:
+def _add(workspace: SimulatedWorkspace, world: World, dialect: Databricks) -> None:
     def export() -> str:
         with world.lock:
             return dialect.render()

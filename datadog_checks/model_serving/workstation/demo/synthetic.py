@@ -10,7 +10,7 @@ import time
 import click
 
 from .endpoints import Export
-from .workspace import Workspace, minute_page, serve_workspace
+from .workspace import SimulatedWorkspace, minute_page, serve_workspace
 
 MINUTE_MS = 60_000
 
@@ -56,7 +56,7 @@ def serve(endpoints: int, latency: float, minute_seconds: float, token_seconds: 
     Prints a line of JSON with url, ca, token, client_id and client_secret; and, for every line `stats` on stdin, one
     with connections_opened, open_connections, calls and concurrent_peak.
     """
-    workspace = Workspace(token_seconds, latency)
+    workspace = SimulatedWorkspace(token_seconds, latency)
     token, client, secret = secrets.token_urlsafe(24), secrets.token_hex(8), secrets.token_urlsafe(24)
     workspace.personal_tokens.add(token)
     workspace.clients[client] = secret
@@ -75,10 +75,9 @@ def serve(endpoints: int, latency: float, minute_seconds: float, token_seconds: 
                 )
 
 
-def main() -> None:
-    """Run the command."""
-    serve()
-
-
 def _say(**values: object) -> None:
     click.echo(json.dumps(values))
+
+
+if __name__ == "__main__":
+    serve()

@@ -15,7 +15,7 @@ from .messages import Reply, Request
 FORM = "application/x-www-form-urlencoded"
 
 
-class Credentials:
+class TokenIssuer:
     """The tokens and clients that a workspace knows. OAuth tokens live for `token_seconds`."""
 
     def __init__(self, token_seconds: float) -> None:

@@ -17,7 +17,7 @@ GRID = 5.0
 REFUSAL = 0.003
 
 
-class Request(NamedTuple):
+class InferenceRequest(NamedTuple):
     """One finished request. Times are simulated seconds since the start of the run."""
 
     model: Model
@@ -66,12 +66,12 @@ class Traffic:
         self._open = True
         self._free = [0.0] * model.workers
         self._present: list[tuple[float, float]] = []
-        self._pending: list[tuple[float, int, Request]] = []
+        self._pending: list[tuple[float, int, InferenceRequest]] = []
         self._serial = 0
         self._busy = 0.0
         self._looked = 0.0
 
-    def advance(self, now: float) -> list[Request]:
+    def advance(self, now: float) -> list[InferenceRequest]:
         """Move to the time `now` (simulated seconds) and return the requests that ended by then, in their order."""
         while self._open and self._generated < now:
             self._arrivals(self._generated, self._generated + GRID)
@@ -120,7 +120,7 @@ class Traffic:
         yield "ok", max(0.0, 1 - sum(errors.values()))
         yield from errors.items()
 
-    def _serve(self, arrival: float, outcome: Outcome, slowdown: float) -> Request:
+    def _serve(self, arrival: float, outcome: Outcome, slowdown: float) -> InferenceRequest:
         present = self._present
         while present and present[0][0] <= arrival:
             heapq.heappop(present)
@@ -140,6 +140,6 @@ class Traffic:
             heapq.heappush(self._free, end)
         else:
             start, end = arrival, arrival + self._random.uniform(0.3, 1.7) * REFUSAL
-        request = Request(self.model, arrival, start, end, outcome, grpc, rows, depth, len(present))
+        request = InferenceRequest(self.model, arrival, start, end, outcome, grpc, rows, depth, len(present))
         heapq.heappush(present, (end, start))
         return request

@@ -16,7 +16,7 @@ from ...catalog.loader import builtin_codes
 from ..standin.recorder import Event, ServiceCheck, ServiceStatus
 from ..standin.runner import Round
 from .observe import LATENCIES, GpuRow, History, Row, Signals, tag_values
-from .report import Comparison, LatencyComparison, seconds_text
+from .report import LatencyComparison, NumberComparison, seconds_text
 from .scenario import MINUTE
 from .world import World
 
@@ -214,7 +214,7 @@ def _temperature(recent: Signals, gpu: GpuRow) -> str:
     return f"GPU {gpu.gpu} {'silent' if temperature is None else f'{temperature:.0f} C'}"
 
 
-def agreement(comparisons: Sequence[Comparison], latencies: Sequence[LatencyComparison]) -> Iterator[str]:
+def agreement(comparisons: Sequence[NumberComparison], latencies: Sequence[LatencyComparison]) -> Iterator[str]:
     """Yield the final comparison, as lines of a table."""
     yield "What was simulated, and what arrived in Datadog's types:"
     shown = [

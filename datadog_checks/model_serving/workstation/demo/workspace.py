@@ -3,34 +3,37 @@
 Routes, fields and refusals follow Databricks' documentation and public SDK. What those leave open is said where it is
 decided here. For a workspace with synthetic endpoints, to measure against:
 
-    python -m datadog_checks.model_serving.workstation.demo.workspace --endpoints 200 --latency 0.05
+    python -m datadog_checks.model_serving.workstation.demo.synthetic --endpoints 200 --latency 0.05
 """
 
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import unquote
+
+import trustme
 
 from .dialects.databricks import CONTENT_TYPE, minute_page
 from .endpoints import ABORTED, CREATOR, FAILED, Export, Json, SimulatedEndpoint, configure
 from .faults import Fault, Faults
 from .https import HOST, Call, serve_tls
 from .messages import Reply, Request
-from .tls import local_certificate
-from .tokens import Credentials
+from .tokens import TokenIssuer
 
-__all__ = ["API", "TOKEN_PATH", "Call", "Fault", "Served", "Workspace", "minute_page", "serve_workspace"]
+__all__ = ["API", "TOKEN_PATH", "Call", "Fault", "Served", "SimulatedWorkspace", "minute_page", "serve_workspace"]
 
 API = "/api/2.0/serving-endpoints"
 TOKEN_PATH = "/oidc/v1/token"
 _ROUTE = re.compile(rf"{re.escape(API)}(?:/([^/]+)(/metrics)?)?")
 
 
-class Workspace(Credentials):
+class SimulatedWorkspace(TokenIssuer):
     """The state of a workspace, which any thread may change while it is served.
 
     Every answer takes `latency` seconds, which cost no CPU. An `export` is called by the server's only thread, so it
@@ -237,10 +240,17 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serve_workspace(workspace: Workspace) -> Iterator[Served]:
+def serve_workspace(workspace: SimulatedWorkspace) -> Iterator[Served]:
     """Serve a workspace over HTTPS on a free port of 127.0.0.1. Leaves no thread, no socket and no file behind."""
-    with local_certificate() as (context, ca), serve_tls(workspace, context, "demo-workspace") as address:
-        yield Served(f"https://{HOST}:{address.port}", str(ca), address.disconnect)
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", HOST).configure_cert(context)
+    with TemporaryDirectory(prefix="model_serving-tls-") as folder:
+        # The authority's key is never written, so nobody can sign anything else with it.
+        ca = f"{folder}/ca.pem"
+        authority.cert_pem.write_to_path(ca)
+        with serve_tls(workspace, context, "demo-workspace") as address:
+            yield Served(f"https://{HOST}:{address.port}", ca, address.disconnect)
 
 
 def _page(endpoint: SimulatedEndpoint) -> Reply:
@@ -251,9 +261,3 @@ def _page(endpoint: SimulatedEndpoint) -> Reply:
     if text is None:
         return Reply.error(404, f"Endpoint '{endpoint.name}' has no metrics.", "RESOURCE_DOES_NOT_EXIST")
     return Reply(200, text.encode(), CONTENT_TYPE)
-
-
-if __name__ == "__main__":
-    from . import synthetic
-
-    synthetic.main()

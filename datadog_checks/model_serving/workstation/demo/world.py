@@ -14,10 +14,10 @@ from .dialects.databricks import Databricks
 from .dialects.dcgm import Dcgm
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
-from .gpu import Node
+from .gpu import GpuNode
 from .nvml import SimulatedDriver
 from .scenario import MINUTE, Phase, Scenario, Service, Timeline
-from .traffic import Request, Traffic
+from .traffic import InferenceRequest, Traffic
 
 Dialect = Databricks | MLServer | TensorFlowServing | CustomML
 # Every latency is kept up to here, to tell exact quantiles; a run that goes on for hours must not fill the memory.
@@ -68,7 +68,7 @@ class World:
         self.epoch = _latest(scenario.clock.starts)
         self.now = 0.0
         self.lock = threading.Lock()
-        self.node = Node(scenario, self.timeline, seed)
+        self.node = GpuNode(scenario, self.timeline, seed)
         self.dcgm = Dcgm(self.node)
         self.nvml = SimulatedDriver(self.node)
         self.endpoints = [self._endpoint(service, seed) for service in scenario.services]
@@ -150,7 +150,7 @@ class World:
         self.node.advance(until, busy)
 
 
-def _enter(endpoint: Simulated, request: Request) -> None:
+def _enter(endpoint: Simulated, request: InferenceRequest) -> None:
     ledger = endpoint.ledger
     ledger.requests += 1
     if request.outcome != "ok":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ...errors import ProvisionError, Refused
 from .api import Client, understood
-from .errors import ProvisionError, Refused
 
 READS = {
     "percentiles": "metrics_read",

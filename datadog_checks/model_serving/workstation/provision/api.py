@@ -26,8 +26,8 @@ from datadog_api_client.v2.api.metrics_api import MetricsApi
 from datadog_api_client.v2.api.monitors_api import MonitorsApi as RulesApi
 from datadog_api_client.v2.api.users_api import UsersApi
 
-from .credentials import Credentials
-from .errors import ApiError, Refused, Stopped, Unsure
+from ...errors import ApiError, InternalSignal, Refused, Stopped, Unsure
+from .credentials import AccountCredentials
 
 DUPLICATES = re.compile(r"duplicate monitors", re.IGNORECASE)
 
@@ -45,7 +45,7 @@ class Client:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: AccountCredentials,
         *,
         parallel: int = 8,
         timeout: float = 30.0,
@@ -186,7 +186,7 @@ class Client:
             self.sleep(left)
 
 
-class _Limited(Exception):
+class _Limited(InternalSignal):
     """429: come again in so many seconds."""
 
     def __init__(self, words: str, seconds: float) -> None:

@@ -15,8 +15,8 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from ...errors import ProvisionError, Refused, Stopped, Unsure
 from .api import ATTEMPTS, DUPLICATES, Client
-from .errors import ProvisionError, Refused, Stopped, Unsure
 from .model import KINDS, OWNER_TAG, Resource, owned_key
 from .normalise import differences, view
 from .plan import Action, Plan, Step
@@ -32,6 +32,8 @@ class Result(StrEnum):
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
+    REFUSED = "refused"
+    """Checked, and found wrong: what only a validation can give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def apply(client: Client, plan: Plan, told: Told = lambda outcome: None) -> list
     """
     if plan.conflicts:
         raise ProvisionError(conflict_text(plan.conflicts))
-    run = _Run(client, plan, told)
+    run = _ApplyRun(client, plan, told)
     steps = sorted(plan.having(Action.CREATE, Action.CHANGE, Action.REPLACE), key=lambda one: KINDS.index(one.kind))
     by_address = {step.address: step for step in steps}
     needs = {
@@ -87,7 +89,7 @@ def conflict_text(conflicts: Sequence[Step]) -> str:
     )
 
 
-class _Run:
+class _ApplyRun:
     """The state of one run: ids known so far, and how the steps ended. Only the thread that runs it writes."""
 
     def __init__(self, client: Client, plan: Plan, told: Told) -> None:

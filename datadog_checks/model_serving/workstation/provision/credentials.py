@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .errors import ProvisionError
+from ...errors import OptionError
+from ...http.redact import mask
 
 SITES = (
     "datadoghq.com",
@@ -23,12 +24,11 @@ SITES = (
     "ddog-gov.com",
     "us2.ddog-gov.com",
 )
-MASK = "********"
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class AccountCredentials:
     """What a client needs to speak for an account. `url` stands in for that of the site, for proxies and tests."""
 
     api_key: str = field(repr=False)
@@ -51,9 +51,7 @@ class Credentials:
 
     def mask(self, text: str) -> str:
         """The text without any of the secrets."""
-        for secret in self.secrets():
-            text = text.replace(secret, MASK)
-        return text
+        return mask(text, self.secrets())
 
 
 _PROXIES = tuple(name for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"))
@@ -65,18 +63,18 @@ def load_credentials(
     site: str | None = None,
     url: str | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> Credentials:
+) -> AccountCredentials:
     """Keys from files or from DD_API_KEY and DD_APP_KEY, the site from the option or DD_SITE.
 
-    Raises ProvisionError for what is missing or can't be right, without ever showing a key.
+    Raises OptionError for what is missing or can't be right, without ever showing a key.
     """
     chosen = (site or environment.get("DD_SITE") or SITES[0]).strip().lower()
     if chosen not in SITES:
         near = difflib.get_close_matches(chosen.removeprefix("app.").removeprefix("api."), SITES, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(SITES)}"
         where = "--site" if site else "DD_SITE"
-        raise ProvisionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")
-    return Credentials(
+        raise OptionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")
+    return AccountCredentials(
         _key("API key", "DD_API_KEY", "--api-key-file", api_key_file, environment),
         _key("application key", "DD_APP_KEY", "--app-key-file", app_key_file, environment),
         chosen,
@@ -88,16 +86,16 @@ def _key(what: str, variable: str, option: str, path: Path | None, environment: 
     if path is None:
         where, text = variable, environment.get(variable, "")
         if not text.strip():
-            raise ProvisionError(f"no {what}: set {variable}, or give {option} FILE")
+            raise OptionError(f"no {what}: set {variable}, or give {option} FILE")
     else:
         where = f"{option} {path}"
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ProvisionError(f"{where}: can't be read: {reason}") from None
+            raise OptionError(f"{where}: can't be read: {reason}") from None
     text = text.strip()
     # An HTTP header with anything else in it would be refused further down, in words that quote the key.
     if not _KEY.fullmatch(text):
-        raise ProvisionError(f"{where}: this is no {what}, which is one line of letters and digits")
+        raise OptionError(f"{where}: this is no {what}, which is one line of letters and digits")
     return text

@@ -5,20 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ...errors import OptionError
 from .document import suggestion
-from .errors import ProvisionError
 from .model import OWNER_TAG, Resource
 from .packs import Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_body, monitor_tags, slo_body
 from .packs.settle import Settled, settle, settle_slo
 from .routing import Routing, check_routing, handles, notification_rules
-from .values import OWN_TAGS, SloValues, Values
+from .values import OWN_TAGS, SloValues, Values, read_values
 from .widgets import Shown, dashboard_body
 
 AUTHOR = "model_serving maintainers"
 PERCENTILE = re.compile(r"\bp\d+(?:\.\d+)?:(model_serving\.[\w.]+)")
+
+
+def load_values(path: str | Path) -> Values:
+    """Read a values file and try it on every pack. Raises DocumentError with the file, the key and the mend."""
+    values = read_values(path)
+    # Whatever of the packs is chosen later: a value that can't be is wrong now.
+    desired(list(builtin_packs()), values)
+    return values
 
 
 def desired(
@@ -26,7 +35,7 @@ def desired(
 ) -> list[Resource]:
     """The resources of the packs, or without any of those that the values name, or else of all.
 
-    Raises ProvisionError about a pack that does not exist, and about values and routes that are impossible.
+    Raises OptionError about a pack that does not exist, DocumentError about values and routes that are impossible.
     """
     values = values or Values()
     chosen = _chosen(packs, values)
@@ -101,7 +110,7 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
     names = packs if packs is not None else values.packs if values.packs is not None else tuple(known)
     for name in names:
         if name not in known:
-            raise ProvisionError(f"there is no pack `{name}`; {suggestion(name, known)}")
+            raise OptionError(f"there is no pack `{name}`; {suggestion(name, known)}")
     return [pack for name, pack in known.items() if name in names]
 
 

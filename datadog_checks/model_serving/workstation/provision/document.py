@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from .errors import ProvisionError
+from ...errors import DocumentError
 from .query.tree import seconds
 
 
@@ -23,9 +23,9 @@ class Node:
     path: str
     value: Any
 
-    def fail(self, problem: str) -> ProvisionError:
+    def fail(self, problem: str) -> DocumentError:
         """The error that says what is wrong here."""
-        return ProvisionError(f"{self.file}: {f'{self.path}: ' if self.path else ''}{problem}")
+        return DocumentError(f"{self.file}: {f'{self.path}: ' if self.path else ''}{problem}")
 
     def below(self, key: str | int, value: Any) -> Node:
         """A value within this one."""
@@ -103,17 +103,17 @@ class Node:
 
 
 def read_document(path: str | Path, what: str) -> Node:
-    """The file as one node. Raises ProvisionError where it can't be read or is no YAML; an empty file is a mapping."""
+    """The file as one node. Raises DocumentError where it can't be read or is no YAML; an empty file is a mapping."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise ProvisionError(f"{path}: the {what} can't be read: {error.strerror}; check the path and rights") from None
+        raise DocumentError(f"{path}: the {what} can't be read: {error.strerror}; check the path and rights") from None
     except UnicodeDecodeError:
-        raise ProvisionError(f"{path}: the {what} is not UTF-8 text: save it as UTF-8") from None
+        raise DocumentError(f"{path}: the {what} is not UTF-8 text: save it as UTF-8") from None
     try:
         data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ProvisionError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise DocumentError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return Node(str(path), "", {} if data is None else data)
 
 

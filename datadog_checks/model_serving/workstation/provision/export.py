@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .errors import ProvisionError
+from ...errors import ProvisionError
 from .model import REFERENCE, Resource, attributes, enveloped
 from .state import metric_of
 from .writes import FRESH_PERCENTILES

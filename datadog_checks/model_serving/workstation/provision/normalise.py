@@ -59,7 +59,7 @@ UNORDERED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FieldChange:
     """One field that differs. `old` is what the account has, `new` what it should have; None stands for nothing."""
 
     path: str
@@ -67,11 +67,11 @@ class Change:
     new: Any
 
 
-def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> list[Change]:
+def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> list[FieldChange]:
     """What has to change for `actual`, as the API answers it, to be `wanted`, a marked body without references."""
     if kind == "percentiles":
         has = bool(attributes(actual).get("include_percentiles"))
-        return [] if has else [Change("include_percentiles", False, True)]
+        return [] if has else [FieldChange("include_percentiles", False, True)]
     ours, theirs = (view(kind, body) for body in (wanted, actual))
     changes = list(_compare("", ours, theirs))
     if kind == "dashboard" and len(changes) > 1:
@@ -80,12 +80,12 @@ def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any])
     return changes
 
 
-def type_change(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> Change | None:
+def type_change(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> FieldChange | None:
     """The change of a type, which the API can't do to a resource that exists."""
     if kind not in ("monitor", "slo"):
         return None
     new, old = (SAME_TYPES.get(body["type"], body["type"]) for body in (wanted, actual))
-    return None if new == old else Change("type", old, new)
+    return None if new == old else FieldChange("type", old, new)
 
 
 def view(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def preserved(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -
     return body
 
 
-def _compare(path: str, wanted: Any, actual: Any) -> Iterator[Change]:
+def _compare(path: str, wanted: Any, actual: Any) -> Iterator[FieldChange]:
     name = path.rpartition(".")[2]
     wanted, actual = _plain(path, wanted), _plain(path, actual)
     if isinstance(wanted, Mapping) and isinstance(actual, Mapping | None):
@@ -135,18 +135,18 @@ def _compare(path: str, wanted: Any, actual: Any) -> Iterator[Change]:
             yield from _compare(f"{path}.{key}" if path else str(key), value, held.get(key))
         if path == "thresholds":
             # Of an SLO, by timeframe.
-            yield from (Change(f"{path}.{key}", held[key], None) for key in held if key not in wanted)
+            yield from (FieldChange(f"{path}.{key}", held[key], None) for key in held if key not in wanted)
     elif isinstance(wanted, list) and isinstance(actual, list) and name not in UNORDERED:
         for index in range(max(len(wanted), len(actual))):
             at = f"{path}[{index}]"
             if index >= len(wanted):
-                yield Change(at, actual[index], None)
+                yield FieldChange(at, actual[index], None)
             elif index >= len(actual):
-                yield Change(at, None, wanted[index])
+                yield FieldChange(at, None, wanted[index])
             else:
                 yield from _compare(at, wanted[index], actual[index])
     elif wanted != actual:
-        yield Change(path, actual, wanted)
+        yield FieldChange(path, actual, wanted)
 
 
 def _plain(path: str, value: Any) -> Any:

@@ -8,9 +8,9 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from .errors import ProvisionError
+from ...errors import ProvisionError
 from .model import KINDS, REFERENCE, Resource, attributes, mark, resolve
-from .normalise import Change, differences, type_change
+from .normalise import FieldChange, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
 from .state import Account, Found, metric_of
 
@@ -47,7 +47,7 @@ class Step:
     address: str
     resource: Resource | None = None
     found: tuple[Found, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FieldChange, ...] = ()
 
     @property
     def kind(self) -> str:

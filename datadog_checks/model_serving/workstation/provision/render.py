@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from .apply import Outcome, Result
-from .normalise import Change
+from .normalise import FieldChange
 from .plan import Action, Plan, Step, unknown_yet
 
 SIGNS = {
@@ -127,15 +127,14 @@ def validation_text(outcomes: Sequence[Outcome]) -> Text:
     text = Text()
     for one in sorted(outcomes, key=lambda one: one.step.address):
         if one.result is not Result.DONE:
-            style = "red" if one.result is Result.FAILED else "yellow"
-            text.append("refused " if one.result is Result.FAILED else "skipped ", style)
+            text.append(f"{one.result} ", "yellow" if one.result is Result.SKIPPED else "red")
             text.append(f"{one.step.address}: {one.text}\n")
     counts = {result: sum(one.result is result for one in outcomes) for result in Result}
     text.append(f"{counts[Result.DONE]} of {len(outcomes)} monitors are valid")
-    if counts[Result.FAILED]:
-        text.append(f", {counts[Result.FAILED]} refused")
-    if counts[Result.SKIPPED]:
-        text.append(f", {counts[Result.SKIPPED]} not checked")
+    if counts[Result.REFUSED]:
+        text.append(f", {counts[Result.REFUSED]} refused")
+    if counts[Result.FAILED] + counts[Result.SKIPPED]:
+        text.append(f", {counts[Result.FAILED] + counts[Result.SKIPPED]} not checked")
     text.append(".")
     return text
 
@@ -148,7 +147,7 @@ def _details(step: Step) -> Iterator[str]:
         yield from _change(change)
 
 
-def _change(change: Change) -> Iterator[str]:
+def _change(change: FieldChange) -> Iterator[str]:
     old, new = change.old, change.new
     if isinstance(old, str) and isinstance(new, str) and ("\n" in old or "\n" in new):
         yield f"{change.path}:"

@@ -66,7 +66,7 @@ class Routing:
 
 
 def load_routing(path: str | Path) -> Routing:
-    """Read a routing file. Raises ProvisionError with the file, the key and the mend."""
+    """Read a routing file. Raises DocumentError with the file, the key and the mend."""
     root = read_document(path, "routing file")
     entries = root.entries(
         ("as", "repeat_interval", "receiver", "routes", "receivers"), advice={**NOT_DATADOG, "match": TOP_MATCH}
@@ -85,7 +85,7 @@ def load_routing(path: str | Path) -> Routing:
 
 
 def check_routing(routing: Routing, known: Collection[str]) -> None:
-    """Raise ProvisionError about a tag that no monitor and none of its groups has: the route would never match."""
+    """Raise DocumentError about a tag that no monitor and none of its groups has: the route would never match."""
     for tag, path in routing.tags():
         if tag not in known:
             raise Node(routing.file, path, None).fail(

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...errors import Refused
 from .api import Client, understood
-from .errors import Refused
 from .model import KEY_TAG, OWNER_TAG, Resource, attributes, owned_key
 
 MONITOR_PAGE = 1000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from ...errors import ProvisionError, Refused
 from .api import Client
 from .apply import Outcome, Result, Told
-from .errors import ProvisionError
 from .model import Resource
 from .normalise import type_change
 from .plan import Action, Step
@@ -58,6 +58,10 @@ def _validate(client: Client, step: Step, ids: dict[str, str]) -> Outcome:
             client.call(client.monitors.validate_existing_monitor, monitor_id=identity, body=body)
         else:
             client.call(client.monitors.validate_monitor, body=body)
+    except Refused as error:
+        # Of the refusals this one is about the monitor, and so is that of the client itself, which has no status.
+        about_it = error.status in (None, 400)
+        return Outcome(step, Result.REFUSED if about_it else Result.FAILED, str(error))
     except ProvisionError as error:
         return Outcome(step, Result.FAILED, str(error))
     return Outcome(step, Result.DONE)

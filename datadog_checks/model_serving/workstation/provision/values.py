@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ...errors import DocumentError, QueryError
 from .document import Node, read_document
-from .errors import ProvisionError
 from .model import KEY_TAG, OWNER_TAG
 from .packs import SEVERITIES, MonitorEntry, builtin_packs, dashboard_entries, monitor_entries, slo_entries
 from .packs.queries import read_condition
-from .query import QueryError
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
 """Tags that provisioning sets by itself."""
@@ -74,7 +73,7 @@ class Values:
     slos: Mapping[str, SloValues] = field(default_factory=dict)
     dashboards: Mapping[str, bool] = field(default_factory=dict)
 
-    def fail(self, path: str, problem: str) -> ProvisionError:
+    def fail(self, path: str, problem: str) -> DocumentError:
         """The error about the value at `path`."""
         return Node(self.file, path, None).fail(problem)
 
@@ -92,18 +91,16 @@ class Values:
         return (getattr(self.everywhere, name), name) if value is None else (value, path)
 
 
-def load_values(path: str | Path) -> Values:
-    """Read a values file and try it on every pack. Raises ProvisionError with the file, the key and the mend."""
-    from .desired import desired
+def read_values(path: str | Path) -> Values:
+    """Read a values file. Raises DocumentError with the file, the key and the mend.
 
+    Whether a value is possible shows only when it meets its monitor: `desired.load_values` tries that, too.
+    """
     root = read_document(path, "values file")
     entries = root.entries((*READERS, *EVERYWHERE))
     everywhere = {name: EVERYWHERE[name](node) for name, node in entries.items() if name in EVERYWHERE}
     rest = {name: READERS[name](node) for name, node in entries.items() if name in READERS}
-    values = Values(file=root.file, everywhere=MonitorValues(**everywhere), **rest)
-    # Whatever of the packs is chosen later: a value that can't be is wrong now.
-    desired(list(builtin_packs()), values, None)
-    return values
+    return Values(file=root.file, everywhere=MonitorValues(**everywhere), **rest)
 
 
 def _window(node: Node) -> str:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...errors import Refused, Unsure
 from .api import Client, understood
-from .errors import Refused, Unsure
 from .model import Resource, attributes, enveloped, resolve
 from .normalise import preserved
 from .state import Found, read_percentiles

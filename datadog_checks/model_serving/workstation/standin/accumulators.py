@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from ...errors import InternalSignal
 from .recorder import MetricType
 
 Point = tuple[str, str, float]
@@ -18,7 +19,7 @@ PERCENTILE = 95
 """The one percentile that the Agent computes of a histogram unless its `histogram_percentiles` say otherwise."""
 
 
-class Discarded(Exception):
+class Discarded(InternalSignal):
     """What was submitted gives no point; the text says why."""
 
 

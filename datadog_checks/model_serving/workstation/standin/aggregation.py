@@ -29,7 +29,7 @@ class Context(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class SeriesPoint:
     """One point: `type` is gauge, count or rate; a count is an increase since the last commit."""
 
     context: Context
@@ -49,7 +49,7 @@ class Distribution:
 class Commit:
     """What one run gave, ordered by name and tags. `discarded` says what the Agent drops without a trace, and why."""
 
-    series: list[Series] = field(default_factory=list)
+    series: list[SeriesPoint] = field(default_factory=list)
     distributions: list[Distribution] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
 
@@ -126,7 +126,7 @@ class Sampler:
         for context, (_, samples) in self._accumulators.items():
             try:
                 for suffix, kind, value in samples.flush():
-                    commit.series.append(Series(context._replace(name=context.name + suffix), kind, value))
+                    commit.series.append(SeriesPoint(context._replace(name=context.name + suffix), kind, value))
             except Discarded as reason:
                 commit.discarded.append(f"{context.name}: {reason}")
         commit.series.sort(key=lambda series: series.context)
@@ -158,14 +158,14 @@ class Sampler:
 
 def combine(commits: Iterable[Commit]) -> Commit:
     """Several commits of one instance as one: counts add up, sketches merge, of gauges and rates the last one stays."""
-    series: dict[tuple[Context, str], Series] = {}
+    series: dict[tuple[Context, str], SeriesPoint] = {}
     sketches: dict[Context, Sketch] = {}
     combined = Commit()
     for commit in commits:
         for point in commit.series:
             key = (point.context, point.type)
             if point.type == "count" and key in series:
-                series[key] = Series(point.context, point.type, series[key].value + point.value)
+                series[key] = SeriesPoint(point.context, point.type, series[key].value + point.value)
             else:
                 series[key] = point
         for distribution in commit.distributions:

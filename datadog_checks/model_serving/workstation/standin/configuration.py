@@ -10,12 +10,10 @@ from typing import Any
 
 import yaml
 
+from ...errors import ConfigurationFileError
+
 DEFAULT_INTERVAL = 15.0
 """Seconds between runs where an instance does not set `min_collection_interval`, as in the Agent."""
-
-
-class ConfigurationFileError(Exception):
-    """The file cannot be used; the text says which file, where in it, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from ...errors import RealAgentError
 from .builtins import CONTENTS, TRACE
 from .standin import StandIn, activated
 
 BASE = "datadog_checks.base"
-
-
-class RealAgentError(RuntimeError):
-    """This process belongs to an Agent, or something that passes for one: the stand-in must stay out."""
 
 
 def _module(name: str) -> ModuleType:

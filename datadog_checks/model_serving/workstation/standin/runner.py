@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from ...http.redact import mask, secrets_of, without_secrets
 from .aggregation import Aggregation, Commit
 from .recorder import Batch, Event, LogLine, ServiceCheck, ServiceStatus
-from .redact import mask, secrets_of
 from .standin import StandIn
 
 _CONFIGURATION_ERROR = re.compile(r"^[\w.]*Configuration\w*(?:Error|Exception)\b", re.MULTILINE)
@@ -168,11 +167,7 @@ def label_of(options: Mapping[str, Any]) -> str:
     if not isinstance(url, str):
         parts = [str(options[key]) for key in ("databricks_host", "endpoint_name") if options.get(key)]
         return " ".join(parts)
-    try:
-        parsed = urlsplit(url)
-    except ValueError:
-        return url
-    return parsed._replace(netloc=parsed.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return without_secrets(url)
 
 
 def _masked(check: ServiceCheck, secrets: Iterable[str]) -> ServiceCheck:

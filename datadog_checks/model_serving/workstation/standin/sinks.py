@@ -22,7 +22,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .aggregation import Commit, Distribution, Series, combine
+from .aggregation import Commit, Distribution, SeriesPoint, combine
 from .runner import Round, Run
 
 Units = Callable[[str], str | None]
@@ -96,7 +96,7 @@ def distribution_summary(distribution: Distribution) -> dict[str, float]:
 
 def common_tags(commit: Commit) -> tuple[str, ...]:
     """The tags that every metric of a commit has."""
-    entries: Iterable[Series | Distribution] = (*commit.series, *commit.distributions)
+    entries: Iterable[SeriesPoint | Distribution] = (*commit.series, *commit.distributions)
     sets = [set(entry.context.tags) for entry in entries]
     return tuple(sorted(set.intersection(*sets))) if len(sets) > 1 else ()
 
@@ -115,7 +115,7 @@ def _instance(run: Run, round_: Round) -> dict[str, Any]:
 
 
 def _metrics(run: Run, units: Units) -> Iterable[dict[str, Any]]:
-    entries: list[tuple[Series | Distribution, str, dict[str, Any]]] = [
+    entries: list[tuple[SeriesPoint | Distribution, str, dict[str, Any]]] = [
         *((series, series.type, {"value": series.value}) for series in run.commit.series),
         *((each, "distribution", dict(distribution_summary(each))) for each in run.commit.distributions),
     ]

@@ -21,7 +21,8 @@ def unit_of(name: str, catalog_files: tuple[str, ...] = ()) -> str | None:
 @lru_cache(maxsize=8)
 def _catalog(files: tuple[str, ...]) -> Catalog:
     # Late, so that what does not print units does not wait for the catalog.
-    from ...catalog.loader import CatalogError, load_catalog
+    from ...catalog.loader import load_catalog
+    from ...errors import CatalogError
 
     try:
         return load_catalog(files)

@@ -62,7 +62,7 @@ metrics = st.builds(
 
 def _below(parts: st.SearchStrategy[tree.Expression]) -> st.SearchStrategy[tree.Expression]:
     argument = parts | plain | st.builds(tree.Setting, words, plain)
-    calls = st.builds(tree.Call, words, st.lists(argument, max_size=3).map(tuple))
+    calls = st.builds(tree.FunctionCall, words, st.lists(argument, max_size=3).map(tuple))
     return st.one_of(
         calls,
         st.builds(tree.Chain, calls, st.lists(method, min_size=1, max_size=2).map(tuple)),
@@ -75,7 +75,7 @@ expressions = st.recursive(st.one_of(metrics, st.builds(tree.Number, numbers)), 
 formulas = st.recursive(
     st.one_of(st.builds(tree.Name, words), st.builds(tree.Number, numbers)),
     lambda parts: st.one_of(
-        st.builds(tree.Call, words, st.lists(parts, max_size=2).map(tuple)),
+        st.builds(tree.FunctionCall, words, st.lists(parts, max_size=2).map(tuple)),
         st.builds(tree.Operation, st.sampled_from("+-*/"), parts, parts),
     ),
     max_leaves=5,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from datadog_checks.model_serving.workstation.provision.query import QueryError, check_monitor, parse_monitor, render
+from datadog_checks.model_serving.errors import QueryError
+from datadog_checks.model_serving.workstation.provision.query import check_monitor, parse_monitor, render
 from datadog_checks.model_serving.workstation.provision.query.monitors import monitor_type
 from datadog_checks.model_serving.workstation.provision.query.problems import IDS
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datadog_checks.model_serving.errors import QueryError
 from datadog_checks.model_serving.workstation.provision.query import (
-    QueryError,
     check_monitor,
     parse_metric_expression,
     parse_monitor,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
 from ..scenario import Scenario, Service, Timeline
-from ..traffic import Load, Request
+from ..traffic import InferenceRequest, Load
 
 LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BASE_DRIFT = 0.06
@@ -56,7 +56,7 @@ class CustomML:
                 self._values.labels(model.name, label)
         self.observe(0.0, {}, {})
 
-    def record(self, request: Request) -> None:
+    def record(self, request: InferenceRequest) -> None:
         """Add one finished request."""
         model, rng = request.model, self._random
         self._requests.labels(model.name, "ok" if request.outcome == "ok" else "error").inc()

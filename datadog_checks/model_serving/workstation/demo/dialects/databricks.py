@@ -13,7 +13,7 @@ from itertools import cycle, islice
 
 from ..exposition import Buckets, histogram, sample
 from ..scenario import MINUTE, Service
-from ..traffic import Load, Request
+from ..traffic import InferenceRequest, Load
 
 LATENCY_MS = (5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000)
 CONTENT_TYPE = "text/plain; charset=utf-8"
@@ -109,7 +109,7 @@ class Databricks:
         self._published_at = epoch - MINUTE
         self._memory, self._busy = 31.0, 0.0
 
-    def record(self, request: Request) -> None:
+    def record(self, request: InferenceRequest) -> None:
         """Add one finished request to the current minute."""
         minute = self._current
         minute.requests += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..exposition import sample
-from ..gpu import Node, SimulatedGpu
+from ..gpu import GpuNode, SimulatedGpu
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 XID_TEXT = {0: "No Error", 79: "GPU has fallen off the bus"}
@@ -88,7 +88,7 @@ COUNTERS: tuple[tuple[str, str, str, Callable[[SimulatedGpu], float]], ...] = (
 class Dcgm:
     """The exporter of one node. A GPU that has fallen off the bus keeps its last XID and loses every other series."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: GpuNode) -> None:
         self._node = node
 
     def render(self) -> str:

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 
 from ..exposition import INFINITY, Buckets
 from ..scenario import Service
-from ..traffic import Load, Request
+from ..traffic import InferenceRequest, Load
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -52,7 +52,7 @@ class MLServer:
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def record(self, request: Request) -> None:
+    def record(self, request: InferenceRequest) -> None:
         """Add one finished request."""
         name = request.model.name
         if request.grpc:

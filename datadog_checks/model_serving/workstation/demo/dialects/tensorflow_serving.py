@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from ..exposition import Buckets, histogram, sample
 from ..scenario import Service
-from ..traffic import Load, Request
+from ..traffic import InferenceRequest, Load
 
 CONTENT_TYPE = "text/plain"
 LATENCY_US = tuple(10 * 1.8**power for power in range(33))
@@ -45,7 +45,7 @@ class TensorFlowServing:
         self._processed = Buckets(ROWS)
         self._padding: dict[_Labels, Buckets] = {}
 
-    def record(self, request: Request) -> None:
+    def record(self, request: InferenceRequest) -> None:
         """Add one finished request."""
         model = request.model
         self._requests[(("model_name", model.name), ("status", STATUS[request.outcome]))] += 1

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..query.reader import Reader
+from ..query.reader import QueryReader
 from ..query.rules import metrics_of
 from ..query.scopes import read_scope
 from ..query.tree import (
     And,
     Argument,
-    Call,
     Chain,
     Condition,
     Everything,
     Expression,
+    FunctionCall,
     In,
     Metric,
     MetricMonitor,
@@ -36,7 +36,7 @@ from ..query.tree import (
 
 def read_condition(scope: str) -> Condition:
     """A scope without its braces, such as `env:prod,!region:eu`. Raises QueryError."""
-    reader = Reader("{" + scope + "}")
+    reader = QueryReader("{" + scope + "}")
     condition = read_scope(reader)
     reader.finish("at the end of a scope")
     return condition
@@ -105,7 +105,7 @@ def mapped(part: Expression, change: Callable[[Metric], Metric]) -> Expression:
             return replace(part, operand=mapped(part.operand, change))
         case Chain():
             return replace(part, operand=mapped(part.operand, change))
-        case Call():
+        case FunctionCall():
             return replace(part, arguments=tuple(_argument(argument, change) for argument in part.arguments))
         case _:
             return part
@@ -141,13 +141,13 @@ def groups_of(query: MonitorQuery) -> tuple[str, ...]:
             return ()
 
 
-def anomalies_of(query: MonitorQuery) -> Call | None:
+def anomalies_of(query: MonitorQuery) -> FunctionCall | None:
     """The call of `anomalies` that a monitor consists of, None for any other monitor."""
     expression = query.expression if isinstance(query, MetricMonitor) else None
-    return expression if isinstance(expression, Call) and expression.name == "anomalies" else None
+    return expression if isinstance(expression, FunctionCall) and expression.name == "anomalies" else None
 
 
-def setting(call: Call, name: str) -> Argument | None:
+def setting(call: FunctionCall, name: str) -> Argument | None:
     """The value of a setting in a call."""
     return next((one.value for one in call.arguments if isinstance(one, Setting) and one.name == name), None)
 

@@ -51,7 +51,7 @@ class Settled:
 def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled:
     """The monitor as it will be; `slo` is the settled SLO that it watches.
 
-    Raises ProvisionError about a value that is impossible for this monitor.
+    Raises DocumentError about a value that is impossible for this monitor.
     """
     own = {name: values.own(entry, name)[0] for name in ("severity", "team", "tags", "runbook")}
     said = {name: values.said(entry, name)[0] for name in ("priority", "renotify", "evaluation_delay")}
@@ -77,7 +77,7 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
 
 
 def settle_slo(entry: SloEntry, values: Values) -> SloEntry:
-    """The SLO as it will be. Raises ProvisionError about a value that is impossible."""
+    """The SLO as it will be. Raises DocumentError about a value that is impossible."""
     said = values.slos.get(entry.key)
     if said is None:
         return entry

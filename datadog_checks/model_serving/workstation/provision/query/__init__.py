@@ -8,14 +8,12 @@ from .known import Known
 from .monitors import check_monitor
 from .parse import parse_monitor
 from .problems import Problem
-from .reader import QueryError
 from .render import render
 from .slos import check_slo
 
 __all__ = [
     "Known",
     "Problem",
-    "QueryError",
     "check_dashboard",
     "check_monitor",
     "check_slo",

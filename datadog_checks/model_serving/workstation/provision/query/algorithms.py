@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .problems import Place, Problem, nearest
-from .tree import Argument, Call, Metric, MetricMonitor, Number, Setting, Text, Window, walk
+from .tree import Argument, FunctionCall, Metric, MetricMonitor, Number, Setting, Text, Window, walk
 from .words import grammar
 
 IDS = {"anomalies": "query/anomaly", "forecast": "query/forecast", "outliers": "query/outlier"}
 ALERT_WINDOWS_PER_INTERVAL = 5
 
 
-def _arguments(call: Call, place: Place) -> Iterator[Problem]:
+def _arguments(call: FunctionCall, place: Place) -> Iterator[Problem]:
     """The algorithm, the number behind it and the names of the settings."""
     id, words = IDS[call.name], grammar()[call.name]
     plain = [argument for argument in call.arguments if not isinstance(argument, Setting)]
@@ -35,11 +35,11 @@ def _arguments(call: Call, place: Place) -> Iterator[Problem]:
             yield place.warning(id, f"`{argument.name}` isn't known as a setting of `{call.name}`{near}", argument.at)
 
 
-def _example(call: Call) -> str:
+def _example(call: FunctionCall) -> str:
     return {"anomalies": "'agile', 3", "forecast": "'linear', 1", "outliers": "'DBSCAN', 3"}[call.name]
 
 
-def _anomalies(call: Call, place: Place) -> Iterator[Problem]:
+def _anomalies(call: FunctionCall, place: Place) -> Iterator[Problem]:
     yield from _arguments(call, place)
     words, settings = grammar()["anomalies"], _settings(call)
     for name in ("direction", "seasonality"):
@@ -66,14 +66,14 @@ def _anomalies(call: Call, place: Place) -> Iterator[Problem]:
             )
 
 
-def _outliers(call: Call, place: Place) -> Iterator[Problem]:
+def _outliers(call: FunctionCall, place: Place) -> Iterator[Problem]:
     yield from _arguments(call, place)
     metrics = [part for part in walk(call) if isinstance(part, Metric)]
     if metrics and not any(metric.by for metric in metrics):
         yield place.warning("query/outlier", "without groups there is nothing to compare: add `by {tag}`", call.at)
 
 
-ALGORITHMS: dict[str, Callable[[Call, Place], Iterator[Problem]]] = {
+ALGORITHMS: dict[str, Callable[[FunctionCall, Place], Iterator[Problem]]] = {
     "anomalies": _anomalies,
     "forecast": _arguments,
     "outliers": _outliers,
@@ -81,7 +81,7 @@ ALGORITHMS: dict[str, Callable[[Call, Place], Iterator[Problem]]] = {
 """What checks the arguments, by the name of the function."""
 
 
-def alert_window(call: Call) -> Window | None:
+def alert_window(call: FunctionCall) -> Window | None:
     """The window in which anomalies are counted, None where the call names none."""
     text = _settings(call).get("alert_window")
     return Window(text.value, at=text.at) if isinstance(text, Text) else None
@@ -89,7 +89,7 @@ def alert_window(call: Call) -> Window | None:
 
 def check_algorithms(monitor: MetricMonitor, options: Mapping[str, Any], place: Place, at: Place) -> Iterator[Problem]:
     """What a monitor must say so that the algorithm in it works. `at` is the place of the options."""
-    calls = [part for part in walk(monitor.expression) if isinstance(part, Call) and part.name in ALGORITHMS]
+    calls = [part for part in walk(monitor.expression) if isinstance(part, FunctionCall) and part.name in ALGORITHMS]
     forecasts = any(call.name == "forecast" for call in calls)
     if forecasts and monitor.window.kind != "next":
         yield place.warning(
@@ -107,7 +107,7 @@ def check_algorithms(monitor: MetricMonitor, options: Mapping[str, Any], place: 
 
 
 def _anomaly_monitor(
-    call: Call, monitor: MetricMonitor, options: Mapping[str, Any], place: Place, at: Place
+    call: FunctionCall, monitor: MetricMonitor, options: Mapping[str, Any], place: Place, at: Place
 ) -> Iterator[Problem]:
     window = alert_window(call)
     if window is None:
@@ -135,7 +135,7 @@ def _anomaly_monitor(
         )
 
 
-def _settings(call: Call) -> dict[str, Argument]:
+def _settings(call: FunctionCall) -> dict[str, Argument]:
     return {argument.name: argument.value for argument in call.arguments if isinstance(argument, Setting)}
 
 

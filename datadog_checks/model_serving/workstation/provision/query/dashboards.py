@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ....errors import QueryError
 from .catalog import check_service_check
 from .expressions import parse_metric_expression, parse_metric_expressions
 from .known import Known
 from .problems import Place, Problem, mappings
-from .reader import QueryError
 from .rules import check_expression
 from .tree import Text
 

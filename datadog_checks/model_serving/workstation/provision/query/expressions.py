@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import re
 
-from .reader import Reader
+from .reader import QueryReader
 from .scopes import read_groups, read_scope
-from .tree import Argument, Call, Chain, Expression, Method, Metric, Name, Negative, Number, Operation, Setting, Text
+from .tree import (
+    Argument,
+    Chain,
+    Expression,
+    FunctionCall,
+    Method,
+    Metric,
+    Name,
+    Negative,
+    Number,
+    Operation,
+    Setting,
+    Text,
+)
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?![\w.])")
 # A dotted name ends where a method begins.
@@ -17,7 +30,7 @@ NOT_A_NUMBER = "write numbers with digits on both sides of the point: 0.5, not .
 
 def parse_metric_expression(query: str) -> Expression:
     """The expression in a widget, an SLO or a formula. Raises QueryError with the column."""
-    reader = Reader(query)
+    reader = QueryReader(query)
     with reader.bounded():
         expression = read_expression(reader)
         reader.finish("at the end of a query")
@@ -26,7 +39,7 @@ def parse_metric_expression(query: str) -> Expression:
 
 def parse_metric_expressions(query: str) -> tuple[Expression, ...]:
     """Several expressions with commas between them, as the older form of widgets has them."""
-    reader = Reader(query)
+    reader = QueryReader(query)
     with reader.bounded():
         expressions = [read_expression(reader)]
         while reader.take(","):
@@ -35,7 +48,7 @@ def parse_metric_expressions(query: str) -> tuple[Expression, ...]:
     return tuple(expressions)
 
 
-def read_expression(reader: Reader) -> Expression:
+def read_expression(reader: QueryReader) -> Expression:
     """Sums and differences, and all that binds closer."""
     left = _product(reader)
     while operator := reader.take(r"[+-]"):
@@ -44,7 +57,7 @@ def read_expression(reader: Reader) -> Expression:
     return left
 
 
-def _product(reader: Reader) -> Expression:
+def _product(reader: QueryReader) -> Expression:
     left = _unary(reader)
     while operator := reader.take(r"[*/]"):
         reader.operation(operator.start())
@@ -52,7 +65,7 @@ def _product(reader: Reader) -> Expression:
     return left
 
 
-def _unary(reader: Reader) -> Expression:
+def _unary(reader: QueryReader) -> Expression:
     if sign := reader.take("-"):
         return Negative(_unary(reader), at=sign.start())
     operand = _primary(reader)
@@ -60,7 +73,7 @@ def _unary(reader: Reader) -> Expression:
     return Chain(operand, methods, at=operand.at) if methods else operand
 
 
-def _primary(reader: Reader) -> Expression:
+def _primary(reader: QueryReader) -> Expression:
     reader.skip()
     at = reader.at
     if reader.take(r"\("):
@@ -79,13 +92,13 @@ def _primary(reader: Reader) -> Expression:
     )
 
 
-def _named(reader: Reader, name: str, at: int) -> Expression:
+def _named(reader: QueryReader, name: str, at: int) -> Expression:
     if name == "count" and (condition := reader.take(CONDITION)):
         return _metric(reader, name, at, f"{condition.group(1)}{condition.group(2)}")
     if reader.take(":"):
         return _metric(reader, name, at, "")
     if reader.take(r"\("):
-        return Call(name, _arguments(reader, at + len(name)), at=at)
+        return FunctionCall(name, _arguments(reader, at + len(name)), at=at)
     _no_range(reader)
     if reader.peek(r"by\s*\("):
         read_groups(reader)
@@ -94,7 +107,7 @@ def _named(reader: Reader, name: str, at: int) -> Expression:
     return Name(name, at=at)
 
 
-def _no_range(reader: Reader) -> None:
+def _no_range(reader: QueryReader) -> None:
     if reader.peek(r"\["):
         raise reader.fail(
             "this is PromQL: in Datadog the time is that of the monitor, `avg(last_5m):avg:metric{*}`",
@@ -102,7 +115,7 @@ def _no_range(reader: Reader) -> None:
         )
 
 
-def _metric(reader: Reader, aggregator: str, at: int, condition: str) -> Metric:
+def _metric(reader: QueryReader, aggregator: str, at: int, condition: str) -> Metric:
     name = reader.take(IDENTIFIER)
     if not name:
         raise reader.fail(
@@ -111,7 +124,7 @@ def _metric(reader: Reader, aggregator: str, at: int, condition: str) -> Metric:
     return _rest_of_metric(reader, aggregator, name.group(), at, name.start(), condition)
 
 
-def _rest_of_metric(reader: Reader, aggregator: str, name: str, at: int, name_at: int, condition: str) -> Metric:
+def _rest_of_metric(reader: QueryReader, aggregator: str, name: str, at: int, name_at: int, condition: str) -> Metric:
     _no_range(reader)
     scope = read_scope(reader) if reader.peek(r"\{") else None
     _no_range(reader)
@@ -126,7 +139,7 @@ def _rest_of_metric(reader: Reader, aggregator: str, name: str, at: int, name_at
     return Metric(aggregator, name, scope, groups, methods, condition, at=at, name_at=name_at)
 
 
-def _methods(reader: Reader) -> tuple[Method, ...]:
+def _methods(reader: QueryReader) -> tuple[Method, ...]:
     methods = []
     while method := reader.take(r"\.\s*([A-Za-z_]\w*)\s*\("):
         methods.append(Method(method.group(1), _arguments(reader, method.end() - 1), at=method.start()))
@@ -135,7 +148,7 @@ def _methods(reader: Reader) -> tuple[Method, ...]:
     return tuple(methods)
 
 
-def _arguments(reader: Reader, start: int) -> tuple[Argument, ...]:
+def _arguments(reader: QueryReader, start: int) -> tuple[Argument, ...]:
     """What stands between parentheses, the first of which is at `start` and has been read."""
     arguments: list[Argument] = []
     if reader.take(r"\)"):
@@ -147,7 +160,7 @@ def _arguments(reader: Reader, start: int) -> tuple[Argument, ...]:
             return tuple(arguments)
 
 
-def _argument(reader: Reader) -> Argument:
+def _argument(reader: QueryReader) -> Argument:
     if setting := reader.take(r"([A-Za-z_]\w*)\s*=(?!=)"):
         return Setting(setting.group(1), _argument(reader), at=setting.start())
     if reader.peek(r"""["']"""):

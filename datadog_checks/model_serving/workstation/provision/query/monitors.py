@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ....errors import QueryError
 from .algorithms import check_algorithms
 from .catalog import check_service_check
 from .expressions import parse_metric_expression
@@ -12,7 +13,6 @@ from .known import Known
 from .options import check_message, check_options, check_thresholds
 from .parse import parse_monitor
 from .problems import Place, Problem, mappings, nearest
-from .reader import QueryError
 from .rules import check_expression, metrics_of
 from .tree import (
     CompositeMonitor,

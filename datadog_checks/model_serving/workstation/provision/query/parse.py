@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from ....errors import QueryError
 from .expressions import NOT_A_NUMBER, read_expression
-from .reader import WORD, QueryError, Reader
+from .reader import WORD, QueryReader
 from .tree import (
     And,
     Comparison,
@@ -38,14 +39,14 @@ THRESHOLD = re.compile(r"-?\s*\d+(?:\.\d+)?(?![\w.])|threshold\b")
 
 def parse_monitor(query: str) -> MonitorQuery:
     """What the query of a monitor says. Raises QueryError with the column of what can't be read."""
-    reader = Reader(query)
+    reader = QueryReader(query)
     with reader.bounded():
         found = _form(reader)
         reader.finish("at the end of the query")
     return found
 
 
-def _form(reader: Reader) -> MonitorQuery:
+def _form(reader: QueryReader) -> MonitorQuery:
     if reader.done():
         raise reader.fail("the query is empty")
     if other := reader.peek(UNCHECKED):
@@ -62,7 +63,7 @@ def _form(reader: Reader) -> MonitorQuery:
     return _metric(reader)
 
 
-def _metric(reader: Reader) -> MetricMonitor:
+def _metric(reader: QueryReader) -> MetricMonitor:
     reader.skip()
     start = reader.at
     head = reader.take(r"([A-Za-z_]\w*)\s*\(")
@@ -96,7 +97,7 @@ def _metric(reader: Reader) -> MetricMonitor:
     return MetricMonitor(name, window, expression, _comparison(reader), change, shift, at=head.start())
 
 
-def _aggregator(reader: Reader, name: str, at: int) -> None:
+def _aggregator(reader: QueryReader, name: str, at: int) -> None:
     if name in grammar()["promql"]:
         raise reader.fail(
             f"`{name}()` is PromQL and unknown to Datadog; what does its work: {grammar()['promql'][name]}",
@@ -111,7 +112,7 @@ def _aggregator(reader: Reader, name: str, at: int) -> None:
         )
 
 
-def _window(reader: Reader) -> Window:
+def _window(reader: QueryReader) -> Window:
     window = reader.take(WINDOW)
     if not window:
         raise reader.fail(
@@ -120,7 +121,7 @@ def _window(reader: Reader) -> Window:
     return Window(window.group(), at=window.start())
 
 
-def _comparison(reader: Reader) -> Comparison:
+def _comparison(reader: QueryReader) -> Comparison:
     operator = reader.take(r"[<>=!]+")
     if not operator:
         raise reader.fail(
@@ -138,7 +139,7 @@ def _comparison(reader: Reader) -> Comparison:
     return Comparison(operator.group(), number, at=operator.start(), threshold_at=threshold.start())
 
 
-def _methods(reader: Reader) -> dict[str, tuple[int, list[Text]]]:
+def _methods(reader: QueryReader) -> dict[str, tuple[int, list[Text]]]:
     """Methods whose arguments are texts or numbers, by name, each with its position."""
     methods: dict[str, tuple[int, list[Text]]] = {}
     while method := reader.take(r"\.\s*(\w+)\s*\("):
@@ -157,13 +158,13 @@ def _methods(reader: Reader) -> dict[str, tuple[int, list[Text]]]:
     return methods
 
 
-def _known(reader: Reader, methods: dict[str, tuple[int, list[Text]]], known: tuple[str, ...]) -> None:
+def _known(reader: QueryReader, methods: dict[str, tuple[int, list[Text]]], known: tuple[str, ...]) -> None:
     for name, (at, _) in methods.items():
         if name not in known:
             raise reader.fail(f"`.{name}()` isn't known here; known are {', '.join(known)}", at, certain=False)
 
 
-def _service_check(reader: Reader) -> ServiceCheckMonitor:
+def _service_check(reader: QueryReader) -> ServiceCheckMonitor:
     check, at = reader.quoted("for the name of the check")
     methods = _methods(reader)
     _known(reader, methods, ("over", "exclude", "by", "last", "count_by_status", "pct_by_status"))
@@ -191,7 +192,7 @@ def _service_check(reader: Reader) -> ServiceCheckMonitor:
     )
 
 
-def _slo(reader: Reader) -> SloMonitor:
+def _slo(reader: QueryReader) -> SloMonitor:
     kind = reader.take(WORD)
     assert kind is not None
     reader.expect("(", "before the id of the SLO")
@@ -215,11 +216,11 @@ def _slo(reader: Reader) -> SloMonitor:
     )
 
 
-def _formula(reader: Reader) -> FormulaMonitor:
+def _formula(reader: QueryReader) -> FormulaMonitor:
     start = reader.at
     reader.take(r"formula\s*\(")
     text, at = reader.quoted("for the formula")
-    inner = Reader(reader.text, at + 1, at + 1 + len(text))
+    inner = QueryReader(reader.text, at + 1, at + 1 + len(text))
     expression = read_expression(inner)
     inner.finish("at the end of the formula")
     reader.expect(")", "behind the formula")
@@ -235,7 +236,7 @@ def _formula(reader: Reader) -> FormulaMonitor:
     return FormulaMonitor(expression, Window(window.value, at=window.at + 1), _comparison(reader), rollup, at=start)
 
 
-def _composite(reader: Reader) -> Condition:
+def _composite(reader: QueryReader) -> Condition:
     operands, first = [_all_of(reader)], 0
     while operator := _operator(reader, r"\|\|"):
         first = first or operator.start()
@@ -243,7 +244,7 @@ def _composite(reader: Reader) -> Condition:
     return operands[0] if len(operands) == 1 else Or(tuple(operands), at=first)
 
 
-def _all_of(reader: Reader) -> Condition:
+def _all_of(reader: QueryReader) -> Condition:
     operands, first = [_monitor(reader)], 0
     while operator := _operator(reader, "&&"):
         first = first or operator.start()
@@ -251,17 +252,17 @@ def _all_of(reader: Reader) -> Condition:
     return operands[0] if len(operands) == 1 else And(tuple(operands), at=first)
 
 
-def _operator(reader: Reader, symbol: str) -> re.Match[str] | None:
+def _operator(reader: QueryReader, symbol: str) -> re.Match[str] | None:
     if wrong := reader.peek(r"(?:AND|OR|and|or)\b|&(?!&)|\|(?!\|)|,"):
         raise _wrong_operator(reader, wrong)
     return reader.take(symbol)
 
 
-def _wrong_operator(reader: Reader, wrong: re.Match[str]) -> QueryError:
+def _wrong_operator(reader: QueryReader, wrong: re.Match[str]) -> QueryError:
     return reader.fail(f"`{wrong.group()}` doesn't combine monitors: write && or ||")
 
 
-def _monitor(reader: Reader) -> Condition:
+def _monitor(reader: QueryReader) -> Condition:
     reader.skip()
     at = reader.at
     if reader.take("!"):

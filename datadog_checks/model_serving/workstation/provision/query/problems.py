@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from ....errors import QueryError
 from ..vocabulary import PREFIX
 from .known import Known
-from .reader import QueryError
 
 ERROR, WARNING = "error", "warning"
 

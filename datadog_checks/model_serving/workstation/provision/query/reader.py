@@ -6,29 +6,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ....errors import QueryError
+
 SPACE = re.compile(r"\s*")
 WORD = re.compile(r"[A-Za-z_]\w*")
-
-
-class QueryError(Exception):
-    """A query that can't be read. `column` counts from 1; `id` names the check in docs/lint.md.
-
-    `certain` is false where Datadog may know a form that the parser doesn't.
-    """
-
-    def __init__(self, message: str, column: int, certain: bool = True, id: str = "query/syntax") -> None:
-        super().__init__(message)
-        self.message = message
-        self.column = column
-        self.certain = certain
-        self.id = id if certain else "query/unknown"
 
 
 MOST_OPERATIONS = 300
 """More than anybody writes, and few enough to go through recursively."""
 
 
-class Reader:
+class QueryReader:
     """A query and how far it has been read. `end` bounds what is read, for a query within quotes."""
 
     def __init__(self, text: str, at: int = 0, end: int | None = None) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from .tree import (
     And,
     Argument,
-    Call,
     Chain,
     Comparison,
     CompositeMonitor,
     Condition,
     Everything,
     FormulaMonitor,
+    FunctionCall,
     In,
     Method,
     Metric,
@@ -91,7 +91,7 @@ def _expression(part: Argument, outer: int = 0) -> str:
             return f"{part.name}={_expression(part.value)}"
         case Metric():
             return _metric(part)
-        case Call():
+        case FunctionCall():
             return f"{part.name}({_list(part.arguments)})"
         case Chain():
             return _expression(part.operand, 4) + _methods(part.methods)

@@ -11,10 +11,10 @@ from .filters import check_scope, check_template
 from .problems import Place, Problem, nearest
 from .tree import (
     Argument,
-    Call,
     Chain,
     Everything,
     Expression,
+    FunctionCall,
     Metric,
     Name,
     Negative,
@@ -39,7 +39,7 @@ def check_expression(
         match part:
             case Metric():
                 yield from _metric(part, place)
-            case Call():
+            case FunctionCall():
                 yield from _call(part, place)
             case Chain():
                 yield from _methods(part, place)
@@ -96,7 +96,7 @@ def _methods(part: Metric | Chain, place: Place) -> Iterator[Problem]:
             )
 
 
-def _call(call: Call, place: Place) -> Iterator[Problem]:
+def _call(call: FunctionCall, place: Place) -> Iterator[Problem]:
     words = grammar()
     if call.name in words["promql"]:
         yield place.error(
@@ -132,7 +132,7 @@ def _bare(part: Argument) -> Iterator[Name]:
     match part:
         case Name():
             yield part
-        case Call():
+        case FunctionCall():
             for argument in part.arguments[:1]:
                 yield from _bare(argument)
             for argument in part.arguments[1:]:
@@ -186,12 +186,12 @@ def _as_count(expression: Expression, place: Place, time_aggregator: str) -> Ite
 
 def _counted(part: Argument) -> Iterator[Metric]:
     """Metrics that the monitor itself aggregates over time: an algorithm looks at every point."""
-    if isinstance(part, Call) and part.name in ALGORITHMS:
+    if isinstance(part, FunctionCall) and part.name in ALGORITHMS:
         return
     match part:
         case Metric():
             yield part
-        case Call():
+        case FunctionCall():
             for argument in part.arguments:
                 yield from _counted(argument)
         case Chain() | Negative():

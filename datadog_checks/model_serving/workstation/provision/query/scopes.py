@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .reader import Reader
+from .reader import QueryReader
 from .tree import And, By, Condition, Everything, In, Not, Or, Tag, Variable
 
 UNREADABLE = "isn't understood within a scope; separate tags with `,` or AND, and write `_` for a space within a value"
@@ -25,7 +25,7 @@ AND, OR, NOT, IN = keyword("and"), keyword("or"), keyword("not"), keyword("in")
 NOT_IN = re.compile(r"(?:NOT|not)\s+(?:IN|in)(?![\w:./-])")
 
 
-def read_scope(reader: Reader) -> Condition:
+def read_scope(reader: QueryReader) -> Condition:
     """A scope with its braces."""
     start = reader.expect("{", "before the tags")
     if reader.take("}"):
@@ -35,7 +35,7 @@ def read_scope(reader: Reader) -> Condition:
     return scope
 
 
-def read_groups(reader: Reader) -> tuple[By, ...]:
+def read_groups(reader: QueryReader) -> tuple[By, ...]:
     """The tags to group by, with their braces; none where there is no `by`."""
     if reader.peek(r"by\s*\("):
         raise reader.fail(
@@ -59,7 +59,7 @@ def read_groups(reader: Reader) -> tuple[By, ...]:
 
 
 def _combined(
-    reader: Reader, part: Callable[[Reader], Condition], operator: re.Pattern[str], symbol: bool
+    reader: QueryReader, part: Callable[[QueryReader], Condition], operator: re.Pattern[str], symbol: bool
 ) -> Condition:
     operands = [part(reader)]
     first = 0
@@ -69,7 +69,7 @@ def _combined(
     return operands[0] if len(operands) == 1 else And(tuple(operands), symbol, at=first)
 
 
-def _either(reader: Reader) -> Condition:
+def _either(reader: QueryReader) -> Condition:
     operands = [_both(reader)]
     first = 0
     while match := reader.take(OR):
@@ -78,11 +78,11 @@ def _either(reader: Reader) -> Condition:
     return operands[0] if len(operands) == 1 else Or(tuple(operands), at=first)
 
 
-def _both(reader: Reader) -> Condition:
+def _both(reader: QueryReader) -> Condition:
     return _combined(reader, _one, AND, False)
 
 
-def _one(reader: Reader) -> Condition:
+def _one(reader: QueryReader) -> Condition:
     reader.skip()
     at = reader.at
     if reader.take("!"):
@@ -100,7 +100,7 @@ def _one(reader: Reader) -> Condition:
     return _tag(reader, at)
 
 
-def _tag(reader: Reader, at: int) -> Condition:
+def _tag(reader: QueryReader, at: int) -> Condition:
     key = reader.take(KEY)
     if not key:
         raise reader.fail(f"expected a tag such as `model_name:fraud`, found {reader.found()}", certain=reader.done())
@@ -122,7 +122,7 @@ def _tag(reader: Reader, at: int) -> Condition:
     return Tag(name, value.group(), at=at)
 
 
-def _values(reader: Reader) -> tuple[str, ...]:
+def _values(reader: QueryReader) -> tuple[str, ...]:
     start = reader.expect("(", "behind IN, as in `region IN (a,b)`")
     values = []
     while True:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+from ....errors import QueryError
 from .dashboards import check_formula
 from .expressions import parse_metric_expression
 from .known import Known
 from .problems import Place, Problem, mappings, number
-from .reader import QueryError
 from .rules import check_expression, metrics_of
 from .words import grammar
 

@@ -173,7 +173,7 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """`name(arguments)`."""
 
     name: str
@@ -208,7 +208,7 @@ class Operation:
     at: int = position()
 
 
-Expression = Number | Name | Metric | Call | Chain | Negative | Operation
+Expression = Number | Name | Metric | FunctionCall | Chain | Negative | Operation
 Argument = Expression | Text | Setting
 
 
@@ -222,7 +222,7 @@ def walk(part: Argument) -> Iterator[Argument]:
             below = (part.operand,)
         case Chain():
             below = (part.operand, *(argument for method in part.methods for argument in method.arguments))
-        case Call():
+        case FunctionCall():
             below = part.arguments
         case Setting():
             below = (part.value,)

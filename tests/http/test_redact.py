@@ -1,4 +1,4 @@
-"""Secrets of a configuration are found and kept out of text."""
+"""Secrets of URLs and configurations are found and kept out of text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from datadog_checks.model_serving.workstation.standin.redact import MASK, is_secret, mask, secrets_of
+from datadog_checks.model_serving.http.redact import (
+    MASK,
+    is_secret,
+    mask,
+    mask_secrets,
+    secrets_of,
+    without_credentials,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +77,26 @@ def test_secrets_are_found(configuration: Any, secrets: set[str]) -> None:
 def test_the_longest_secret_is_masked_first() -> None:
     secrets = secrets_of({"token": "abcd", "password": "abcdefgh"})
     assert mask("x abcdefgh y abcd z", secrets) == f"x {MASK} y {MASK} z"
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets", "credentials"),
+    [
+        ("http://h/metrics", "http://h/metrics", "http://h/metrics"),
+        ("https://me:pw@h:1/m?a=b#f", "https://h:1/m", "https://h:1/m?a=b#f"),
+        ("http://h/federate?match[]=up&api_key=x", "http://h/federate", "http://h/federate?match[]=up&api_key=***"),
+        ("http://h/m?sig=a%2Bb&x=1&PASSWORD=c", "http://h/m", "http://h/m?sig=***&x=1&PASSWORD=***"),
+        ("me:pw@h/m?token=x", "h/m", "h/m?token=***"),
+        ("/login?next=http://h/&access_token=x", "/login", "/login?next=http://h/&access_token=***"),
+        ("http://h/m?next=a@b", "http://h/m", "http://h/m?next=a@b"),
+        ("http://h/a@b", "http://h/a@b", "http://h/a@b"),
+    ],
+)
+def test_urls(url: str, secrets: str, credentials: str) -> None:
+    """What is left of a URL in a message, and what in a tag."""
+    assert without_secrets(url) == secrets
+    assert without_credentials(url) == credentials
+    if "://" in url or "@" not in url:
+        assert mask_secrets(f"No answer from {url.partition('#')[0]} (or so)") == (
+            f"No answer from {credentials.partition('#')[0]} (or so)"
+        )
