@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from math import inf, isinf, log
 
-from datadog_checks.model_serving.submit.placement import place
+from datadog_checks.model_serving.submit.placement import place_between
 from datadog_checks.model_serving.workstation.standin.sketch import Sketch
 
 BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, inf]
@@ -57,7 +57,7 @@ def stock(latencies: list[float]) -> Sketch:
 def ours(latencies: list[float]) -> Sketch:
     """What the Agent makes of this check's spans."""
     sketch = Sketch()
-    for lower, upper, count in place(cumulative(latencies), sum(latencies)):
+    for lower, upper, count in place_between(BOUNDS, list(cumulative(latencies).values()), sum(latencies)):
         sketch.insert_bucket(lower, upper, count)
     return sketch
 
