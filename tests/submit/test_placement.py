@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, islice, pairwise
-from math import inf
+from math import inf, log
 
 import pytest
 from hypothesis import given
@@ -47,7 +47,7 @@ def test_every_observation_is_in_one_span_of_its_bucket(
             assert lower <= low <= high <= upper
             assert high < inf
             # A bound belongs to the bucket below it.
-            assert low > lower or lower <= 0 or lower == upper
+            assert low > lower or lower < 1e-300 or lower == upper
             inside += count
         assert inside == held
         below += held
@@ -101,6 +101,20 @@ def slope(left: float, before: int, right: float, after: int) -> float:
         return 0.0
     weights = 2 * right + left, right + 2 * left
     return sum(weights) / (weights[0] / (before / left) + weights[1] / (after / right))
+
+
+@given(st.integers(1, 100), st.sampled_from([-2.0, 0.0, 10.0]), st.floats(0.1, 1000))
+def test_the_tail_is_an_exponential_with_the_mean_that_the_sum_leaves(count: int, last: float, excess: float) -> None:
+    """Each point beyond the last bound is the exponential's quantile in the middle of the share that it stands for."""
+    spans = placed([0, count], [last, inf], (last + excess) * count)
+    parts = min(count, 8)
+    assert len(spans) == parts
+    assert all(low == high > last for low, high, _ in spans)
+    assert sum(low * held for low, _, held in spans) == pytest.approx((last + excess) * count)
+    assert max(held for *_, held in spans) - min(held for *_, held in spans) <= 1
+    middles = [-log(1 - (part + 0.5) / parts) for part in range(parts)]
+    scales = [(low - last) / middle for (low, _, _), middle in zip(spans, middles, strict=True)]
+    assert scales == pytest.approx([scales[0]] * parts)
 
 
 @given(st.lists(st.floats(0.001, 50), min_size=1, max_size=60))
