@@ -63,7 +63,7 @@ def place(cumulative: Mapping[float, float], total: float | None) -> list[Span]:
 def ours(latencies: list[float]) -> Sketch:
     """What the Agent makes of this check's spans."""
     sketch = Sketch()
-    for lower, upper, count in place(cumulative(latencies), sum(latencies)):
+    for lower, upper, count in place_between(BOUNDS, list(cumulative(latencies).values()), sum(latencies)):
         sketch.insert_bucket(lower, upper, count)
     return sketch
 

@@ -207,8 +207,19 @@ def test_minutes(steps: list[Any], endpoint: Endpoint) -> None:
         ([100_000, 0, 0, 1, 2], [100_000, 0, 1, 2]),
         ([0, 31, 0, 32, 1, 2], [0, 31, 32, 1, 2]),
         ([0, 10**9, 1, 2], [0, 10**9, 1, 2]),
+        ([0, 32, 0, 1], [0, 32, 1]),
+        ([1439, 0, 1439, 1440], [1439, 1440]),
+        ([1440, 0, 0, 1], [1440, 0, 1]),
     ],
-    ids=["too late to tell", "a clock put right", "just in time", "a time of no sense"],
+    ids=[
+        "too late to tell",
+        "a clock put right",
+        "just in time",
+        "a time of no sense",
+        "the first that is too late",
+        "late by all but a day",
+        "a day behind, which only a clock can be",
+    ],
 )
 def test_odd_minutes(minutes: list[int], counted: list[int], endpoint: Endpoint) -> None:
     """A minute too late to tell is left out, but a clock that was wrong once stops nothing for good."""
@@ -236,12 +247,55 @@ def test_clock_without_timestamps(endpoint: Endpoint, monkeypatch: pytest.Monkey
     """Without timestamps each minute of the clock counts once, at whatever interval, also when the clock goes back."""
     check = check_of(endpoint, "databricks")
     counted = []
-    for now in (60_000, 60_001, 60_059.9, 60_060, 60_125, 60_119, 60_120, 50_000, 50_001, 50_060):
+    # The clock goes back by hours, and then by the 32 minutes that are told apart.
+    times = (60_000, 60_001, 60_059.9, 60_060, 60_125, 60_119, 60_120, 50_000, 50_001, 50_060, 48_140, 48_150, 48_200)
+    for now in times:
         monkeypatch.setattr(submitter, "time", Clock(now))
         aggregator_stub.reset()
         scrape(check, endpoint, "request_count_total 1\n")
         counted += [now] * len(aggregator_stub.metrics("model_serving.request.count"))
-    assert counted == [60_000, 60_060, 60_125, 50_000, 50_060]
+    assert counted == [60_000, 60_060, 60_125, 50_000, 50_060, 48_140, 48_200]
+
+
+# -- devices, whose counters go on while those who hold them come and go
+
+
+@settings(max_examples=60, **STEADY)
+@given(
+    steps=st.lists(
+        st.just(FAILED) | st.tuples(st.integers(0, 1000), st.sets(st.sampled_from(LABELS), min_size=1)), max_size=12
+    )
+)
+def test_holders(steps: list[Any], endpoint: Endpoint) -> None:
+    """What a GPU used from scrape to scrape is counted for each pod that held it at both, alone or shared."""
+    check = check_of(endpoint, "dcgm")
+    truth = dict.fromkeys(LABELS, 0)
+    used, then, before = 900_000, 0, set[str]()
+    for step in steps:
+        if step == FAILED:
+            scrape(check, endpoint, None)
+            continue
+        joules, pods = step
+        used += joules
+        body = "".join(
+            f'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="0",pod="{pod}"}} {used * 1000}\n' for pod in sorted(pods)
+        )
+        assert scrape(check, endpoint, body)
+        for pod in pods & before:
+            truth[pod] += used - then
+        then, before = used, pods
+    assert {pod: total("gpu.energy.count", f"pod_name:{pod}") for pod in LABELS} == truth
+
+
+def test_codes_that_are_remembered(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more devices than are remembered, those seen last have their errors told that came while no Agent ran."""
+    monkeypatch.setattr(persisted, "MAX_CODES", 3)
+    check = check_of(endpoint, "dcgm")
+    for gpu in (0, 1, 2, 0, 3, 4):
+        assert scrape(check, endpoint, f'DCGM_FI_DEV_XID_ERRORS{{gpu="{gpu}"}} 79\n')
+    check = make_check(**check.instance)
+    assert scrape(check, endpoint, "".join(f'DCGM_FI_DEV_XID_ERRORS{{gpu="{gpu}"}} 48\n' for gpu in range(5)))
+    assert [gpu for gpu in range(5) if total("gpu.xid.count", f"gpu:{gpu}")] == [0, 3, 4]
 
 
 # -- processes that start anew

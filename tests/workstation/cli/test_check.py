@@ -50,7 +50,8 @@ def test_json_has_one_object_per_run(endpoint: Endpoint, conf: Conf) -> None:
     }
     # The sum says that each took a second; spread over the bucket, (0.5, 1], they would average 0.742.
     assert latency["avg"] == pytest.approx(1.0, abs=0.008)
-    assert 0.49 < latency["min"] <= latency["p50"] <= latency["p99"] <= latency["max"] < 1.01
+    # In a sketch a quantile may lie above the largest value, by less than the 1.6 % that it tells apart.
+    assert 0.49 < latency["min"] <= latency["p50"] <= latency["p99"] < latency["max"] * 1.016 < 1.02
     assert {"team:ml", "serving_system:mlserver"} <= set(latency["tags"])
     assert [(check["name"], check["status"]) for check in third["service_checks"]] == [
         ("model_serving.openmetrics.health", "ok")

@@ -15,6 +15,7 @@ from datadog_checks.model_serving.workstation.standin.install import standing_in
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceStatus
 from datadog_checks.model_serving.workstation.standin.runner import Runner, label_of
 from datadog_checks.model_serving.workstation.standin.sinks import combined, to_json
+from datadog_checks.model_serving.workstation.standin.sketch import GAMMA
 from datadog_checks.model_serving.workstation.standin.standin import StandIn
 from datadog_checks.model_serving.workstation.standin.terminal import number, printable, show
 
@@ -201,7 +202,9 @@ def test_a_round_as_json(stand_in: StandIn) -> None:
             "unit": "second",
             "count": 4,
             "sum": 4,
-            **dict.fromkeys(("min", "max", "avg", "p50", "p75", "p90", "p95", "p99"), 1),
+            **dict.fromkeys(("min", "max", "avg"), 1),
+            # The values of a key count as spread over its width.
+            **dict.fromkeys(("p50", "p75", "p90", "p95", "p99"), pytest.approx(1, rel=GAMMA - 1)),
         },
     ]
     assert [metric["name"] for metric in document["metrics"] if metric["instance"] == 2] == [
@@ -236,7 +239,9 @@ def test_rounds_as_tables(stand_in: StandIn) -> None:
     assert "All metrics are tagged: who:me" in first
     assert "probe.load gauge percent 3.1" in first
     assert "probe.requests count nr:1 20" in first
-    assert "probe.time distribution second 12 1 1 1 1" in first
+    (time,) = (line.split() for line in first if line.startswith("probe.time "))
+    assert time[:5] == ["probe.time", "distribution", "second", "12", "1"]
+    assert [float(quantile) for quantile in time[5:]] == pytest.approx([1, 1, 1], rel=GAMMA - 1)
     assert "OK probe.up" in first
     assert first.count("EVENT XID 79: GPU 0 ********") == 3
     assert any(line.startswith("Metadata:") and "version.raw=1.2.3" in line for line in first)

@@ -1,14 +1,17 @@
 """The Agent's quantile sketch, so that a workstation sees the quantiles that Datadog would compute.
 
 A value is counted under a key, the nearest power of gamma: that keeps every quantile within a relative error of
-`EPSILON`. The behaviour, down to how the count of a histogram bucket is spread over keys, follows the description
-and the public tests of the Agent's `quantile` package (github.com/DataDog/datadog-agent, pkg/util/quantile).
+`EPSILON`. The behaviour, down to how the count of a histogram bucket is spread over keys, is that of the Agent's
+`quantile` package (github.com/DataDog/opentelemetry-mapping-go, pkg/quantile) with 32-bit bins; its own answers are
+held by a test.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from functools import lru_cache
+from itertools import accumulate
 
 EPSILON = 1 / 128
 GAMMA = 1 + 2 * EPSILON
@@ -65,11 +68,6 @@ class Sketch:
         """Mean of the inserted values, 0 when there are none."""
         return self.sum / self.count if self.count else 0.0
 
-    def insert(self, value: float, count: int = 1) -> None:
-        """Count a value, `count` times."""
-        self._add(key_of(value), value, count)
-        self._trim()
-
     def insert_bucket(self, lower: float, upper: float, count: int) -> None:
         """Spread the count of a histogram bucket evenly between its bounds.
 
@@ -118,8 +116,9 @@ class Sketch:
     def quantile(self, share: float) -> float:
         """The value below which `share` (0 to 1) of the inserted values lie; 0 for an empty sketch.
 
-        Within a key the values count as evenly spread; the first key is bounded by the smallest value, the last
-        one by the largest.
+        As in the Agent the values of a key count as spread evenly from the value of the key towards that of the next
+        one, and those of the first key from the smallest value. So a quantile may lie above the largest value, by
+        less than a key's width, and quantiles of negative values fall within a key.
         """
         if not self.count:
             return 0.0
@@ -128,20 +127,12 @@ class Sketch:
         if share >= 1:
             return self.max
         wanted = round(share * (self.count - 1))
-        seen = 0
         keys = sorted(self.bins)
-        for key in keys:
-            seen += self.bins[key]
-            if seen <= wanted:
-                continue
-            low, high = sorted((value_of(key), value_of(key) * GAMMA))
-            if key == keys[0]:
-                low = self.min
-            if key == keys[-1]:
-                high = self.max
-            weight = (seen - wanted) / self.bins[key]
-            return min(max(low * weight + high * (1 - weight), self.min), self.max)
-        return self.max
+        reached = list(accumulate(self.bins[key] for key in keys))
+        at = bisect_right(reached, wanted)
+        low, high = value_of(keys[at]) if at else self.min, value_of(keys[at]) * GAMMA
+        weight = (reached[at] - wanted) / self.bins[keys[at]]
+        return low * weight + high * (1 - weight)
 
     def _add(self, key: int, value: float, count: int) -> None:
         self.bins[key] = self.bins.get(key, 0) + count
