@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,25 @@ from datadog_checks.base.stubs import datadog_agent as agent_stub
 
 from datadog_checks.model_serving import ModelServingCheck
 
+UNSTEADY = (
+    *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+    *("COLUMNS", "LINES", "LANG", "LANGUAGE", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONCOERCECLOCALE"),
+)
+"""What people and CI systems set, and what changes how a command writes."""
+
 KINDS = {0: "gauge", 1: "rate", 2: "count", 3: "monotonic_count"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def steady_environment() -> Iterator[None]:
+    """Commands write for no terminal in particular, in UTF-8, wherever the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name in UNSTEADY or name.startswith("LC_"):
+                patch.delenv(name)
+        patch.setenv("LC_ALL", "C.UTF-8")
+        patch.setenv("TERM", "xterm-256color")
+        yield
 
 
 @dataclass

@@ -29,7 +29,9 @@ def check_summary(output: str) -> None:
 
 
 def test_a_short_run_ends_by_itself_and_its_numbers_agree() -> None:
-    done = subprocess.run([*COMMAND, "--duration", "6"], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [*COMMAND, "--duration", "6"], capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     check_summary(done.stdout)
     for part in (
@@ -42,12 +44,24 @@ def test_a_short_run_ends_by_itself_and_its_numbers_agree() -> None:
     assert "\x1b[" not in done.stdout
 
 
+def test_forced_colour_makes_no_terminal_of_a_file() -> None:
+    """Nothing is drawn over what was written before."""
+    command = [part for part in COMMAND if part != "--plain"]
+    environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "40"}
+    done = subprocess.run(
+        [*command, "--duration", "2"], capture_output=True, encoding="utf-8", timeout=120, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    check_summary(done.stdout)
+    assert "\x1b" not in done.stdout
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of this kind cannot be sent to a process on Windows")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watching_goes_on_until_it_is_interrupted_and_then_sums_up(number: signal.Signals) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [*COMMAND, "--watch", "--duration", "2"], stdout=subprocess.PIPE, text=True, env=environment
+        [*COMMAND, "--watch", "--duration", "2"], stdout=subprocess.PIPE, encoding="utf-8", env=environment
     )
     try:
         assert process.stdout is not None

@@ -655,7 +655,7 @@ def test_a_minutes_page_holds_what_it_is_told(minute: dict[str, Any], values: di
 def test_the_command_serves_until_its_input_ends() -> None:
     command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.synthetic", "--endpoints", "3"]
     command += ["--minute-seconds", "0.001"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
