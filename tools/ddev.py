@@ -46,12 +46,12 @@ class Missing(Exception):
 
 
 def test(arguments: list[str]) -> int:
-    """Run `ddev -x test .` in the repository root; return its exit status."""
+    """Run `ddev -x test --compat .`, the tests with the oldest base package that is allowed; return the exit status."""
     python, ddev = _ddev(NEWEST, OLDER)
     _require_git(ROOT)
     if python == NEWEST[0]:
-        return _run(ddev, ["test", ".", *arguments], ROOT)
-    return _run(ddev, ["test", ".", *arguments], _copy_for(python))
+        return _run(ddev, ["test", "--compat", ".", *arguments], ROOT)
+    return _run(ddev, ["test", "--compat", ".", *arguments], _copy_for(python))
 
 
 def validate(arguments: list[str]) -> int:

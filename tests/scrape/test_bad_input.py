@@ -24,6 +24,7 @@ import trustme
 from datadog_checks.model_serving import ModelServingCheck
 
 from ..conftest import Answer, Endpoint, make_check, submissions
+from ..ports import free_port
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = ("serving_system", "endpoint_name")
@@ -298,31 +299,29 @@ def serving(body: str, port: int = 0, context: ssl.SSLContext | None = None) -> 
 @contextmanager
 def closed() -> Iterator[int]:
     """A port at which nothing listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-    yield port
+    yield free_port()
 
 
 @contextmanager
 def deaf() -> Iterator[int]:
     """A port whose queue of connections is full, so that further ones get no answer."""
+    port = free_port()
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("127.0.0.1", port))
         listener.listen(0)
         for _ in range(3):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        port: int = listener.getsockname()[1]
         yield port
 
 
 @contextmanager
 def hanging_up() -> Iterator[int]:
     """A port that closes every connection at once."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as listener:
 
         def hang_up() -> None:
             while True:
@@ -333,7 +332,7 @@ def hanging_up() -> Iterator[int]:
 
         thread = threading.Thread(target=hang_up, daemon=True)
         thread.start()
-        yield listener.getsockname()[1]
+        yield port
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
