@@ -16,7 +16,7 @@ from datadog_checks.model_serving.workstation.cli.demo import demo
 
 from ...leftovers import sockets
 
-COMMAND = [sys.executable, "-m", "datadog_checks.model_serving.cli", "demo", "--plain"]
+COMMAND = [sys.executable, "-m", "datadog_checks.model_serving", "demo", "--plain"]
 PORT = re.compile(r"https?://127\.0\.0\.1:(\d+)")
 
 
