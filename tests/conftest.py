@@ -7,13 +7,19 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from datadog_checks.base.stubs import aggregator as aggregator_stub
 from datadog_checks.base.stubs import datadog_agent as agent_stub
+from hypothesis import HealthCheck, settings
 
 from datadog_checks.model_serving import ModelServingCheck
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 UNSTEADY = (
     *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
@@ -22,6 +28,11 @@ UNSTEADY = (
 """What people and CI systems set, and what changes how a command writes."""
 
 KINDS = {0: "gauge", 1: "rate", 2: "count", 3: "monotonic_count"}
+
+
+def pytest_report_header() -> str:
+    """Which of the base packages that are supported the tests run with."""
+    return f"datadog-checks-base: {version('datadog-checks-base')}"
 
 
 @pytest.fixture(scope="session", autouse=True)

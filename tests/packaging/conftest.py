@@ -55,7 +55,7 @@ class Agent:
         job = {"instance": instance, "checks_d": str(checks_d) if checks_d else None}
         # -I: neither the working directory nor PYTHONPATH may lend the source tree.
         command = [self.python, "-I", LOADER, json.dumps(job)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -260,7 +260,7 @@ def make_world(aggregator: Any, clock: Clock) -> Iterator[World]:
         finally:
             for check in world.checks:
                 check.cancel()
-        assert not threads()
+        wait_until(lambda: not threads())
         wait_until(lambda: workspace.open_connections == 0)
     # None of the check's can be left, where the stand-in has none.
     wait_until(lambda: sockets() <= before)

@@ -95,7 +95,7 @@ def model_serving(
         [*COMMAND, *arguments],
         capture_output=True,
         encoding=encoding,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
     )
@@ -123,4 +123,4 @@ def on_a_terminal(*arguments: str, answer: str = "", environment: Mapping[str, s
         # How Linux says that the other side has gone.
         pass
     os.close(ours)
-    return process.wait(timeout=60), shown.decode(errors="replace")
+    return process.wait(timeout=300), shown.decode(errors="replace")

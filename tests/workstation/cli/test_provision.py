@@ -278,7 +278,7 @@ def test_killed_at_any_write_the_next_run_finishes(dd: Standin, nth: int) -> Non
     )
     # The server still does the work of the call that the process dies in.
     dd.faults.add(Fault(lambda call: process.kill(), where=is_write, nth=nth))
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert process.wait(timeout=300) == -signal.SIGKILL
     dd.faults.clear()
     done = run(dd, "apply", "--yes", *PACK)
     assert done.exit_code == 0, done.output
