@@ -1,7 +1,5 @@
 SHELL := /bin/bash
 PIP := -m pip --disable-pip-version-check --quiet --quiet install
-# The oldest Agent that is supported: 7.72 ships this base package, on Python 3.13.
-AGENT_BASE := datadog-checks-base[deps]==37.21.1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format generate validate ddev-test dropin wheel clean
@@ -12,9 +10,8 @@ help: ## List the targets
 demo: .venv/.cli ## Run the check against simulated serving endpoints and show the result
 	@.venv/bin/model-serving demo
 
-test: lint .venv-agent/.test ## Lint, check types, and test with the newest base package and with that of Agent 7.72
+test: lint ## Lint, check types, and test with the newest base package
 	.venv/bin/python -m pytest -q
-	.venv-agent/bin/python -m pytest -q
 
 lint: .venv/.test ## Check style, format and types
 	.venv/bin/ruff check .
@@ -34,7 +31,7 @@ generate: .venv/.test ## Write every generated file again
 validate: .venv/.cli ## Run ddev's validations
 	@.venv/bin/python tools/ddev.py validate
 
-ddev-test: .venv/.cli ## Run `ddev -x test .`
+ddev-test: .venv/.cli ## Run `ddev -x test --compat .`: test with the base package of Agent 7.72, on its Python 3.13
 	@.venv/bin/python tools/ddev.py test
 
 dropin: ## Lay checks.d/ and conf.d/ into DEST for an Agent
@@ -46,7 +43,7 @@ wheel: .venv/.cli ## Build dist/*.whl
 	@ls dist/*.whl
 
 clean: ## Remove everything that the targets made
-	rm -rf .venv .venv-agent .cache .hypothesis build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache .hypothesis build dist .mypy_cache .pytest_cache .ruff_cache
 	find datadog_checks tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.cli: pyproject.toml
@@ -58,10 +55,4 @@ clean: ## Remove everything that the targets made
 .venv/.test: .venv/.cli
 	@echo "installing .[cli,test] into .venv"
 	@.venv/bin/python $(PIP) -e '.[cli,test]'
-	@touch $@
-
-.venv-agent/.test: pyproject.toml
-	@echo "installing .[cli,test] with $(AGENT_BASE) into .venv-agent"
-	@python=$$(tools/find_python.sh 3.13 2>/dev/null || tools/find_python.sh) && "$$python" -m venv --clear .venv-agent
-	@.venv-agent/bin/python $(PIP) -e '.[cli,test]' '$(AGENT_BASE)'
 	@touch $@

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from datadog_checks.base.stubs import aggregator as aggregator_stub
 from datadog_checks.base.stubs import datadog_agent as agent_stub
+from hypothesis import HealthCheck, settings
 
 from datadog_checks.model_serving import ModelServingCheck
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+UNSTEADY = (
+    *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+    *("COLUMNS", "LINES", "LANG", "LANGUAGE", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONCOERCECLOCALE"),
+)
+"""What people and CI systems set, and what changes how a command writes."""
+
 KINDS = {0: "gauge", 1: "rate", 2: "count", 3: "monotonic_count"}
+
+
+def pytest_report_header() -> str:
+    """Which of the base packages that are supported the tests run with."""
+    return f"datadog-checks-base: {version('datadog-checks-base')}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def steady_environment() -> Iterator[None]:
+    """Commands write for no terminal in particular, in UTF-8, wherever the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name in UNSTEADY or name.startswith("LC_"):
+                patch.delenv(name)
+        patch.setenv("LC_ALL", "C.UTF-8")
+        patch.setenv("TERM", "xterm-256color")
+        yield
 
 
 @dataclass
@@ -74,7 +104,7 @@ def endpoint() -> Iterator[Endpoint]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     endpoint = Endpoint(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield endpoint
     server.shutdown()

@@ -25,7 +25,7 @@ def sockets() -> set[str]:
 
 def wait_until(true: Callable[[], bool]) -> None:
     """Wait for something that is to come soon."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not true():
         assert time.monotonic() < until
         time.sleep(0.005)

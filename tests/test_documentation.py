@@ -111,7 +111,7 @@ def test_metric_tables_are_up_to_date() -> None:
     """`make generate` would not change docs/metrics.md."""
     script = "import sys; from metric_tables import render; sys.stdout.write(render())"
     command = [sys.executable, "-c", script]
-    rendered = subprocess.run(command, cwd=ROOT / "tools", check=True, capture_output=True, text=True).stdout
+    rendered = subprocess.run(command, cwd=ROOT / "tools", check=True, capture_output=True, encoding="utf-8").stdout
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == rendered
 
 

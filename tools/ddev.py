@@ -17,9 +17,28 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "ddev"
 CHECK = "model_serving"
 VALIDATIONS = ("config", "models", "metadata", "service-checks", "readmes", "package", "imports")
-# ddev 20 runs on Python 3.13 only. What an older ddev would generate differs, so it may only run the tests.
-NEWEST = ("3.13", "ddev>=20,<21")
-OLDER = ("3.12", "ddev>=14,<15")
+# Whatever has a hand in generated files is pinned, so that they come out the same on every machine; datadog-checks-dev
+# pins its ruff itself. ddev 20 runs on Python 3.13 only. What an older ddev would generate differs, so it may only run
+# the tests.
+NEWEST = (
+    "3.13",
+    (
+        "ddev==20.1.0",
+        "datadog-checks-dev==40.0.1",
+        "datamodel-code-generator==0.25.9",
+        "black==26.10.1",
+        "isort==5.13.2",
+    ),
+)
+OLDER = ("3.12", ("ddev==14.4.0",))
+# How generated code is formatted. Where a repository has no configuration for ruff, ddev takes the first one above the
+# folder that it is installed in, so that what it writes would depend on where that is.
+FORMAT = """\
+[tool.ruff]
+line-length = 120
+[tool.ruff.format]
+quote-style = "preserve"
+"""
 
 
 class Missing(Exception):
@@ -27,12 +46,12 @@ class Missing(Exception):
 
 
 def test(arguments: list[str]) -> int:
-    """Run `ddev -x test .` in the repository root; return its exit status."""
+    """Run `ddev -x test --compat .`, the tests with the oldest base package that is allowed; return the exit status."""
     python, ddev = _ddev(NEWEST, OLDER)
     _require_git(ROOT)
     if python == NEWEST[0]:
-        return _run(ddev, ["test", ".", *arguments], ROOT)
-    return _run(ddev, ["test", ".", *arguments], _copy_for(python))
+        return _run(ddev, ["test", "--compat", ".", *arguments], ROOT)
+    return _run(ddev, ["test", "--compat", ".", *arguments], _copy_for(python))
 
 
 def validate(arguments: list[str]) -> int:
@@ -62,24 +81,26 @@ def generate(arguments: list[str]) -> int:
     return 0
 
 
-def _ddev(*choices: tuple[str, str]) -> tuple[str, Path]:
-    """Return the Python version and the path of ddev, installed first where it is not there yet."""
+def _ddev(*choices: tuple[str, tuple[str, ...]]) -> tuple[str, Path]:
+    """Return the Python version and the path of ddev, installed first where it is not there as it should be."""
     if given := os.environ.get("DDEV"):
         return choices[0][0], Path(given)
-    for version, requirement in choices:
-        ddev = HOME / f"venv{version}" / "bin" / "ddev"
-        if ddev.exists() and (ddev.parent / "uv").exists():
+    for version, requirements in choices:
+        environment = HOME / f"venv{version}"
+        ddev, installed = environment / "bin" / "ddev", environment / "installed.txt"
+        wanted = "\n".join(requirements)
+        if ddev.exists() and installed.exists() and installed.read_text(encoding="utf-8") == wanted:
             return version, ddev
         if (python := _python(version)) is None:
             continue
-        environment = ddev.parent.parent
-        print(f"installing {requirement} and uv into {environment.relative_to(ROOT)}", flush=True)
+        print(f"installing {requirements[0]} into {environment.relative_to(ROOT)}", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", str(environment)], check=True)
-        pip = [str(ddev.parent / "python"), "-m", "pip", "install", "--quiet", "--quiet", requirement, "uv"]
-        subprocess.run(pip, check=True)
+        pip = [str(ddev.parent / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--quiet"]
+        subprocess.run([*pip, *requirements, "uv"], check=True)
+        installed.write_text(wanted, encoding="utf-8")
         return version, ddev
-    wanted = " or ".join(f"Python {version}" for version, _ in choices)
-    raise Missing(f"ddev needs {wanted}, which was not found. Install it, or set DDEV to the path of a ddev.")
+    pythons = " or ".join(f"Python {version}" for version, _ in choices)
+    raise Missing(f"ddev needs {pythons}, which was not found. Install it, or set DDEV to the path of a ddev.")
 
 
 def _python(version: str) -> str | None:
@@ -107,6 +128,7 @@ def _run(ddev: Path, arguments: list[str], folder: Path) -> int:
 def _tree(folder: Path) -> Path:
     """Make `folder` a repository of integrations with this one in it, which is what the validations expect."""
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    (folder / "pyproject.toml").write_text(FORMAT, encoding="utf-8")
     (folder / CHECK).symlink_to(ROOT, target_is_directory=True)
     return folder
 

@@ -31,7 +31,7 @@ class Agent:
         venv.create(folder, with_pip=False)
         self.python = folder / "bin" / "python"
         script = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        found = subprocess.run([self.python, "-c", script], check=True, capture_output=True, text=True)
+        found = subprocess.run([self.python, "-c", script], check=True, capture_output=True, encoding="utf-8")
         self.site_packages = Path(found.stdout.strip())
         self._add_base_package()
 
@@ -55,7 +55,7 @@ class Agent:
         job = {"instance": instance, "checks_d": str(checks_d) if checks_d else None}
         # -I: neither the working directory nor PYTHONPATH may lend the source tree.
         command = [self.python, "-I", LOADER, json.dumps(job)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -81,7 +81,7 @@ def metrics_url():
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/metrics"
     server.shutdown()

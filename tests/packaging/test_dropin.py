@@ -85,7 +85,7 @@ def test_dropin_says_what_is_wrong_with_dest(tmp_path, destination, message):
     file = tmp_path / "file"
     file.write_text("", encoding="utf-8")
     command = ["make", "dropin", f"DEST={destination.format(file=file)}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr

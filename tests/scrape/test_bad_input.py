@@ -16,14 +16,17 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.http import body as body_module
 
 from ..conftest import Answer, Endpoint, make_check, submissions
+from ..ports import free_port
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = ("serving_system", "endpoint_name")
@@ -99,13 +102,13 @@ def endless(block: Callable[[int], bytes], megabytes: int = 100, **headers: str)
 def slow(handler: Handler) -> None:
     """Headers at once, then nothing until the client has gone."""
     broken_off(b"", Content_Length="100")(handler)
-    handler.connection.settimeout(10)
+    handler.connection.settimeout(60)
     handler.rfile.read(1)
 
 
 def silent(handler: Handler) -> None:
     """No answer at all until the client has gone."""
-    handler.connection.settimeout(10)
+    handler.connection.settimeout(60)
     handler.rfile.read(1)
 
 
@@ -115,7 +118,7 @@ def drip(handler: Handler) -> None:
     try:
         while True:
             handler.wfile.write(b"a")
-            time.sleep(0.02)
+            time.sleep(0.002)
     except OSError:
         return
 
@@ -197,9 +200,9 @@ REFUSED: dict[str, tuple[Served, dict[str, Any], tuple[str, ...]]] = {
     ),
     "a login page": (redirect, {}, ("HTML page", "after a redirect to", "/login", "login page", "credentials")),
     "a circle of redirects": (circle, {}, ("circle", "URL")),
-    "no answer": (silent, {"read_timeout": 0.3}, ("connected, but no answer within the time-out", "raise `timeout`")),
-    "half an answer": (slow, {"read_timeout": 0.3}, ("no answer within the time-out",)),
-    "a slow drip": (drip, {"read_timeout": 0.2}, ("not complete after 1.2 s of waiting", "`read_timeout`")),
+    "no answer": (silent, {"read_timeout": 3}, ("connected, but no answer within the time-out", "raise `timeout`")),
+    "half an answer": (slow, {"read_timeout": 3}, ("no answer within the time-out",)),
+    "a slow drip": (drip, {"read_timeout": 30}, ("not complete after 180 s of waiting", "`read_timeout`")),
     "HTTP 401": (status(401), {}, ("HTTP 401", "credentials are refused", "`headers`")),
     "HTTP 403": (status(403), {}, ("HTTP 403", "permission")),
     "HTTP 404": (status(404), {}, ("HTTP 404", "check the URL")),
@@ -210,8 +213,13 @@ REFUSED: dict[str, tuple[Served, dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+def test_refused(
+    name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bad answer is told, submits nothing, loses nothing, and touches no other instance."""
+    if name == "a slow drip":
+        # Each look at the clock is a second after the one before, so that a body of many pieces takes minutes.
+        monkeypatch.setattr(body_module, "time", SimpleNamespace(monotonic=count().__next__))
     answer, options, words = REFUSED[name]
     check = mlserver(endpoint.url, **options)
     other = mlserver(f"http://127.0.0.1:{endpoint.port}/other")
@@ -248,7 +256,7 @@ def mlserver(url: str, **options: Any) -> ModelServingCheck:
         serving_system="mlserver",
         readiness=False,
         tag_by_endpoint=False,
-        timeout=5,
+        timeout=30,
         **options,
     )
 
@@ -298,31 +306,29 @@ def serving(body: str, port: int = 0, context: ssl.SSLContext | None = None) -> 
 @contextmanager
 def closed() -> Iterator[int]:
     """A port at which nothing listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-    yield port
+    yield free_port()
 
 
 @contextmanager
 def deaf() -> Iterator[int]:
     """A port whose queue of connections is full, so that further ones get no answer."""
+    port = free_port()
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("127.0.0.1", port))
         listener.listen(0)
         for _ in range(3):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        port: int = listener.getsockname()[1]
         yield port
 
 
 @contextmanager
 def hanging_up() -> Iterator[int]:
     """A port that closes every connection at once."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as listener:
 
         def hang_up() -> None:
             while True:
@@ -333,7 +339,7 @@ def hanging_up() -> Iterator[int]:
 
         thread = threading.Thread(target=hang_up, daemon=True)
         thread.start()
-        yield listener.getsockname()[1]
+        yield port
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
@@ -830,7 +836,7 @@ def test_secrets(
         options["openmetrics_endpoint"] = url.format(port=endpoint.port)
     said = []
     with caplog.at_level(logging.DEBUG):
-        check = make_check(serving_system="mlserver" if url else "databricks", log_requests=True, timeout=2, **options)
+        check = make_check(serving_system="mlserver" if url else "databricks", log_requests=True, timeout=30, **options)
         for answer in FAILURES.values():
             for path in ("/metrics", "/metrics?api_token=hush-query&match[]=up&sig=hush%2Bsig"):
                 endpoint.answers[path] = answer

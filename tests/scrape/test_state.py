@@ -23,7 +23,7 @@ STEADY: dict[str, Any] = {
     "derandomize": True,
     "database": None,
     # One server serves all examples of a test; everything else is made anew for each.
-    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 }
 
 FAILED = "a scrape that fails"

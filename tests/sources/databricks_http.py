@@ -165,7 +165,7 @@ def together(count: int, work: Callable[[], Any]) -> list[Any]:
     results: list[Any] = []
 
     def run() -> None:
-        start.wait(10)
+        start.wait(60)
         try:
             results.append(work())
         except Exception as error:
@@ -175,7 +175,7 @@ def together(count: int, work: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(results) == count
     return results
 

@@ -14,6 +14,7 @@ import pytest
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving import check as check_module
 from datadog_checks.model_serving.http import pool
+from datadog_checks.model_serving.http.pool import WorkerPool
 from datadog_checks.model_serving.sources import several
 from datadog_checks.model_serving.sources.databricks import discovery, workspace
 from datadog_checks.model_serving.sources.databricks.access import Access
@@ -34,6 +35,7 @@ from datadog_checks.model_serving.workstation.demo.workspace import (
 
 from ..conftest import make_check
 from ..leftovers import sockets, threads, wait_until
+from ..patience import Patience
 
 OK, WARNING, CRITICAL = 0, 1, 2
 COUNT = "model_serving.request.count"
@@ -49,13 +51,17 @@ PASSWORD = "hunter2-in-plain-text"
 
 
 class Clock:
-    """The module `time`, whose clocks are ahead of the real ones as far as a test has turned them."""
+    """The module `time`, whose clocks are ahead of the real ones as far as a test has turned them.
+
+    With `patience` the monotonic one is ahead by what a check has waited in vain as well.
+    """
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self.patience: Patience | None = None
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
+        return time.monotonic() + self.ahead + (self.patience.ahead() if self.patience else 0.0)
 
     def time(self) -> float:
         return time.time() + self.ahead
@@ -73,6 +79,9 @@ class Clock:
         if isinstance(defaults, dict):
             return dict(zip(defaults, self._instead(tuple(defaults.values())), strict=True))
         return defaults and tuple(self.monotonic if each is time.monotonic else each for each in defaults)
+
+
+FOR_EVER = ("stall", {"seconds": None})
 
 
 class Watched(SimulatedWorkspace):
@@ -101,6 +110,13 @@ class Watched(SimulatedWorkspace):
     def page(self, name: str) -> str:
         minute = self.minute()
         return minute_page(name, (self.first + minute) * 60_000, minute + 1)
+
+    def arrived(self, request: Request) -> Call:
+        call = super().arrived(request)
+        fault = call.fault
+        if self.clock.patience and fault and (fault.kind == "drip" or (fault.kind, fault.how) == FOR_EVER):
+            self.clock.patience.hold()
+        return call
 
     def answer(self, request: Request, call: Call) -> Reply:
         name, metrics = path_name(call.path)
@@ -213,6 +229,16 @@ class World:
         self.counted += found.counts()
         return found
 
+    def impatient(self, seconds: float) -> dict[str, float]:
+        """The option for a deadline after so many seconds, which only answers that never come to their end reach."""
+
+        def pools() -> Iterator[WorkerPool]:
+            sources = (check.source for check in self.checks)
+            return (source.endpoints.pool for source in sources if isinstance(source, DatabricksWorkspace))
+
+        self.clock.patience = Patience(pools, seconds)
+        return {"endpoint_deadline": seconds}
+
     def settle(self, check: ModelServingCheck) -> None:
         """Wait until nothing goes on in the background."""
         if isinstance(check.source, DatabricksWorkspace):
@@ -234,7 +260,7 @@ def make_world(aggregator: Any, clock: Clock) -> Iterator[World]:
         finally:
             for check in world.checks:
                 check.cancel()
-        assert not threads()
+        wait_until(lambda: not threads())
         wait_until(lambda: workspace.open_connections == 0)
     # None of the check's can be left, where the stand-in has none.
     wait_until(lambda: sockets() <= before)

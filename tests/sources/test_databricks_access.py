@@ -95,7 +95,7 @@ def test_netrc_does_not_replace_the_header(
     monkeypatch.setenv("NETRC", str(netrc))
     assert make(server, clock, PAT).get_json(wrapper(), f"{server.url}{LIST}") == {}
     # The trap is real: without an `auth` of its own the request would go out with the file's.
-    requests.get(f"{server.url}{LIST}", headers={"Authorization": "Bearer mine"}, timeout=10)
+    requests.get(f"{server.url}{LIST}", headers={"Authorization": "Bearer mine"}, timeout=60)
     assert server.asked[-1].authorization.startswith("Basic ")
 
 
@@ -298,7 +298,7 @@ def test_pause_is_never_shortened(server: Server, clock: Clock) -> None:
     server.script("/short", limited("5"))
     arrived = threading.Barrier(2)
     for path in ("/long", "/short"):
-        server.scripted[path][0].before = lambda: arrived.wait(10)
+        server.scripted[path][0].before = lambda: arrived.wait(60)
 
     def ask(path: str) -> None:
         with pytest.raises(RateLimited):
@@ -308,7 +308,7 @@ def test_pause_is_never_shortened(server: Server, clock: Clock) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert access.paused() == 60
 
 
@@ -317,7 +317,7 @@ def test_wave_of_refusals_counts_once(server: Server, clock: Clock) -> None:
     access = make(server, clock)
     access.request(wrapper(), "get", f"{server.url}{LIST}")
     arrived = threading.Barrier(16)
-    server.script(LIST, *[Answer(429, {}, before=lambda: arrived.wait(10)) for _ in range(16)])
+    server.script(LIST, *[Answer(429, {}, before=lambda: arrived.wait(60)) for _ in range(16)])
     clock.now += 1
     errors = together(16, lambda: access.request(wrapper(), "get", f"{server.url}{LIST}", deadline=clock.now + 0.5))
     assert {type(error) for error in errors} == {RateLimited}
@@ -372,9 +372,9 @@ def test_cancelled_while_waiting(server: Server) -> None:
     )
     server.script(LIST, *[Answer(429, {}, {"Retry-After": "300"})] * 2)
     thread.start()
-    assert answered.wait(10)
+    assert answered.wait(60)
     access.stop()
-    thread.join(10)
+    thread.join(60)
     assert [type(error) for error in found] == [Cancelled] * 3
 
 

@@ -28,7 +28,7 @@ FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("stall", {"seconds": 0.05}),
     ("drip", {}),
 )
-DEADLINE = 0.4
+DEADLINE = 20.0
 LATE = f"no complete answer within {DEADLINE:g} s"
 TOKENLESS = ("no token from", "was just given (HTTP 401)")
 WAITS = "times in a row, asked again in"
@@ -76,7 +76,7 @@ class Story:
             databricks_token=None,
             databricks_client_id=CLIENT,
             databricks_client_secret_path=str(self.secret_file),
-            endpoint_deadline=DEADLINE,
+            **self.world.impatient(DEADLINE),
             max_connections=3,
         )
 

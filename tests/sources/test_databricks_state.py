@@ -237,6 +237,8 @@ def test_nothing_else_is_kept() -> None:
     assert "PASSWORD" not in kept
 
 
+TOLERATED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
 KEYS = st.sampled_from(
     [
         *("name", "state", "ready", "config_update", "update_state", "config", "pending_config", "config_version"),
@@ -283,7 +285,7 @@ def agent() -> Iterator[None]:
 
 
 @given(told=JSON | OBJECTS, then=JSON | OBJECTS)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=TOLERATED)
 def test_any_json(told: Any, then: Any) -> None:
     """No answer, and no two after one another, stop the report; what is sent of them is in range and encodable."""
     aggregator_stub.reset()
@@ -850,7 +852,7 @@ STEPS = st.tuples(st.sampled_from(sorted(Story().steps)), st.integers(1, 4), st.
 
 
 @given(steps=st.lists(STEPS, max_size=25))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=TOLERATED)
 def test_each_change_is_told_once(steps: list[tuple[str, int, bool, int]]) -> None:
     """Whatever happens to an endpoint, however often it is looked at, and wherever the Agent is restarted."""
     agent_stub.reset()
@@ -870,7 +872,7 @@ def test_each_change_is_told_once(steps: list[tuple[str, int, bool, int]]) -> No
 
 
 @given(looks=st.lists(st.tuples(st.sampled_from([e for case in SEQUENCES.values() for e, _ in case]), st.booleans())))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=TOLERATED)
 def test_restarts_and_second_looks_change_nothing(looks: list[tuple[EndpointDescription, bool]]) -> None:
     """Also of states in an order that makes no sense the same events come, none of them without a change."""
 

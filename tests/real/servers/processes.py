@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,18 +12,6 @@ from pathlib import Path
 
 STOP_SECONDS = 15
 REPLY_SECONDS = 30
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` different TCP ports that are free on 127.0.0.1 now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def fetch(url: str, body: bytes | None = None) -> tuple[int, str]:

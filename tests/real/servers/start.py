@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...ports import free_ports
 from .environments import mlserver_venv, prometheus_binary
-from .processes import fetch, free_ports, log_tail, running, wait_until
+from .processes import fetch, log_tail, running, wait_until
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("credit", "ranking")

@@ -109,7 +109,7 @@ def test_no_library(tmp_path: Path) -> None:
         env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
         cwd=root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert "libnvidia-ml.so.1 is not on this host: install the NVIDIA driver" in done.stdout
@@ -133,7 +133,7 @@ print(submissions(aggregator))
         env={**os.environ, "LD_LIBRARY_PATH": str(library_path.parent), "FAKE_NVML_SCENARIO": str(scenario)},
         cwd=Path(__file__).parents[3],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert "gauge gpu.temperature 33" in done.stdout

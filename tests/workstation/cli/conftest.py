@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     with Endpoint() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
         server.shutdown()
@@ -75,21 +76,51 @@ def conf(tmp_path: Path) -> Callable[..., str]:
 
     def write(*instances: str) -> str:
         path = tmp_path / "conf.yaml"
-        path.write_text("init_config:\ninstances:\n" + "".join(f"  - {{{instance}}}\n" for instance in instances))
+        path.write_text(
+            "init_config:\ninstances:\n" + "".join(f"  - {{{instance}}}\n" for instance in instances), "utf-8"
+        )
         return str(path)
 
     return write
 
 
-def model_serving(*arguments: str) -> subprocess.CompletedProcess[str]:
+COMMAND = [sys.executable, "-m", "datadog_checks.model_serving"]
+
+
+def model_serving(
+    *arguments: str, encoding: str = "utf-8", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own. It never ends with a traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "datadog_checks.model_serving", *arguments],
+        [*COMMAND, *arguments],
         capture_output=True,
-        text=True,
-        timeout=120,
+        encoding=encoding,
+        timeout=300,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def on_a_terminal(*arguments: str, answer: str = "", environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run with a terminal for everything, type the answer, and return the exit status and what was shown."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **(environment or {})},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, answer.encode())
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:
+        # How Linux says that the other side has gone.
+        pass
+    os.close(ours)
+    return process.wait(timeout=300), shown.decode(errors="replace")

@@ -161,7 +161,7 @@ def test_a_file_that_is_missing_or_no_yaml(tmp_path: Any) -> None:
     assert done.stderr.startswith(f"Error: {tmp_path}/none.yaml does not exist.")
     assert len(done.stderr.splitlines()) == 1
     broken = tmp_path / "broken.yaml"
-    broken.write_text("instances:\n  - a: b: c\n")
+    broken.write_text("instances:\n  - a: b: c\n", encoding="utf-8")
     done = model_serving("check", "-c", str(broken))
     assert done.returncode == 2
     assert done.stderr.startswith(f"Error: {broken}, line 2, column 9: mapping values are not allowed here.")

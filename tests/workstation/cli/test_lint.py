@@ -191,7 +191,7 @@ def test_standard_input() -> None:
     """`-` reads what is piped in; a byte order mark does no harm."""
     command = [sys.executable, "-m", "datadog_checks.model_serving", "lint", "-"]
     text = "\ufeff" + json.dumps({**GOOD, "query": "avg(5m):avg:a.b{*} > 5"})
-    done = subprocess.run(command, input=text.encode(), capture_output=True, cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(command, input=text.encode(), capture_output=True, cwd=ROOT, timeout=300, check=False)
     assert done.returncode == 3
     assert done.stdout.decode().startswith("-: query, column 5: error: `5m` is no window: write `last_5m`")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from datadog_checks.model_serving.workstation.provision.state import metric_of
 from ..provision.resources import copied, numbers
 from ..provision.standin import Fault, Standin
 from ..provision.standin.faults import Call
-from .conftest import ROOT
+from .conftest import ROOT, on_a_terminal
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0}
@@ -93,7 +92,7 @@ def test_offline_needs_neither_keys_nor_network(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "plan.json"
     done = run(None, *PLAN, "--offline", "--out", str(out), *PACK)
     assert done.exit_code == 3, done.output
-    plan = json.loads(out.read_text())
+    plan = json.loads(out.read_text(encoding="utf-8"))
     chosen = desired(["slo", "gpu"])
     assert plan["site"] is None
     assert {step["address"] for step in plan["steps"]} == {resource.address for resource in chosen}
@@ -104,7 +103,7 @@ def test_values_change_what_is_there(dd: Standin, tmp_path: Path) -> None:
     assert run(dd, "apply", "--yes", "--pack", "golden_signals").exit_code == 0
     ids = set(dd.state.monitors)
     values = tmp_path / "values.yaml"
-    values.write_text("monitors:\n  latency.p99: {thresholds: {critical: 3}}\n")
+    values.write_text("monitors:\n  latency.p99: {thresholds: {critical: 3}}\n", encoding="utf-8")
     planned = run(dd, *PLAN, "--values", str(values), "--pack", "golden_signals")
     assert planned.exit_code == 3
     assert "options.thresholds.critical: 2 -> 3" in planned.output
@@ -137,7 +136,7 @@ def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> 
     names = {rule["attributes"]["name"].partition(":")[0] for rule in dd.state.rules.values()}
     assert names == {"model-serving mail", "model-serving pager"}
     assert run(dd, *PLAN, *options).exit_code == 0
-    routing.write_text(routing.read_text().replace("pagerduty-ml", "slack-ml"))
+    routing.write_text(routing.read_text(encoding="utf-8").replace("pagerduty-ml", "slack-ml"))
     changed = run(dd, *PLAN, *options)
     assert changed.exit_code == 3
     assert 'recipients: ["pagerduty-ml"] -> ["slack-ml"]' in changed.output
@@ -185,7 +184,7 @@ def test_every_command_explains_itself_with_examples(name: str) -> None:
 
 def test_keys_are_read_from_files(dd: Standin, tmp_path: Path) -> None:
     for name, key in (("api", dd.api_key), ("app", dd.app_key)):
-        (tmp_path / name).write_text(f"{key}\n")
+        (tmp_path / name).write_text(f"{key}\n", encoding="utf-8")
     files = ("--api-key-file", str(tmp_path / "api"), "--app-key-file", str(tmp_path / "app"))
     done = CliRunner(env={**environment(None), "MODEL_SERVING_DATADOG_URL": dd.url}).invoke(
         root, ["provision", *PLAN, *files]
@@ -247,7 +246,9 @@ def test_a_monitor_that_could_not_be_checked_is_a_failure(
 def test_the_export_is_whole_bears_no_mark_and_can_be_imported(dd: Standin, tmp_path: Path) -> None:
     done = run(None, "export", str(tmp_path))
     assert done.exit_code == 0, done.output
-    files = {str(path.relative_to(tmp_path)): path.read_text() for path in sorted(tmp_path.rglob("*.json"))}
+    files = {
+        str(path.relative_to(tmp_path)): path.read_text(encoding="utf-8") for path in sorted(tmp_path.rglob("*.json"))
+    }
     terraform = json.loads(files.pop("model_serving.tf.json"))
     resources = desired(None)
     assert len(files) == len(resources)
@@ -277,7 +278,7 @@ def test_killed_at_any_write_the_next_run_finishes(dd: Standin, nth: int) -> Non
     )
     # The server still does the work of the call that the process dies in.
     dd.faults.add(Fault(lambda call: process.kill(), where=is_write, nth=nth))
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert process.wait(timeout=300) == -signal.SIGKILL
     dd.faults.clear()
     done = run(dd, "apply", "--yes", *PACK)
     assert done.exit_code == 0, done.output
@@ -285,38 +286,15 @@ def test_killed_at_any_write_the_next_run_finishes(dd: Standin, nth: int) -> Non
     assert run(dd, *PLAN, *PACK).exit_code == 0
 
 
-def on_a_terminal(dd: Standin, answer: str, *arguments: str) -> tuple[int, str]:
-    """Run with a terminal for everything, type the answer, and return the exit status and what was shown."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "datadog_checks.model_serving", "provision", *arguments],
-        env={**os.environ, **environment(dd), "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    os.write(ours, answer.encode())
-    shown = b""
-    try:
-        while part := os.read(ours, 65536):
-            shown += part
-    except OSError:
-        # How Linux says that the other side has gone.
-        pass
-    os.close(ours)
-    return process.wait(timeout=60), shown.decode(errors="replace")
-
-
 def test_it_asks_first_and_no_means_no(dd: Standin) -> None:
-    code, shown = on_a_terminal(dd, "n\n", "apply", "--pack", "gpu")
+    code, shown = on_a_terminal("provision", "apply", "--pack", "gpu", answer="n\n", environment=environment(dd))
     assert code == 1
     assert "Apply this plan? [y/N]" in shown
     assert numbers(dd) == EMPTY
 
 
 def test_yes_means_yes_and_a_bar_shows_how_far_it_is(dd: Standin) -> None:
-    code, shown = on_a_terminal(dd, "y\n", "apply", "--pack", "gpu")
+    code, shown = on_a_terminal("provision", "apply", "--pack", "gpu", answer="y\n", environment=environment(dd))
     assert code == 0, shown
     total = len(desired(["gpu"]))
     assert f"{total}/{total}" in shown
@@ -363,7 +341,7 @@ def test_no_key_is_ever_shown(
             shown += run(dd, *command, *(PACK if command[0] != "destroy" else ())).output
     dd.faults.clear()
     run(dd, "plan", "--out", str(tmp_path / "plan.json"))
-    shown += (tmp_path / "plan.json").read_text()
+    shown += (tmp_path / "plan.json").read_text(encoding="utf-8")
     assert dd.api_key not in shown
     assert dd.app_key not in shown
     assert ("is not welcome" in shown) is ("status" in ECHOES[name])

@@ -42,7 +42,7 @@ def test_an_unknown_subcommand_is_a_usage_error() -> None:
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=300, check=False)
 
 
 HEAVY = ("datadog_checks.base", "datadog_api_client", "prometheus_client", "pydantic", "requests", "rich", "yaml")

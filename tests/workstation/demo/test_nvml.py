@@ -90,7 +90,7 @@ def test_gpus_of_the_host_are_read_and_not_compared(host: FakeModule) -> None:
     assert "GPU 1 " in told
     assert "All 14 numbers agree." in result.output
     assert sys.modules["pynvml"] is host.module
-    assert not [thread for thread in set(threading.enumerate()) - threads if thread.join(5) or thread.is_alive()]
+    assert not [thread for thread in set(threading.enumerate()) - threads if thread.join(60) or thread.is_alive()]
 
 
 def test_nothing_answers_before_nvml_is_initialised(world: World) -> None:

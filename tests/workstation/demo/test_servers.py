@@ -45,7 +45,7 @@ def url_of(source: SimulatedSource) -> str:
 
 
 def read(source: SimulatedSource, url: str = "", headers: dict[str, str] = BEARER) -> requests.Response:
-    return requests.get(url or url_of(source), headers=headers, verify=source.instance.get("tls_ca_cert"), timeout=5)
+    return requests.get(url or url_of(source), headers=headers, verify=source.instance.get("tls_ca_cert"), timeout=60)
 
 
 CONTENT_TYPES = {
@@ -68,7 +68,7 @@ def test_every_source_serves_metrics_as_its_system_labels_them(sources: dict[str
 
 def test_the_custom_exporter_negotiates_openmetrics(sources: dict[str, SimulatedSource]) -> None:
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
-    answer = requests.get(url_of(sources["pricing-worker"]), headers=accept, timeout=5)
+    answer = requests.get(url_of(sources["pricing-worker"]), headers=accept, timeout=60)
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     assert answer.text.endswith("# EOF\n")
 
@@ -119,9 +119,9 @@ def test_one_instance_can_read_the_whole_workspace(scenario: Scenario) -> None:
         client = (options["databricks_client_id"], options["databricks_client_secret"])
         url, ca = options["databricks_host"], options["tls_ca_cert"]
         form = {"grant_type": "client_credentials", "scope": "all-apis"}
-        token = requests.post(url + TOKEN_PATH, auth=client, data=form, verify=ca, timeout=5).json()["access_token"]
+        token = requests.post(url + TOKEN_PATH, auth=client, data=form, verify=ca, timeout=60).json()["access_token"]
         bearer = {"Authorization": f"Bearer {token}"}
-        listed = requests.get(url + API, headers=bearer, verify=ca, timeout=5).json()["endpoints"]
+        listed = requests.get(url + API, headers=bearer, verify=ca, timeout=60).json()["endpoints"]
     assert [one["name"] for one in listed if "entity_name" in one["config"]["served_entities"][0]] == [
         "churn-scorer",
         "product-embedder",
@@ -161,9 +161,9 @@ def test_mlserver_answers_and_counts_calls_of_its_inference_port(
 ) -> None:
     source = sources["fraud-platform"]
     name = "rest_server_requests_total"
-    before = parse(requests.get(url_of(source), timeout=5).text)
-    answer = requests.request(method, source.instance["readiness_url"] + path, timeout=5)
-    after = parse(requests.get(url_of(source), timeout=5).text)
+    before = parse(requests.get(url_of(source), timeout=60).text)
+    answer = requests.request(method, source.instance["readiness_url"] + path, timeout=60)
+    after = parse(requests.get(url_of(source), timeout=60).text)
     assert answer.status_code == status
     labels = {"method": method, "path": counted_as, "status_code": str(status)} if counted_as else {}
     assert total(after, name, **labels) - total(before, name, **labels) == (1 if counted_as else 0)
@@ -175,8 +175,8 @@ def test_a_model_that_is_loaded_again_is_not_ready(scenario: Scenario) -> None:
     paths = ("/v2/health/live", "/v2/health/ready", "/v2/models/fraud-detector/ready", "/v2/models/recommender/ready")
     with serve_world(world) as served:
         api = next(source for source in served if source.system == "mlserver").instance["readiness_url"]
-        assert [requests.get(api + path, timeout=5).status_code for path in paths] == [200, 400, 400, 200]
-        index = requests.post(f"{api}/v2/repository/index", timeout=5).json()
+        assert [requests.get(api + path, timeout=60).status_code for path in paths] == [200, 400, 400, 200]
+        index = requests.post(f"{api}/v2/repository/index", timeout=60).json()
     assert {model["name"]: model["state"] for model in index} == {"fraud-detector": "LOADING", "recommender": "READY"}
 
 
@@ -184,11 +184,11 @@ def test_tensorflow_serving_tells_a_models_state_and_counts_the_question(sources
     metrics = url_of(sources["vision-and-search"])
     base = metrics.removesuffix("/monitoring/prometheus/metrics")
     name = ":tensorflow:serving:request_count_total"
-    before = total(parse(requests.get(metrics, timeout=5).text), name)
-    known = requests.get(f"{base}/v1/models/search-ranker", timeout=5).json()["model_version_status"][0]
+    before = total(parse(requests.get(metrics, timeout=60).text), name)
+    known = requests.get(f"{base}/v1/models/search-ranker", timeout=60).json()["model_version_status"][0]
     assert (known["version"], known["state"], known["status"]["error_code"]) == ("21", "AVAILABLE", "OK")
-    assert total(parse(requests.get(metrics, timeout=5).text), name) == before + 1
-    assert requests.get(f"{base}/v1/models/nobody", timeout=5).status_code == 404
+    assert total(parse(requests.get(metrics, timeout=60).text), name) == before + 1
+    assert requests.get(f"{base}/v1/models/nobody", timeout=60).status_code == 404
 
 
 def test_the_end_leaves_no_thread_and_no_open_port(scenario: Scenario) -> None:
@@ -202,7 +202,7 @@ def test_the_end_leaves_no_thread_and_no_open_port(scenario: Scenario) -> None:
     # Threads of earlier tests may end in the meantime: only new ones matter, and none may go on.
     left = set(threading.enumerate()) - threads
     for thread in left:
-        thread.join(5)
+        thread.join(60)
     assert not [thread.name for thread in left if thread.is_alive()]
     for url in urls:
         with socket.socket() as client:

@@ -38,7 +38,7 @@ MINUTE = 1_788_718_020_000
 FORM = {"grant_type": "client_credentials", "scope": "all-apis"}
 BEARER = {"Authorization": "Bearer pat"}
 CHURN = f"{API}/churn"
-TIMEOUT = 10
+TIMEOUT = 60
 Timeout = float | tuple[float, float]
 
 
@@ -611,8 +611,8 @@ def test_the_end_interrupts_everything_and_leaves_nothing(caplog: pytest.LogCapt
     for connection in (silent, idle, client.session):
         connection.close()
     assert workspace.open_connections == 0
-    assert set(threading.enumerate()) == threads
-    assert open_sockets() == descriptors
+    assert set(threading.enumerate()) <= threads
+    assert open_sockets() <= descriptors
     assert not Path(served.ca).parent.exists()
     assert [record.message for record in caplog.records if record.name.startswith("asyncio")] == []
     with pytest.raises(ConnectionRefusedError):
@@ -655,7 +655,7 @@ def test_a_minutes_page_holds_what_it_is_told(minute: dict[str, Any], values: di
 def test_the_command_serves_until_its_input_ends() -> None:
     command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.synthetic", "--endpoints", "3"]
     command += ["--minute-seconds", "0.001"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
@@ -670,7 +670,7 @@ def test_the_command_serves_until_its_input_ends() -> None:
         process.stdin.write("stats\n")
         process.stdin.flush()
         stats = json.loads(process.stdout.readline())
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=300)
     assert (len(listed["endpoints"]), process.returncode, rest) == (3, 0, "")
     assert float(pages[0].timestamp or 0) < float(pages[1].timestamp or 0)
     assert {name: stats[name] for name in ("connections_opened", "calls")} == {"connections_opened": 1, "calls": 4}

@@ -48,7 +48,7 @@ def test_a_limit_beyond_patience_is_a_refusal_in_its_own_words(dd: Standin, conn
 
 @pytest.mark.parametrize("do", ["close", "hang", "cut", "garbage", "status"])
 def test_what_may_be_repeated_is_and_a_create_is_not(dd: Standin, connect: Connect, do: str) -> None:
-    client = connect(timeout=0.2 if do == "hang" else 10.0)
+    client = connect(timeout=2.0 if do == "hang" else 10.0)
     dd.faults.add(Fault(do, where="ListMonitors", times=2))
     assert client.call(client.monitors.list_monitors) == []
     assert dd.count("ListMonitors") == 3

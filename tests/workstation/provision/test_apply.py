@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -316,7 +317,9 @@ def test_a_create_that_was_not_done_is_tried_again(dd: Standin, connect: Connect
 
 
 def test_requests_run_in_parallel_within_the_bound(dd: Standin, connect: Connect) -> None:
-    dd.latency = 0.05
+    # Four at a time: the first of them wait for each other.
+    together = threading.Barrier(4)
+    dd.faults.add(Fault(lambda call: together.wait(60), where=is_write, times=4))
     wanted = [
         monitor(f"m{number}", f"avg(last_5m):avg:system.load.1{{*}} > {number}", number) for number in range(1, 25)
     ]
@@ -339,13 +342,22 @@ def test_every_monitor_is_sent_to_be_checked(dd: Standin, connect: Connect) -> N
     assert numbers(dd)["monitor"] == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_stopped_run_tells_what_was_not_begun_and_the_next_one_goes_on(dd: Standin, connect: Connect) -> None:
     client = connect(parallel=1)
 
-    # As Ctrl-C does, in the middle of a call.
+    # As Ctrl-C does, in the middle of a call, which ends once the run has noticed.
     def stop(call: Call) -> None:
-        dd.latency = 0.3
         os.kill(os.getpid(), signal.SIGINT)
+        assert client.stop.wait(60)
 
     dd.faults.add(Fault(stop, where=is_write, nth=3))
     plan = planned(client, every_kind())
@@ -353,7 +365,6 @@ def test_a_stopped_run_tells_what_was_not_begun_and_the_next_one_goes_on(dd: Sta
     assert set(outcomes) == {step.address for step in plan.steps}
     assert any("stopped" in words for words in outcomes.values())
     assert sum(is_write(call) for call in dd.calls) < len(plan.steps)
-    dd.latency = 0.0
     converges(dd, connect, every_kind(), WHOLE)
 
 

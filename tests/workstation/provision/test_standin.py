@@ -118,7 +118,7 @@ def use(api: Any, client: ApiClient) -> Any:
 def send(dd: Standin, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
     """A bare request with the right keys."""
     headers = {"DD-API-KEY": dd.api_key, "DD-APPLICATION-KEY": dd.app_key}
-    return requests.request(method, dd.url + path, json=body, headers=headers, timeout=5, **options)
+    return requests.request(method, dd.url + path, json=body, headers=headers, timeout=60, **options)
 
 
 def rule(**attributes: Any) -> dict[str, Any]:
@@ -672,7 +672,7 @@ def test_keys_and_permissions_are_demanded(dd: Standin) -> None:
         assert use(AuthenticationApi, client).validate().valid
         with pytest.raises(ForbiddenException):
             use(MonitorsApi, client).list_monitors()
-    assert requests.get(f"{dd.url}/api/v1/monitor", headers={"DD-API-KEY": dd.api_key}, timeout=5).status_code == 401
+    assert requests.get(f"{dd.url}/api/v1/monitor", headers={"DD-API-KEY": dd.api_key}, timeout=60).status_code == 401
     dd.policy.missing_permissions = {"dashboards_write"}
     with connect(dd) as client:
         with pytest.raises(ForbiddenException) as refused:
@@ -695,7 +695,7 @@ def test_says_what_it_does_not_know(dd: Standin) -> None:
             f"{dd.url}/api/v1/monitor",
             data="{",
             headers={"DD-API-KEY": dd.api_key, "DD-APPLICATION-KEY": dd.app_key},
-            timeout=5,
+            timeout=60,
         ).status_code
         == 400
     )
@@ -757,7 +757,7 @@ def test_a_fault_may_run_a_function_and_pick_its_calls(dd: Standin) -> None:
 
 def test_counts_calls_and_how_many_were_in_flight(dd: Standin) -> None:
     together = threading.Barrier(4)
-    dd.faults.add(Fault(lambda call: together.wait(10), times=4))
+    dd.faults.add(Fault(lambda call: together.wait(60), times=4))
     threads = [threading.Thread(target=send, args=(dd, "GET", "/api/v1/monitor")) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -794,7 +794,7 @@ def test_stopping_lets_go_of_what_hangs() -> None:
     while not dd.count():
         threading.Event().wait(0.01)
     dd.stop()
-    thread.join(5)
+    thread.join(60)
     assert len(failed) == 1
     with pytest.raises(RuntimeError, match="isn't started"):
         _ = dd.url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from io import TextIOWrapper
 
 from .exit import ExitStatus
 
@@ -19,6 +20,10 @@ def main() -> None:
             "pip install 'datadog-model-serving[cli]'\n"
         )
         raise SystemExit(ExitStatus.FAILED)
+    # What an encoding lacks, such as the ASCII of an old locale, is spelt out rather than an error.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
     from .root import root
 
     root(prog_name="model-serving")

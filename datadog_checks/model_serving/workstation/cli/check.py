@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
 from ...http.redact import mask, secrets_of
 from ..standin.builtins import TRACE, log_output
 from ..standin.configuration import Configuration, load_configuration
+from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.runner import Round, Runner
 from ..standin.sinks import Units, combined, to_json
@@ -140,9 +140,9 @@ def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
 
 def _show(rounds: list[Round], configuration: Configuration, pause: float) -> None:
     # Late: the machine-readable output does without it.
-    from ..standin.terminal import show, terminal_console
+    from ..standin.terminal import show
 
-    console = terminal_console()
+    console = make_console()
     whole = combined(rounds)
     show(whole, _units(configuration), console)
     runs = f"{len(rounds)} run{'s' if len(rounds) > 1 else ''}"
@@ -166,11 +166,10 @@ def _units(configuration: Configuration) -> Units:
 @contextmanager
 def _progress() -> Iterator[Tell]:
     """A function that says on standard error what goes on, as long as that is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not is_terminal(sys.stderr):
         yield lambda text: None
         return
-    with Status("", console=console) as status:
+    with Status("", console=make_console(stderr=True)) as status:
         yield lambda text: status.update(Text(text))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from ..demo.scenario import MINUTE, load
 from ..demo.servers import SimulatedSource, nvml_source, paced, serve_world
 from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
 from ..demo.world import World
+from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.runner import Round, Runner
 
@@ -51,7 +53,7 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
     clock = scenario.clock
     minutes = max(1, round(duration / clock.every * clock.step / MINUTE))
     world = World(scenario, length=minutes * MINUTE, seed=seed, repeat=watch)
-    console = Console()
+    console = make_console() if is_terminal(sys.stdout) and not plain else None
     with (
         standing_in() as stand_in,
         serve_world(world) as served,
@@ -66,7 +68,7 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
         instances = enumerate((source.instance for source in sources), start=1)
         runner = Runner(paced(ModelServingCheck, world), "model_serving", {}, instances, stand_in)
         try:
-            _watch(world, runner.run, stop, None if plain or not console.is_terminal else console)
+            _watch(world, runner.run, stop, console)
         finally:
             runner.close()
 

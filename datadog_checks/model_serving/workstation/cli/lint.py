@@ -16,6 +16,7 @@ from ..provision.query.documents import check_document
 from ..provision.query.known import Known
 from ..provision.query.problems import ERROR, IDS, Problem
 from ..provision.vocabulary import vocabulary
+from ..standin.console import is_coloured
 from .exit import ExitStatus
 
 WIDTH = 110
@@ -110,11 +111,13 @@ def _unreadable(message: str) -> Problem:
 def _show(file: Path, problem: Problem) -> None:
     column = "" if problem.column is None else f", column {problem.column}"
     place = ": ".join(part for part in (str(file), f"{problem.path}{column}") if part)
+    coloured = is_coloured(sys.stdout)
     severity = click.style(problem.severity, fg=COLOURS[problem.severity], bold=True)
-    click.echo(f"{place}: {severity}: {_printable(problem.message)} ({problem.id})")
+    click.echo(f"{place}: {severity}: {_printable(problem.message)} ({problem.id})", color=coloured)
     if problem.column is not None:
         line, indent = excerpt(problem.text, problem.column)
-        click.echo(f"    {line}\n    {' ' * indent}{click.style('^', fg=COLOURS[problem.severity], bold=True)}")
+        mark = click.style("^", fg=COLOURS[problem.severity], bold=True)
+        click.echo(f"    {line}\n    {' ' * indent}{mark}", color=coloured)
 
 
 def excerpt(text: str, column: int) -> tuple[str, int]:

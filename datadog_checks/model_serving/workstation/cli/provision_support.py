@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ...errors import ProvisionError
+from ..standin.console import is_terminal, make_console
 from .exit import ExitStatus
 
 if TYPE_CHECKING:
@@ -151,22 +151,20 @@ def carry_out(client: Client, made: Plan, yes: bool, question: str) -> None:
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[Outcome], None]]:
     """A bar on standard error, as long as that is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not is_terminal(sys.stderr):
         yield lambda outcome: None
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda outcome: progress.update(task, advance=1, description=outcome.step.address)
 
 
 def show(text: Text, credentials: AccountCredentials | None) -> None:
-    """Print to standard output, in colour where that is a terminal, and never a key."""
-    console = Console()
+    """Print to standard output, and never a key."""
     if credentials is not None and masked(text.plain, credentials) != text.plain:
         text = Text(masked(text.plain, credentials))
-    console.print(text, soft_wrap=True, end="" if text.plain.endswith("\n") else "\n")
+    make_console().print(text, soft_wrap=True, end="" if text.plain.endswith("\n") else "\n")
 
 
 def masked(text: str, credentials: AccountCredentials | None) -> str:

@@ -23,12 +23,6 @@ STATUS_STYLE = {
 SHOWN = ("count", "avg", "p50", "p95", "p99")
 
 
-def terminal_console() -> Console:
-    """A console on standard output. Where that is no terminal, lines are as long as they need to be."""
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=1000, no_color=True)
-
-
 def show(round_: Round, units: Units, console: Console) -> None:
     """Print what the Agent would send of a round, instance by instance."""
     for run in round_.runs:

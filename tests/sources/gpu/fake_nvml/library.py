@@ -24,7 +24,7 @@ def build(folder: Path) -> Path:
     path = folder / FILE
     options = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-fPIC", "-fvisibility=hidden", "-shared"]
     command = [compiler, *options, f"-Wl,-soname,{FILE}", "-o", str(path), str(SOURCE), "-lpthread"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
         raise Unavailable(f"the fake NVML does not compile:\n{done.stderr}")
     return path
