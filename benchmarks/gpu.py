@@ -1,6 +1,6 @@
 """What a run of `gpu: nvml` costs: calls into NVML, time, and what reading fields in one call saves.
 
-    python benchmarks/gpu.py [--runs 400]
+    python -m benchmarks.gpu [--quick]
 
 It runs against the fake NVML of the tests, a shared library that answers at once: so the time is the check's, that of
 pynvml and of ctypes. Needs a C compiler and nvidia-ml-py.
@@ -9,6 +9,7 @@ pynvml and of ctypes. Needs a C compiler and nvidia-ml-py.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import sys
@@ -20,20 +21,17 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from datadog_checks.base.stubs import aggregator
 
-from datadog_checks.base.stubs import aggregator  # noqa: E402
-
-from datadog_checks.model_serving.settings import GpuSettings  # noqa: E402
-from datadog_checks.model_serving.sources.gpu.device import table  # noqa: E402
-from datadog_checks.model_serving.sources.gpu.driver import Driver  # noqa: E402
-from datadog_checks.model_serving.sources.gpu.fields import read_fields  # noqa: E402
-from datadog_checks.model_serving.sources.gpu.model import Device  # noqa: E402
-from datadog_checks.model_serving.sources.gpu.source import GpuSource  # noqa: E402
-from tests.conftest import make_check  # noqa: E402
-from tests.sources.gpu.fake_nvml.library import Library, Unavailable, build  # noqa: E402
-from tests.sources.gpu.scenario import named, start  # noqa: E402
+from datadog_checks.model_serving.settings import GpuSettings
+from datadog_checks.model_serving.sources.gpu.device import table
+from datadog_checks.model_serving.sources.gpu.driver import Driver
+from datadog_checks.model_serving.sources.gpu.fields import read_fields
+from datadog_checks.model_serving.sources.gpu.model import Device
+from datadog_checks.model_serving.sources.gpu.source import GpuSource
+from tests.conftest import make_check
+from tests.sources.gpu.fake_nvml.library import Library, Unavailable, build
+from tests.sources.gpu.scenario import named, start
 
 INTERVAL = 15.0
 """Seconds between two runs, the Agent's default."""
@@ -48,6 +46,7 @@ class Nowhere:
     """A check that submits to nowhere, so that the time is that of reading."""
 
     hostname = "nowhere"
+    log = logging.getLogger("nowhere")
 
     def __init__(self) -> None:
         self.submitted = 0
@@ -156,7 +155,7 @@ def batched(nvml: Library, runs: int) -> None:
         say(f"  in one call                          wall {spread(times['together'])}   calls {counts[0]}")
         say(f"  one call each                        wall {spread(times['apart'])}   calls {counts[1]}")
         low, _, high = quantiles(ratios, n=4)
-        say(f"  one call each takes {median(ratios):.2f} times as long ({low:.2f} to {high:.2f})")
+        say(f"  one call each takes {median(ratios):.2f}x as long ({low:.2f} to {high:.2f})")
     finally:
         driver.close()
 
@@ -164,7 +163,10 @@ def batched(nvml: Library, runs: int) -> None:
 def main(arguments: Iterable[str]) -> int:
     parser = argparse.ArgumentParser(description="What a run of `gpu: nvml` costs.")
     parser.add_argument("--runs", type=int, default=400, help="runs of each kind, of which the median is told")
+    parser.add_argument("--quick", action="store_true", help="few runs")
     options = parser.parse_args(list(arguments))
+    if options.quick:
+        options.runs = 10
     with tempfile.TemporaryDirectory() as folder:
         try:
             nvml = Library(build(Path(folder)))

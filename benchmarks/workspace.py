@@ -53,6 +53,7 @@ from .scrape import Nothing, say
 
 RUNNERS = 4
 CASES = [(endpoints, seconds) for seconds in (0.05, 0.5) for endpoints in (1, 20, 200)]
+QUICK = CASES[:2]
 FEW, MANY = 20, 200
 """Numbers of endpoints between which memory is compared."""
 
@@ -94,7 +95,7 @@ class Part(NamedTuple):
 def part(endpoints: int, seconds: float, quick: bool) -> Part:
     """Fewer endpoints where all of them would take minutes. Those that share four runners are a multiple of four."""
     if quick:
-        return Part(1 if seconds >= 0.5 else 3, 1, min(endpoints, 4), min(endpoints, 8))
+        return Part(2, 1, min(endpoints, 4), min(endpoints, 8))
     if seconds < 0.5:
         return Part(15, 3, endpoints, endpoints)
     return Part(5, 1, min(endpoints, 20), min(endpoints, 80))
@@ -221,7 +222,7 @@ def on_runners(checks: Sequence[Any]) -> None:
 def row(name: str, effort: Effort, case: tuple[int, int], sum_of_all: float, runners: float, note: str = "") -> None:
     endpoints, threads = case
     cells = (
-        f"  {name:<18}{effort.wall * 1e3:>9,.0f}{effort.wall / sum_of_all:>8.3f}{effort.wall / runners:>8.3f}",
+        f"  {name:<18}{effort.wall * 1e3:>9,.0f}{effort.wall / sum_of_all:>7.3f}x{effort.wall / runners:>7.3f}x",
         f"{effort.cpu * 1e3:>8,.0f}{effort.cpu / endpoints * 1e3:>8.2f}{threads:>9}{effort.opened:>9.0f}  {note}",
     )
     say("".join(cells).rstrip())
@@ -284,19 +285,17 @@ def memory(kind: str, endpoints: int, traced: bool) -> dict[str, int]:
     return {"held": held, "peak": peak}
 
 
-def memories(quick: bool) -> None:
+def memories() -> None:
     say(f"KB that an endpoint adds, between {FEW} and {MANY} of them: what stays between runs, and the peak")
     for kind in ("workspace", "instances"):
         found: list[str] = []
-        for how in ("resident",) if quick else ("resident", "traced"):
+        for how in ("resident", "traced"):
             few, many = (_measured(kind, endpoints, how) for endpoints in (FEW, MANY))
             added = {name: (many[name] - few[name]) / (MANY - FEW) for name in few}
             found.append(f"{how} {added['held'] / 1e3:6.1f}, peak {added['peak'] / 1e3:6.1f}")
             if (kind, how) == ("workspace", "resident"):
                 found[-1] += f" ({'below' if added['held'] < AIM else 'ABOVE'} the aim of {AIM // 1000})"
         say(f"  {'workspace' if kind == 'workspace' else 'an instance each':<18}{'; '.join(found)}")
-        if quick:
-            return
 
 
 def _measured(kind: str, endpoints: int, how: str) -> dict[str, int]:
@@ -308,7 +307,7 @@ def _measured(kind: str, endpoints: int, how: str) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, and fewer endpoints that stand for all")
+    parser.add_argument("--quick", action="store_true", help="few endpoints and rounds, and no memory")
     parser.add_argument("--memory", nargs=3, metavar=("KIND", "ENDPOINTS", "HOW"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.disable()
@@ -322,9 +321,10 @@ def main() -> None:
     say(f"`{RUNNERS} runners`; processor time in ms, and per endpoint; connections opened in a run\n")
     heads = ("wall", "of sum", "of 4", "cpu", "each", "threads", "opened")
     say(" " * 20 + "".join(f"{head:>{width}}" for head, width in zip(heads, (9, 8, 8, 8, 8, 9, 9), strict=True)))
-    for endpoints, seconds in CASES:
+    for endpoints, seconds in QUICK if arguments.quick else CASES:
         case(endpoints, seconds, arguments.quick)
-    memories(arguments.quick)
+    if not arguments.quick:
+        memories()
 
 
 if __name__ == "__main__":
