@@ -541,6 +541,15 @@ def test_lines_that_are_gone_are_forgotten() -> None:
     assert kept() < 30
 
 
+def test_metadata_that_always_changes() -> None:
+    """Nor do declarations pile up whose text is another each time, used or not."""
+    side = Side({}, True)
+    cache = side.scraper.collector.cache
+    for number in range(60):
+        side.scrape(Scrape("".join(f"# HELP n{n} {number}.\n# TYPE n{n} gauge\n" for n in range(100)) + SOUND))
+        assert len(cache._families) <= 2 * 206 + cache_module.MANY + 102
+
+
 def test_series_that_is_swept() -> None:
     """A line whose series was forgotten counts for a new one, not for nobody."""
     options, gap = {"serving_system": "mlserver"}, collector_module.KEEP_UNSEEN + collector_module.SWEEP_EVERY

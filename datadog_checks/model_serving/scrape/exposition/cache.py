@@ -58,7 +58,7 @@ class LineCache:
         self._context: object = None
 
     def begin(self, context: object) -> None:
-        """A scrape begins. What was learnt in another `context` (format, systems met) may be read otherwise now."""
+        """A scrape begins. What was kept in another `context` (format, systems met) may be read otherwise now."""
         if not self.enabled or context != self._context:
             self._families.clear()
             self._context = context
@@ -73,7 +73,7 @@ class LineCache:
 
     # -- what a parsed family comes to, told by the collector
 
-    def learn(self, family: Family, heads: list[str | None]) -> None:
+    def expect(self, family: Family, heads: list[str | None]) -> None:
         """The samples of a parsed metric are collected next; unless `into` says otherwise they are excluded."""
         self.family, self.heads = family, heads
         self._cells = {}
@@ -117,7 +117,7 @@ class LineCache:
             for family in self._families.values():
                 family.older = {}
             self._families = {key: family for key, family in self._families.items() if family.lines}
-        elif sum(len(family.lines) for family in self._families.values()) > 2 * lines + MANY:
+        elif sum(1 + len(family.lines) for family in self._families.values()) > 2 * lines + MANY:
             self.renew()
 
     def renew(self) -> None:

@@ -235,7 +235,7 @@ class Reader:
         heads = self._heads(metrics, block)
         at = 0
         for metric in metrics:
-            self._cache.learn(block.family, heads[at : at + len(metric.samples)])
+            self._cache.expect(block.family, heads[at : at + len(metric.samples)])
             at += len(metric.samples)
             yield metric
             self._cache.commit(self._context())
