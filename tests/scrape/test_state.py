@@ -109,6 +109,7 @@ def histogram_steps(draw: st.DrawFn) -> list[Any]:
 
 @settings(max_examples=60, **STEADY)
 @given(steps=histogram_steps(), scale=st.sampled_from(["distributions", "buckets"]))
+@example(steps=[(0, 0, 0, 0.0), (1, 2, 3, 6.0)], scale="distributions")
 def test_histograms(steps: list[Any], scale: str, endpoint: Endpoint) -> None:
     """Count, sum and every bucket tell the same observations, in distributions and in stock buckets."""
     aggregator_stub.reset()
@@ -147,6 +148,7 @@ def test_histograms(steps: list[Any], scale: str, endpoint: Endpoint) -> None:
         since = (0.0, 0.0, 0.0, 0.0) if last is None or fell else last
         truth = [sum(parts) for parts in zip(truth, step, (-each for each in since), strict=True)]
         last = step
+    assert total("scrape.samples.rejected") == 0
     assert total("request.queue.depth.count") == truth[2]
     assert total("request.queue.depth.sum") == pytest.approx(truth[3])
     if distributions:
