@@ -206,6 +206,56 @@ def test_own_system(
         assert "serving_system:translator" in metric.tags
 
 
+def test_gauges_that_fall_together(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """Series that differ in a dropped label alone are one gauge, as the metric's `combine` says."""
+    hows = {"sum": "9", "mean": "3", "max": "5", "last": "1"}
+    about = {"type": "gauge", "unit": "item", "description": "Texts at work on.", "short_name": "texts"}
+    content = changed(
+        ("metrics", [{"raw": f"translator_{how}", "type": "gauge", "to": f"translator.{how}"} for how in hows]),
+        ("own_metrics", {f"translator.{how}": {**about, "combine": how} for how in hows}),
+        ("derived", []),
+    )
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=written(tmp_path, content), readiness=False)
+    endpoint.serve(
+        "".join(f'translator_{how}{{request_id="{number}"}} {number}\n' for how in hows for number in (3, 5, 1))
+    )
+    assert check.run() == ""
+    found = submissions(aggregator, ("endpoint_name", "endpoint", "serving_system"))
+    assert found == sorted(f"gauge translator.{how} {value}" for how, value in hows.items())
+
+
+def test_stock_buckets_in_the_unit_of_the_metric(
+    endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path
+) -> None:
+    """Bounds are scaled without what binary fractions add, and the first bucket starts at 0 or at a negative bound."""
+    check = make_check(
+        openmetrics_endpoint=endpoint.url,
+        catalog=written(tmp_path, changed(("metrics.1.to", "request.latency"))),
+        histogram_buckets_as_distributions=False,
+        non_cumulative_histogram_buckets=True,
+        readiness=False,
+    )
+    for number in (0, 10):
+        aggregator.reset()
+        lines = [
+            f'translator_time_ms_bucket{{engine="{engine}",le="{bound}"}} {number * (place + 1)}\n'
+            for engine, bounds in (("a", ("-100", "4.1", "9", "+Inf")), ("b", ("4.1", "+Inf")))
+            for place, bound in enumerate(bounds)
+        ]
+        endpoint.serve("# TYPE translator_time_ms histogram\n" + "".join(lines))
+        assert check.run() == ""
+    bounds = {
+        tuple(sorted(tag for tag in metric.tags if "_bound:" in tag or "model" in tag)): metric.value
+        for metric in aggregator.metrics("model_serving.request.latency.bucket")
+    }
+    assert bounds == {
+        ("lower_bound:-0.1", "model_name:a", "upper_bound:-0.1"): 10,
+        ("lower_bound:-0.1", "model_name:a", "upper_bound:0.0041"): 10,
+        ("lower_bound:0.0041", "model_name:a", "upper_bound:0.009"): 10,
+        ("lower_bound:0", "model_name:b", "upper_bound:0.0041"): 10,
+    }
+
+
 def test_own_system_beside_ours(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
     """With a file of the user's our systems are recognised as ever."""
     check = make_check(openmetrics_endpoint=endpoint.url, catalog=written(tmp_path, OWN), readiness=False)

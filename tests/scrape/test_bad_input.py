@@ -574,6 +574,7 @@ def test_lines(name: str, first: bool, endpoint: Endpoint, aggregator: Any, data
     assert submissions(aggregator, HIDDEN, BUCKETS) == grown(18, 9)
 
 
+@pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize(
     ("first", "then"),
     [
@@ -587,10 +588,12 @@ def test_lines(name: str, first: bool, endpoint: Endpoint, aggregator: Any, data
     ],
     ids=["malformed", "no number", "out of range", "buckets that fall"],
 )
-def test_first_reading_lost(first: str, then: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
-    """A total whose first reading was bad did not start at the second: its history is no traffic."""
+def test_first_readings_lost(
+    first: str, then: str, times: int, endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """A total whose first readings were bad did not start at the first good one: its history is no traffic."""
     check = mlserver(endpoint.url)
-    for body in ("other 1\n" + first, "other 1\n" + then):
+    for body in (*["other 1\n" + first] * times, "other 1\n" + then):
         aggregator.reset()
         endpoint.serve(body)
         assert check.run() == ""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from datadog_checks.base.stubs import aggregator as aggregator_stub
 from datadog_checks.base.stubs import datadog_agent as agent_stub
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving import ModelServingCheck
@@ -109,6 +109,7 @@ def histogram_steps(draw: st.DrawFn) -> list[Any]:
 
 @settings(max_examples=60, **STEADY)
 @given(steps=histogram_steps(), scale=st.sampled_from(["distributions", "buckets"]))
+@example(steps=[(0, 0, 0, 0.0), (1, 2, 3, 6.0)], scale="distributions")
 def test_histograms(steps: list[Any], scale: str, endpoint: Endpoint) -> None:
     """Count, sum and every bucket tell the same observations, in distributions and in stock buckets."""
     aggregator_stub.reset()
@@ -147,6 +148,7 @@ def test_histograms(steps: list[Any], scale: str, endpoint: Endpoint) -> None:
         since = (0.0, 0.0, 0.0, 0.0) if last is None or fell else last
         truth = [sum(parts) for parts in zip(truth, step, (-each for each in since), strict=True)]
         last = step
+    assert total("scrape.samples.rejected") == 0
     assert total("request.queue.depth.count") == truth[2]
     assert total("request.queue.depth.sum") == pytest.approx(truth[3])
     if distributions:
@@ -172,6 +174,7 @@ def apart(step: tuple[float, ...]) -> tuple[float, ...]:
         max_size=20,
     )
 )
+@example(steps=[(0, "a"), (1, "a"), "restart", (0, "a"), (1, "a")])
 def test_minutes(steps: list[Any], endpoint: Endpoint) -> None:
     """Each minute of each series counts once, however often, late or mixed up it is seen, also by a new Agent."""
     check = check_of(endpoint, "databricks")
@@ -243,6 +246,16 @@ def test_broken_cache(cache: str, endpoint: Endpoint) -> None:
     assert set(json.loads(check.read_persistent_cache(persisted.CACHE_KEY))) == set(persisted.PARTS)
 
 
+def test_cache_is_written_when_something_changed(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file on the Agent's disk is written once for each minute, not with each scrape."""
+    check = check_of(endpoint, "databricks")
+    written: list[str] = []
+    monkeypatch.setattr(check, "write_persistent_cache", lambda key, value: written.append(value))
+    for minute in (1, 1, 1, 2, 2):
+        assert scrape(check, endpoint, f"request_count_total 3 {minute * 60_000}\n")
+    assert len(written) == 2
+
+
 def test_clock_without_timestamps(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without timestamps each minute of the clock counts once, at whatever interval, also when the clock goes back."""
     check = check_of(endpoint, "databricks")
@@ -312,6 +325,8 @@ def test_codes_that_are_remembered(endpoint: Endpoint, monkeypatch: pytest.Monke
         ([(1000, 10), (1000.4, 4)], [4]),
         ([(1000, 10), (None, 14)], [4]),
         ([(None, 10), (None, 4)], [4]),
+        ([(1000, 10), (1002, 14)], [14]),
+        ([(1000, 10), (None, 12), (2000, 14)], [2, 14]),
         ([(1000, 10), (2000, None), (2000, 14)], [14]),
         ([(1000, 10), ("NaN", 14), ("NaN", 15)], [4, 1]),
     ],
@@ -324,6 +339,8 @@ def test_codes_that_are_remembered(endpoint: Endpoint, monkeypatch: pytest.Monke
         "another process soon after",
         "a start no longer told",
         "never told",
+        "another process two seconds later",
+        "another process after one that was not told",
         "absent while another process starts",
         "a start that is no number",
     ],
@@ -342,7 +359,7 @@ def test_process_start(readings: list[tuple[Any, Any]], expected: list[int], end
 def test_sums(endpoint: Endpoint) -> None:
     """A sum that falls shows a reset that the counts hide; one that lost a rounding error does not."""
     check = check_of(endpoint, "mlserver")
-    for number, summed in ((5, 100.0), (6, 3.0), (7, 3.0 - 1e-12), (9, 4.0)):
+    for number, summed in ((5, 100.0), (6, 3.0), (7, 3.0 - 1e-12), (9, 4.0), (11, 3.99999)):
         assert scrape(
             check,
             endpoint,
@@ -350,8 +367,8 @@ def test_sums(endpoint: Endpoint) -> None:
         )
     counts = [metric.value for metric in aggregator_stub.metrics("model_serving.request.inference.latency.count")]
     sums = [metric.value for metric in aggregator_stub.metrics("model_serving.request.inference.latency.sum")]
-    assert counts == [6, 1, 2]
-    assert sums == pytest.approx([3, 0, 1])
+    assert counts == [6, 1, 2, 11]
+    assert sums == pytest.approx([3, 0, 1, 3.99999])
     assert min(sums) >= 0
 
 

@@ -200,6 +200,28 @@ def test_as_one_by_one(many: Many, endpoint: Endpoint, aggregator: Any, datadog_
 
 
 @pytest.mark.parametrize(
+    ("system", "line", "metric"),
+    [
+        ("databricks", "request_count_total {} 1788718020000\n", "request.count"),
+        ("dcgm", 'DCGM_FI_DEV_XID_ERRORS{{gpu="0"}} {}\n', "gpu.xid.count"),
+    ],
+)
+def test_what_is_remembered_is_remembered_of_each(
+    system: str, line: str, metric: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """A minute counts for each endpoint, and an error's code is news where it is, however alike their series are."""
+    urls = [f"http://127.0.0.1:{endpoint.port}/{path}" for path in "ab"]
+    check = make_check(openmetrics_endpoints=urls, serving_system=system, tag_by_endpoint=False)
+    for codes in ((48, 79), (48, 79), (48, 31)):
+        for path, code in zip("ab", codes, strict=True):
+            endpoint.serve(line.format(code), f"/{path}")
+        assert check.run() == ""
+    check.cancel()
+    found = [found.value for found in aggregator.metrics(f"model_serving.{metric}")]
+    assert sorted(found) == ([48, 79] if system == "databricks" else [1])
+
+
+@pytest.mark.parametrize(
     ("answer", "words"),
     [
         ("stalled", "no complete answer within 20 s"),

@@ -238,6 +238,23 @@ def test_utilization_since_the_last_run(host: Host, proc: Proc, aggregator: Any)
     assert utilization() == ["90"]
     host.control("sample 0 100 4000 10")
     assert utilization() == ["10"]
+    assert utilization() == []
+    host.control("sample 0 100 5000 100")
+    assert utilization() == ["100"]
+
+
+def test_utilization_of_several_processes(host: Host, proc: Proc, aggregator: Any) -> None:
+    """The shares of an owner's processes add up, to no more than the whole GPU."""
+    host.boot(HOST)
+    for pid in (100, 101):
+        proc.add(pid, "python")
+        host.control(f"process 0 {pid} 4000", f"sample 0 {pid} 1000 40")
+    check = host.check(gpu_processes=True)
+    for share in (80, 100):
+        aggregator.reset()
+        assert error_of(check) == ""
+        assert [m.value for m in aggregator.metrics("model_serving.gpu.process.utilization")] == [share]
+        host.control("sample 0 100 2000 70", "sample 0 101 2000 70")
 
 
 def test_idle(host: Host, proc: Proc, aggregator: Any) -> None:
@@ -266,8 +283,8 @@ def test_old_driver(host: Host, proc: Proc, aggregator: Any) -> None:
     assert host.nvml.calls("nvmlDeviceGetComputeRunningProcesses_v3") == 1
 
 
-@pytest.mark.parametrize("parent_tells", [True, False])
-def test_mig(parent_tells: bool, host: Host, proc: Proc, aggregator: Any) -> None:
+@pytest.mark.parametrize("parent_tells", ["newer", "older", ""])
+def test_mig(parent_tells: str, host: Host, proc: Proc, aggregator: Any) -> None:
     """With MIG an owner is on an instance, whether all may be asked for through the GPU or only by instance."""
     instance = {"uuid": "MIG-1", "name": "NVIDIA L4 MIG 1g.5gb", "instance": 9}
     gpu = {**HOST["gpus"][0], "calls": {"MigMode": [1, 1], "MaxMigDeviceCount": 2}, "mig": {0: instance}}
@@ -275,6 +292,8 @@ def test_mig(parent_tells: bool, host: Host, proc: Proc, aggregator: Any) -> Non
     proc.add(100, "python")
     if parent_tells:
         host.control("process 0 100 4000 9", "process 0/0 100 4000 9", "sample 0 100 10 10")
+        if parent_tells == "older":
+            host.control(*(f"fail {where} nvmlDeviceGetComputeRunningProcesses_v3 13" for where in ("0", "0/0")))
     else:
         host.control("fail 0 nvmlDeviceGetComputeRunningProcesses_v3 4", "process 0/0 100 4000 9", "sample 0/0 100 1 1")
         host.control("fail 0 nvmlDeviceGetComputeRunningProcesses_v2 4")
@@ -287,6 +306,22 @@ def test_mig(parent_tells: bool, host: Host, proc: Proc, aggregator: Any) -> Non
         gauge gpu.process.running 1 @mig process_name:python
         """,
         shown,
+    )
+
+
+def test_mig_without_an_instance(host: Host, proc: Proc, aggregator: Any) -> None:
+    """A process of which the driver does not say which instance it is on has no tag for one."""
+    gpu = {**HOST["gpus"][0], "calls": {"MigMode": [1, 1], "MaxMigDeviceCount": 0}}
+    host.boot({"gpus": [gpu]})
+    proc.add(100, "python")
+    host.control("process 0 100 4000")
+    assert error_of(host.check(gpu_processes=True)) == ""
+    assert processes(aggregator) == expected(
+        """
+        gauge gpu.process.memory.used 4000 @l4 process_name:python
+        gauge gpu.process.running 1 @l4 process_name:python
+        """,
+        TAGS,
     )
 
 
