@@ -205,7 +205,7 @@ class Collector:
                     self._without_numbers.append(series)
                     self.cache.into(number, None)
                     continue
-            index, numbers = series.place(part), series.numbers
+            index, numbers = series.index_of(part), series.numbers
             if numbers[index] is None:
                 numbers[index] = _float(sample.value)
             else:

@@ -53,7 +53,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         # So does the base class, with `log_requests` and where a certificate is incomplete.
         check.log.logger.addFilter(_mask_urls)
         self.explain_status = explain_status
-        self.place = without_secrets(self.endpoint)
+        self.url = without_secrets(self.endpoint)
         self._hide_secrets_in_tags()
         self.max_payload_bytes = settings.max_payload_bytes
         self.access = access
@@ -81,7 +81,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             if not self.ignore_connection_errors:
                 raise
             self.unreachable = True
-            self.log.warning("%s: %s", self.place, UNREACHABLE)
+            self.log.warning("%s: %s", self.url, UNREACHABLE)
 
     def fetch(self, http: Any, deadline: float) -> Answer:
         """The whole answer, got with a requests wrapper of the calling thread. A scrape reads what `fetched` holds.
@@ -137,7 +137,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     def problem(self, error: Exception) -> str:
         status = error.response.status_code if isinstance(error, HTTPError) else None
         advice = self.explain_status(status) if status is not None and self.explain_status is not None else None
-        return f"{self.place}: {advice or connection_problem(error, status)}"
+        return f"{self.url}: {advice or connection_problem(error, status)}"
 
     def _hide_secrets_in_tags(self) -> None:
         """A query (as in /federate?match[]=...) tells sources apart: it stays in the tag, its secrets do not."""

@@ -11,11 +11,11 @@ from .collector import Collector
 
 
 class Report:
-    """Speaks for one source, called `place`, whose readings are in `collector`. `tags` are the instance's own."""
+    """Speaks for one source, scraped from `url`, whose readings are in `collector`. `tags` are the instance's own."""
 
-    def __init__(self, check: Any, place: str, collector: Collector, tags: tuple[str, ...]) -> None:
+    def __init__(self, check: Any, url: str, collector: Collector, tags: tuple[str, ...]) -> None:
         self.check = check
-        self.place = place
+        self.url = url
         self.collector = collector
         self.tags = tags
         self._once = LogOnce(check.log)
@@ -37,13 +37,13 @@ class Report:
         for system, hints in unproven.items():
             setting = [*recogniser.active, system]
             self.warn(
-                f"{self.place}: {', '.join(sorted(hints)[:5])} may be of {recogniser.systems[system].title}, but the "
+                f"{self.url}: {', '.join(sorted(hints)[:5])} may be of {recogniser.systems[system].title}, but the "
                 "names are too common to be sure, so they are not mapped. If they are, set `serving_system: "
                 f"{setting[0] if len(setting) == 1 else '[' + ', '.join(setting) + ']'}`"
             )
         if not self.collector.frame and unclaimed and not unproven and not mapped_by_user:
             self.warn(
-                f"{self.place}: none of the {len(unclaimed)} metrics is known to the catalog, for example "
+                f"{self.url}: none of the {len(unclaimed)} metrics is known to the catalog, for example "
                 f"{', '.join(sorted(unclaimed)[:5])}. Set `serving_system` (one of {', '.join(recogniser.systems)}), "
                 "name metrics in `extra_metrics`, or describe the system in a `catalog` file"
             )
@@ -70,7 +70,7 @@ class Report:
 
     def once(self, key: str, message: str, warning: bool = True) -> None:
         """Log a message, the first time something of this key happens."""
-        self._once.log(f"{self.place}: {message}", key, logging.WARNING if warning else logging.INFO)
+        self._once.log(f"{self.url}: {message}", key, logging.WARNING if warning else logging.INFO)
 
     def model_names(self) -> tuple[str, ...]:
         """Models that answered at least one request well, as the last complete payload tells them.

@@ -35,7 +35,7 @@ WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 class ServingScraper(Endpoint):
     """Scrapes one endpoint and submits what the catalog knows of it, plus what the user names.
 
-    `explain_status` turns a refused answer (an HTTP status) into advice, or returns None. `place` is what the memory
+    `explain_status` turns a refused answer (an HTTP status) into advice, or returns None. `prefix` is what the memory
     tells this endpoint from others by.
     """
 
@@ -46,7 +46,7 @@ class ServingScraper(Endpoint):
         explain_status: Callable[[int], str | None] | None = None,
         *,
         memory: Memory,
-        place: str = "",
+        prefix: str = "",
         access: Requester | None = None,
     ) -> None:
         super().__init__(check, settings, explain_status, access)
@@ -58,7 +58,7 @@ class ServingScraper(Endpoint):
             include=frozenset(self.include_labels),
             keep=settings.keep_labels,
             endpoint_name=settings.endpoint_name,
-            default_endpoint_name=self.place.partition("://")[2].partition("/")[0],
+            default_endpoint_name=self.url.partition("://")[2].partition("/")[0],
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
         self.collector = Collector(self.recogniser, rules)
@@ -66,7 +66,7 @@ class ServingScraper(Endpoint):
             check,
             settings.catalog,
             memory,
-            place=place,
+            prefix=prefix,
             distributions=self.metric_transformer.histogram_buckets_as_distributions,
             separate=settings.separate_buckets,
             totals=settings.totals,
@@ -78,7 +78,7 @@ class ServingScraper(Endpoint):
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}
-        self.report = Report(check, self.place, self.collector, tuple(self.tags))
+        self.report = Report(check, self.url, self.collector, tuple(self.tags))
         self.none_exported = False
         # What looks at every sample, or at other families, needs them all parsed.
         self.caches_lines = not (self.label_aggregator.configured or self.enable_telemetry)
@@ -104,7 +104,7 @@ class ServingScraper(Endpoint):
             self.report.rejected()
             raise ScrapeError(problem) from None
         if self.unreachable:
-            self.submit_health_check(ServiceCheck.CRITICAL, message=f"{self.place}: {UNREACHABLE}")
+            self.submit_health_check(ServiceCheck.CRITICAL, message=f"{self.url}: {UNREACHABLE}")
             return
         if not self.none_exported:
             self.report.systems(mapped_by_user=bool(self._user_names))

@@ -114,10 +114,10 @@ def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace
     )
 
 
-def _scraper(check: Check, settings: ScrapeSettings, place: str = "", access: Access | None = None) -> ServingScraper:
-    """The scraper of one endpoint. `place` is for the memory to tell endpoints apart, where there are several."""
+def _scraper(check: Check, settings: ScrapeSettings, prefix: str = "", access: Access | None = None) -> ServingScraper:
+    """The scraper of one endpoint. `prefix` is for the memory to tell endpoints apart, where there are several."""
     explain = _explain(settings.systems, access)
-    return ServingScraper(check, settings, explain, memory=check.memory, place=place, access=access)
+    return ServingScraper(check, settings, explain, memory=check.memory, prefix=prefix, access=access)
 
 
 def _explain(systems: tuple[str, ...], access: Access | None) -> Callable[[int], str | None] | None:

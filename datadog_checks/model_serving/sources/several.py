@@ -199,7 +199,7 @@ class SeveralEndpoints(Generic[MemberT]):
             return str(error)
         except Exception as error:
             # Whatever it is, it must not cost the others anything.
-            problem = f"{scraper.place}: what it answered could not be submitted ({type(error).__name__})"
+            problem = f"{scraper.url}: what it answered could not be submitted ({type(error).__name__})"
             scraper.log.debug("%s", problem, exc_info=True)
             scraper.submit_health_check(ServiceCheck.CRITICAL, message=problem)
             member.failed(problem, now, retry_after)

@@ -20,7 +20,8 @@ def as_distribution(bounds: Sequence[float], counts: Sequence[float], total: flo
     """
     if not counts[-1]:
         return []
-    return [(lower * scale, upper * scale, count) for lower, upper, count in place_between(bounds, counts, total)]
+    spans = place_between(bounds, counts, total)
+    return spans if scale == 1 else [(lower * scale, upper * scale, count) for lower, upper, count in spans]
 
 
 def as_buckets(

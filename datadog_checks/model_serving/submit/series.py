@@ -144,7 +144,7 @@ class Series:
     partial: bool = False
     older: bool = False
 
-    def place(self, part: Part) -> int:
+    def index_of(self, part: Part) -> int:
         """Where the number of a part belongs."""
         index = self.layout.index.get(part)
         if index is None:

@@ -44,7 +44,7 @@ class Submitter:
 
     `distributions` false gives stock buckets, which always come with `.sum` and `.count`, `separate` true
     de-cumulates these, `totals` adds `.sum` and `.count` to distributions, `buckets` false leaves stock
-    buckets out. `memory` is shared by the sources of the check, in which `place` tells them apart: empty for an only
+    buckets out. `memory` is shared by the sources of the check, in which `prefix` tells them apart: empty for an only
     one.
     """
 
@@ -54,7 +54,7 @@ class Submitter:
         catalog: Catalog,
         memory: Memory,
         *,
-        place: str,
+        prefix: str,
         distributions: bool,
         separate: bool,
         totals: bool,
@@ -62,7 +62,7 @@ class Submitter:
     ) -> None:
         self.check = check
         self.memory = memory
-        self.place = place
+        self.prefix = prefix
         self.derived = {name: system.derived for name, system in catalog.systems.items()}
         self.distributions = distributions
         self.separate = separate
@@ -175,7 +175,7 @@ class Submitter:
             self.sender.count(f"{output.name}.bucket", count, (*output.tags, *bounds), host)
 
     def _window(self, series: Series, now: float) -> Increment | None:
-        newest, counted, key = self.memory.minutes, self.memory.counted, f"{self.place}{series.key}"
+        newest, counted, key = self.memory.minutes, self.memory.counted, f"{self.prefix}{series.key}"
         if series.minute is None and key in newest:
             series.minute, series.minutes = int(newest[key]), int(counted.get(key, 1))
         if not series.new_minute(now):
@@ -187,7 +187,7 @@ class Submitter:
         """One count and one event for a code that is not the one seen before on the same device."""
         code = int(series.current.value)
         codes = self.memory.codes
-        key = f"{self.place}{output.name}{','.join(output.tags)}"
+        key = f"{self.prefix}{output.name}{','.join(output.tags)}"
         last = codes.pop(key, 0 if from_zero else None)
         codes[key] = code
         if last is None or code == last or code == 0:

@@ -82,5 +82,5 @@ class Readiness:
 
 
 def _failed(scraper: ServingScraper, error: Exception) -> None:
-    scraper.log.warning("%s: the readiness probe failed: %s", scraper.place, type(error).__name__)
-    scraper.log.debug("%s: the readiness probe failed", scraper.place, exc_info=True)
+    scraper.log.warning("%s: the readiness probe failed: %s", scraper.url, type(error).__name__)
+    scraper.log.debug("%s: the readiness probe failed", scraper.url, exc_info=True)
