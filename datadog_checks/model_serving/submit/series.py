@@ -188,7 +188,7 @@ class Series:
         when that lacks it too, the part is gone for good.
         """
         last, current = self.last, self.current
-        if last is not None and not self.partial and _lacks(current, last):
+        if last is not None and last is not current and not self.partial and _lacks(current, last):
             self.partial = True
             return Increment()
         later = None if start is None or self.start is None else start - self.start
@@ -197,11 +197,12 @@ class Series:
         self.start = self.start if start is None else start
         if last is None:
             return whole(current) if from_zero and not self.older else Increment()
+        same = current is last
         counts: list[float] = []
         # After a change of the bucket layout nothing is known of the new bounds.
         if current.bounds == last.bounds:
-            counts = list(map(sub, current.counts, last.counts))
-        fell = (
+            counts = [0.0] * len(current.counts) if same else list(map(sub, current.counts, last.counts))
+        fell = not same and (
             current.value < last.value
             or _less(current.count, last.count)
             or (self.rising and _less(current.sum, last.sum, ROUNDING))

@@ -25,6 +25,10 @@ def sound(series: Series, reject: Reject) -> bool:
                 reject("non_finite", raw.names[0])
                 setattr(reading, part, None)
         reading.complete()
+        if reading == series.last:
+            # What was sound is, and nobody needs to look for what has come since.
+            series.current = series.last
+            return True
         if reading.count is None and reading.sum is None and not reading.bounds:
             return False
         if not finite(reading):
