@@ -46,6 +46,8 @@ class Standin:
         self.peak = 0
         self.crashes: list[Exception] = []
         self.stopping = threading.Event()
+        self.hanging: set[int] = set()
+        """Ports of callers that will get no answer."""
         self._flight = 0
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -219,10 +221,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _hang(self) -> None:
         """Say nothing until the caller has gone or the stand-in stops."""
+        port = self.client_address[1]
+        self.standin.hanging.add(port)
         while not self.standin.stopping.is_set():
             readable, _, _ = select.select([self.connection], [], [], 0.02)
             if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                return
+                break
+        self.standin.hanging.discard(port)
 
     def _close(self) -> None:
         self.close_connection = True
