@@ -34,8 +34,8 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """A command of the page, with this Python, which then imports what is in the folder."""
     assert command.startswith(f"{PYTHON} ")
     arguments = [sys.executable, *command.removeprefix(PYTHON).split()]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_ADDOPTS": "-p no:cacheprovider -rA"}
-    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_ADDOPTS": "-p no:cacheprovider -rA -n0"}
+    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=900)
 
 
 def test_add_a_system(checkout: Path) -> None:
