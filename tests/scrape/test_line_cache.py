@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -24,6 +25,7 @@ from datadog_checks.model_serving.scrape import collector as collector_module
 from datadog_checks.model_serving.scrape.exposition import cache as cache_module
 from datadog_checks.model_serving.scrape.exposition import reader
 from datadog_checks.model_serving.submit import submitter
+from datadog_checks.model_serving.submit.series import SPARE
 
 from ..conftest import make_check
 from .generated import ODD_LINES, STRICT, TEXT, Aggregator, Clock, Line, values
@@ -470,6 +472,26 @@ KNOWN_TO_MATTER = {
     "a limit on contexts": text(*(SOUND + QUEUE.format(n, n + 2, n).replace('"m"', '"o"') for n in range(5)), **LIMIT),
     "metrics that aren't sent": text(*[SOUND] * 4, metric_patterns={"exclude": ["request.count", "depth.sum"]}),
     "gauges that aren't sent": text(*[BUSY] * 4, metric_patterns={"exclude": ["in_flight"]}),
+    "more behind the end, known": text(
+        *[LAWFUL.format(1, 2, 3)] * 3, LAWFUL.format(1, 2, 3) + SOUND.splitlines()[2] + "\n", content_type=STRICT
+    ),
+    "a blank too many": text(*(SOUND.replace(" 5", f"  {n} ").replace("} ", "}  ") for n in range(4))),
+    "a series twice, lawfully": text(
+        *(f"# TYPE ours counter\nours_total {n}\nours_total {n}\n{LAWFUL.format(1, 2, 3)}" for n in range(4)),
+        content_type=STRICT,
+        metrics=["ours"],
+    ),
+    "excluded by a label": text(
+        *(f'{DECLARED}{TOTAL}{{model="a"}} {n}\n{QUEUE.format(n, n, n)}' for n in range(4)),
+        exclude_metrics_by_labels={"model": ["a"]},
+    ),
+    "declared in many words": text(
+        *(
+            f"# TYPE ours gauge\n{''.join(f'# HELP ours {line}.{chr(10)}' for line in range(12))}ours {n}\n"
+            for n in range(4)
+        ),
+        metrics=["ours"],
+    ),
     "more behind the end": text(*[LAWFUL.format(1, 2, 3)] * 3, "# EOF\n" + LAWFUL.format(3, 4, 5), content_type=STRICT),
 }
 
@@ -548,6 +570,71 @@ def test_metadata_that_always_changes() -> None:
     for number in range(60):
         side.scrape(Scrape("".join(f"# HELP n{n} {number}.\n# TYPE n{n} gauge\n" for n in range(100)) + SOUND))
         assert len(cache._families) <= 2 * 206 + cache_module.MANY + 102
+
+
+@pytest.mark.parametrize("bounds", ["one more each time", "others each time", "in another order"])
+def test_buckets_that_always_change(bounds: str) -> None:
+    """A histogram whose bounds are never the same takes no more memory than its lines, and is still counted."""
+    side, chance = Side({"serving_system": "mlserver"}, True), random.Random(bounds)
+    collector = side.scraper.collector
+    most = 0
+    for number in range(150):
+        upper = {
+            "one more each time": [float(number)],
+            "others each time": [chance.random() for _ in range(20)],
+            "in another order": chance.sample(range(20), 20),
+        }[bounds]
+        name = "batch_request_queue"
+        lines = [f'{name}_bucket{{model="m",le="{bound}"}} 1\n' for bound in upper]
+        body = f'# TYPE {name} histogram\n{"".join(lines)}{name}_bucket{{model="m",le="+Inf"}} 1\n'
+        assert not side.scrape(Scrape(f'{body}{name}_sum{{model="m"}} 1\n{name}_count{{model="m"}} 1\n'))["error"]
+        (series,) = collector.series.values()
+        most = max(most, len(series.numbers))
+        gc.collect()
+        assert len(collector._layouts._known) <= 1
+    assert most <= 2 * 24 + SPARE
+    assert series.last is not None
+    assert series.last.count == 1
+
+
+def test_broken_lines_of_ever_new_names() -> None:
+    """Their names are looked up, and not kept for ever."""
+    side = Side({}, True)
+    side.scrape(Scrape(SOUND))
+    with patch.object(collector_module, "MAX_NAMES", 300):
+        for number in range(20):
+            side.scrape(Scrape(SOUND + "".join(f"broken{number}_{n}{{ 5\n" for n in range(90))))
+            assert len(side.scraper.recogniser) <= 300 + 92
+
+
+def test_lawful_repetition_keeps_what_the_user_named() -> None:
+    """A series that comes twice in an OpenMetrics payload costs only itself."""
+    side = Side({"metrics": ["ours"]}, True)
+    body = '# TYPE ours counter\nours_total{a="1"} 5\nours_total{a="1"} 5\nours_total{a="2"} 5\n# EOF\n'
+    for _ in range(2):
+        found = side.scrape(Scrape(body, STRICT))
+        assert [call[4][0] for call in found["submitted"] if "ours" in call[2]] == ["a:1", "a:2"]
+
+
+def test_what_is_excluded_is_not_there() -> None:
+    """A metric whose samples are all excluded does not stand in for another that feeds the same signal."""
+    side = Side({"serving_system": "dcgm", "exclude_metrics_by_labels": {"x": ["1"]}}, True)
+    body = (
+        '# TYPE DCGM_FI_PROF_PCIE_TX_BYTES gauge\nDCGM_FI_PROF_PCIE_TX_BYTES{gpu="0",x="1"} 1\n'
+        '# TYPE DCGM_FI_DEV_PCIE_TX_THROUGHPUT gauge\nDCGM_FI_DEV_PCIE_TX_THROUGHPUT{gpu="0"} 1\n'
+    )
+    for _ in range(3):
+        assert any("model_serving.gpu.pcie.tx'" in call[2] for call in side.scrape(Scrape(body))["submitted"])
+
+
+def test_declarations_need_no_parser() -> None:
+    """A family that is declared and never used is parsed once."""
+    side = Side({}, True)
+    body = SOUND + "".join(f"# HELP n{n} What.\n# TYPE n{n} gauge\n" for n in range(50))
+    for _ in range(2):
+        side.scrape(Scrape(body))
+    with patch.object(reader, "families", side_effect=AssertionError):
+        assert not side.scrape(Scrape(body))["error"]
 
 
 def test_series_that_is_swept() -> None:

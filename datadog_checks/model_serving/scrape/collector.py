@@ -15,9 +15,9 @@ from prometheus_client import Metric
 
 from ..catalog.model import RawMetric
 from ..catalog.recognise import Match, Recogniser
-from ..submit.series import Layout, Output, Part, Series
+from ..submit.series import Layouts, Output, Part, Series
 from ..submit.validate import sound
-from .exposition.cache import Family, LineCache
+from .exposition.cache import Declared, LineCache
 from .tags import TagRules
 
 KEEP_UNSEEN = 240
@@ -52,7 +52,8 @@ class Collector:
         self.lines = self.samples = self.taken = 0
         self.scrape = 0
         self._complete = True
-        self._layout = Layout()
+        self._layouts = Layouts()
+        self._renew = False
         self._doubts: set[int] | None = set()
         self._doubted: set[int] | None = None
         self._held: list[tuple[str, Labelled]] = []
@@ -60,6 +61,8 @@ class Collector:
 
     def begin(self) -> None:
         self.scrape += 1
+        # Broken lines have names as well.
+        self._bound_names()
         self._doubts = set()
         self.refused = []
         self.frame = []
@@ -73,7 +76,7 @@ class Collector:
         if not self._complete:
             # What an answer that broke off has said of some series must not meet what the next one says.
             for series in self.series.values():
-                series.numbers[:] = series.layout.blank
+                series.clear()
         self._complete = False
 
     def context(self) -> object:
@@ -98,39 +101,51 @@ class Collector:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
         return self._doubted is not None and id(series.raw) not in self._doubted
 
-    def declare(self, family: Family) -> None:
-        """Take note of what the payload declares: the target has it, used or not."""
-        self.present.update(family.declared)
-        if family.unclaimed:
-            self.unclaim(family.unclaimed)
+    def declare(self, declared: Declared) -> None:
+        """Take note of what the payload declares and has no samples of: the target has it, used or not."""
+        self.present.update(declared.present)
+        if declared.unclaimed:
+            self.unclaim(declared.unclaimed)
+
+    def repeat(self, name: str) -> None:
+        """A line with a sample of this name is left out, since it says what another one has said."""
+        self.samples += 1
+        match = self.recogniser.match(name)
+        if match is not None and match.part != "created":
+            self.reject("duplicate", match.raw.names[0])
 
     def add(self, metric: Metric, samples: Callable[[Metric], Labelled]) -> None:
         """Take one family. `samples` yields what the instance's options let through."""
         name, cache = metric.name, self.cache
         self.samples += len(metric.samples)
-        if len(self.recogniser) > MAX_NAMES:
-            self.recogniser.forget()
+        self._bound_names()
         match = self.recogniser.match(name)
-        declared = name in (cache.family.name, cache.family.name.removesuffix("_total"))
         if match is not None:
             cache.ignore()
-            if declared:
-                cache.family.declared = tuple(("", spelling.removesuffix("_total")) for spelling in match.raw.names)
-                self.declare(cache.family)
+            if not metric.samples:
+                declared = Declared(tuple(("", spelling.removesuffix("_total")) for spelling in match.raw.names))
+                self.declare(declared)
+                cache.declares(declared)
             self._take(match, name, samples(metric))
         elif self.recogniser.undecided(name):
             cache.forgo()
             self._held.append((name, list(samples(metric))))
         elif self.recogniser.ignores(name):
             cache.ignore()
+            if not metric.samples:
+                cache.declares(Declared())
         else:
             cache.ignore(name)
-            if declared:
-                cache.family.unclaimed = name
             self.unclaim(name)
+            if not metric.samples:
+                cache.declares(Declared(unclaimed=name))
         if name == "process_start_time_seconds":
             cache.forgo()
             self._started(samples(metric))
+
+    def _bound_names(self) -> None:
+        if len(self.recogniser) > MAX_NAMES:
+            self.recogniser.forget()
 
     def unclaim(self, family: str) -> None:
         """Take note of the name of a family that nobody knows."""
@@ -154,8 +169,9 @@ class Collector:
                 self.unclaim(name)
         self._held = []
         for series in self.series.values():
-            if series.read():
+            if series.read(self._layouts):
                 self._meet(series)
+                self._renew = self._renew or not series.numbers
                 (self.frame if sound(series, self.reject) else self.refused).append(series)
         for series in self._without_numbers:
             if series.seen != self.scrape:
@@ -248,7 +264,7 @@ class Collector:
         group = federated_target(labels)
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
         names = tuple((group, name.removesuffix("_total")) for name in raw.names)
-        series = Series(raw, outputs, hostname, group, key, starts, names, self._layout)
+        series = Series(raw, outputs, hostname, group, key, starts, names)
         series.rising = all(
             output.target.metric.low is not None and output.target.metric.low >= 0 for output in outputs
         )
@@ -261,6 +277,9 @@ class Collector:
         else:
             self._doubted &= self._doubts
         self.cache.end(self.lines)
+        if self._renew:
+            self._renew = False
+            self.cache.renew()
         crowded = len(self.series) > 4 * len(self.frame) + 1000
         if not crowded and self.scrape % SWEEP_EVERY:
             return

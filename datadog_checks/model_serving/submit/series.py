@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from operator import sub
+from weakref import WeakValueDictionary
 
 from ..catalog.model import RawMetric, Target
 from .histograms import rising
@@ -73,27 +74,36 @@ class Layout:
     `bounds` are sorted, `order` is where their counts are among the numbers.
     """
 
-    __slots__ = ("_longer", "blank", "bounds", "count", "index", "order", "sum")
+    __slots__ = ("__weakref__", "blank", "bounds", "count", "index", "order", "sum")
 
     def __init__(self, parts: tuple[Part, ...] = ()) -> None:
         self.index = {part: number for number, part in enumerate(parts)}
         self.blank: tuple[None, ...] = (None,) * len(parts)
         self.bounds = tuple(sorted(part for part in parts if not isinstance(part, str)))
         places = [self.index[bound] for bound in self.bounds]
-        together = not places or places == list(range(places[0], places[0] + len(places)))
-        self.order = (
-            slice(places[0], places[0] + len(places)) if together and places else slice(0) if together else places
-        )
+        span = slice(min(places, default=0), max(places, default=-1) + 1)
+        self.order = span if places == [*range(len(parts))][span] else places
         self.count = self.index.get("count", -1)
         self.sum = self.index.get("sum", -1)
-        self._longer: dict[Part, Layout] = {}
 
-    def with_part(self, part: Part) -> Layout:
-        """The layout that has one part more."""
-        longer = self._longer.get(part)
-        if longer is None:
-            longer = self._longer[part] = Layout((*self.index, part))
-        return longer
+
+EMPTY = Layout()
+SPARE = 32
+"""Parts that a series may have beyond twice those of a scrape. With more it begins anew."""
+
+
+class Layouts:
+    """The layouts of the series of one source, each once, for as long as a series has it."""
+
+    def __init__(self) -> None:
+        self._known: WeakValueDictionary[tuple[Part, ...], Layout] = WeakValueDictionary()
+
+    def of(self, parts: tuple[Part, ...]) -> Layout:
+        """The layout that has these parts, in this order."""
+        layout = self._known.get(parts)
+        if layout is None:
+            layout = self._known[parts] = Layout(parts)
+        return layout
 
 
 @dataclass(slots=True)
@@ -112,14 +122,14 @@ class Series:
     """A raw series: its outputs, its previous reading, and the one that is being collected.
 
     `numbers` are what the lines of this scrape have said so far, None where a line has not come; `layout` says which
-    number is which. `seen` is the number of the scrape that `current` belongs to, `stamped` that of the one that
-    `timestamp`, in epoch seconds, belongs to, `counted` that of the submission before;
-    `group` the target it came from behind a federation, empty otherwise; `starts_at_zero` is the metric's
-    own; `names` are (group, raw name) of all its spellings. `minute` is the newest counted, and bit n of
-    `minutes` tells whether the nth before it was; `start` is when the process behind `last` had started.
-    `rising` is false where observations, and so their sum, can be negative. `partial` says that the scrape
-    before had lost a line of this series, `older` that it was there, with a value that was refused,
-    before anything could be told of when it began.
+    number is which, and `new_parts` of those that came first in this scrape. `seen` is the number of the scrape that
+    `current` belongs to, `stamped` that of the one that `timestamp`, in epoch seconds, belongs to, `counted` that of
+    the submission before; `group` the target it came from behind a federation, empty otherwise; `starts_at_zero` is the
+    metric's own; `names` are (group, raw name) of all its spellings. `minute` is the newest counted, and bit n of
+    `minutes` tells whether the nth before it was; `start` is when the process behind `last` had started. `rising` is
+    false where observations, and so their sum, can be negative. `partial` says that the scrape before had lost a line
+    of this series, `older` that it was there, with a value that was refused, before anything could be told of when it
+    began.
     """
 
     raw: RawMetric
@@ -129,7 +139,8 @@ class Series:
     key: str
     starts_at_zero: bool = True
     names: tuple[tuple[str, str], ...] = ()
-    layout: Layout = field(default_factory=Layout)
+    layout: Layout = EMPTY
+    new_parts: dict[Part, int] | None = None
     numbers: list[float | None] = field(default_factory=list)
     current: Reading = field(default_factory=Reading)
     timestamp: float | None = None
@@ -148,14 +159,24 @@ class Series:
         """Where the number of a part belongs."""
         index = self.layout.index.get(part)
         if index is None:
-            index = len(self.numbers)
-            self.layout = self.layout.with_part(part)
-            self.numbers.append(None)
+            if self.new_parts is None:
+                self.new_parts = {}
+            index = self.new_parts.get(part)
+            if index is None:
+                index = self.new_parts[part] = len(self.numbers)
+                self.numbers.append(None)
         return index
 
-    def read(self) -> bool:
-        """Make `current` of the numbers that have come, and be ready for the next ones. False where none has."""
-        numbers, layout = self.numbers, self.layout
+    def read(self, layouts: Layouts) -> bool:
+        """Make `current` of the numbers that have come, and be ready for the next ones. False where none has.
+
+        A series whose bounds are others in each scrape gets empty `numbers`, so that they don't grow for ever.
+        """
+        numbers = self.numbers
+        if self.new_parts is not None:
+            self.layout = layouts.of((*self.layout.index, *self.new_parts))
+            self.new_parts = None
+        layout = self.layout
         if not self.raw.grouped:
             value = numbers[0] if numbers else None
             if value is None:
@@ -172,9 +193,16 @@ class Series:
             bounds = tuple(bound for bound, number in zip(bounds, found, strict=True) if number is not None)
         if count is None and total is None and not bounds:
             return False
-        numbers[:] = layout.blank
+        if len(numbers) > 2 * len(bounds) + SPARE:
+            self.numbers, self.layout = [], EMPTY
+        else:
+            numbers[:] = layout.blank
         self.current = Reading(0.0, count, total, bounds, [number for number in found if number is not None])
         return True
+
+    def clear(self) -> None:
+        """Forget the numbers of a scrape that broke off."""
+        self.numbers[:] = [None] * len(self.numbers)
 
     def increment(self, from_zero: bool, start: float | None) -> Increment:
         """What has come since the previous reading, which `current` then replaces.

@@ -7,6 +7,7 @@ metadata, since that decides how the parser reads them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...submit.series import Series
@@ -25,32 +26,43 @@ NOWHERE: list[float | None] = [0.0]
 EXCLUDED: Cell = (NOWHERE, 0, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a declaration without samples proves to be there, (target, raw metric) pairs, or a name nobody knows."""
+
+    present: tuple[tuple[str, str], ...] = ()
+    unclaimed: str = ""
+
+
 @dataclass(eq=False, slots=True)
 class Family:
     """Lines under the same metadata, by their text up to the value.
 
-    `name` is the family that the metadata declares, empty without metadata. The declaration alone proves `declared` to
-    be there, (target, raw metric) pairs, or shows `unclaimed`, a name that nobody knows.
+    `name` is the family that the metadata declares, empty without metadata. `alone` is what the declaration comes to
+    where no sample follows, None as long as that isn't known; `besides` what it comes to where samples follow that are
+    not of the family.
     """
 
     name: str = ""
     lines: dict[str, Cell] = field(default_factory=dict)
     older: dict[str, Cell] = field(default_factory=dict)
-    declared: tuple[tuple[str, str], ...] = ()
-    unclaimed: str = ""
+    alone: Declared | None = None
+    besides: Declared | None = None
 
 
 class LineCache:
     """What is known of the lines of one source.
 
     While a family that was parsed is being collected, `family` is where its lines go, `heads` are their texts in the
-    order of the samples, None for a line that can't be cached. Nothing is kept where `enabled` is false.
+    order of the samples, None for a line that can't be cached; `alone` says that no sample follows its declaration.
+    Nothing is kept where `enabled` is false.
     """
 
     def __init__(self) -> None:
         self.enabled = True
         self.family = Family()
         self.heads: list[str | None] = []
+        self.alone = False
         self._families: dict[str, Family] = {}
         self._cells: dict[int, Cell | None] = {}
         self._default: Cell | None = EXCLUDED
@@ -63,7 +75,7 @@ class LineCache:
             self._families.clear()
             self._context = context
 
-    def family_of(self, name: str, metadata: list[str]) -> Family:
+    def family_of(self, name: str, metadata: Iterable[str]) -> Family:
         """The lines under metadata."""
         key = "\n".join(metadata)
         family = self._families.get(key)
@@ -73,9 +85,9 @@ class LineCache:
 
     # -- what a parsed family comes to, told by the collector
 
-    def expect(self, family: Family, heads: list[str | None]) -> None:
+    def expect(self, family: Family, heads: list[str | None], alone: bool) -> None:
         """The samples of a parsed metric are collected next; unless `into` says otherwise they are excluded."""
-        self.family, self.heads = family, heads
+        self.family, self.heads, self.alone = family, heads, alone
         self._cells = {}
         self._default = EXCLUDED
 
@@ -87,6 +99,13 @@ class LineCache:
         """The samples must be parsed each time."""
         self._default = None
         self._cells = {}
+
+    def declares(self, declared: Declared) -> None:
+        """The family has no samples. What that comes to is so each time."""
+        if self.alone:
+            self.family.alone = declared
+        else:
+            self.family.besides = declared
 
     def into(self, number: int, cell: Cell | None) -> None:
         """Sample `number` goes to a cell; None if it must be parsed each time."""

@@ -6,6 +6,7 @@ projects.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TextIO, cast
@@ -18,7 +19,7 @@ from ...errors import PayloadError
 from ...http.body import Malformed, excerpt
 from ...submit.series import Series
 from . import syntax
-from .cache import NOWHERE, Cell, Family, LineCache, valid
+from .cache import NOWHERE, Cell, Declared, Family, LineCache, valid
 from .syntax import METADATA, sound_line
 
 MAX_MALFORMED = 100
@@ -26,9 +27,6 @@ MAX_MALFORMED = 100
 
 MAX_BLOCK = 1 << 17
 """Characters that are parsed together. A family beyond arrives in several parts."""
-
-MAX_METADATA = 8
-"""Lines of metadata of one family. A payload that goes on declaring the same one starts anew."""
 
 SUFFIXES = {"summary": ("_count", "_sum", ""), "histogram": ("_count", "_sum", "_bucket")}
 """What the samples of a family may be called in the text format, beyond its name. Others: its name alone."""
@@ -49,7 +47,9 @@ class KnownSeries(Protocol):
 
     def stamp(self, series: Series, timestamp: float) -> None: ...
 
-    def declare(self, family: Family) -> None: ...
+    def declare(self, declared: Declared) -> None: ...
+
+    def repeat(self, name: str) -> None: ...
 
     def unclaim(self, family: str) -> None: ...
 
@@ -80,7 +80,7 @@ class Reader:
         self._cache = known.cache
         self._malformed = malformed
         self._name = ""
-        self._metadata: list[str] = []
+        self._metadata: dict[str, str] = {}
         self._family: Family | None = None
         self._block: list[str] = []
         self._size = 0
@@ -139,51 +139,53 @@ class Reader:
 
         False if another block must be parsed before it, since that may have a say in how the line is read.
         """
+        if self._family is not None and (found := self._find(self._family, line)) is not None:
+            return self._store(*found)
         sound = self._sound(line)
         if sound is None:
             return True
         start = sound.lstrip()
         declared = METADATA.match(start) if start[:1] == "#" else None
         if declared is not None:
-            name = declared.group(2) or ""
-            if name != self._name or not self._metadata or len(self._metadata) >= MAX_METADATA:
-                if self._close():
-                    return False
-                self._name, self._metadata = name, []
-            if sound not in self._metadata:
-                if self._block and self._close():
-                    return False
-                self._metadata = [*self._metadata, sound]
-                self._family, self._empty = None, True
-            return True
+            return self._declare(sound, declared.group(1), declared.group(2) or "")
         if self._name and not start.startswith((self._name, "{")):
             if self._close():
                 return False
-            self._name, self._metadata = "", []
-        family = self._family
-        if family is None:
-            family = self._family = self._cache.family_of(self._name, self._metadata)
-            self._known.declare(family)
-        self._empty = False
-        found = self._find(family, sound) if family.lines or family.older else None
-        if found is None:
-            if self._size >= MAX_BLOCK and self._may_cut(start) and self._close():
-                return False
-            self._block.append(sound)
-            self._size += len(sound)
-            return True
-        if self._block and self._close():
-            # Of two lines that say the same the first counts, known or not.
+            self._name, self._metadata = "", {}
+        if self._family is None:
+            family = self._family = self._cache.family_of(self._name, self._metadata.values())
+            self._empty = False
+            if family.besides is not None:
+                self._known.declare(family.besides)
+            if (found := self._find(family, sound)) is not None:
+                return self._store(*found)
+        if self._size >= MAX_BLOCK and self._may_cut(start) and self._close():
             return False
-        self.sound = True
-        self._store(*found)
+        self._block.append(sound)
+        self._size += len(sound)
+        return True
+
+    def _declare(self, line: str, kind: str, name: str) -> bool:
+        """A line of metadata. Of each kind the last one counts. False as in `_line`."""
+        if name != self._name:
+            if self._close():
+                return False
+            self._name, self._metadata = name, {}
+        if self._metadata.get(kind) != line:
+            if self._block and self._close():
+                return False
+            self._metadata = {**self._metadata, kind: line}
+            self._family, self._empty = None, True
         return True
 
     def _close(self) -> bool:
         """Whether something of the family must be parsed: new lines, or its declaration where it has no line at all."""
         if self._block or self._empty:
-            family = self._family or self._cache.family_of(self._name, self._metadata)
-            self._ready = Block(family, self._metadata, self._block)
+            family = self._family or self._cache.family_of(self._name, self._metadata.values())
+            if self._block or family.alone is None:
+                self._ready = Block(family, list(self._metadata.values()), self._block)
+            else:
+                self._known.declare(family.alone)
         self._block, self._size = [], 0
         self._family, self._empty = None, False
         return self._ready is not None
@@ -198,7 +200,7 @@ class Reader:
 
     def _find(self, family: Family, line: str) -> tuple[Cell, float, float | None] | None:
         """Where the number of a line goes, the number and its timestamp. None where the parser must be asked."""
-        parts = syntax.split(line)
+        parts = syntax.split(line) if family.lines or family.older else None
         if parts is None:
             return None
         head, text, time = parts
@@ -212,7 +214,11 @@ class Reader:
         timestamp = syntax.number(time) if time else None
         return None if number is None or (time and timestamp is None) else (cell, number, timestamp)
 
-    def _store(self, cell: Cell, number: float, timestamp: float | None) -> None:
+    def _store(self, cell: Cell, number: float, timestamp: float | None) -> bool:
+        """Store the number of a known line. False as in `_line`: of two that say the same the first counts."""
+        if self._block and self._close():
+            return False
+        self.sound = True
         known, (numbers, index, owner) = self._known, cell
         if owner is not None:
             known.samples += 1
@@ -225,6 +231,7 @@ class Reader:
                 known.stamp(owner, self._seconds(timestamp))
         elif owner:
             known.unclaim(owner)
+        return True
 
     def _parse(self) -> Iterator[Metric]:
         """The families of the block that is complete."""
@@ -235,7 +242,7 @@ class Reader:
         heads = self._heads(metrics, block)
         at = 0
         for metric in metrics:
-            self._cache.expect(block.family, heads[at : at + len(metric.samples)])
+            self._cache.expect(block.family, heads[at : at + len(metric.samples)], not block.lines)
             at += len(metric.samples)
             yield metric
             self._cache.commit(self._context())
@@ -331,7 +338,8 @@ class StrictReader(Reader):
 
     def _sound(self, line: str) -> str | None:
         if line.startswith("# EOF"):
-            self._ended = True
+            # What comes behind it is complained about, known or not.
+            self._ended, self._family = True, None
             return None
         start = line.lstrip()
         if not start or (start.startswith("#") and METADATA.match(start) is None):
@@ -344,9 +352,7 @@ class StrictReader(Reader):
 
     def _metrics(self, block: Block) -> list[Metric]:
         try:
-            if len({line.rpartition(" ")[0] for line in block.lines}) < len(block.lines):
-                # The parser leaves some repetitions out in silence.
-                raise ValueError("a series comes twice")
+            self._leave_repetitions_out(block)
             text = [*(f"{line}\n" for line in (*block.metadata, *block.lines)), "# EOF\n"]
             metrics = list(parse_openmetrics(text))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -360,6 +366,14 @@ class StrictReader(Reader):
             metrics = [_in_seconds(metric) for metric in _sound_families(block, self._malformed)]
         self.sound = self.sound or any(metric.samples for metric in metrics)
         return metrics
+
+    def _leave_repetitions_out(self, block: Block) -> None:
+        """The parser takes offence at some of them, and leaves others out in silence."""
+        lines: dict[str, str] = {}
+        for line in block.lines:
+            if lines.setdefault(line.rpartition(" ")[0], line) is not line:
+                self._known.repeat(re.split(r"[{ \t]", line, maxsplit=1)[0])
+        block.lines = list(lines.values())
 
     def _reject(self, line: str, cut: bool) -> None:
         self._malformed(line, cut)

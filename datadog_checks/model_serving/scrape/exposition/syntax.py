@@ -122,8 +122,10 @@ def split(line: str) -> tuple[str, str, str] | None:
         if mark and not exemplar.startswith("{"):
             return None
         line = line[:end] + rest
+    line = line.rstrip(" \t")
     head, _, text = line.rpartition(" ")
-    if head.endswith("}") or _BARE(head) is not None:
+    series = head.rstrip(" ")
+    if series.endswith("}") or _BARE(series) is not None:
         return head, text, ""
     start = line.rfind("}") + 1 or line.find(" ")
     head, rest = line[:start], line[start:]
