@@ -406,6 +406,7 @@ LIMIT = {"max_returned_metrics": 4}
 PYTHON = "# TYPE python_x gauge\npython_x 1\n"
 STRAY = f"{DECLARED}{TOTAL} 1\n{TOTAL}_b 2\n"
 LAWFUL = QUEUE + "# EOF\n"
+SAME = "rest_server_requests_in_progress"
 EXEMPLAR = LAWFUL.replace('"1"}} {0}', '"1"}} {0} # {{trace="{2}"}} 0.5')
 
 
@@ -481,6 +482,26 @@ KNOWN_TO_MATTER = {
         content_type=STRICT,
         metrics=["ours"],
     ),
+    "a series twice at one time": text(
+        *(
+            f"# TYPE ours gauge\nours 1 {START}\nours NaN {START}\nours 3 {START + 1}\n{LAWFUL.format(1, 2, 3)}"
+            for _ in range(4)
+        ),
+        content_type=STRICT,
+    ),
+    "a mapped series twice at one time": text(
+        *(
+            f"# TYPE {SAME} gauge\n{SAME} {n} {START}\n{SAME} NaN {START}\n{SAME} 3 {START + 1}\n# EOF\n"
+            for n in range(4)
+        ),
+        content_type=STRICT,
+    ),
+    "a series twice and excluded": text(
+        *([f'{TOTAL}{{model="a"}} 4\n' * 2 + f"{TOTAL} 5\n{TOTAL} 6\n# EOF\n"] * 3),
+        content_type=STRICT,
+        exclude_metrics_by_labels={"model": ["^a$"]},
+    ),
+    "declared twice": text(*["# TYPE a gauge\n" + SOUND + "# TYPE a gauge\n"] * 3, telemetry=True),
     "excluded by a label": text(
         *(f'{DECLARED}{TOTAL}{{model="a"}} {n}\n{QUEUE.format(n, n, n)}' for n in range(4)),
         exclude_metrics_by_labels={"model": ["a"]},

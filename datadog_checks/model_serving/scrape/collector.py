@@ -107,13 +107,6 @@ class Collector:
         if declared.unclaimed:
             self.unclaim(declared.unclaimed)
 
-    def repeat(self, name: str) -> None:
-        """A line with a sample of this name is left out, since it says what another one has said."""
-        self.samples += 1
-        match = self.recogniser.match(name)
-        if match is not None and match.part != "created":
-            self.reject("duplicate", match.raw.names[0])
-
     def add(self, metric: Metric, samples: Callable[[Metric], Labelled]) -> None:
         """Take one family. `samples` yields what the instance's options let through."""
         name, cache = metric.name, self.cache

@@ -102,6 +102,8 @@ class LineCache:
 
     def declares(self, declared: Declared) -> None:
         """The family has no samples. What that comes to is so each time."""
+        if not self.enabled:
+            return
         if self.alone:
             self.family.alone = declared
         else:
@@ -111,6 +113,10 @@ class LineCache:
         """Sample `number` goes to a cell; None if it must be parsed each time."""
         if self._default is not None:
             self._cells[number] = cell
+
+    def cell(self, number: int) -> Cell | None:
+        """Where sample `number` went. None where the samples must be parsed each time."""
+        return self._cells.get(number, self._default)
 
     def commit(self, context: object) -> None:
         """The samples are collected. What met a new system on the way, and all before it, is read anew next time."""

@@ -6,9 +6,8 @@ projects.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TextIO, cast
 
 from prometheus_client import Metric
@@ -49,8 +48,6 @@ class KnownSeries(Protocol):
 
     def declare(self, declared: Declared) -> None: ...
 
-    def repeat(self, name: str) -> None: ...
-
     def unclaim(self, family: str) -> None: ...
 
 
@@ -59,13 +56,14 @@ class Block:
     """Lines to be parsed together: the metadata of one family, and samples that its name begins, or of none.
 
     An `unlawful` one broke a rule of its format and was read more leniently: with other numbers beside them its lines
-    may be read otherwise.
+    may be read otherwise. `repeated` are numbers of lines that came again and are left out.
     """
 
     family: Family
     metadata: list[str]
     lines: list[str]
     unlawful: bool = False
+    repeated: list[int] = field(default_factory=list)
 
 
 class Reader:
@@ -240,12 +238,22 @@ class Reader:
             return
         metrics = self._metrics(block)
         heads = self._heads(metrics, block)
-        at = 0
+        end = 0
         for metric in metrics:
-            self._cache.expect(block.family, heads[at : at + len(metric.samples)], not block.lines)
-            at += len(metric.samples)
+            start, end = end, end + len(metric.samples)
+            self._cache.expect(block.family, heads[start:end], not block.lines)
             yield metric
+            self._count_repetitions(number - start for number in block.repeated if start <= number < end)
             self._cache.commit(self._context())
+
+    def _count_repetitions(self, numbers: Iterable[int]) -> None:
+        """Of samples of the metric that has just been collected lines came again, as if these had been known."""
+        for number in numbers:
+            cell = self._cache.cell(number)
+            if cell is not None and cell[2] is not None:
+                self._known.samples += 1
+                if isinstance(cell[2], Series):
+                    self._known.again(cell[2])
 
     def _heads(self, metrics: list[Metric], block: Block) -> list[str | None]:
         """The text of each sample's series, as far as it can be known again."""
@@ -351,6 +359,7 @@ class StrictReader(Reader):
         return line if start.startswith("#") or sound_line(line, self._reject) is not None else None
 
     def _metrics(self, block: Block) -> list[Metric]:
+        lines = block.lines
         try:
             self._leave_repetitions_out(block)
             text = [*(f"{line}\n" for line in (*block.metadata, *block.lines)), "# EOF\n"]
@@ -358,10 +367,10 @@ class StrictReader(Reader):
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             first = (block.metadata or block.lines)[0]
             self._complaint = self._complaint or f"{excerpt(first)} ({excerpt(str(error), 120)})"
-            block.unlawful = True
+            block.unlawful, block.repeated = True, []
             block.metadata, block.lines = (
-                [found for line in lines if (found := sound_line(line, self._malformed)) is not None]
-                for lines in (block.metadata, block.lines)
+                [found for line in each if (found := sound_line(line, self._malformed)) is not None]
+                for each in (block.metadata, lines)
             )
             metrics = [_in_seconds(metric) for metric in _sound_families(block, self._malformed)]
         self.sound = self.sound or any(metric.samples for metric in metrics)
@@ -369,11 +378,17 @@ class StrictReader(Reader):
 
     def _leave_repetitions_out(self, block: Block) -> None:
         """The parser takes offence at some of them, and leaves others out in silence."""
-        lines: dict[str, str] = {}
+        numbers: dict[object, int] = {}
+        lines: list[str] = []
         for line in block.lines:
-            if lines.setdefault(line.rpartition(" ")[0], line) is not line:
-                self._known.repeat(re.split(r"[{ \t]", line, maxsplit=1)[0])
-        block.lines = list(lines.values())
+            parts = syntax.split(line)
+            key = line if parts is None else (parts[0], parts[2])
+            number = numbers.setdefault(key, len(lines))
+            if number == len(lines):
+                lines.append(line)
+            else:
+                block.repeated.append(number)
+        block.lines = lines
 
     def _reject(self, line: str, cut: bool) -> None:
         self._malformed(line, cut)
