@@ -54,15 +54,15 @@ class LineCache:
     """What is known of the lines of one source.
 
     While a family that was parsed is being collected, `family` is where its lines go, `heads` are their texts in the
-    order of the samples, None for a line that can't be cached; `alone` says that no sample follows its declaration.
-    Nothing is kept where `enabled` is false.
+    order of the samples, None for a line that can't be cached; `alone` says that no sample follows its declaration,
+    `lawful` that it is read so each time. Nothing is kept where `enabled` is false.
     """
 
     def __init__(self) -> None:
         self.enabled = True
         self.family = Family()
         self.heads: list[str | None] = []
-        self.alone = False
+        self.alone, self.lawful = False, True
         self._families: dict[str, Family] = {}
         self._cells: dict[int, Cell | None] = {}
         self._default: Cell | None = EXCLUDED
@@ -85,9 +85,9 @@ class LineCache:
 
     # -- what a parsed family comes to, told by the collector
 
-    def expect(self, family: Family, heads: list[str | None], alone: bool) -> None:
+    def expect(self, family: Family, heads: list[str | None], alone: bool, lawful: bool) -> None:
         """The samples of a parsed metric are collected next; unless `into` says otherwise they are excluded."""
-        self.family, self.heads, self.alone = family, heads, alone
+        self.family, self.heads, self.alone, self.lawful = family, heads, alone, lawful
         self._cells = {}
         self._default = EXCLUDED
 
@@ -102,7 +102,7 @@ class LineCache:
 
     def declares(self, declared: Declared) -> None:
         """The family has no samples. What that comes to is so each time."""
-        if not self.enabled:
+        if not self.enabled or not self.lawful:
             return
         if self.alone:
             self.family.alone = declared

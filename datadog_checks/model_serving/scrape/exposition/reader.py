@@ -241,7 +241,7 @@ class Reader:
         end = 0
         for metric in metrics:
             start, end = end, end + len(metric.samples)
-            self._cache.expect(block.family, heads[start:end], not block.lines)
+            self._cache.expect(block.family, heads[start:end], not block.lines, not block.unlawful)
             yield metric
             self._count_repetitions(number - start for number in block.repeated if start <= number < end)
             self._cache.commit(self._context())
@@ -364,7 +364,7 @@ class StrictReader(Reader):
             self._leave_repetitions_out(block)
             text = [*(f"{line}\n" for line in (*block.metadata, *block.lines)), "# EOF\n"]
             metrics = list(parse_openmetrics(text))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
             first = (block.metadata or block.lines)[0]
             self._complaint = self._complaint or f"{excerpt(first)} ({excerpt(str(error), 120)})"
             block.unlawful, block.repeated = True, []
