@@ -508,6 +508,17 @@ KNOWN_TO_MATTER = {
     "a count too large for a float": text(
         *(SOUND.replace(" 2\n", f" {count}\n") + "# EOF\n" for count in (2, 2, "9" * 400, 2)), content_type=STRICT
     ),
+    "a series twice, written otherwise": text(
+        *(f"# TYPE {SAME} gauge\n{SAME} {n} {START}\n{SAME}{{}} 9 {START}\n# EOF\n" for n in range(4)),
+        content_type=STRICT,
+    ),
+    "held back, twice": text(
+        *(
+            f"# TYPE model_accuracy gauge\n{'model_accuracy 1 5' + chr(10)}model_accuracy 1 5\n{LAWFUL.format(1, 2, n)}"
+            for n in (3, 4)
+        ),
+        content_type=STRICT,
+    ),
     "declared unlawfully": text(
         *["# TYPE a untyped\n# HELP b What it is.\n# TYPE b gauge\n# EOF\n"] * 4, content_type=STRICT
     ),

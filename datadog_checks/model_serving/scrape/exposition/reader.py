@@ -18,7 +18,7 @@ from ...errors import PayloadError
 from ...http.body import Malformed, excerpt
 from ...submit.series import Series
 from . import syntax
-from .cache import NOWHERE, Cell, Declared, Family, LineCache, valid
+from .cache import EXCLUDED, NOWHERE, Cell, Declared, Family, LineCache, valid
 from .syntax import METADATA, sound_line
 
 MAX_MALFORMED = 100
@@ -250,10 +250,10 @@ class Reader:
         """Of samples of the metric that has just been collected lines came again, as if these had been known."""
         for number in numbers:
             cell = self._cache.cell(number)
-            if cell is not None and cell[2] is not None:
+            if cell != EXCLUDED:
                 self._known.samples += 1
-                if isinstance(cell[2], Series):
-                    self._known.again(cell[2])
+            if cell is not None and isinstance(cell[2], Series):
+                self._known.again(cell[2])
 
     def _heads(self, metrics: list[Metric], block: Block) -> list[str | None]:
         """The text of each sample's series, as far as it can be known again."""
@@ -364,6 +364,9 @@ class StrictReader(Reader):
             self._leave_repetitions_out(block)
             text = [*(f"{line}\n" for line in (*block.metadata, *block.lines)), "# EOF\n"]
             metrics = list(parse_openmetrics(text))
+            if sum(len(metric.samples) for metric in metrics) < len(block.lines):
+                # It leaves a series that comes again, written otherwise, out in silence.
+                raise ValueError("a series comes twice")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
             first = (block.metadata or block.lines)[0]
             self._complaint = self._complaint or f"{excerpt(first)} ({excerpt(str(error), 120)})"
