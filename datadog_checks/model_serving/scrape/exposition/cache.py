@@ -38,12 +38,10 @@ class Declared:
 class Family:
     """Lines under the same metadata, by their text up to the value.
 
-    `name` is the family that the metadata declares, empty without metadata. `alone` is what the declaration comes to
-    where no sample follows, None as long as that isn't known; `besides` what it comes to where samples follow that are
-    not of the family.
+    `alone` is what the declaration comes to where no sample follows, None as long as that isn't known; `besides` what
+    it comes to where samples follow that are not of the family.
     """
 
-    name: str = ""
     lines: dict[str, Cell] = field(default_factory=dict)
     older: dict[str, Cell] = field(default_factory=dict)
     alone: Declared | None = None
@@ -75,12 +73,12 @@ class LineCache:
             self._families.clear()
             self._context = context
 
-    def family_of(self, name: str, metadata: Iterable[str]) -> Family:
+    def family_of(self, metadata: Iterable[str]) -> Family:
         """The lines under metadata."""
         key = "\n".join(metadata)
         family = self._families.get(key)
         if family is None:
-            family = self._families[key] = Family(name)
+            family = self._families[key] = Family()
         return family
 
     # -- what a parsed family comes to, told by the collector
@@ -126,12 +124,10 @@ class LineCache:
             self._families.clear()
             self._context = context
             return
-        default, lines = self._default, self.family.lines
         for number, head in enumerate(self.heads):
-            if head is not None:
-                cell = self._cells.get(number, default)
-                if cell is not None:
-                    lines[head] = cell
+            cell = self.cell(number)
+            if head is not None and cell is not None:
+                self.family.lines[head] = cell
 
     # -- staleness
 

@@ -151,7 +151,7 @@ class Reader:
                 return False
             self._name, self._metadata = "", {}
         if self._family is None:
-            family = self._family = self._cache.family_of(self._name, self._metadata.values())
+            family = self._family = self._cache.family_of(self._metadata.values())
             self._empty = False
             if family.besides is not None:
                 self._known.declare(family.besides)
@@ -179,7 +179,7 @@ class Reader:
     def _close(self) -> bool:
         """Whether something of the family must be parsed: new lines, or its declaration where it has no line at all."""
         if self._block or self._empty:
-            family = self._family or self._cache.family_of(self._name, self._metadata.values())
+            family = self._family or self._cache.family_of(self._metadata.values())
             if self._block or family.alone is None:
                 self._ready = Block(family, list(self._metadata.values()), self._block)
             else:
