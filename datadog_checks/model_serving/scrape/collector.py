@@ -7,15 +7,16 @@ leaves the memory as it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import inf, isfinite, isnan
 from typing import Any
 
 from prometheus_client import Metric
 
-from ..catalog.model import RawMetric
+from ..catalog.model import RawMetric, Things
 from ..catalog.recognise import Match, Recogniser
-from ..submit.series import Layouts, Output, Part, Series
+from ..submit.series import Layouts, Output, Part, Series, size_of
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
 from .tags import TagRules
@@ -43,6 +44,7 @@ class Collector:
         self.rules = rules
         self.cache = LineCache()
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
+        self.things: dict[tuple[int, Things], Series] = {}
         self.frame: list[Series] = []
         self.refused: list[Series] = []
         self.rejected: Counter[tuple[str, str]] = Counter()
@@ -54,6 +56,7 @@ class Collector:
         self._complete = True
         self._layouts = Layouts()
         self._renew = False
+        self._read = 0
         self._doubts: set[int] | None = set()
         self._doubted: set[int] | None = None
         self._held: list[tuple[str, Labelled]] = []
@@ -161,16 +164,40 @@ class Collector:
             else:
                 self.unclaim(name)
         self._held = []
+        self._read = 0
+        several: dict[int, tuple[Series, list[Series]]] = {}
         for series in self.series.values():
             if series.read(self._layouts):
                 self._meet(series)
+                self._read += 1
                 self._renew = self._renew or not series.numbers
-                (self.frame if sound(series, self.reject) else self.refused).append(series)
+                taken = sound(series, self.reject)
+                if series.whole is None:
+                    (self.frame if taken else self.refused).append(series)
+                else:
+                    parts = several.setdefault(id(series.whole), (series.whole, []))[1]
+                    if taken:
+                        parts.append(series)
         for series in self._without_numbers:
             if series.seen != self.scrape:
                 self._meet(series)
-                self.refused.append(series)
+                self.refused.append(series if series.whole is None else series.whole)
+        for series, parts in several.values():
+            series.seen = self.scrape
+            if parts:
+                self._gather(series, parts)
+            (self.frame if parts else self.refused).append(series)
         self._complete = True
+
+    def _gather(self, series: Series, parts: list[Series]) -> None:
+        """The one reading of a thing of which several series tell the same, with the tags that they share."""
+        numbers = tuple(map(id, parts))
+        if numbers != series.parts:
+            series.parts = numbers
+            series.outputs = shared_outputs([part.outputs for part in parts])
+        newest = max(parts, key=size_of)
+        series.current, series.hostname, series.group = newest.current, newest.hostname, newest.group
+        series.timestamp = max((part.timestamp for part in parts if part.timestamp is not None), default=None)
 
     def _meet(self, series: Series) -> None:
         series.seen = self.scrape
@@ -241,6 +268,23 @@ class Collector:
         return suffix[1:] if suffix in ("_bucket", "_sum", "_count") else None
 
     def _new(self, raw: RawMetric, labels: dict[str, str], hostname: str) -> Series:
+        group, identity = federated_target(labels), raw.identity
+        thing = () if identity is None else identity.thing(labels, group)
+        if identity is None or not thing:
+            return self._made(raw, labels, hostname, labels.items())
+        besides = tuple((label, labels[label]) for label in identity.besides if labels.get(label))
+        about = {label: value for label, value in labels.items() if label not in identity.inside}
+        part = self._made(raw, about, hostname, labels.items())
+        part.whole = self.things.get((id(raw), (*thing, *besides)))
+        if part.whole is None:
+            part.whole = self.things[id(raw), (*thing, *besides)] = self._made(raw, about, hostname, (*thing, *besides))
+            part.whole.thing = thing
+        return part
+
+    def _made(
+        self, raw: RawMetric, labels: dict[str, str], hostname: str, identity: Iterable[tuple[str, str]]
+    ) -> Series:
+        group = federated_target(labels)
         system = self.recogniser.systems[raw.system]
         outputs = tuple(
             Output(
@@ -253,8 +297,7 @@ class Collector:
             if target.applies_to(labels)
         )
         # What the user names besides the catalog has the same raw name.
-        key = f"{raw.names[0]}>{raw.targets[0].metric.full_name}{sorted(labels.items())}"
-        group = federated_target(labels)
+        key = f"{raw.names[0]}>{raw.targets[0].metric.full_name}{sorted(identity)}"
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
         names = tuple((group, name.removesuffix("_total")) for name in raw.names)
         series = Series(raw, outputs, hostname, group, key, starts, names)
@@ -273,7 +316,7 @@ class Collector:
         if self._renew:
             self._renew = False
             self.cache.renew()
-        crowded = len(self.series) > 4 * len(self.frame) + 1000
+        crowded = len(self.series) > 4 * self._read + 1000
         if not crowded and self.scrape % SWEEP_EVERY:
             return
         oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
@@ -281,8 +324,24 @@ class Collector:
         for key in gone:
             # No line leads to a series that nobody reads any more.
             self.series.pop(key).numbers = []
+        for thing in [thing for thing, series in self.things.items() if series.seen <= oldest]:
+            del self.things[thing]
         if gone:
             self.cache.renew()
+
+
+def shared_outputs(each: Sequence[tuple[Output, ...]]) -> tuple[Output, ...]:
+    """The outputs that all of several series have, with the tags that they share."""
+    if len(each) == 1:
+        return each[0]
+    others = [{id(output.target): set(output.tags) for output in outputs} for outputs in each[1:]]
+    return tuple(
+        replace(
+            output, tags=tuple(tag for tag in output.tags if all(tag in tags[id(output.target)] for tags in others))
+        )
+        for output in each[0]
+        if all(id(output.target) in tags for tags in others)
+    )
 
 
 def _float(value: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from ..catalog.model import NAMESPACE
@@ -47,6 +48,29 @@ class Report:
                 f"{', '.join(sorted(unclaimed)[:5])}. Set `serving_system` (one of {', '.join(recogniser.systems)}), "
                 "name metrics in `extra_metrics`, or describe the system in a `catalog` file"
             )
+
+    def processes(self, in_turn: Collection[str], suspected: Collection[str]) -> None:
+        """Tell, for as long as it holds, that several processes answer at an address, proven or suspected."""
+        cure = (
+            "Have all share their metrics (with prometheus_client: multiprocess mode), or list the address of each in "
+            "`openmetrics_endpoints`"
+        )
+        for target in in_turn:
+            self.warn(
+                f"{self._address(target)}: several processes answer in turn, as their start times tell, each with "
+                "counts of its own. What each has counted is sent when it answers again, so counts come late and "
+                f"gauges are in part old. {cure}"
+            )
+        for target in sorted(set(suspected).difference(in_turn)):
+            self.warn(
+                f"{self._address(target)}: several processes seem to answer in turn: counters fall and are back at "
+                "once, again and again. Without `process_start_time_seconds` they can't be told apart, so what is "
+                f"counted is too much. {cure}"
+            )
+
+    def _address(self, target: str) -> str:
+        job, _, instance = target.partition("\n")
+        return f"{self.url} (job {job}, instance {instance})" if target else self.url
 
     def rejected(self) -> None:
         """Count what was refused, and log each kind once."""

@@ -110,6 +110,7 @@ class ServingScraper(Endpoint):
             self.report.systems(mapped_by_user=bool(self._user_names))
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
+        self.report.processes(self.submitter.processes.in_turn(), self.submitter.suspected)
         self.submit_health_check(ServiceCheck.OK)
         self.report.rejected()
         if self.enable_telemetry:
