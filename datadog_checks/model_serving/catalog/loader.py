@@ -77,6 +77,7 @@ KEYS = {
         "level",
         "besides",
         "overshoot",
+        "ignore_plain",
         "to",
     ),
     "codes": ("tag", "event", "unknown", "codes"),
@@ -336,6 +337,8 @@ class _Reader:
             identity=self.identity_of(entry, where),
             blanks=self.blanks,
             overshoot=self.overshoot(entry.get("overshoot", ROUNDING_UP), where),
+            ignore_plain=self.typed(entry.get("ignore_plain"), bool, "true or false", f"{where}, `ignore_plain`")
+            is True,
         )
 
     def overshoot(self, value: Any, where: str) -> float:

@@ -22,7 +22,7 @@ RAW_TYPES = (
     "last_code",
     "recent_count",
 )
-"""What a raw metric truly is, whatever its payload declares.
+"""What a raw metric truly is. A payload can't make a gauge of a counter, or the reverse, by declaring it as such.
 
 `window_*` hold the total of one minute; `last_code` holds the code of the last error, 0 for none; `recent_count` holds
 how many there were of late, in a window that slides.
@@ -155,7 +155,8 @@ class RawMetric:
 
     `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`, or of what is
     counted by a label that holds one. Without an `identity` all labels tell its series apart. `blanks` are values that
-    say that there is none. What exceeds the highest valid value up to `overshoot` times is taken for that.
+    say that there is none. What exceeds the highest valid value up to `overshoot` times is taken for that. A
+    histogram or summary that comes as a plain value is refused, unless it is known to carry nothing (`ignore_plain`).
 
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
@@ -173,6 +174,7 @@ class RawMetric:
     identity: Identity | None = None
     blanks: frozenset[float] = frozenset()
     overshoot: float = ROUNDING_UP
+    ignore_plain: bool = False
 
     @property
     def grouped(self) -> bool:

@@ -26,7 +26,15 @@ KEEP_UNSEEN = 240
 
 SWEEP_EVERY = 16
 MAX_NAMES = 20_000
-OWN_LABELS = {"histogram": "le", "window_histogram": "le", "summary": "quantile"}
+GROUPED = ("histogram", "summary")
+"""Declared types whose samples add up to one reading."""
+
+OWN_LABELS = {"le": "histogram", "quantile": "summary"}
+"""Labels that are of no thing measured: they tell apart the samples of one reading."""
+
+NO_SHAPE = ("gaugehistogram", "info", "stateset")
+"""Declared types that nothing of the catalog has."""
+
 Labelled = Iterable[tuple[int, Any, Mapping[str, str], str]]
 """Samples of one family: number, sample, labels, and the host name that a label gives, if any."""
 
@@ -35,8 +43,9 @@ class Collector:
     """The series of one source, and the readings of the scrape that is going on.
 
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
-    `rejected` how many were refused by (reason, raw metric); `unclaimed` are names that nobody knows, `present` the raw
-    metrics that the payload has, as (federated target, name without `_total`). `cache` is what is known of its lines.
+    `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
+    shape; `unclaimed` are names that nobody knows, `present` the raw metrics that the payload has, as (federated
+    target, name without `_total`). `cache` is what is known of its lines.
     """
 
     def __init__(self, recogniser: Recogniser, rules: TagRules) -> None:
@@ -50,6 +59,7 @@ class Collector:
         self.rejected: Counter[tuple[str, str]] = Counter()
         self.present: set[tuple[str, str]] = set()
         self.unclaimed: set[str] = set()
+        self.wrong_types: dict[str, str] = {}
         self.process_start: dict[str, float] = {}
         self.lines = self.samples = self.taken = 0
         self.scrape = 0
@@ -59,7 +69,8 @@ class Collector:
         self._read = 0
         self._doubts: set[int] | None = set()
         self._doubted: set[int] | None = None
-        self._held: list[tuple[str, Labelled]] = []
+        self._held: list[tuple[Metric, Labelled]] = []
+        self._means: dict[int, RawMetric] = {}
         self._without_numbers: list[Series] = []
 
     def begin(self) -> None:
@@ -74,6 +85,7 @@ class Collector:
         self.rejected.clear()
         self.present = set()
         self.unclaimed = set()
+        self.wrong_types = {}
         self.process_start = {}
         self.lines = self.samples = self.taken = 0
         if not self._complete:
@@ -98,7 +110,7 @@ class Collector:
         if raw is None:
             self._doubts = None
         elif self._doubts is not None:
-            self._doubts.add(id(raw))
+            self._doubts.update((id(raw), id(self._means.get(id(raw)))))
 
     def surely_new(self, series: Series) -> bool:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
@@ -122,10 +134,10 @@ class Collector:
                 declared = Declared(tuple(("", spelling.removesuffix("_total")) for spelling in match.raw.names))
                 self.declare(declared)
                 cache.declares(declared)
-            self._take(match, name, samples(metric))
+            self._take(match, metric, samples(metric))
         elif self.recogniser.undecided(name):
             cache.forgo()
-            self._held.append((name, list(samples(metric))))
+            self._held.append((metric, list(samples(metric))))
         elif self.recogniser.ignores(name):
             cache.ignore()
             if not metric.samples:
@@ -157,12 +169,12 @@ class Collector:
 
     def finish(self) -> None:
         """Decide what had to wait for the end of the payload, make readings of the numbers, and drop what is wrong."""
-        for name, samples in self._held:
-            match = self.recogniser.match(name)
+        for metric, samples in self._held:
+            match = self.recogniser.match(metric.name)
             if match is not None:
-                self._take(match, name, samples)
+                self._take(match, metric, samples)
             else:
-                self.unclaim(name)
+                self.unclaim(metric.name)
         self._held = []
         self._read = 0
         several: dict[int, tuple[Series, list[Series]]] = {}
@@ -205,35 +217,45 @@ class Collector:
         if series.stamped != self.scrape:
             series.timestamp = None
 
-    def _take(self, match: Match, family: str, samples: Labelled) -> None:
+    def _take(self, match: Match, family: Metric, samples: Labelled) -> None:
         if match.part != "created":
             self.take(match.raw, family, samples, match.part, match.required_label)
 
     def take(
         self,
         raw: RawMetric,
-        family: str,
+        family: Metric,
         samples: Labelled,
         piece: str = "",
         required_label: str = "",
     ) -> None:
-        """Read the samples of one family as `raw`, or as the `piece` of it that the family holds."""
-        own_label = OWN_LABELS.get(raw.type)
+        """Read the samples of one family as `raw`, or as the `piece` of it that the family holds.
+
+        They are read in the shape that they have. What `raw` can't be in that shape is refused.
+        """
+        grouped = bool(piece) or family.type in GROUPED
+        shaped = raw if raw.grouped or not grouped else self._mean_of(raw)
         for number, sample, labels, hostname in samples:
             if required_label and required_label not in labels:
                 continue
             self.taken += 1
-            part: Part | None = piece or self._part(raw, family, sample.name)
+            part: Part | None = piece or self._part(family, sample.name, labels, grouped or raw.grouped)
             if part is None:
                 continue
-            if own_label is not None and own_label in labels:
-                identity = frozenset(item for item in labels.items() if item[0] != own_label)
+            plain = part == "value" and (grouped or raw.grouped)
+            piece_of = next((kind for label, kind in OWN_LABELS.items() if label in labels), "")
+            if shaped is None or plain or family.type in NO_SHAPE or (piece_of and part == "value"):
+                if not raw.ignore_plain:
+                    self._refuse_type(raw, "plain value" if plain else piece_of or family.type)
+                continue
+            if part == "bucket" and "le" in labels:
+                identity = frozenset(item for item in labels.items() if item[0] != "le")
             else:
                 identity = frozenset(labels.items())
-            series = self.series.get((id(raw), identity))
+            series = self.series.get((id(shaped), identity))
             if series is None:
-                series = self._new(raw, dict(sorted(identity)), hostname)
-                self.series[id(raw), identity] = series
+                series = self._new(shaped, dict(sorted(identity)), hostname)
+                self.series[id(shaped), identity] = series
             if part == "bucket":
                 part = _bound(labels)
                 if part is None:
@@ -250,6 +272,22 @@ class Collector:
             if sample.timestamp is not None:
                 self.stamp(series, float(sample.timestamp))
 
+    def _mean_of(self, raw: RawMetric) -> RawMetric | None:
+        """What tells a gauge when it comes as a histogram or a summary: the mean of what has come. None for others."""
+        if raw.type != "gauge":
+            return None
+        mean = self._means.get(id(raw))
+        if mean is None:
+            targets = tuple(replace(target, value="mean") for target in raw.targets)
+            mean = self._means[id(raw)] = replace(raw, type="summary", targets=targets)
+        return mean
+
+    def _refuse_type(self, raw: RawMetric, found: str) -> None:
+        self.reject("wrong_type", raw.names[0])
+        self.wrong_types[raw.names[0]] = f"{found}, but is a {raw.type} of {raw.system}"
+        # It is counted each time.
+        self.cache.forgo()
+
     def stamp(self, series: Series, timestamp: float) -> None:
         """Take a timestamp of a series' sample, in seconds. The newest one counts."""
         if isfinite(timestamp):
@@ -258,14 +296,16 @@ class Collector:
             series.stamped = self.scrape
 
     @staticmethod
-    def _part(raw: RawMetric, family: str, sample_name: str) -> str | None:
-        if sample_name.endswith("_created") and not family.endswith("_created"):
+    def _part(family: Metric, sample_name: str, labels: Mapping[str, str], grouped: bool) -> str | None:
+        if sample_name.endswith("_created") and not family.name.endswith("_created"):
             return None
-        if not raw.grouped:
+        if not grouped:
             return "value"
-        suffix = sample_name.removeprefix(family)
-        # Without a suffix it is a quantile of a summary: precomputed, and meaningless once aggregated.
-        return suffix[1:] if suffix in ("_bucket", "_sum", "_count") else None
+        suffix = sample_name.removeprefix(family.name)
+        if suffix in ("_bucket", "_sum", "_count"):
+            return suffix[1:]
+        # A quantile of a summary is precomputed, and meaningless once aggregated.
+        return None if "quantile" in labels else "value"
 
     def _new(self, raw: RawMetric, labels: dict[str, str], hostname: str) -> Series:
         group, identity = federated_target(labels), raw.identity

@@ -77,7 +77,9 @@ class Report:
         for (reason, raw_metric), number in self.collector.rejected.items():
             tags = [*self.own_tags(), f"reason:{reason}", f"raw_metric:{raw_metric}"]
             self.check.count(f"{NAMESPACE}.scrape.samples.rejected", number, tags=tags, raw=True)
-            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {reason}")
+            wrong = self.collector.wrong_types.get(raw_metric) if reason == "wrong_type" else None
+            problem = reason if wrong is None else f"it comes as a {wrong} (a `catalog` file can say otherwise)"
+            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}")
 
     def telemetry(self, seconds: float, contexts: int) -> None:
         """Submit the duration in seconds, the samples of the payload and the contexts submitted."""

@@ -168,7 +168,7 @@ class ServingScraper(Endpoint):
             raw = RawMetric(match.raw.system, match.raw.names, match.raw.type, 1.0, (Target(target),))
             self._user_windows[metric.name] = raw
         self.collector.cache.forgo()
-        self.collector.take(raw, metric.name, self._labelled(metric))
+        self.collector.take(raw, metric, self._labelled(metric))
         return True
 
     def _labelled(self, metric: Metric) -> Iterator[tuple[int, Any, Mapping[str, str], str]]:
