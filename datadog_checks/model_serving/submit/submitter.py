@@ -175,9 +175,13 @@ class Submitter:
             if minute is not None:
                 self._counted(series, outputs, minute)
         else:
-            from_zero = process is not None and series.meet(process, self.processes.known(series.group))
-            from_zero = from_zero or (series.last is None and self._from_zero(series, readings, fresh, told))
-            same = process is not None and process.exact and series.past.start == process.start
+            from_zero = same = False
+            if process is not None:
+                same = process.exact and series.past.start is not None
+                if series.past.start != process.start:
+                    from_zero = series.meet(process, self.processes.known(series.group))
+            if series.past.last is None:
+                from_zero = from_zero or self._from_zero(series, readings, fresh, told)
             increment = series.increment(from_zero, same)
             if series.turns > 1:
                 self.suspected.add(series.group)
@@ -188,10 +192,13 @@ class Submitter:
         value = series.current.value
         if process is None:
             return value
+        levels = series.levels
+        if levels is None or (process.start in levels and len(levels) == 1):
+            series.levels = {process.start: value}
+            return value
         alive = self.processes.alive(series.group, self._scrapes)
-        levels = {start: level for start, level in (series.levels or {}).items() if start in alive}
-        levels.pop(process.start, None)
-        series.levels = {**levels, process.start: value}
+        others = {start: level for start, level in levels.items() if start in alive and start != process.start}
+        series.levels = {**others, process.start: value}
         if not self.processes.several(series.group):
             return value
         return _combined(list(series.levels.values()), output.target.metric.combine)
