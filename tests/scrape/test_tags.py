@@ -1,0 +1,261 @@
+"""Tags: one value per key, that of the subject; which labels give none; what everything has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datadog_checks.model_serving.catalog.loader import builtin_catalog, dropped_everywhere
+from datadog_checks.model_serving.catalog.model import Target
+from datadog_checks.model_serving.scrape.tags import GENERIC_TAGS, TagRules
+
+from ..conftest import Endpoint, make_check, submissions
+
+CATALOG = builtin_catalog()
+TARGET = {"job": "prom", "instance": "prom:9090", "pod": "prom-0", "namespace": "monitoring", "container": "prometheus"}
+"""Labels that Prometheus gives what it scrapes."""
+
+
+def tags_of(system: str, labels: dict[str, str], rules: TagRules, metric: str = "request.count") -> list[str]:
+    """Tags of one series, without the `serving_system`."""
+    found = CATALOG.systems[system]
+    said = rules.workload(found.labels, labels)
+    tags = rules.tags(system, found.labels, Target(CATALOG.metrics[metric]), said)
+    return [tag for tag in tags if tag != f"serving_system:{system}"]
+
+
+STATIC = ("pod_name:exporter", "kube_namespace:gpu-operator", "env:prod", "gpus")
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, str], str]] = {
+    # what is held: (system, rules, labels, tags)
+    "a label before a static tag": (
+        "dcgm",
+        {"static": STATIC},
+        {"pod": "job-1", "namespace": "team-a"},
+        "endpoint_name:here env:prod gpus kube_namespace:team-a pod_name:job-1",
+    ),
+    "a static tag where the label says nothing": (
+        "dcgm",
+        {"static": STATIC},
+        {"pod": "", "gpu": "0"},
+        "endpoint_name:here env:prod gpu:0 gpus kube_namespace:gpu-operator pod_name:exporter",
+    ),
+    "a static tag in capitals": ("mlserver", {"static": ("Zone:a",)}, {"zone": "b"}, "endpoint_name:here zone:b"),
+    "several values of a static tag": (
+        "mlserver",
+        {"static": ("team:a", "team:b")},
+        {"model": "m"},
+        "endpoint_name:here model_name:m team:a team:b",
+    ),
+    "a renamed label before a static tag": (
+        "mlserver",
+        {"static": ("env:prod",), "rename": {"stage": "env"}},
+        {"stage": "dev"},
+        "endpoint_name:here env:dev",
+    ),
+    "endpoint_name as a static tag": ("mlserver", {"static": ("endpoint_name:x",)}, {}, "endpoint_name:x"),
+    "endpoint_name as a label": ("databricks", {"static": ("endpoint_name:x",)}, {"endpoint": "y"}, "endpoint_name:y"),
+    "endpoint_name as an option": (
+        "databricks",
+        {"static": ("endpoint_name:x",), "endpoint_name": "z"},
+        {"endpoint": "y"},
+        "endpoint_name:z",
+    ),
+    "reserved names": (
+        "mlserver",
+        {},
+        {"Host": "h", "ENV": "e", "Service": "s", "cluster_Name": "c"},
+        "endpoint_name:here model_serving_cluster_name:c model_serving_env:e model_serving_host:h "
+        "model_serving_service:s",
+    ),
+    "labels of the catalog in capitals": (
+        "mlserver",
+        {},
+        {"Model": "m", "Version": "3", "ID": "i", "Grpc_Code": "OK"},
+        "endpoint_name:here model_name:m model_version:3 status_class:2xx status_code:OK",
+    ),
+    "an absent value of a label in capitals": (
+        "mlserver",
+        {},
+        {"MODEL": "m", "VERSION": "None"},
+        "endpoint_name:here model_name:m",
+    ),
+    "a label as the catalog spells it before one in capitals": (
+        "mlserver",
+        {},
+        {"Model": "loud", "model": "m"},
+        "endpoint_name:here model_name:m",
+    ),
+    "a label kept, in the spelling of the payload": (
+        "mlserver",
+        {"keep": frozenset(("PATH",))},
+        {"PATH": "/a", "path": "/b"},
+        "PATH:/a endpoint_name:here",
+    ),
+    "the workload's labels behind Prometheus": (
+        "dcgm",
+        {},
+        {
+            **TARGET,
+            "exported_pod": "job-1",
+            "exported_namespace": "team-a",
+            "exported_container": "train",
+            "exported_job": "gpus",
+            "exported_instance": "node:9400",
+        },
+        "endpoint_name:gpus instance:node:9400 job:gpus kube_container_name:train kube_namespace:team-a pod_name:job-1",
+    ),
+    "the workload's labels where the target's were dropped": (
+        "dcgm",
+        {},
+        {"exported_pod": "job-1"},
+        "endpoint_name:here pod_name:job-1",
+    ),
+    "no label of the workload": (
+        "dcgm",
+        {},
+        {"pod": "p", "exported_pod": "", "exported_": "x"},
+        "endpoint_name:here exported_:x pod_name:p",
+    ),
+    "a Prometheus between": (
+        "mlserver",
+        {},
+        {"job": "outer", "exported_exported_job": "inner", "exported_job": "work", "instance": "a:1"},
+        "endpoint_name:work exported_exported_job:inner instance:a:1 job:work",
+    ),
+    "an exported label that the user renames": (
+        "mlserver",
+        {"rename": {"exported_zone": "their_zone"}},
+        {"zone": "a", "exported_zone": "b"},
+        "endpoint_name:here their_zone:b zone:a",
+    ),
+    "an exported label that the user excludes": (
+        "mlserver",
+        {"exclude": frozenset(("exported_zone",))},
+        {"zone": "a", "exported_zone": "b"},
+        "endpoint_name:here zone:a",
+    ),
+    "labels of processes": (
+        "custom_ml",
+        {},
+        {"model": "m", "pid": "17", "worker_id": "2", "Process_ID": "3"},
+        "endpoint_name:here model_name:m",
+    ),
+    "labels of processes that the user keeps": (
+        "custom_ml",
+        {"keep": frozenset(("pid",))},
+        {"model": "m", "pid": "17", "worker_id": "2"},
+        "endpoint_name:here model_name:m pid:17",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name: str) -> None:
+    """A table of what becomes of labels and static tags."""
+    system, options, labels, expected = CASES[name]
+    rules = TagRules(**{"default_endpoint_name": "here", **options})
+    assert tags_of(system, labels, rules) == expected.split()
+
+
+SPELLINGS = (
+    *("pod", "model", "Model", "model_name", "version", "zone", "Zone", "host", "HOST", "endpoint_name", "job"),
+    *("instance", "pid", "UUID", "uuid", "serving_system", "exported_pod", "exported_job"),
+)
+NAMES = st.sampled_from(SPELLINGS)
+VALUES = st.sampled_from(["a", "b", "", "1"])
+LABELS = st.dictionaries(NAMES, VALUES, max_size=6)
+SYSTEMS = st.sampled_from(sorted(CATALOG.systems))
+
+
+@given(
+    SYSTEMS, LABELS, st.lists(st.builds("{}:{}".format, NAMES, VALUES) | st.just("plain")), st.sampled_from(["", "e"])
+)
+def test_a_line_and_the_tags_of_the_instance_never_give_two_values(
+    system: str, labels: dict[str, str], static: list[str], endpoint_name: str
+) -> None:
+    """Whatever comes together: what a sample says of itself stays, and no static tag speaks against it."""
+    bare = TagRules(endpoint_name=endpoint_name, default_endpoint_name="here")
+    full = TagRules(static=tuple(static), endpoint_name=endpoint_name, default_endpoint_name="here")
+    said, tags = tags_of(system, labels, bare), tags_of(system, labels, full)
+    added = set(tags) - set(said)
+    assert added <= set(static)
+    assert ("plain" in tags) == ("plain" in static)
+    keys = {tag.partition(":")[0].lower() for tag in said if tag != "endpoint_name:here"}
+    assert keys.isdisjoint(tag.partition(":")[0].lower() for tag in added if tag.partition(":")[2])
+    assert sum(tag.startswith("endpoint_name:") for tag in tags if tag not in static) <= 1
+
+
+@given(SYSTEMS, st.dictionaries(st.sampled_from(sorted(GENERIC_TAGS)), VALUES, max_size=4), st.data())
+def test_no_spelling_of_a_label_gives_a_reserved_tag(system: str, labels: dict[str, str], data: st.DataObject) -> None:
+    """Datadog would take `Host` for `host`."""
+    shouted = {
+        "".join(data.draw(st.sampled_from([char, char.upper()])) for char in label): value
+        for label, value in labels.items()
+    }
+    keys = {tag.partition(":")[0] for tag in tags_of(system, shouted, TagRules(default_endpoint_name="here"))}
+    assert keys.isdisjoint(GENERIC_TAGS)
+    assert not {key.lower() for key in keys} & GENERIC_TAGS
+
+
+@given(
+    st.sampled_from(["mlserver", "dcgm", "tensorflow_serving"]),
+    st.dictionaries(st.sampled_from([*TARGET, "model", "zone", "gpu"]), st.sampled_from(["a", "b"]), max_size=6),
+    st.dictionaries(st.sampled_from([*TARGET, "zone"]), st.sampled_from(["x", "y"]), max_size=6),
+)
+def test_what_prometheus_renames_is_the_workloads(system: str, own: dict[str, str], target: dict[str, str]) -> None:
+    """A series behind Prometheus has the tags that it has without, and those of its target that it has no word for."""
+    rules = TagRules(endpoint_name="here")
+    scraped = {**target, **{f"exported_{label}" if label in target else label: value for label, value in own.items()}}
+    assert tags_of(system, scraped, rules) == tags_of(system, {**target, **own}, rules)
+
+
+PROCESSES = """\
+# TYPE inference_requests counter
+inference_requests_total{{model="m",pid="1"}} {first}
+inference_requests_total{{model="m",pid="2"}} {second}
+# TYPE inference_latency_seconds histogram
+inference_latency_seconds_bucket{{model="m",worker_id="1",le="1"}} {first}
+inference_latency_seconds_bucket{{model="m",worker_id="1",le="+Inf"}} {first}
+inference_latency_seconds_sum{{model="m",worker_id="1"}} {first}
+inference_latency_seconds_count{{model="m",worker_id="1"}} {first}
+inference_latency_seconds_bucket{{model="m",worker_id="2",le="1"}} {second}
+inference_latency_seconds_bucket{{model="m",worker_id="2",le="+Inf"}} {second}
+inference_latency_seconds_sum{{model="m",worker_id="2"}} {second}
+inference_latency_seconds_count{{model="m",worker_id="2"}} {second}
+# TYPE model_accuracy gauge
+model_accuracy{{model="m",pid="1"}} 0.5
+model_accuracy{{model="m",pid="2"}} 0.75
+"""
+
+
+def test_processes_fall_together(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Counters and histograms of several processes add up, each by its own increase; gauges become one."""
+    check = make_check(openmetrics_endpoint=endpoint.url, serving_system="custom_ml", tag_by_endpoint=False)
+    # The second process began anew, the first went on.
+    for first, second in ((100, 50), (103, 4)):
+        aggregator.reset()
+        endpoint.serve(PROCESSES.format(first=first, second=second))
+        assert check.run() == ""
+    totals: Counter[str] = Counter()
+    for line in submissions(aggregator, ("serving_system", "endpoint_name")):
+        kind, name, value, *tags = line.split()
+        assert tags == ["model_name:m"], line
+        if kind == "count":
+            totals[name] += float(value)
+    assert totals == {"request.count": 7, "request.latency.count": 7, "request.latency.sum": 7}
+    assert sum(bucket.value for bucket in aggregator.histogram_bucket("model_serving.request.latency")) == 7
+    how = CATALOG.metrics["model.accuracy"].combine
+    assert [metric.value for metric in aggregator.metrics("model_serving.model.accuracy")] == [
+        {"mean": 62.5, "max": 75, "last": 75, "sum": 125}[how]
+    ]
+
+
+def test_every_system_drops_the_labels_of_processes() -> None:
+    """One list, in data, for the shipped systems and for those of users."""
+    assert dropped_everywhere()
+    for system in CATALOG.systems.values():
+        assert dropped_everywhere() <= system.labels.drop, system.name
