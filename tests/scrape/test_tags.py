@@ -13,9 +13,10 @@ from datadog_checks.model_serving.catalog.loader import builtin_catalog, dropped
 from datadog_checks.model_serving.catalog.model import Target
 from datadog_checks.model_serving.scrape.tags import GENERIC_TAGS, TagRules
 
-from ..conftest import Endpoint, make_check, submissions
+from ..conftest import Endpoint, make_check, serving, submissions
 
 CATALOG = builtin_catalog()
+HEALTH = "model_serving.openmetrics.health"
 TARGET = {"job": "prom", "instance": "prom:9090", "pod": "prom-0", "namespace": "monitoring", "container": "prometheus"}
 """Labels that Prometheus gives what it scrapes."""
 
@@ -259,3 +260,189 @@ def test_every_system_drops_the_labels_of_processes() -> None:
     assert dropped_everywhere()
     for system in CATALOG.systems.values():
         assert dropped_everywhere() <= system.labels.drop, system.name
+
+
+OWN = """\
+# TYPE ours_size gauge
+ours_size{zone="a"} 1
+# TYPE ours_requests_total counter
+ours_requests_total{zone="a"} 5
+# TYPE ours_seconds histogram
+ours_seconds_bucket{zone="a",le="1"} 3
+ours_seconds_bucket{zone="a",le="+Inf"} 4
+ours_seconds_sum{zone="a"} 5
+ours_seconds_count{zone="a"} 4
+"""
+NAMED = ["ours_size", "ours_requests", "ours_seconds"]
+
+
+def contexts(aggregator: Any) -> list[tuple[str, frozenset[str]]]:
+    """Everything that was submitted, by name and tags, metrics, buckets and service checks."""
+    found = [(name, frozenset(m.tags)) for name in aggregator.metric_names for m in aggregator.metrics(name)]
+    for name, buckets in aggregator._histogram_buckets.items():
+        found += sorted({(name, frozenset(bucket.tags)) for bucket in buckets}, key=str)
+    return found + [(HEALTH, frozenset(check.tags)) for check in aggregator.service_checks(HEALTH)]
+
+
+@pytest.mark.parametrize("form", ["two instances", "one instance", "one is down"])
+def test_two_endpoints_never_overwrite_each_other(form: str, aggregator: Any, datadog_agent: Any) -> None:
+    """With `tag_by_endpoint: false` everything still says which endpoint it is of, what the user names included."""
+    with serving() as one, serving() as other:
+        options = {"tag_by_endpoint": False, "serving_system": "mlserver", "readiness": False, "extra_metrics": NAMED}
+        if form == "one instance":
+            checks = [make_check(openmetrics_endpoints=[one.url, other.url], **options)]
+        else:
+            checks = [make_check(openmetrics_endpoint=each.url, **options) for each in (one, other)]
+        one.serve(OWN + 'model_infer_request_success_total{model="m"} 5\n')
+        other.serve(one.answers["/metrics"].body, status=500 if form == "one is down" else 200)  # type: ignore[union-attr]
+        for check in checks:
+            check.run()
+            check.cancel()
+        sent = contexts(aggregator)
+        assert max(Counter(sent).values()) == 1
+        names = {f"endpoint_name:127.0.0.1:{each.port}" for each in (one, other)}
+        for name, tags in sent:
+            assert len(tags & names) == 1, name
+            assert "serving_system:mlserver" in tags, name
+        assert {tag for name, tags in sent if name == HEALTH for tag in tags & names} == names
+
+
+@pytest.mark.parametrize(
+    ("options", "payload", "expected"),
+    [
+        ({"serving_system": "mlserver"}, "", "mlserver"),
+        ({}, "", ""),
+        ({}, 'model_infer_request_success_total{model="m"} 5\n', "mlserver"),
+        ({"serving_system": ["mlserver", "custom_ml"]}, "", ""),
+        ({"serving_system": ["mlserver", "custom_ml"], "tags": ["serving_system:mine"]}, "", "mine"),
+        ({"serving_system": "mlserver", "tags": ["serving_system:mine"]}, "", "mlserver"),
+    ],
+    ids=["one", "none known", "recognised behind it", "several", "several, and a tag", "one, and a tag"],
+)
+def test_the_system_of_what_the_user_names(
+    options: dict[str, Any], payload: str, expected: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """It is the one that the payload is of, wherever in the payload that shows, and left out where it can't be told."""
+    check = make_check(openmetrics_endpoint=endpoint.url, readiness=False, extra_metrics=NAMED, **options)
+    endpoint.serve(OWN + payload)
+    assert check.run() == ""
+    for name, tags in contexts(aggregator):
+        if name.startswith("model_serving.ours") or name == HEALTH:
+            assert {tag for tag in tags if tag.startswith("serving_system:")} == (
+                {f"serving_system:{expected}"} if expected else set()
+            ), name
+
+
+def test_a_metric_of_the_catalog_under_a_name_of_ones_own(
+    endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """Of several systems it is of the one that has it, and what it says of itself counts before the static tags."""
+    check = make_check(
+        openmetrics_endpoint=endpoint.url,
+        serving_system=["mlserver", "custom_ml"],
+        tag_by_endpoint=False,
+        readiness=False,
+        tags=["zone:static", "Model:static", "plain", "stage:x"],
+        extra_metrics=[{"rest_server_requests_in_progress": "busy"}],
+    )
+    name = "rest_server_requests_in_progress"
+    endpoint.serve(f'# TYPE {name} gauge\n{name}{{zone="a",model="m",job="j",instance="i"}} 3\n')
+    assert check.run() == ""
+    (busy,) = aggregator.metrics("model_serving.busy")
+    expected = "endpoint_name:j instance:i job:j model:m plain serving_system:mlserver stage:x zone:a"
+    assert sorted(busy.tags) == expected.split()
+
+
+def test_a_payload_that_breaks_off_submits_nothing_that_the_user_named(
+    endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """As with the metrics of the catalog: what is missing behind it can't be told."""
+    check = make_check(openmetrics_endpoint=endpoint.url, serving_system="mlserver", extra_metrics=NAMED)
+    endpoint.serve(OWN, headers={"Content-Length": "9999"}, length=False)
+    assert "nothing of it was used" in check.run()
+    assert [name for name, _ in contexts(aggregator)] == [HEALTH]
+
+
+COSTS = (
+    OWN
+    + """\
+# TYPE model_infer_request_success counter
+model_infer_request_success_total{model="m"} NUMBER
+# TYPE batch_request_queue histogram
+batch_request_queue_bucket{model_name="m",le="1"} NUMBER
+batch_request_queue_bucket{model_name="m",le="+Inf"} NUMBER
+batch_request_queue_sum{model_name="m"} NUMBER
+batch_request_queue_count{model_name="m"} NUMBER
+"""
+)
+ALL = {
+    *("request.count", "request.queue.depth", "request.queue.depth.sum", "request.queue.depth.count"),
+    *("ours_size", "ours_requests.count", "ours_seconds", "ours_seconds.sum", "ours_seconds.count"),
+}
+DISTRIBUTIONS = {"request.queue.depth", "ours_seconds"}
+
+
+def cost(check: Any, endpoint: Endpoint, aggregator: Any) -> list[str]:
+    """The names that the second of two scrapes has sent, once for each context."""
+    for number in (10, 30):
+        aggregator.reset()
+        endpoint.serve(COSTS.replace("NUMBER", str(number)))
+        assert check.run() == ""
+    names = [name.removeprefix("model_serving.") for name, _ in contexts(aggregator) if name != HEALTH]
+    return [name for name in names if not name.startswith("scrape.")]
+
+
+def costing(endpoint: Endpoint, **options: Any) -> Any:
+    own = {"serving_system": "mlserver", "readiness": False, "extra_metrics": NAMED}
+    return make_check(openmetrics_endpoint=endpoint.url, **{**own, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "gone"),
+    [
+        ({}, set()),
+        ({"metric_patterns": {"exclude": ["depth$"]}}, {"request.queue.depth"}),
+        ({"metric_patterns": {"exclude": ["seconds$", "size"]}}, {"ours_seconds", "ours_size"}),
+        ({"metric_patterns": {"include": ["scrape"]}}, ALL),
+        ({"extra_metrics": []}, {name for name in ALL if name.startswith("ours")}),
+    ],
+    ids=["everything", "not a distribution", "not what the user named", "nothing", "nothing is named"],
+)
+@pytest.mark.parametrize("patched", [False, True], ids=["straight", "through the methods of the check"])
+def test_what_is_sent_and_what_it_costs(
+    options: dict[str, Any], gone: set[str], patched: bool, endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """Patterns are for distributions as well, and contexts and custom metrics are those that were sent."""
+    check = costing(endpoint, **options)
+    if patched:
+        check.count = check.count
+    sent = cost(check, endpoint, aggregator)
+    assert set(sent) == ALL - gone
+    expected = {"contexts": len(sent), "custom_metrics": sum(5 if name in DISTRIBUTIONS else 1 for name in sent)}
+    said = {name: aggregator.metrics(f"model_serving.scrape.{name}")[0].value for name in expected}
+    assert said == expected
+
+
+@pytest.mark.parametrize("patched", [False, True], ids=["straight", "through the methods of the check"])
+@pytest.mark.parametrize("limit", range(1, 11))
+def test_the_limit_on_contexts(
+    limit: int,
+    patched: bool,
+    endpoint: Endpoint,
+    aggregator: Any,
+    datadog_agent: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A distribution is a context as everything else is, and what is cut off costs nothing."""
+    check = costing(endpoint, max_returned_metrics=limit)
+    if patched:
+        check.count = check.count
+    cost(check, endpoint, aggregator)
+    # With the limit reached, what the check says of itself is cut off as well: it is read where it is made.
+    said: list[Any] = []
+    report = next(iter(check.scrapers.values())).report
+    monkeypatch.setattr(report, "telemetry", lambda seconds, sent: said.append(sent))
+    sent = cost(check, endpoint, aggregator)
+    assert len(sent) == min(limit, 10)
+    assert said[-1].contexts == len(sent)
+    assert said[-1].custom_metrics == sum(5 if name in DISTRIBUTIONS else 1 for name in sent)

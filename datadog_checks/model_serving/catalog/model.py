@@ -29,6 +29,11 @@ RAW_TYPES = (
 GROUPED_TYPES = frozenset(("histogram", "summary", "window_histogram"))
 """Types whose value is spread over `_bucket`, `_sum` and `_count` samples."""
 
+BILLED_PER_DISTRIBUTION = 5
+"""Custom metrics that Datadog bills for a distribution without percentiles: count, sum, min, max and avg. Every other
+metric with its tags is one. docs/how-it-counts.md names the source.
+"""
+
 
 def compile_globs(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
     """One case-sensitive regular expression for all globs, or None where there are none."""
