@@ -214,6 +214,38 @@ def test_what_prometheus_renames_is_the_workloads(system: str, own: dict[str, st
     assert tags_of(system, scraped, rules) == tags_of(system, {**target, **own}, rules)
 
 
+BEHIND = """\
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds{{job="j",instance="a:1",exported_job="fraud"}} {start}
+process_start_time_seconds{{job="j",instance="b:1",exported_job="fraud"}} 1700000000
+# TYPE rest_server_requests_in_progress gauge
+rest_server_requests_in_progress{{job="j",instance="a:1",app_name="p",exported_app_name="mlserver"}} 3
+# TYPE model_infer_request_success_total counter
+model_infer_request_success_total{{job="j",instance="a:1",exported_job="fraud",model="p",exported_model="m"}} {calls}
+model_infer_request_success_total{{job="j",instance="b:1",exported_job="fraud",model="p",exported_model="m"}} {calls}
+"""
+
+
+def test_behind_prometheus(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Tags and conditions see the workload's labels; which process a series is of says the target's."""
+    check = make_check(
+        openmetrics_endpoint=endpoint.url,
+        serving_system="mlserver",
+        tag_by_endpoint=False,
+        readiness=False,
+        keep_labels=["app_name"],
+    )
+    # The process at the one target has begun anew. That at the other has not, so what it lacks can't be known.
+    for start, calls in ((1700000000, 100), (1700005000, 60)):
+        aggregator.reset()
+        endpoint.serve(BEHIND.format(start=start, calls=calls))
+        assert check.run() == ""
+    assert submissions(aggregator, ("serving_system",)) == [
+        "count request.count 60 endpoint_name:fraud instance:a:1 job:fraud model_name:m",
+        "gauge request.in_flight 3 app_name:mlserver endpoint_name:j instance:a:1 job:j",
+    ]
+
+
 PROCESSES = """\
 # TYPE inference_requests counter
 inference_requests_total{{model="m",pid="1"}} {first}
