@@ -94,7 +94,8 @@ KEYS = {
 @lru_cache(maxsize=1)
 def builtin_catalog() -> Catalog:
     """The catalog that ships with the check."""
-    return _with_files(Catalog({}, _canonical(HERE / "canonical.yaml")), sorted((HERE / "systems").glob("*.yaml")))
+    metrics = _canonical().metric_definitions(_canonical().data.get("metrics") or {})
+    return _with_files(Catalog({}, metrics), sorted((HERE / "systems").glob("*.yaml")))
 
 
 def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
@@ -123,9 +124,15 @@ def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
     return Catalog(systems, metrics)
 
 
-def _canonical(path: Path) -> dict[str, CanonicalMetric]:
-    reader = _Reader(path, {})
-    return reader.metric_definitions(reader.data.get("metrics") or {})
+@lru_cache(maxsize=1)
+def _canonical() -> _Reader:
+    return _Reader(HERE / "canonical.yaml", {})
+
+
+@lru_cache(maxsize=1)
+def dropped_everywhere() -> frozenset[str]:
+    """Labels that give no tag, whatever the system, unless its file names them."""
+    return frozenset(_canonical().strings(_canonical().data.get("drop") or [], "key `drop`"))
 
 
 class _Reader:
@@ -236,13 +243,16 @@ class _Reader:
     def labels(self, value: Any) -> Labels:
         entry = self.keys(value, "labels", "labels")
         absent = self.mapping(entry.get("absent") or {}, "labels.absent")
+        rename = self.mapping(entry.get("rename") or {}, "labels.rename")
+        lower = frozenset(self.strings(entry.get("lower") or [], "labels.lower"))
+        named = {label.lower() for label in (*rename, *lower, *absent)}
         return Labels(
             rename={
                 label: str(self.typed(tag, str, "the name of a tag", f"labels.rename.{label}") or label)
-                for label, tag in self.mapping(entry.get("rename") or {}, "labels.rename").items()
+                for label, tag in rename.items()
             },
-            drop=frozenset(self.strings(entry.get("drop") or [], "labels.drop")),
-            lower=frozenset(self.strings(entry.get("lower") or [], "labels.lower")),
+            drop=frozenset(self.strings(entry.get("drop") or [], "labels.drop")) | (dropped_everywhere() - named),
+            lower=lower,
             absent={
                 label: frozenset(self.strings(values, f"labels.absent.{label}")) for label, values in absent.items()
             },

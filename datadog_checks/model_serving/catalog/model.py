@@ -34,6 +34,11 @@ ROUNDING_UP = 1.01
 GROUPED_TYPES = frozenset(("histogram", "summary", "window_histogram"))
 """Types whose value is spread over `_bucket`, `_sum` and `_count` samples."""
 
+BILLED_PER_DISTRIBUTION = 5
+"""Custom metrics that Datadog bills for a distribution without percentiles: count, sum, min, max and avg. Every other
+metric with its tags is one. docs/how-it-counts.md names the source.
+"""
+
 
 def compile_globs(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
     """One case-sensitive regular expression for all globs, or None where there are none."""
@@ -203,12 +208,21 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What becomes of a system's labels on their way to tags."""
+    """What becomes of a system's labels on their way to tags.
+
+    `spellings` are how the file spells the labels that it names, by that and by the same in small letters.
+    """
 
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: frozenset[str] = frozenset()
     lower: frozenset[str] = frozenset()
     absent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = (*self.rename, *sorted(self.drop | self.lower), *self.absent)
+        spellings = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
+        object.__setattr__(self, "spellings", spellings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,15 +326,16 @@ class Collector:
     ) -> Series:
         group = federated_target(labels)
         system = self.recogniser.systems[raw.system]
+        said = self.rules.workload(system.labels, labels)
         outputs = tuple(
             Output(
                 name=target.metric.full_name,
                 target=target,
-                tags=self.rules.tags(system.name, system.labels, target, labels),
+                tags=self.rules.tags(system.name, system.labels, target, said),
                 scale=raw.scale,
             )
             for target in raw.targets
-            if target.applies_to(labels)
+            if target.applies_to(said)
         )
         # What the user names besides the catalog has the same raw name.
         key = f"{raw.names[0]}>{raw.targets[0].metric.full_name}{sorted(identity)}"

@@ -8,25 +8,31 @@ from typing import Any
 
 from ..catalog.model import NAMESPACE
 from ..log_once import LogOnce
+from ..submit.sender import Sent
 from .collector import Collector
 
 
 class Report:
-    """Speaks for one source, scraped from `url`, whose readings are in `collector`. `tags` are the instance's own."""
+    """Speaks for one source, scraped from `url`, whose readings are in `collector`."""
 
-    def __init__(self, check: Any, url: str, collector: Collector, tags: tuple[str, ...]) -> None:
+    def __init__(self, check: Any, url: str, collector: Collector) -> None:
         self.check = check
         self.url = url
         self.collector = collector
-        self.tags = tags
         self._once = LogOnce(check.log)
         self._models: tuple[str, ...] = ()
 
     def own_tags(self) -> list[str]:
         """Tags of what the check says about this source: the endpoint's name, and the system if it is one."""
-        rules, active = self.collector.rules, self.collector.recogniser.active
-        tags = [*self.tags, f"endpoint_name:{rules.endpoint_name or rules.default_endpoint_name}"]
-        return [*tags, f"serving_system:{active[0]}"] if len(active) == 1 else tags
+        return self.collector.rules.complete(system=self.system())
+
+    def system(self, family: str = "") -> str:
+        """The serving system that a family belongs to, by its name or because there is but one; else empty."""
+        recogniser = self.collector.recogniser
+        match = recogniser.match(family) if family else None
+        if match is not None and not match.required_label:
+            return match.raw.system
+        return recogniser.active[0] if len(recogniser.active) == 1 else ""
 
     def systems(self, mapped_by_user: bool) -> None:
         """Tell, once, what was recognised, and for as long as it holds what could not be."""
@@ -81,10 +87,16 @@ class Report:
             problem = reason if wrong is None else f"it comes as a {wrong} (a `catalog` file can say otherwise)"
             self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}")
 
-    def telemetry(self, seconds: float, contexts: int) -> None:
-        """Submit the duration in seconds, the samples of the payload and the contexts submitted."""
+    def telemetry(self, seconds: float, sent: Sent) -> None:
+        """Submit the duration in seconds, the samples of the payload, and what of them was submitted."""
         tags = self.own_tags()
-        for name, value in (("duration", seconds), ("samples", self.collector.samples), ("contexts", contexts)):
+        values = {
+            "duration": seconds,
+            "samples": self.collector.samples,
+            "contexts": sent.contexts,
+            "custom_metrics": sent.custom_metrics,
+        }
+        for name, value in values.items():
             self.check.gauge(f"{NAMESPACE}.scrape.{name}", value, tags=tags, raw=True)
 
     def warn(self, message: str) -> None:

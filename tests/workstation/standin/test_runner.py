@@ -183,7 +183,7 @@ def test_a_round_as_json(stand_in: StandIn) -> None:
             "discarded": [],
         },
     ]
-    common = {"instance": 1, "tags": ["who:me"], "host": ""}
+    common = {"instance": 1, "tags": ["who:me"], "stored_tags": ["who:me"], "host": ""}
     metrics = [metric for metric in document["metrics"] if metric["instance"] == 1]
     assert metrics == [
         {**common, "name": "probe.load", "type": "gauge", "unit": "percent", "value": pytest.approx(2.1)},
@@ -193,6 +193,7 @@ def test_a_round_as_json(stand_in: StandIn) -> None:
             "type": "count",
             "unit": None,
             "tags": ["nr:1", "who:me"],
+            "stored_tags": ["nr:1", "who:me"],
             "value": 10,
         },
         {
@@ -217,6 +218,7 @@ def test_a_round_as_json(stand_in: StandIn) -> None:
         "name": "probe.up",
         "status": "ok",
         "tags": [],
+        "stored_tags": [],
         "host": "",
         "message": "",
     }
