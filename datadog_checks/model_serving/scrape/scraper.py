@@ -19,7 +19,6 @@ from ..catalog.model import CanonicalMetric, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from ..errors import PayloadError, ScrapeError
 from ..http.body import excerpt
-from ..http.errors import UNREACHABLE
 from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
 from ..submit.submitter import Submitter
@@ -104,7 +103,7 @@ class ServingScraper(Endpoint):
             self.report.rejected()
             raise ScrapeError(problem) from None
         if self.unreachable:
-            self.submit_health_check(ServiceCheck.CRITICAL, message=f"{self.url}: {UNREACHABLE}")
+            self.submit_health_check(ServiceCheck.CRITICAL, message=self.unreachable)
             return
         if not self.none_exported:
             self.report.systems(mapped_by_user=bool(self._user_names))
@@ -194,9 +193,14 @@ class ServingScraper(Endpoint):
             chunks = (list(self.filter_connection_lines(lines)) for lines in chunks)
         lines = next((lines for lines in chunks if lines), None)
         if lines is None:
-            if not self.unreachable:
-                raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
-            return
+            if self.unreachable:
+                return
+            if self.cut:
+                raise PayloadError(
+                    "the answer ends within its first line, as if it broke off on its way or while it was compressed: "
+                    "nothing of it was used; look into the server's log"
+                )
+            raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
         strict = self.parse_metric_families is parse_openmetrics
         late_start = self.flush_first_value is None and self.use_process_start_time
         self.collector.cache.enabled = self.caches_lines and not late_start
@@ -220,6 +224,7 @@ class ServingScraper(Endpoint):
         known = self.recogniser.candidates(name.group()) if name is not None else ()
         for match in known:
             self.collector.doubt(match.raw)
+        self.cut = self.cut or cut
         if cut:
             self.collector.doubt(None)
         self.collector.reject("malformed", name.group() if name is not None and known else "unknown")

@@ -66,7 +66,7 @@ class Probe:
         try:
             return method(f"{self.base}{path}", extra_headers={"Accept": "application/json"}, **options)
         except (RequestException, OSError, UserError) as error:
-            self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None)}"
+            self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None, self.base)}"
             return None
 
     def endpoint(self, status: int, message: str = "") -> None:
