@@ -16,6 +16,9 @@ SHORTEST = 4
 SECRET_NAME = re.compile(r"(?i)token|key|secret|pass|pwd|auth|sig|cred|cookie")
 """Names of headers and query parameters whose values are taken for secrets; masking one too many does no harm."""
 
+PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>|%%\w+%%")
+"""What documents write where a value of one's own goes. A value that holds one is no secret yet, and must be seen."""
+
 _SECRET_OPTION = re.compile(
     r"(?<![a-z])(api_?key|auth|authorization|credential|key|passphrase|passwd|password|secret|token)s?(?![a-z])"
 )
