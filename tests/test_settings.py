@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 from itertools import combinations
@@ -10,8 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from datadog_checks.base import AgentCheck
+from datadog_checks.base.utils.http import DEFAULT_REMAPPED_FIELDS, STANDARD_FIELDS
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.config_models.instance import InstanceConfig
+from datadog_checks.model_serving.settings import Problems, check_option_names
 
 from .conftest import Endpoint, in_buckets, make_check, submissions
 from .scrape.generated import Clock
@@ -217,6 +223,52 @@ def test_sources(instance: dict[str, Any], words: tuple[str, ...], datadog_agent
     message = complaint(instance)
     assert all(word in message for word in words), message
     assert "pw" not in message
+
+
+# -- options of the stock check
+
+STOCK = Path(inspect.getfile(AgentCheck)).parent
+NESTED = {"labels", "match", "values", "__memory_profiling_tags"}
+"""What is read from the value of an option, or is no option of an instance."""
+
+
+def stock_options() -> set[str]:
+    """Every option that the installed base package reads from an instance of a V2 check."""
+    found = {*STANDARD_FIELDS, *DEFAULT_REMAPPED_FIELDS}
+    for path in (STOCK / "base.py", *(STOCK / "openmetrics" / "v2").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+                place, key = node.func.value, node.args[0] if node.args else None
+            elif isinstance(node, ast.Subscript):
+                place, key = node.value, node.slice
+            else:
+                continue
+            called = place.id if isinstance(place, ast.Name) else getattr(place, "attr", "")
+            options = ("config", "instance", "check_config", "global_options")
+            if called in options and isinstance(key, ast.Constant) and isinstance(key.value, str):
+                found.add(key.value)
+    return found - NESTED
+
+
+def test_stock_options(datadog_agent: Any) -> None:
+    """No option that the installed base package reads is refused as unknown."""
+    options = stock_options()
+    assert {"tags", "timeout", "metric_patterns", "share_labels", "raw_line_filters"} <= options
+    problems = Problems("x")
+    check_option_names(dict.fromkeys(options), InstanceConfig.model_fields, problems)
+    problems.check()
+
+
+@pytest.mark.parametrize("option", ["omit_histogram_bound_tags", "histogram_bound_tag_prefixes"])
+def test_moot_options(option: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """What there is nothing to do for is taken, and the Agent's status says so."""
+    endpoint.serve("cpu_usage_percentage 7\n")
+    check = make_check(
+        openmetrics_endpoint=endpoint.url, serving_system="databricks", readiness=False, **{option: True}
+    )
+    assert check.run() == ""
+    (warning,) = check.warnings
+    assert warning.startswith(f"instance `{endpoint.url}`: option `{option}` has no effect: ")
 
 
 # -- all at once

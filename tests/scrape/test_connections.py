@@ -181,6 +181,11 @@ class Place:
         self.stack.callback(end)
         return 0 if path else int(listener.getsockname()[1])
 
+    def socket(self, answer: bytes) -> str:
+        """The URL of a Unix domain socket that sends these bytes and hangs up."""
+        self.raw(answer, f"{self.path}/a.sock")
+        return f"unix://{self.path}/a.sock/metrics"
+
     def full(self) -> int:
         """A port whose queue of connections is full, so that further ones get no answer."""
         listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -356,6 +361,16 @@ CASES: dict[str, Case] = {
         lambda here: (at(here.http()), {"headers": {"X-Token": f"{SECRET}\u20ac"}}),
         "a header, user name or password has a character that can't be sent",
         "keep to ASCII in `headers`",
+    ),
+    "no socket": (
+        lambda here: (f"unix://{here.path}/gone.sock/metrics", {}),
+        "no connection: check that the server runs, and that its socket has this path",
+        "socket",
+    ),
+    "socket hung up": (
+        lambda here: (here.socket(b""), {}),
+        "the server closed the connection without an answer: look into its own log",
+        "log",
     ),
     "compressed and cut off": (
         lambda here: (at(here.http(), "/cut"), {}),

@@ -28,6 +28,7 @@ from requests.exceptions import ConnectionError as HTTPConnectionError
 from urllib3.exceptions import NewConnectionError
 
 from ..errors import UserError
+from .address import socket_path
 from .redact import without_secrets
 
 UNREACHABLE = "no connection: check that the server runs and listens at this host and port"
@@ -61,6 +62,8 @@ def connection_problem(error: Exception, status: int | None, asked: str = "") ->
 
 def _address(url: SplitResult) -> tuple[str, str, int | None]:
     standard = {"http": 80, "https": 443}.get(url.scheme)
+    if standard is None:
+        return url.scheme, socket_path(url.geturl()) or url.netloc, None
     return url.scheme, url.hostname or "", url.port or standard
 
 

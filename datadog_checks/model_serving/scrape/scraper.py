@@ -18,6 +18,7 @@ from datadog_checks.base.constants import ServiceCheck
 from ..catalog.model import CanonicalMetric, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from ..errors import PayloadError, ScrapeError
+from ..http.address import server
 from ..http.body import excerpt
 from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
@@ -57,7 +58,7 @@ class ServingScraper(Endpoint):
             include=frozenset(self.include_labels),
             keep=settings.keep_labels,
             endpoint_name=settings.endpoint_name,
-            default_endpoint_name=self.url.partition("://")[2].partition("/")[0],
+            default_endpoint_name=server(self.endpoint),
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
         self.collector = Collector(self.recogniser, rules)

@@ -60,6 +60,13 @@ AGENT_OPTIONS = frozenset(
 )
 """Options that the Agent or the stock check reads though no specification of theirs lists them on every version."""
 
+MOOT_OPTIONS = {
+    "omit_histogram_bound_tags": "histograms are sent as distributions without tags of their bounds in any case",
+    "histogram_bound_tag_prefixes": "histograms are sent as distributions without tags of their bounds; "
+    "`rename_labels` renames `upper_bound` where `histogram_buckets_as_distributions: false` brings them back",
+}
+"""Options of newer stock checks that there is nothing to do for, and why. They are taken, and a warning says so."""
+
 CHOICE_OPTIONS = ("include", "exclude", "limit", "interval")
 """What `serving_endpoints` may say."""
 
@@ -90,7 +97,7 @@ def bare_host(host: str) -> str:
 
 def check_option_names(instance: Mapping[str, Any], known: Collection[str], problems: Problems) -> None:
     """Complain about every option that the check doesn't know, with the right spelling."""
-    allowed = {*known, *AGENT_OPTIONS, "send_distribution_buckets"}
+    allowed = {*known, *AGENT_OPTIONS, *MOOT_OPTIONS, "send_distribution_buckets"}
     for option in map(str, instance):
         if option in allowed:
             continue
@@ -102,7 +109,7 @@ def check_option_names(instance: Mapping[str, Any], known: Collection[str], prob
             )
             continue
         # The one old spelling that is honoured is none to recommend.
-        close = get_close_matches(option, sorted(allowed - {"send_distribution_buckets"}), 1, 0.6)
+        close = get_close_matches(option, sorted(allowed - {"send_distribution_buckets", *MOOT_OPTIONS}), 1, 0.6)
         mend = f"did you mean `{close[0]}`?" if close else "remove it, or see conf.yaml.example for what there is"
         problems.add(f"unknown option `{option}`; {mend}", option, *set(close) - instance.keys())
     choice = instance.get("serving_endpoints")

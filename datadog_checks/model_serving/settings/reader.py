@@ -17,6 +17,7 @@ from ..catalog.loader import builtin_catalog, load_catalog
 from ..catalog.model import NAMESPACE, Catalog
 from ..config_models.instance import InstanceConfig
 from ..errors import CatalogError
+from ..http.address import socket_path
 from ..http.redact import PLACEHOLDER, SECRET_NAME, without_secrets
 from .databricks import databricks_settings
 from .model import (
@@ -30,7 +31,7 @@ from .model import (
     SingleSettings,
     WorkspaceSettings,
 )
-from .names import describe
+from .names import MOOT_OPTIONS, describe
 from .options import Options
 from .problems import Problems
 
@@ -92,7 +93,7 @@ def _settings(
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    return Settings(where, source, () if old is None else (_old_spelling(where),), secrets, limited)
+    return Settings(where, source, _warnings(where, instance, old is not None), secrets, limited)
 
 
 def _gpu(options: Options, problems: Problems) -> GpuSettings | None:
@@ -244,11 +245,19 @@ def _check_urls(options: Options, databricks: DatabricksSettings | None, problem
 
 
 def _check_url(url: str, option: str, problems: Problems) -> None:
-    if not re.match(r"https?://", url, re.IGNORECASE):
-        problems.add(f"`{option}` must start with http:// or https://", option)
+    if not re.match(r"(https?|unix)://", url, re.IGNORECASE):
+        problems.add(f"`{option}` must start with http://, https:// or unix://", option)
         return
     if wrong := _unfilled(url):
         problems.add(f"`{option}` {wrong}", option)
+        return
+    if url[:4].lower() == "unix":
+        if not socket_path(url):
+            problems.add(
+                f"`{option}` must name the path of a socket that ends in .sock, as in unix:///run/server.sock/metrics, "
+                "or write its slashes as %2F, as in unix://%2Frun%2Fserver/metrics",
+                option,
+            )
         return
     try:
         parts = urlsplit(url)
@@ -357,8 +366,19 @@ def _secrets(options: Options, urls: tuple[str, ...]) -> list[str]:
     return [text for secret in secrets for text in {secret, unquote(secret)} if len(text) > 3]
 
 
-def _old_spelling(where: str) -> str:
-    return (
-        f"{where}: option `send_distribution_buckets` belongs to the V1 OpenMetrics check. It is honoured; write "
-        "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
-    )
+def _warnings(where: str, instance: Mapping[str, Any], old_spelling: bool) -> tuple[str, ...]:
+    """What the Agent's status shows for as long as the instance is what it is."""
+    found = [
+        f"option `{option}` has no effect: {why}. Remove it"
+        for option, why in MOOT_OPTIONS.items()
+        if option in instance
+    ]
+    if old_spelling:
+        found.append(_OLD_SPELLING)
+    return tuple(f"{where}: {text}" for text in found)
+
+
+_OLD_SPELLING = (
+    "option `send_distribution_buckets` belongs to the V1 OpenMetrics check. It is honoured; write "
+    "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
+)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from requests.exceptions import RequestException
 
 from ...errors import UserError
+from ...http.address import root
 from ...http.errors import connection_problem
 from ...http.redact import without_secrets
 
@@ -112,6 +113,5 @@ def other_port(metrics_url: str, ports: dict[str, int]) -> str | None:
 
 
 def same_port(metrics_url: str, ports: dict[str, int]) -> str | None:
-    """Base URL of the API on the very port of the metrics."""
-    parts = urlsplit(metrics_url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
+    """Base URL of the API on the very port, or the very socket, of the metrics."""
+    return root(metrics_url)
