@@ -78,7 +78,7 @@ class ServingScraper(Endpoint):
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}
-        self.report = Report(check, self.url, self.collector, tuple(self.tags))
+        self.report = Report(check, self.url, self.collector, tuple(self.tags), settings, self._is_named)
         self.none_exported = False
         # What looks at every sample, or at other families, needs them all parsed.
         self.caches_lines = not (self.label_aggregator.configured or self.enable_telemetry)
@@ -107,7 +107,7 @@ class ServingScraper(Endpoint):
             self.submit_health_check(ServiceCheck.CRITICAL, message=self.unreachable)
             return
         if not self.none_exported:
-            self.report.systems(mapped_by_user=bool(self._user_names))
+            self.report.systems()
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
         self.submit_health_check(ServiceCheck.OK)
@@ -131,6 +131,13 @@ class ServingScraper(Endpoint):
                 return metric
         self.collector.add(metric, self._labelled)
         return metric
+
+    def _is_named(self, family: str) -> bool:
+        """Whether `metrics` or `extra_metrics` name a family, or match its name."""
+        transformer = self.metric_transformer
+        return family in transformer.transformer_data or any(
+            pattern.search(family) for pattern, _ in transformer.metric_patterns
+        )
 
     def _excluded(self, name: str) -> bool:
         pattern = self.exclude_metrics_pattern
