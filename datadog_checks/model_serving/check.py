@@ -17,6 +17,7 @@ from .errors import ScrapeError
 from .http.redact import Secrets
 from .settings import Problems, Settings, check_option_names, check_option_types, describe, read_settings
 from .sources.build import build_source
+from .sources.claims import read_twice
 from .sources.source import Source
 from .submit.persisted import Memory
 
@@ -94,11 +95,17 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         try:
             self.warnings.extend(settings.warnings)
             failures = source.run()
+            self.warnings.extend(read_twice(self, source))
         finally:
             self.memory.keep()
             self._running.release()
         if failures:
             raise ScrapeError("; ".join(failures)) from None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the check has ended for good."""
+        return self._cancelled.is_set()
 
     def cancel(self) -> None:
         """Called by the Agent when the check is unscheduled: end what goes on, and what a run waits for."""

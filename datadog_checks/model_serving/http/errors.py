@@ -135,10 +135,11 @@ def _of_network(error: Exception, url: SplitResult) -> str:
         if cause.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.EINVAL):
             return "no connection: check that the server runs, and that its socket has this path"
     if isinstance(answer, RemoteDisconnected) or isinstance(cause, ConnectionResetError | BrokenPipeError):
-        if url.scheme == "https":
-            return _ENDED
-        tls = "if its port speaks TLS, write https://, else " if url.scheme == "http" else ""
-        return f"the server closed the connection without an answer: {tls}look into its own log"
+        hint = {
+            "http": "if its port speaks TLS, write https://, else look into its own log",
+            "https": "look into its own log; if it wants a client certificate, check `tls_cert` and `tls_private_key`",
+        }
+        return f"the server closed the connection without an answer: {hint.get(url.scheme, 'look into its own log')}"
     if cause is not None and cause.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return "there is no route to this host: check its address, the network and firewalls"
     return UNREACHABLE

@@ -36,6 +36,12 @@ from .options import Options
 from .problems import Problems
 
 DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
+OLD_SPELLING = "send_distribution_buckets"
+"""The one option of the V1 check that is honoured, as published configurations have it."""
+
+MINUTE = 60.0
+"""Seconds that each value of Databricks stands for."""
+
 PATTERNS = ("exclude_metrics", "raw_line_filters", "ignore_tags")
 """Options that are lists of regular expressions."""
 
@@ -83,8 +89,7 @@ def _settings(
     _check_urls(options, databricks, problems)
     secrets = tuple(dict.fromkeys(_secrets(options, urls)))
     parallel = _parallel(options, problems)
-    old = options.given("send_distribution_buckets")
-    scrape = _scrape(instance, options, databricks, urls or ("",), old, problems)
+    scrape = _scrape(instance, options, databricks, urls or ("",), problems)
     source: SingleSettings | SeveralSettings | WorkspaceSettings
     if databricks is not None and not databricks.endpoint:
         source = WorkspaceSettings(databricks, scrape, readiness, parallel)
@@ -93,7 +98,7 @@ def _settings(
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    return Settings(where, source, _warnings(where, instance, old is not None), secrets, limited)
+    return Settings(where, source, _warnings(where, instance, scrape, options), secrets, limited)
 
 
 def _gpu(options: Options, problems: Problems) -> GpuSettings | None:
@@ -163,7 +168,6 @@ def _scrape(
     options: Options,
     databricks: DatabricksSettings | None,
     urls: tuple[str, ...],
-    old_distributions: bool | None,
     problems: Problems,
 ) -> ScrapeSettings:
     catalog, own = _catalog(options, problems)
@@ -178,7 +182,7 @@ def _scrape(
     buckets, separate = options["collect_histogram_buckets"], options["non_cumulative_histogram_buckets"]
     # Distributions, with `.sum` and `.count`, unless the instance asks for buckets, or for none.
     distributions = options.given("histogram_buckets_as_distributions")
-    distributions = old_distributions if distributions is None else distributions
+    distributions = options.given(OLD_SPELLING) if distributions is None else distributions
     distributions = buckets and not separate if distributions is None else distributions
     totals = options.given("collect_counters_with_distributions")
     totals = distributions if totals is None else totals
@@ -366,19 +370,22 @@ def _secrets(options: Options, urls: tuple[str, ...]) -> list[str]:
     return [text for secret in secrets for text in {secret, unquote(secret)} if len(text) > 3]
 
 
-def _warnings(where: str, instance: Mapping[str, Any], old_spelling: bool) -> tuple[str, ...]:
+def _warnings(where: str, instance: Mapping[str, Any], scrape: ScrapeSettings, options: Options) -> tuple[str, ...]:
     """What the Agent's status shows for as long as the instance is what it is."""
     found = [
         f"option `{option}` has no effect: {why}. Remove it"
         for option, why in MOOT_OPTIONS.items()
         if option in instance
     ]
-    if old_spelling:
-        found.append(_OLD_SPELLING)
+    if options.given(OLD_SPELLING) is not None:
+        found.append(
+            f"option `{OLD_SPELLING}` belongs to the V1 OpenMetrics check. It is honoured; write "
+            "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
+        )
+    interval = options["min_collection_interval"]
+    if interval > MINUTE and "databricks" in scrape.systems:
+        found.append(
+            f"`min_collection_interval: {interval:g}` misses minutes: Databricks publishes the totals of one minute at "
+            "a time, and those between two runs are lost. Write 60 or less; the default of 15 is right"
+        )
     return tuple(f"{where}: {text}" for text in found)
-
-
-_OLD_SPELLING = (
-    "option `send_distribution_buckets` belongs to the V1 OpenMetrics check. It is honoured; write "
-    "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
-)
