@@ -18,7 +18,7 @@ from ..catalog.model import NAMESPACE, Catalog
 from ..config_models.instance import InstanceConfig
 from ..errors import CatalogError
 from ..http.address import socket_path
-from ..http.redact import PLACEHOLDER, SECRET_NAME, without_secrets
+from ..http.redact import PLACEHOLDER, secrets_of, without_secrets
 from .databricks import databricks_settings
 from .model import (
     DatabricksSettings,
@@ -87,7 +87,6 @@ def _settings(
             "name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, or `gpu: nvml`"
         )
     _check_urls(options, databricks, problems)
-    secrets = tuple(dict.fromkeys(_secrets(options, urls)))
     parallel = _parallel(options, problems)
     scrape = _scrape(instance, options, databricks, urls or ("",), problems)
     source: SingleSettings | SeveralSettings | WorkspaceSettings
@@ -98,7 +97,7 @@ def _settings(
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    return Settings(where, source, _warnings(where, instance, scrape, options), secrets, limited)
+    return Settings(where, source, _warnings(where, instance, scrape, options), secrets_of(instance), limited)
 
 
 def _gpu(options: Options, problems: Problems) -> GpuSettings | None:
@@ -353,21 +352,6 @@ def _seconds(option: str, value: float | None, problems: Problems) -> float | No
     if value is not None and value <= 0:
         problems.add(f"option `{option}` must be more than 0 seconds, not {value:g}", option)
     return value
-
-
-def _secrets(options: Options, urls: tuple[str, ...]) -> list[str]:
-    """What headers, passwords and the URLs hold that must not be shown anywhere."""
-    secrets = [options[option] for option in ("password", "tls_private_key_password") if options[option]]
-    for option in ("headers", "extra_headers"):
-        for name, value in (options[option] or {}).items():
-            if SECRET_NAME.search(str(name)):
-                secrets += [str(value), *str(value).split()[1:]]
-    for url in urls:
-        location, _, query = url.partition("?")
-        secrets += [value for name, value in re.findall(r"([^&=#]+)=([^&#]+)", query) if SECRET_NAME.search(name)]
-        user = location.partition("://")[2].partition("/")[0].rpartition("@")[0]
-        secrets += [user, user.partition(":")[2]]
-    return [text for secret in secrets for text in {secret, unquote(secret)} if len(text) > 3]
 
 
 def _warnings(where: str, instance: Mapping[str, Any], scrape: ScrapeSettings, options: Options) -> tuple[str, ...]:
