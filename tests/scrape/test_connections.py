@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -392,6 +393,7 @@ def test_each_failure_has_its_sentence(
     name: str, tmp_path: Path, aggregator: Any, datadog_agent: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What failed, where, and what to do, without a secret, in the run's error and in the health check's message."""
+    caplog.set_level(logging.DEBUG)
     arrange, what, cure = CASES[name]
     with place(tmp_path) as here:
         url, options = arrange(here)

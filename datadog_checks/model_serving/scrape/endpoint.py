@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -12,11 +12,12 @@ from requests.exceptions import ConnectionError as HTTPConnectionError
 from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
+from datadog_checks.base.utils import tls
 
 from ..errors import InternalSignal, PayloadError
 from ..http.body import Answer, body_chunks
 from ..http.errors import connection_problem
-from ..http.redact import mask_secrets, without_credentials, without_secrets
+from ..http.redact import MASK, is_secret, mask_secrets, without_credentials, without_secrets
 from ..settings import ScrapeSettings
 
 BODY_TIMEOUTS = 6
@@ -163,5 +164,13 @@ def _mask_urls(record: logging.LogRecord) -> bool:
     return True
 
 
-# At debug level it logs each URL with its query.
+def _mask_options(record: logging.LogRecord) -> bool:
+    """Take the secrets out of a record whose argument is a mapping of options. Never keeps a record back."""
+    if isinstance(record.args, Mapping):
+        record.args = {name: MASK if value and is_secret(name) else value for name, value in record.args.items()}
+    return True
+
+
+# At debug level it logs each URL with its query, and the stock wrapper all options of TLS.
 logging.getLogger("urllib3.connectionpool").addFilter(_mask_urls)
+logging.getLogger(tls.__file__).addFilter(_mask_options)
