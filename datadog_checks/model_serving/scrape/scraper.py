@@ -18,8 +18,8 @@ from datadog_checks.base.constants import ServiceCheck
 from ..catalog.model import CanonicalMetric, Labels, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from ..errors import PayloadError, ScrapeError
+from ..http.address import server
 from ..http.body import excerpt
-from ..http.errors import UNREACHABLE
 from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
 from ..submit.sender import UserMetrics
@@ -65,7 +65,7 @@ class ServingScraper(Endpoint):
             include=frozenset(self.include_labels),
             keep=settings.keep_labels,
             endpoint_name=settings.endpoint_name,
-            default_endpoint_name=self.url.partition("://")[2].partition("/")[0],
+            default_endpoint_name=server(self.endpoint),
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
         self.collector = Collector(self.recogniser, rules)
@@ -85,7 +85,7 @@ class ServingScraper(Endpoint):
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}
-        self.report = Report(check, self.url, self.collector)
+        self.report = Report(check, self.url, self.collector, settings, self._is_named)
         self.none_exported = False
         # What looks at every sample, or at other families, needs them all parsed.
         self.caches_lines = not (self.label_aggregator.configured or self.enable_telemetry)
@@ -113,10 +113,10 @@ class ServingScraper(Endpoint):
             self.report.rejected()
             raise ScrapeError(problem) from None
         if self.unreachable:
-            self.submit_health_check(ServiceCheck.CRITICAL, message=f"{self.url}: {UNREACHABLE}")
+            self.submit_health_check(ServiceCheck.CRITICAL, message=self.unreachable)
             return
         if not self.none_exported:
-            self.report.systems(mapped_by_user=bool(self._user_names))
+            self.report.systems()
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
         self.report.processes(self.submitter.processes.in_turn(), self.submitter.suspected)
@@ -141,6 +141,13 @@ class ServingScraper(Endpoint):
                 return metric
         self.collector.add(metric, self._labelled)
         return metric
+
+    def _is_named(self, family: str) -> bool:
+        """Whether `metrics` or `extra_metrics` name a family, or match its name."""
+        transformer = self.metric_transformer
+        return family in transformer.transformer_data or any(
+            pattern.search(family) for pattern, _ in transformer.metric_patterns
+        )
 
     def _excluded(self, name: str) -> bool:
         pattern = self.exclude_metrics_pattern
@@ -224,9 +231,14 @@ class ServingScraper(Endpoint):
             chunks = (list(self.filter_connection_lines(lines)) for lines in chunks)
         lines = next((lines for lines in chunks if lines), None)
         if lines is None:
-            if not self.unreachable:
-                raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
-            return
+            if self.unreachable:
+                return
+            if self.cut:
+                raise PayloadError(
+                    "the answer ends within its first line, as if it broke off on its way or while it was compressed: "
+                    "nothing of it was used; look into the server's log"
+                )
+            raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
         strict = self.parse_metric_families is parse_openmetrics
         late_start = self.flush_first_value is None and self.use_process_start_time
         self.collector.cache.enabled = self.caches_lines and not late_start
@@ -250,6 +262,7 @@ class ServingScraper(Endpoint):
         known = self.recogniser.candidates(name.group()) if name is not None else ()
         for match in known:
             self.collector.doubt(match.raw)
+        self.cut = self.cut or cut
         if cut:
             self.collector.doubt(None)
         self.collector.reject("malformed", name.group() if name is not None and known else "unknown")

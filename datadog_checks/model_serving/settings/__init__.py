@@ -14,13 +14,15 @@ from .model import (
     SingleSettings,
     WorkspaceSettings,
 )
-from .names import check_option_names, describe, one_line
+from .names import check_option_names, check_option_types, describe
+from .problems import Problems
 from .reader import read_settings
 
 __all__ = [
     "DatabricksSettings",
     "GpuSettings",
     "ParallelSettings",
+    "Problems",
     "ReadinessSettings",
     "ScrapeSettings",
     "Selection",
@@ -29,7 +31,7 @@ __all__ = [
     "SingleSettings",
     "WorkspaceSettings",
     "check_option_names",
+    "check_option_types",
     "describe",
-    "one_line",
     "read_settings",
 ]
