@@ -56,7 +56,7 @@ KEYS = {
         "own_metrics",
         "derived",
     ),
-    "recognise": ("any", "hint", "hints_needed"),
+    "recognise": ("any", "hint", "hints_needed", "any_needed"),
     "labels": ("rename", "drop", "lower", "absent"),
     "ports": ("metrics", "api"),
     "raw metric": ("raw", "like", "type", "codes", "scale", "starts_at_zero", "to"),
@@ -185,15 +185,18 @@ class _Reader:
             key: self.typed(data.get(key), bool, "true or false", f"key `{key}`")
             for key in ("any_prefix", "series_start_at_zero")
         }
+        needed = {
+            key: self.typed(recognise.get(key), int, "a whole number, such as 3", f"recognise.{key}")
+            for key in ("any_needed", "hints_needed")
+        }
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
         return System(
             name=name,
             title=str(data.get("title", name)),
             any_of=compile_globs(self.strings(recognise.get("any") or [], "recognise.any")),
+            any_needed=needed["any_needed"] or 1,
             hints=frozenset(self.strings(recognise.get("hint") or [], "recognise.hint")),
-            hints_needed=self.typed(
-                recognise.get("hints_needed"), int, "a whole number, such as 3", "recognise.hints_needed"
-            ),
+            hints_needed=needed["hints_needed"],
             any_prefix=flags["any_prefix"] is True,
             series_start_at_zero=flags["series_start_at_zero"] is not False,
             labels=self.labels(data.get("labels") or {}),

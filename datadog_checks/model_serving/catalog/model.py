@@ -157,6 +157,7 @@ class Labels:
 class System:
     """A serving system: how to recognise it, how to read its labels, what its metrics mean.
 
+    A name that matches `any_of` proves the system, with others of its names up to `any_needed`.
     `series_start_at_zero` is false where counters are older than the series that show them, such as
     those of a GPU whose labels name the pod that holds it now.
     """
@@ -164,6 +165,7 @@ class System:
     name: str
     title: str
     any_of: re.Pattern[str] | None
+    any_needed: int
     hints: frozenset[str]
     hints_needed: int | None
     any_prefix: bool

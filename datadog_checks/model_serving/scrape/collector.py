@@ -56,7 +56,8 @@ class Collector:
         self._renew = False
         self._doubts: set[int] | None = set()
         self._doubted: set[int] | None = None
-        self._held: list[tuple[str, Labelled]] = []
+        self._held: list[tuple[str, str, Labelled]] = []
+        self._unread: set[str] = set()
         self._without_numbers: list[Series] = []
 
     def begin(self) -> None:
@@ -112,7 +113,7 @@ class Collector:
         name, cache = metric.name, self.cache
         self.samples += len(metric.samples)
         self._bound_names()
-        match = self.recogniser.match(name)
+        match = self.recogniser.match(name, metric.type)
         if match is not None:
             cache.ignore()
             if not metric.samples:
@@ -122,7 +123,7 @@ class Collector:
             self._take(match, name, samples(metric))
         elif self.recogniser.undecided(name):
             cache.forgo()
-            self._held.append((name, list(samples(metric))))
+            self._held.append((name, metric.type, list(samples(metric))))
         elif self.recogniser.ignores(name):
             cache.ignore()
             if not metric.samples:
@@ -154,13 +155,16 @@ class Collector:
 
     def finish(self) -> None:
         """Decide what had to wait for the end of the payload, make readings of the numbers, and drop what is wrong."""
-        for name, samples in self._held:
-            match = self.recogniser.match(name)
+        unread = set()
+        for name, kind, samples in self._held:
+            match = self.recogniser.match(name, kind)
             if match is not None:
                 self._take(match, name, samples)
             else:
+                unread.add(name)
                 self.unclaim(name)
         self._held = []
+        self._unread = unread
         for series in self.series.values():
             if series.read(self._layouts):
                 self._meet(series)
@@ -206,6 +210,8 @@ class Collector:
             series = self.series.get((id(raw), identity))
             if series is None:
                 series = self._new(raw, dict(sorted(identity)), hostname)
+                # What the scrape before had as well, when nobody knew whose it is, has not begun since.
+                series.older = family in self._unread
                 self.series[id(raw), identity] = series
             if part == "bucket":
                 part = _bound(labels)

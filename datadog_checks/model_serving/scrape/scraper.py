@@ -126,7 +126,7 @@ class ServingScraper(Endpoint):
     def _collect(self, metric: Metric) -> Metric:
         if self.exclude_metrics or self.exclude_metrics_pattern is not None:
             # A piece of a histogram is excluded by the name of the whole.
-            match = self.recogniser.match(metric.name)
+            match = self.recogniser.match(metric.name, metric.type)
             if match is not None and any(self._excluded(name) for name in match.raw.names):
                 return metric
         self.collector.add(metric, self._labelled)
@@ -157,7 +157,7 @@ class ServingScraper(Endpoint):
         entry = self._user_names.get(metric.name)
         if entry is None or entry["type"] not in WINDOW_TYPES:
             return False
-        match = self.recogniser.match(metric.name)
+        match = self.recogniser.match(metric.name, metric.type)
         if match is None or match.raw.type != "window_histogram" or match.part:
             return False
         raw = self._user_windows.get(metric.name)

@@ -14,6 +14,9 @@ from .login import Login
 SERVING_ENDPOINTS = "/api/2.0/serving-endpoints"
 """Where the endpoints of a Databricks workspace are listed."""
 
+DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
+"""Where the metrics of one of them are, on any host."""
+
 
 def endpoint_path(name: str) -> str:
     """Where a serving endpoint is described, below the workspace. Its metrics are below that."""
@@ -43,11 +46,13 @@ class ScrapeSettings:
     totals: bool
 
     def at(self, url: str, endpoint_name: str = "", tags: tuple[str, ...] = ()) -> ScrapeSettings:
-        """The same for one of several endpoints, with a name and more tags of its own."""
+        """The same for one of several endpoints, with a name and more tags of its own. Databricks shows in the URL."""
         tags = (*self.tags, *tags)
+        databricks = not self.systems and DATABRICKS_URL.search(url) is not None
         return replace(
             self,
             options={**self.options, "openmetrics_endpoint": url, "tags": list(tags)},
+            systems=("databricks",) if databricks else self.systems,
             endpoint_name=endpoint_name or self.endpoint_name,
             tags=tags,
         )

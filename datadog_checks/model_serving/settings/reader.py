@@ -18,6 +18,7 @@ from ..errors import CatalogError
 from ..http.redact import SECRET_NAME, without_secrets
 from .databricks import databricks_settings
 from .model import (
+    DATABRICKS_URL,
     DatabricksSettings,
     GpuSettings,
     ParallelSettings,
@@ -31,7 +32,6 @@ from .model import (
 from .names import describe
 from .options import Options
 
-DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
 PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>")
 
 
