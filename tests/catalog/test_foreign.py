@@ -11,7 +11,7 @@ import pytest
 from ..conftest import Endpoint, make_check, submissions
 from ..scrape.tables import PAYLOADS
 
-FOREIGN = sorted((PAYLOADS / "foreign").glob("*.txt"))
+FOREIGN = sorted((PAYLOADS / "foreign").glob("*.prom"))
 SYSTEMS = {
     "mlserver": [PAYLOADS / "real" / "mlserver.txt"],
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),

@@ -35,6 +35,7 @@ COMBINATIONS = ("sum", "mean", "max", "last")
 TARGET_TYPES = {
     "counter": {"count"},
     "gauge": {"gauge"},
+    "timestamp": {"gauge"},
     "window_gauge": {"count", "gauge"},
     "histogram": {"distribution"},
     "window_histogram": {"distribution"},

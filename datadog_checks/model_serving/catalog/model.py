@@ -15,6 +15,7 @@ NAMESPACE = "model_serving"
 RAW_TYPES = (
     "counter",
     "gauge",
+    "timestamp",
     "histogram",
     "summary",
     "window_gauge",
@@ -23,7 +24,8 @@ RAW_TYPES = (
 )
 """What a raw metric truly is, whatever its payload declares.
 
-`window_*` hold the total of one minute; `last_code` holds the code of the last error, 0 for none.
+`timestamp` holds when something happened, in epoch seconds, and stands for its age; `window_*` hold the total of one
+minute; `last_code` holds the code of the last error, 0 for none.
 """
 
 GROUPED_TYPES = frozenset(("histogram", "summary", "window_histogram"))

@@ -14,6 +14,7 @@ UNTYPED = ("", "unknown", "untyped")
 AGREEING = {
     "counter": ("counter",),
     "gauge": ("gauge",),
+    "timestamp": ("gauge",),
     "window_gauge": ("gauge",),
     "last_code": ("gauge",),
     "histogram": ("histogram", "summary", "gaugehistogram"),

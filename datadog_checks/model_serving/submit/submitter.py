@@ -103,7 +103,7 @@ class Submitter:
 
     def _series(self, series: Series, readings: Readings, fresh: set[str], now: float) -> None:
         kind, present = series.raw.type, readings.present
-        if kind == "gauge":
+        if kind in ("gauge", "timestamp"):
             for output in self._outputs(series, present):
                 self._gauge(output, series.hostname, series.current.value * output.scale)
             return
