@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import translate
 from functools import lru_cache
@@ -30,6 +31,7 @@ from .model import (
 
 HERE = Path(__file__).parent
 CODES = HERE / "codes"
+SHARED = HERE / "process.yaml"
 METRIC_TYPES = ("gauge", "count", "distribution")
 COMBINATIONS = ("sum", "mean", "max", "last")
 TARGET_TYPES = {
@@ -97,11 +99,21 @@ def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
     systems, metrics = dict(catalog.systems), dict(catalog.metrics)
     for path in paths:
         system = _Reader(path, metrics).system()
+        system = replace(system, shared=tuple(_shared(system, metrics)))
         # In the order of the files, also where one replaces another.
         systems.pop(system.name, None)
         systems[system.name] = system
         metrics.update({metric.name: metric for metric in system.own_metrics})
     return Catalog(systems, metrics)
+
+
+def _shared(system: System, metrics: Mapping[str, CanonicalMetric]) -> Iterator[RawMetric]:
+    """The metrics that every system has, as those of one system, which may have better ones of the same name."""
+    own = system.by_name()
+    reader = _Reader(SHARED, metrics)
+    for raw in reader.raw_metrics(reader.data["metrics"], system.name):
+        if own.keys().isdisjoint(raw.names):
+            yield replace(raw, shared=True)
 
 
 def _canonical(path: Path) -> dict[str, CanonicalMetric]:

@@ -109,7 +109,8 @@ class Target:
 class RawMetric:
     """A metric as a system exposes it: spellings, true type, factor to the canonical unit, targets.
 
-    `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`.
+    `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`. With `shared` it
+    is one that every system has, and no name of the system's own.
 
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
@@ -124,6 +125,7 @@ class RawMetric:
     like: re.Pattern[str] | None = None
     like_label: str = ""
     codes: Codes | None = None
+    shared: bool = False
 
     @property
     def grouped(self) -> bool:
@@ -161,7 +163,7 @@ class System:
 
     A name that matches `any_of` proves the system, with others of its names up to `any_needed`.
     `series_start_at_zero` is false where counters are older than the series that show them, such as
-    those of a GPU whose labels name the pod that holds it now.
+    those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have.
     """
 
     name: str
@@ -178,11 +180,12 @@ class System:
     metrics: tuple[RawMetric, ...]
     derived: tuple[Derived, ...]
     own_metrics: tuple[CanonicalMetric, ...]
+    shared: tuple[RawMetric, ...] = ()
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""
         index: dict[str, RawMetric] = {}
-        for metric in self.metrics:
+        for metric in (*self.metrics, *self.shared):
             for name in metric.names:
                 index.setdefault(name, metric)
                 for variant in _spellings(name, metric.type):

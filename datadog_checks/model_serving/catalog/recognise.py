@@ -106,9 +106,16 @@ class Recogniser:
         if not claims:
             return None
         first = claims[0]
+        if first.raw.shared:
+            return first
         if self.automatic and any(other.raw.system != first.raw.system for other in claims):
             return None
         return first
+
+    def shared(self, family: str, system: str) -> RawMetric | None:
+        """A metric that all systems have, as that of one of them, unless that one knows better."""
+        raws = (match.raw for match in self.candidates(family) if match.raw.system == system)
+        return next((raw for raw in raws if raw.shared), None)
 
     def undecided(self, family: str) -> bool:
         """Whether the family is known to some system, but none that is active."""
@@ -183,7 +190,7 @@ class Recogniser:
         """Take a name that was met for evidence of a system that isn't active yet."""
         raw, prefix = match.raw, match.prefix
         system, evidence = self.systems[raw.system], self._evidence[raw.system]
-        if match.required_label or match.part == "created":
+        if match.required_label or match.part == "created" or raw.shared:
             return
         if match.contradicted_by(kind):
             evidence.against = evidence.against or not prefix

@@ -26,7 +26,8 @@ KEEP_UNSEEN = 240
 SWEEP_EVERY = 16
 MAX_NAMES = 20_000
 OWN_LABELS = {"histogram": "le", "window_histogram": "le", "summary": "quantile"}
-Labelled = Iterable[tuple[int, Any, Mapping[str, str], str]]
+Item = tuple[int, Any, Mapping[str, str], str]
+Labelled = Iterable[Item]
 """Samples of one family: number, sample, labels, and the host name that a label gives, if any."""
 
 
@@ -58,6 +59,9 @@ class Collector:
         self._doubted: set[int] | None = None
         self._held: list[tuple[str, str, Labelled]] = []
         self._unread: set[str] = set()
+        self._systems: dict[str, str] = {}
+        self._shared: list[tuple[str, Labelled]] = []
+        self._strangers: set[str] = set()
         self._without_numbers: list[Series] = []
 
     def begin(self) -> None:
@@ -68,6 +72,7 @@ class Collector:
         self.refused = []
         self.frame = []
         self._held = []
+        self._shared = []
         self._without_numbers = []
         self.rejected.clear()
         self.present = set()
@@ -165,6 +170,11 @@ class Collector:
                 self.unclaim(name)
         self._held = []
         self._unread = unread
+        strangers = set()
+        for name, samples in self._shared:
+            strangers |= {federated_target(labels) for _, _, labels, _ in self._take_shared(name, samples)}
+        self._shared = []
+        self._strangers = strangers
         for series in self.series.values():
             if series.read(self._layouts):
                 self._meet(series)
@@ -183,8 +193,30 @@ class Collector:
             series.timestamp = None
 
     def _take(self, match: Match, family: str, samples: Labelled) -> None:
-        if match.part != "created":
+        if match.raw.shared:
+            if waiting := self._take_shared(family, samples):
+                self._shared.append((family, waiting))
+        elif match.part != "created":
             self.take(match.raw, family, samples, match.part, match.required_label)
+
+    def _take_shared(self, family: str, samples: Labelled) -> list[Item]:
+        """Read a metric that all systems have, each sample as its target's system has it. Returns what has none yet."""
+        found: dict[RawMetric, list[Item]] = {}
+        waiting = []
+        active = self.recogniser.active
+        for item in samples:
+            number, _, labels, _ = item
+            group = federated_target(labels)
+            # What is scraped directly is of the one system there is, also before any other metric of it has come.
+            system = self._systems.get(group) or (active[0] if len(active) == 1 and not group else None)
+            if system is None:
+                self.cache.into(number, None)
+                waiting.append(item)
+            elif (raw := self.recogniser.shared(family, system)) is not None:
+                found.setdefault(raw, []).append(item)
+        for raw, items in found.items():
+            self.take(raw, family, items)
+        return waiting
 
     def take(
         self,
@@ -211,7 +243,7 @@ class Collector:
             if series is None:
                 series = self._new(raw, dict(sorted(identity)), hostname)
                 # What the scrape before had as well, when nobody knew whose it is, has not begun since.
-                series.older = family in self._unread
+                series.older = family in self._unread or (raw.shared and series.group in self._strangers)
                 self.series[id(raw), identity] = series
             if part == "bucket":
                 part = _bound(labels)
@@ -248,6 +280,8 @@ class Collector:
 
     def _new(self, raw: RawMetric, labels: dict[str, str], hostname: str) -> Series:
         system = self.recogniser.systems[raw.system]
+        if not raw.shared:
+            self._systems.setdefault(federated_target(labels), raw.system)
         outputs = tuple(
             Output(
                 name=target.metric.full_name,
@@ -284,6 +318,8 @@ class Collector:
             return
         oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
         gone = [key for key, series in self.series.items() if series.seen <= oldest]
+        left = {series.group for series in self.series.values() if series.seen > oldest and not series.raw.shared}
+        self._systems = {group: system for group, system in self._systems.items() if group in left}
         for key in gone:
             # No line leads to a series that nobody reads any more.
             self.series.pop(key).numbers = []

@@ -41,7 +41,8 @@ class Report:
                 "names are too common to be sure, so they are not mapped. If they are, set `serving_system: "
                 f"{setting[0] if len(setting) == 1 else '[' + ', '.join(setting) + ']'}`"
             )
-        if not self.collector.frame and unclaimed and not unproven and not mapped_by_user:
+        mapped = any(not series.raw.shared for series in self.collector.frame)
+        if not mapped and unclaimed and not unproven and not mapped_by_user:
             self.warn(
                 f"{self.url}: none of the {len(unclaimed)} metrics is known to the catalog, for example "
                 f"{', '.join(sorted(unclaimed)[:5])}. Set `serving_system` (one of {', '.join(recogniser.systems)}), "
