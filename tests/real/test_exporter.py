@@ -183,6 +183,13 @@ def test_values_that_are_no_number_are_refused_and_counted(runs: tuple[Run, Run]
     assert runs[1].count("model_serving.scrape.samples.rejected", *refused) == 2
 
 
+def test_what_the_process_uses(runs: tuple[Run, Run]) -> None:
+    names = ["cpu.time", "memory.resident", "open_fds"]
+    assert sorted(name for name, _ in runs[1].process) == [f"model_serving.process.{name}" for name in names]
+    (memory,) = (value for (name, _), value in runs[1].process.items() if name.endswith("memory.resident"))
+    assert 1 << 20 < memory < 1 << 30
+
+
 def test_both_formats_submit_the_same(formats: Formats) -> None:
     for text, openmetrics in zip(formats.text, formats.openmetrics, strict=True):
         assert mapped(text.counts) == mapped(openmetrics.counts)
