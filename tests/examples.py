@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.scrape import collector
 from datadog_checks.model_serving.submit import validate
 
 from .conftest import Endpoint, in_buckets, submissions
@@ -36,8 +37,8 @@ def hold(
         endpoint.serve(payload)
         at = AT.search(payload)
         with pytest.MonkeyPatch.context() as patch:
-            if at is not None:
-                patch.setattr(validate, "time", Clock(float(at.group(1))))
+            for module in (collector, validate) if at is not None else ():
+                patch.setattr(module, "time", Clock(float(at.group(1))))
             report = check.run()
         assert report == "", report
         if lines is not None:

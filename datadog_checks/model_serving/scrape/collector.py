@@ -6,6 +6,7 @@ leaves the memory as it was.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from math import inf, isfinite, isnan
@@ -18,6 +19,7 @@ from ..catalog.recognise import Match, Recogniser
 from ..submit.series import Layouts, Output, Part, Series
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
+from .pushes import PUSH_TIME, PUSHED_FOR, Pushes
 from .tags import TagRules
 
 KEEP_UNSEEN = 240
@@ -37,11 +39,14 @@ class Collector:
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
     `rejected` how many were refused by (reason, raw metric); `unclaimed` are names that nobody knows, `present` the raw
     metrics that the payload has, as (federated target, name without `_total`). `cache` is what is known of its lines.
+    After `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`.
     """
 
-    def __init__(self, recogniser: Recogniser, rules: TagRules) -> None:
+    def __init__(self, recogniser: Recogniser, rules: TagRules, stale_after: float | None = None) -> None:
         self.recogniser = recogniser
         self.rules = rules
+        self.stale_after = stale_after
+        self.pushes = Pushes()
         self.cache = LineCache()
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
         self.frame: list[Series] = []
@@ -71,6 +76,7 @@ class Collector:
         self._doubts = set()
         self.refused = []
         self.frame = []
+        self.pushes.begin()
         self._held = []
         self._shared = []
         self._without_numbers = []
@@ -141,6 +147,9 @@ class Collector:
         if name == "process_start_time_seconds":
             cache.forgo()
             self._started(samples(metric))
+        elif name == PUSH_TIME:
+            cache.forgo()
+            self.pushes.note((labels, _float(sample.value)) for _, sample, labels, _ in samples(metric))
 
     def _bound_names(self) -> None:
         if len(self.recogniser) > MAX_NAMES:
@@ -175,16 +184,28 @@ class Collector:
             strangers |= {federated_target(labels) for _, _, labels, _ in self._take_shared(name, samples)}
         self._shared = []
         self._strangers = strangers
-        for series in self.series.values():
+        ages = self.pushes.complete() or self.stale_after is not None
+        now = time.time()
+        for (_, identity), series in self.series.items():
             if series.read(self._layouts):
                 self._meet(series)
                 self._renew = self._renew or not series.numbers
-                (self.frame if sound(series, self.reject) else self.refused).append(series)
+                stale = ages and self._stale(series, identity, now)
+                if stale:
+                    self.reject("stale", series.raw.names[0])
+                (self.refused if stale or not sound(series, self.reject) else self.frame).append(series)
         for series in self._without_numbers:
             if series.seen != self.scrape:
                 self._meet(series)
                 self.refused.append(series)
         self._complete = True
+
+    def _stale(self, series: Series, labels: frozenset[tuple[str, str]], now: float) -> bool:
+        """Whether a reading is too old to be sent, by the time of its push, or its own where the instance asks."""
+        moment, limit = self.pushes.time_of(labels), self.stale_after
+        if moment is None:
+            return limit is not None and series.timestamp is not None and now - series.timestamp > limit
+        return now - moment > (PUSHED_FOR if limit is None else limit)
 
     def _meet(self, series: Series) -> None:
         series.seen = self.scrape

@@ -61,7 +61,7 @@ class ServingScraper(Endpoint):
             default_endpoint_name=self.url.partition("://")[2].partition("/")[0],
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
-        self.collector = Collector(self.recogniser, rules)
+        self.collector = Collector(self.recogniser, rules, settings.stale_after)
         self.submitter = Submitter(
             check,
             settings.catalog,

@@ -28,8 +28,9 @@ class ScrapeSettings:
     """How endpoints are read.
 
     `options` are those of the stock check, for its classes. `systems` is empty where they are to be recognised;
-    `own_systems` are those of the user's catalog files. The last three say how histograms are sent that are no
-    distributions: with buckets, each with a count of its own; and whether sum and count are sent as well.
+    `own_systems` are those of the user's catalog files. `stale_after` is in seconds, None for the time that pushed
+    values have by default. The last three say how histograms are sent that are no distributions: with buckets, each
+    with a count of its own; and whether sum and count are sent as well.
     """
 
     options: Mapping[str, Any] = field(repr=False)
@@ -41,6 +42,7 @@ class ScrapeSettings:
     namespace: str
     keep_labels: frozenset[str]
     max_payload_bytes: int
+    stale_after: float | None
     buckets: bool
     separate_buckets: bool
     totals: bool

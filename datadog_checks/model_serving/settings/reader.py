@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -158,6 +159,7 @@ def _scrape(
     distributions = buckets and not separate if distributions is None else distributions
     totals = options.given("collect_counters_with_distributions")
     totals = distributions if totals is None else totals
+    stale_after = options.given("stale_after")
     return ScrapeSettings(
         options={
             **instance,
@@ -173,6 +175,7 @@ def _scrape(
         namespace=options["namespace"] or NAMESPACE,
         keep_labels=frozenset(options["keep_labels"] or ()),
         max_payload_bytes=options["max_payload_bytes"],
+        stale_after=inf if stale_after == 0 else stale_after,
         buckets=buckets,
         separate_buckets=separate,
         totals=totals,
