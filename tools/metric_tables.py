@@ -89,7 +89,7 @@ def _mapping(metrics: Iterable[RawMetric], computed: Iterable[Derived] = ()) -> 
 
 def _targets(raw: RawMetric) -> Iterator[str]:
     for target in raw.targets:
-        part = f"{target.value} as " if target.value else ""
+        part = f"{'0' if target.value == 'zero' else target.value} as " if target.value else ""
         yield f"{part}`{target.metric.name}`{_condition(target)}"
 
 

@@ -44,7 +44,8 @@ TARGET_TYPES = {
     "summary": {"distribution"},
     "last_code": {"count"},
 }
-PART_TYPES = {"": "", "mean": "gauge", "count": "count"}
+PART_TYPES = {"": "", "mean": "gauge", "count": "count", "zero": "count"}
+COUNTED = GROUPED_TYPES | {"counter", "window_gauge"}
 KEYS = {
     "system": (
         "system",
@@ -328,8 +329,9 @@ class _Reader:
         metric = self.lookup(entry.get("metric"), where)
         part = entry.get("value", "")
         if part not in PART_TYPES:
-            raise self.fail(where, f"`value` can only be `mean` or `count`, not {part!r}.")
-        fits = TARGET_TYPES[kind] if not part else {PART_TYPES[part]} if kind in GROUPED_TYPES else set()
+            raise self.fail(where, f"`value` can only be `mean` or `count`, or `zero` for a count, not {part!r}.")
+        has_part = kind in (COUNTED if part == "zero" else GROUPED_TYPES)
+        fits = TARGET_TYPES[kind] if not part else {PART_TYPES[part]} if has_part else set()
         if metric.type not in fits:
             taken = f"the {part} of a {kind}" if part else f"a {kind}"
             raise self.fail(where, f"{taken} cannot feed `{metric.name}`, which is a {metric.type}.")

@@ -86,7 +86,7 @@ class Target:
     """One canonical metric that a raw metric feeds, and for which of its series.
 
     `value` is what is taken of a histogram or summary: everything (empty), its `count`, or the
-    `mean` of what came since the previous scrape.
+    `mean` of what came since the previous scrape. With `zero` nothing is, and 0 is sent.
     """
 
     metric: CanonicalMetric

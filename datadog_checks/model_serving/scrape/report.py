@@ -85,7 +85,7 @@ class Report:
                 counted = series.current.value or series.current.count or series.raw.type in ("gauge", "timestamp")
                 if series.raw.system != system or not counted:
                     continue
-                metrics = {output.target.metric.name for output in series.outputs}
+                metrics = {output.target.metric.name for output in series.outputs if output.target.value != "zero"}
                 names = {_value(output.tags, "model_name") for output in series.outputs} - {""}
                 named |= names
                 if "request.error.count" in metrics:

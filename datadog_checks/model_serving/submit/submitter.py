@@ -144,6 +144,11 @@ class Submitter:
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:
         metric, scale, host = output.target.metric, output.scale, series.hostname
+        if output.target.value == "zero":
+            # What is known of the series tells nothing more, but where nothing is known of it nor is this.
+            if increment.value is not None or increment.count is not None:
+                self.sender.count(output.name, 0, output.tags, host)
+            return
         if output.target.value == "count":
             if increment.count is not None:
                 self.sender.count(output.name, increment.count, output.tags, host)
