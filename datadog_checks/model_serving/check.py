@@ -15,6 +15,7 @@ from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .errors import ScrapeError
 from .http.redact import Secrets
+from .scrape.versions import SeenVersions
 from .settings import Settings, check_option_names, describe, one_line, read_settings
 from .sources.build import build_source
 from .sources.source import Source
@@ -43,6 +44,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         # Schedules the endpoints where there are several; a simulation puts its own in the place.
         self.clock: Callable[[], float] = time.monotonic
         self.memory = Memory(self)
+        self.versions = SeenVersions(self)
         self.secrets = Secrets(self.log)
         self._running = threading.Lock()
         self._cancelled = threading.Event()

@@ -39,7 +39,8 @@ class Collector:
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
     `rejected` how many were refused by (reason, raw metric); `unclaimed` are names that nobody knows, `present` the raw
     metrics that the payload has, as (federated target, name without `_total`). `cache` is what is known of its lines.
-    After `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`.
+    `fresh` are series that have begun since somebody took them. After `stale_after` seconds a value isn't taken; None
+    means that of pushed values alone, after `PUSHED_FOR`.
     """
 
     def __init__(self, recogniser: Recogniser, rules: TagRules, stale_after: float | None = None) -> None:
@@ -49,6 +50,7 @@ class Collector:
         self.pushes = Pushes()
         self.cache = LineCache()
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
+        self.fresh: list[Series] = []
         self.frame: list[Series] = []
         self.refused: list[Series] = []
         self.rejected: Counter[tuple[str, str]] = Counter()
@@ -319,6 +321,7 @@ class Collector:
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
         names = tuple((group, name.removesuffix("_total")) for name in raw.names)
         series = Series(raw, outputs, hostname, group, key, starts, names)
+        self.fresh.append(series)
         series.rising = all(
             output.target.metric.low is not None and output.target.metric.low >= 0 for output in outputs
         )

@@ -28,6 +28,7 @@ from .endpoint import Endpoint, NothingExported, Requester
 from .exposition.reader import Reader, StrictReader, TextReader
 from .report import Report
 from .tags import TagRules
+from .versions import VersionWatch
 
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 
@@ -78,6 +79,7 @@ class ServingScraper(Endpoint):
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}
+        self.versions = VersionWatch(check.versions, self.collector, settings.tags)
         self.report = Report(check, self.url, self.collector, tuple(self.tags))
         self.none_exported = False
         # What looks at every sample, or at other families, needs them all parsed.
@@ -110,6 +112,7 @@ class ServingScraper(Endpoint):
             self.report.systems(mapped_by_user=bool(self._user_names))
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
+        self.versions.look()
         self.submit_health_check(ServiceCheck.OK)
         self.report.rejected()
         if self.enable_telemetry:
