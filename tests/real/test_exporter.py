@@ -100,6 +100,7 @@ def expected_counts(optional: bool) -> dict[Series, float]:
         counts[series("request.count", model_name="fraud", status_code="ok", status_class="2xx")] = 7.0
         counts[series("request.count", model_name="fraud", status_code="error")] = 3.0
         counts[series("request.error.count", model_name="fraud", status_code="error", error_type="error")] = 3.0
+        counts[series("request.error.count", model_name="fraud")] = 0.0
     else:
         # Without a counter of requests, the predictions that were timed are the traffic.
         counts[series("request.count", model_name="fraud")] = 5.0
