@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
+
 from ..conftest import Endpoint, make_check, submissions
 from ..scrape.tables import PAYLOADS
 
@@ -156,6 +158,20 @@ def test_prefix(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: A
     """Behind a prefix names prove their system in company, and never with another type."""
     payload, mlserver = PREFIXED[name]
     assert active(scraped(endpoint, aggregator, payload)) == (["mlserver"] if mlserver else [])
+
+
+@pytest.mark.parametrize("system", builtin_catalog().systems)
+def test_no_name_is_evidence_with_another_type(
+    system: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """All names of a system together, each declared as what it is not, are somebody else's."""
+    lines = []
+    for raw in builtin_catalog().systems[system].metrics:
+        kind = "gauge" if raw.grouped or raw.type == "counter" else "counter"
+        lines += [f"# TYPE {name} {kind}\n{name} 1\n" for name in raw.names]
+    check = scraped(endpoint, aggregator, "".join(lines))
+    assert active(check) == []
+    assert [warning for warning in check.warnings if "may be of" in warning] == []
 
 
 def test_nothing_is_new_that_was_there_unread(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
