@@ -62,6 +62,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "gpu_processes": (GPU, False),
     "gpu_process_limit": (GPU, 3),
     "keep_labels": (ONE, ["id"]),
+    "stale_after": (ONE, 60),
     "max_payload_bytes": (ONE, 1000),
 }
 """An instance, and another value of the option than the instance has."""

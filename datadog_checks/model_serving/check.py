@@ -15,6 +15,7 @@ from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .errors import ScrapeError
 from .http.redact import Secrets
+from .scrape.versions import SeenVersions
 from .settings import Problems, Settings, check_option_names, check_option_types, describe, read_settings
 from .sources.build import build_source
 from .sources.claims import read_twice
@@ -44,6 +45,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         # Schedules the endpoints where there are several; a simulation puts its own in the place.
         self.clock: Callable[[], float] = time.monotonic
         self.memory = Memory(self)
+        self.versions = SeenVersions(self)
         self.secrets = Secrets(self.log)
         self._problems = Problems("")
         self._running = threading.Lock()

@@ -178,6 +178,7 @@ class InstanceConfig(BaseModel):
     serving_system: Optional[Union[str, tuple[str, ...]]] = None
     share_labels: Optional[MappingProxyType[str, Union[bool, ShareLabels]]] = None
     skip_proxy: Optional[bool] = None
+    stale_after: Optional[float] = Field(None, ge=0.0)
     tag_by_endpoint: Optional[bool] = None
     tags: Optional[tuple[str, ...]] = None
     target_info: Optional[bool] = None

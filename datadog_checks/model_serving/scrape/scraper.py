@@ -29,6 +29,7 @@ from .endpoint import Endpoint, NothingExported, Requester
 from .exposition.reader import Reader, StrictReader, TextReader
 from .report import Report
 from .tags import TagRules, federated_job
+from .versions import VersionWatch
 
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 NO_LABELS = Labels()
@@ -68,7 +69,7 @@ class ServingScraper(Endpoint):
             default_endpoint_name=server(self.endpoint),
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
-        self.collector = Collector(self.recogniser, rules)
+        self.collector = Collector(self.recogniser, rules, settings.stale_after)
         self.submitter = Submitter(
             check,
             settings.catalog,
@@ -85,6 +86,7 @@ class ServingScraper(Endpoint):
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}
+        self.versions = VersionWatch(check.versions, self.collector, settings.tags)
         self.report = Report(check, self.url, self.collector, settings, self._is_named)
         self.none_exported = False
         # What looks at every sample, or at other families, needs them all parsed.
@@ -120,6 +122,7 @@ class ServingScraper(Endpoint):
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
         self.report.processes(self.submitter.processes.in_turn(), self.submitter.suspected)
+        self.versions.look()
         self.submit_health_check(ServiceCheck.OK)
         self.report.rejected()
         if self.enable_telemetry:
@@ -136,7 +139,7 @@ class ServingScraper(Endpoint):
     def _collect(self, metric: Metric) -> Metric:
         if self.exclude_metrics or self.exclude_metrics_pattern is not None:
             # A piece of a histogram is excluded by the name of the whole.
-            match = self.recogniser.match(metric.name)
+            match = self.recogniser.match(metric.name, metric.type)
             if match is not None and any(self._excluded(name) for name in match.raw.names):
                 return metric
         self.collector.add(metric, self._labelled)
@@ -194,7 +197,7 @@ class ServingScraper(Endpoint):
         entry = self._user_names.get(metric.name)
         if entry is None or entry["type"] not in WINDOW_TYPES:
             return False
-        match = self.recogniser.match(metric.name)
+        match = self.recogniser.match(metric.name, metric.type)
         if match is None or match.raw.type != "window_histogram" or match.part:
             return False
         raw = self._user_windows.get(metric.name)

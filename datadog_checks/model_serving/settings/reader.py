@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ from ..http.address import socket_path
 from ..http.redact import PLACEHOLDER, secrets_of, without_secrets
 from .databricks import databricks_settings
 from .model import (
+    DATABRICKS_URL,
     DatabricksSettings,
     GpuSettings,
     ParallelSettings,
@@ -35,7 +37,6 @@ from .names import MOOT_OPTIONS, describe
 from .options import Options
 from .problems import Problems
 
-DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
 OLD_SPELLING = "send_distribution_buckets"
 """The one option of the V1 check that is honoured, as published configurations have it."""
 
@@ -185,6 +186,7 @@ def _scrape(
     distributions = buckets and not separate if distributions is None else distributions
     totals = options.given("collect_counters_with_distributions")
     totals = distributions if totals is None else totals
+    stale_after = options.given("stale_after")
     return ScrapeSettings(
         options={
             **instance,
@@ -200,6 +202,7 @@ def _scrape(
         namespace=options["namespace"] or NAMESPACE,
         keep_labels=frozenset(options["keep_labels"] or ()),
         max_payload_bytes=options["max_payload_bytes"],
+        stale_after=inf if stale_after == 0 else stale_after,
         buckets=buckets,
         separate_buckets=separate,
         totals=totals,

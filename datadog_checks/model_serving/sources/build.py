@@ -12,6 +12,7 @@ from ..http.pool import WorkerPool
 from ..http.redact import Secrets
 from ..http.transport import Transport
 from ..scrape.scraper import ServingScraper
+from ..scrape.versions import SeenVersions
 from ..settings import (
     DatabricksSettings,
     GpuSettings,
@@ -35,12 +36,13 @@ from .source import Source
 
 
 class Check(Protocol):
-    """What sources need of a check. `clock` schedules endpoints; `memory` outlives a restart of the Agent."""
+    """What sources need of a check. `clock` schedules endpoints; `memory` and `versions` outlast the Agent."""
 
     init_config: Any
     log: Any
     HTTP_CONFIG_REMAPPER: Any
     memory: Memory
+    versions: SeenVersions
     secrets: Secrets
     clock: Callable[[], float]
 

@@ -154,7 +154,7 @@ class Submitter:
         kind, outputs = series.raw.type, self._outputs(series, readings.present)
         # Counters older than their series do not start with the process that shows them either.
         process = told.get(series.group) if series.starts_at_zero else None
-        if kind == "gauge":
+        if kind in ("gauge", "timestamp"):
             for output in outputs:
                 self._gauge(series, output, self._level(series, output, process) * output.scale)
         elif kind == "last_code":
@@ -239,6 +239,11 @@ class Submitter:
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:
         metric, scale, host = output.target.metric, output.scale, series.hostname
+        if output.target.value == "zero":
+            # What is known of the series tells nothing more, but where nothing is known of it nor is this.
+            if increment.value is not None or increment.count is not None:
+                self.sender.count(output.name, 0, output.tags, host)
+            return
         if output.target.value == "count":
             if increment.count is not None:
                 self.sender.count(output.name, increment.count, output.tags, host)

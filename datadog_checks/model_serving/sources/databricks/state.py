@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...catalog.model import NAMESPACE
 from ...scrape.tags import CONTROL
+from ...submit.validate import age
 from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING
 from .description import MODEL_TAGS, EndpointDescription, ServedEntity
 from .events import ReportedState, event, recalled, since
@@ -110,6 +112,9 @@ class StateReporter:
             value = getattr(entity, field)
             if value is not None:
                 self.check.gauge(f"{NAMESPACE}.{metric}", float(value), tags=tags, raw=True)
+        elapsed = None if entity.created is None else age(entity.created / 1000, time.time())
+        if elapsed is not None:
+            self.check.gauge(f"{NAMESPACE}.model.age", elapsed, tags=tags, raw=True)
 
     def _events(self, endpoint: EndpointDescription, tags: list[str], new: bool) -> None:
         memory = self._recall()
