@@ -138,4 +138,4 @@ def test_a_process_is_no_sign_of_a_system(
     check = make_check(**options, serving_system="mlserver")
     endpoint.serve(process("", 1, 1, 1) + "other_total 3\n")
     assert check.run() == ""
-    assert any("is known to the catalog" in warning for warning in check.warnings)
+    assert any("none of the 1 metrics is of MLServer" in warning for warning in check.warnings)

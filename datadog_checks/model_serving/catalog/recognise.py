@@ -17,6 +17,7 @@ AGREEING = {
     "timestamp": ("gauge",),
     "window_gauge": ("gauge",),
     "last_code": ("gauge",),
+    "recent_count": ("counter", "gauge"),
     "histogram": ("histogram", "summary", "gaugehistogram"),
     "summary": ("histogram", "summary", "gaugehistogram"),
     "window_histogram": ("histogram", "summary", "gaugehistogram"),

@@ -112,7 +112,7 @@ class Report:
         if not automatic:
             recogniser = Recogniser(self._settings.catalog)
             for name in unmapped:
-                recogniser.candidates(name)
+                recogniser.match(name)
             start = f"{self.url}: none of the {len(unmapped)} metrics is of {' or '.join(self._systems())}"
             if recogniser.active:
                 titles = " and ".join(recogniser.systems[name].title for name in recogniser.active)

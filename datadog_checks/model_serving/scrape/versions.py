@@ -121,7 +121,7 @@ class VersionWatch:
             for tags, one in _versions(series):
                 if self._seen.knows(tags, one):
                     continue
-                if (id(series) in taken and _shows(series)) or not self._seen.any_of(tags, one.kind):
+                if (id(series.whole or series) in taken and _shows(series)) or not self._seen.any_of(tags, one.kind):
                     found.setdefault(tags, {})[one] = self._collector.recogniser.systems[series.raw.system].title
                 elif series.seen > self._collector.scrape - KEEP_UNSEEN and not _failed(series):
                     self._pending.append(series)
