@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .identity import source_id
 from .model import (
     DatabricksSettings,
     GpuSettings,
@@ -32,4 +33,5 @@ __all__ = [
     "describe",
     "one_line",
     "read_settings",
+    "source_id",
 ]

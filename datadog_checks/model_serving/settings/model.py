@@ -161,7 +161,7 @@ class Settings:
     """A checked instance. `instance` is what messages call it, `source` what it reads.
 
     `warnings` hold for as long as the instance is what it is; `secrets` must not be shown. `limits_contexts` says
-    whether the stock limit on the number of metric contexts is in force.
+    whether the stock limit on the number of metric contexts is in force, `interval` how many seconds lie between runs.
     """
 
     instance: str
@@ -169,3 +169,4 @@ class Settings:
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
     limits_contexts: bool = True
+    interval: float = 0.0

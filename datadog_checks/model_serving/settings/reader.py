@@ -44,8 +44,9 @@ def read_settings(instance: Mapping[str, Any], model: InstanceConfig, environ: M
     options = Options(model)
     # The stock limit is meant for one payload, and leaves out what comes last.
     limited = options.given("max_returned_metrics") is not None
+    interval = options["min_collection_interval"]
     if gpu := options["gpu"]:
-        return Settings(where, _gpu(options, gpu, where), limits_contexts=limited)
+        return Settings(where, _gpu(options, gpu, where), limits_contexts=limited, interval=interval)
     databricks = databricks_settings(options, environ, where)
     readiness = _readiness(options)
     several = _several(options, readiness, where)
@@ -72,7 +73,7 @@ def read_settings(instance: Mapping[str, Any], model: InstanceConfig, environ: M
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    return Settings(where, source, () if old is None else (_old_spelling(where),), secrets, limited)
+    return Settings(where, source, () if old is None else (_old_spelling(where),), secrets, limited, interval)
 
 
 def _gpu(options: Options, source: str, where: str) -> GpuSettings:

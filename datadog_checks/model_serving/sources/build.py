@@ -22,6 +22,7 @@ from ..settings import (
     SingleSettings,
     WorkspaceSettings,
 )
+from ..submit.agent_cache import AgentCache
 from ..submit.persisted import Memory
 from .databricks.access import Access
 from .databricks.credentials import WorkspaceCredentials
@@ -40,6 +41,7 @@ class Check(Protocol):
     init_config: Any
     log: Any
     HTTP_CONFIG_REMAPPER: Any
+    cache: AgentCache
     memory: Memory
     secrets: Secrets
     clock: Callable[[], float]

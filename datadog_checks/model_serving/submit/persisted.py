@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from .agent_cache import AgentCache
 from .series import CLOCK_PUT_RIGHT
 
 CACHE_KEY = "scrape"
@@ -21,11 +21,11 @@ class Memory:
     and written by `keep`, where something has changed.
     """
 
-    def __init__(self, check: Any) -> None:
+    def __init__(self, cache: AgentCache) -> None:
         self.codes: dict[str, float] = {}
         self.minutes: dict[str, float] = {}
         self.counted: dict[str, float] = {}
-        self._check = check
+        self._cache = cache
         self._written: str | None = None
 
     def recall(self) -> None:
@@ -33,9 +33,10 @@ class Memory:
         if self._written is not None:
             return
         try:
-            kept = json.loads(self._check.read_persistent_cache(CACHE_KEY) or "{}")
+            kept = json.loads(self._cache.read(CACHE_KEY) or "{}")
             parts = [{key: float(value) for key, value in dict(kept.get(part, {})).items()} for part in PARTS]
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            self._cache.broken(CACHE_KEY, error)
             parts = [{}, {}, {}]
         self.codes, self.minutes, self.counted = parts
         self._written = self._text()
@@ -50,8 +51,7 @@ class Memory:
             self.counted = {key: self.counted[key] for key in self.minutes}
         self.codes = dict(list(self.codes.items())[-MAX_CODES:])
         text = self._text()
-        if text != self._written:
-            self._check.write_persistent_cache(CACHE_KEY, text)
+        if text != self._written and self._cache.write(CACHE_KEY, text):
             self._written = text
 
     def _text(self) -> str:
