@@ -74,6 +74,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             self.secrets.register(secret)
         self.settings = settings
         self.cache.interval = settings.interval
+        self.memory.restart_bytes = settings.restart_memory_bytes
         if not settings.limits_contexts:
             self.metric_limiter = None
         try:

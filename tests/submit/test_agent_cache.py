@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,70 +12,13 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.settings import source_id
-from datadog_checks.model_serving.submit.agent_cache import forget_claims
-from datadog_checks.model_serving.workstation.standin.install import standing_in
-from datadog_checks.model_serving.workstation.standin.runner import Round, Runner
-from datadog_checks.model_serving.workstation.standin.standin import StandIn
 
 from ..conftest import Endpoint
+from .agents import INTERVAL, Agents, counted
 
 MINUTE = "request_count_total 7 1700000040000\n"
 NEXT_MINUTE = "request_count_total 5 1700000100000\n"
 XID = 'DCGM_FI_DEV_XID_ERRORS{gpu="0",UUID="GPU-1"} '
-INTERVAL = 15.0
-
-
-class Agents:
-    """One host: a persistent cache, and Agents that are started and killed on it. Runs are `pause` seconds apart."""
-
-    def __init__(self, cache_dir: Path) -> None:
-        self.cache_dir = cache_dir
-        self.now = 0.0
-        self.stand_in: StandIn | None = None
-
-    def start(self, *instances: Mapping[str, Any], broken: bool = False) -> Runner:
-        """A process of its own, as that of an Agent or of a trial run."""
-        forget_claims()
-        assert self.stand_in is not None
-        self.stand_in.cache_broken = broken
-        return self.reload(*instances)
-
-    def reload(self, *instances: Mapping[str, Any]) -> Runner:
-        """The same process with instances of its file constructed anew."""
-        assert self.stand_in is not None
-        return Runner(self._check, "model_serving", {}, enumerate(instances, 1), self.stand_in)
-
-    def _check(self, **arguments: Any) -> ModelServingCheck:
-        check = ModelServingCheck(**arguments)
-        check.clock = lambda: self.now
-        return check
-
-    def run(self, runner: Runner, times: int = 1, pause: float = INTERVAL) -> list[Round]:
-        rounds = []
-        for _ in range(times):
-            rounds.append(runner.run())
-            self.now += pause
-        return rounds
-
-
-@pytest.fixture
-def agents(tmp_path: Path) -> Iterator[Agents]:
-    agents = Agents(tmp_path)
-    with standing_in(StandIn(cache_dir=tmp_path, config={"run_path": "/var/run/agent"})) as agents.stand_in:
-        yield agents
-    forget_claims()
-
-
-def counted(rounds: list[Round], name: str = "request.count") -> list[float]:
-    """The sum of a count, round by round."""
-    return [
-        sum(point.value for run in round_.runs for point in run.commit.series if _is(point.context.name, name))
-        for round_ in rounds
-    ]
-
-
-def _is(found: str, name: str) -> bool:
-    return found == f"model_serving.{name}"
 
 
 def databricks(endpoint: Endpoint, **options: Any) -> dict[str, Any]:
@@ -266,7 +207,7 @@ def test_a_trial_run_leaves_no_trace(running: bool, agents: Agents, endpoint: En
         agents.run(agent, 2)
         endpoint.serve(f"{NEXT_MINUTE}{XID}48\n")
     before = {path: path.read_text() for path in files.iterdir()} if running else {}
-    trial = agents.run(agents.start(instance), 3, pause=2.0)
+    trial = agents.trial(instance)
     assert counted(trial) == [5 if running else 7, 0, 0]
     assert ({path: path.read_text() for path in files.iterdir()} if files.exists() else {}) == before
     rounds = agents.run(agent if running else agents.start(instance), 2)
@@ -325,7 +266,7 @@ def test_state_of_endpoints_is_kept_the_same_way(agents: Agents, endpoint: Endpo
     described(3)
     agents.run(agents.start(instance), 3)
     described(4)
-    trial = agents.run(agents.start(instance), 3, pause=2.0)
+    trial = agents.trial(instance)
     rounds = agents.run(agents.start(instance), 3)
     again = agents.run(agents.start(instance), 3)
     assert [sum(len(round_.events) for round_ in each) for each in (trial, rounds, again)] == [1, 1, 0]

@@ -73,7 +73,8 @@ def read_settings(instance: Mapping[str, Any], model: InstanceConfig, environ: M
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    return Settings(where, source, () if old is None else (_old_spelling(where),), secrets, limited, interval)
+    warnings = () if old is None else (_old_spelling(where),)
+    return Settings(where, source, warnings, secrets, limited, interval, options["restart_memory_bytes"])
 
 
 def _gpu(options: Options, source: str, where: str) -> GpuSettings:

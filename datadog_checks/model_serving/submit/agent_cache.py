@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class AgentCache:
     def read(self, key: str) -> str:
         """What was kept under a key, empty where that is nothing or can't be read."""
         self.begin()
-        if not self._usable():
+        if not self.usable:
             return ""
         try:
             return self._check.read_persistent_cache(key) or ""
@@ -84,7 +85,7 @@ class AgentCache:
 
     def write(self, key: str, text: str) -> bool:
         """Keep a text. False where it was not: it may be too early, or the cache can't be used."""
-        if not self.lasting or not self._usable():
+        if not self.lasting or not self.usable:
             return False
         try:
             self._check.write_persistent_cache(key, text)
@@ -105,6 +106,10 @@ class AgentCache:
             self._check.log.warning("%s", text)
             self._check.warnings.append(text)
 
+    def say_once(self, message: str) -> None:
+        """Log what is worth knowing."""
+        self._once.log(message, level=logging.INFO)
+
     def release(self) -> None:
         """Let go of the id, for good: another check of the same source may follow."""
         with _lock:
@@ -112,7 +117,9 @@ class AgentCache:
             for key in [key for key, holder in _claims.items() if holder is self]:
                 del _claims[key]
 
-    def _usable(self) -> bool:
+    @property
+    def usable(self) -> bool:
+        """Whether the cache works, as far as is known, and no other check has it."""
         if self._failed or self._released:
             return False
         key = f"{self._check.name} {self._check.persistent_cache_id()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from .agent_cache import AgentCache
+from .journal import Journal
 from .series import CLOCK_PUT_RIGHT
 
 CACHE_KEY = "scrape"
@@ -18,15 +19,26 @@ class Memory:
 
     `codes` is the last code by device, `minutes` the newest minute counted by series, `counted` the bits that
     `Series.minutes` holds. All sources of one check share a memory; it is read with the first use of `recall`
-    and written by `keep`, where something has changed.
+    and written by `keep`, where something has changed. `restart_bytes` is what the journals of all its endpoints may
+    write in a run.
     """
 
     def __init__(self, cache: AgentCache) -> None:
         self.codes: dict[str, float] = {}
         self.minutes: dict[str, float] = {}
         self.counted: dict[str, float] = {}
+        self.restart_bytes = 0
         self._cache = cache
+        self._journals: dict[str, Journal] = {}
         self._written: str | None = None
+
+    def journal(self, prefix: str) -> Journal:
+        """A new journal for the readings of one endpoint, which goes on from the one that it had before."""
+        self._journals[prefix] = journal = Journal(self._cache, prefix, self._share)
+        return journal
+
+    def _share(self) -> int:
+        return self.restart_bytes // len(self._journals)
 
     def recall(self) -> None:
         """Read what was kept, once. What can't be read is forgotten."""

@@ -63,6 +63,7 @@ class Submitter:
         self.check = check
         self.memory = memory
         self.prefix = prefix
+        self.journal = memory.journal(prefix)
         self.derived = {name: system.derived for name, system in catalog.systems.items()}
         self.distributions = distributions
         self.separate = separate
@@ -85,6 +86,8 @@ class Submitter:
         fresh = {
             group for group, start in readings.process_start.items() if agent_start is not None and start > agent_start
         }
+        # Before the first submission: what a crash from here on leaves unsaid is lost, and never said twice.
+        self.journal.begin(readings.frame, readings.process_start, now)
         groups = {series.group for series in readings.frame}
         for series in readings.refused:
             series.older = series.older or not self._from_zero(series, readings, fresh)
@@ -123,6 +126,10 @@ class Submitter:
                 start = readings.process_start.get(series.group)
             else:
                 self._hand_over(series)
+            # Who held a device while this process didn't look can't be known later than in its first scrape.
+            recalls = series.last is None and (series.starts_at_zero or self._scrapes == 1)
+            if (recalls or self.journal.waiting) and self.journal.holds(series, now):
+                return
             increment = series.increment(series.last is None and self._from_zero(series, readings, fresh), start)
         for output in self._outputs(series, present):
             self._increment(series, output, increment)
