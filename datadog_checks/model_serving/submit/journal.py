@@ -38,6 +38,9 @@ CLOCK_SLACK = 60.0
 REFRESH = 900.0
 """Seconds after which readings are written again although none has changed, so that they don't count as old."""
 
+EXACT = 2.0**52
+"""Whole numbers below are told exactly by floats, and so are their differences."""
+
 HEAD_BYTES = 16
 SECTION_BYTES = 48
 
@@ -123,7 +126,7 @@ class Journal:
         remembered = self._load()
         if not remembered:
             return None
-        found = remembered.pop(self._digest(series, series.current.bounds), None)
+        found = remembered.pop(self._note(series).digest, None)
         if found is None or not _current(found, now):
             return None
         return read(found.text, series.current.bounds), found.start
@@ -148,13 +151,12 @@ class Journal:
         if frame != self._frame:
             self._arrange(frame)
         changed = self._rearranged or process_start != self._starts
-        room, fitting = self._limit() - HEAD_BYTES, 0
+        room, fitting, notes = self._limit() - HEAD_BYTES, 0, self._notes
         sections: dict[tuple[float | None, float], list[str]] = {}
         for series in self._order:
-            note, reading = self._notes[series], series.current
-            if note.reading != reading:
-                if note.bounds != reading.bounds:
-                    note.bounds, note.digest = reading.bounds, self._digest(series, reading.bounds)
+            note, reading = notes.get(series), series.current
+            if note is None or note.reading != reading:
+                note = self._note(series)
                 note.reading, note.line = reading, f"{note.digest} {written(reading)}\n"
                 changed = True
             start = _start(series, process_start)
@@ -187,27 +189,29 @@ class Journal:
 
     def _arrange(self, frame: Sequence[Series]) -> None:
         """Take over the series of another payload, in an order that is the same in each process."""
-        gone = dict.fromkeys(self._order[: self._fitting])
-        notes: dict[Series, Note] = {}
-        for series in frame:
-            if series.raw.type in ACCUMULATING:
-                gone.pop(series, None)
-                bounds = series.current.bounds
-                notes[series] = self._notes.get(series) or Note(self._digest(series, bounds), bounds)
+        counting = dict.fromkeys(series for series in frame if series.raw.type in ACCUMULATING)
         absent = {**self._load(), **self._absent}
-        for series in gone:
-            digest, _, text = self._notes[series].line.rstrip().partition(" ")
-            absent[digest] = Remembered(_start(series, self._starts), self._time, text)
-        present = {note.digest for note in notes.values()}
-        self._absent = {digest: old for digest, old in absent.items() if digest not in present}
-        self._notes = notes
+        for series in self._order[: self._fitting]:
+            if series not in counting:
+                digest, _, text = self._notes[series].line.rstrip().partition(" ")
+                absent[digest] = Remembered(_start(series, self._starts), self._time, text)
+        if absent:
+            for series in counting:
+                absent.pop(self._note(series).digest, None)
+        self._absent = absent
+        self._notes = {series: note for series, note in self._notes.items() if series in counting}
         # Most series for the bytes: counters come first.
-        self._order = sorted(notes, key=lambda series: (series.raw.grouped, notes[series].digest))
+        self._order = sorted(counting, key=lambda series: (series.raw.grouped, series.key))
         self._frame = list(frame)
         self._rearranged = True
 
-    def _digest(self, series: Series, bounds: tuple[float, ...]) -> str:
-        return _digest(f"{self._prefix}\n{series.group}\n{series.key}\n{bounds}")
+    def _note(self, series: Series) -> Note:
+        """What is written of a series, under the digest that it has with the buckets of this scrape."""
+        note, bounds = self._notes.get(series), series.current.bounds
+        if note is None or note.bounds != bounds:
+            digest = _digest(f"{self._prefix}\n{series.group}\n{series.key}\n{bounds}")
+            note = self._notes[series] = Note(digest, bounds)
+        return note
 
 
 def written(reading: Reading) -> str:
@@ -222,7 +226,7 @@ def written(reading: Reading) -> str:
     if not counts:
         return text
     buckets = [counts[0], *map(sub, counts[1:], counts)]
-    exact = list(accumulate(buckets)) == counts
+    exact = all(map(float.is_integer, counts)) and max(counts) < EXACT > -min(counts)
     shown = buckets if exact else counts
     # 17 digits tell any float exactly, and whole numbers without a fraction.
     return f"{text} {'' if exact else '='}{',%.17g' * len(shown) % tuple(shown)}"
