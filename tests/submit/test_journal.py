@@ -253,6 +253,15 @@ def test_several_endpoints(agents: Agents, endpoint: Endpoint) -> None:
     assert counted(agents.run(agents.start(config), 2)) == [0, 11]
 
 
+def test_a_cluster_check_does_not_remember_readings(agents: Agents, endpoint: Endpoint) -> None:
+    """Another runner may have counted meanwhile what this one would count again. The Cluster Agent sets the option."""
+    config = instance(endpoint, empty_default_hostname=True)
+    endpoint.serve(payload(10))
+    agents.run(agents.start(config), 3)
+    endpoint.serve(payload(14))
+    assert counted(agents.run(agents.start(config), 3)) == [0, 0, 0]
+
+
 def test_a_device_whose_holder_changed(agents: Agents, endpoint: Endpoint) -> None:
     """What a GPU used while another pod held it is not that of the first, which holds it again later."""
 

@@ -74,7 +74,9 @@ def read_settings(instance: Mapping[str, Any], model: InstanceConfig, environ: M
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
     warnings = () if old is None else (_old_spelling(where),)
-    return Settings(where, source, warnings, secrets, limited, interval, options["restart_memory_bytes"])
+    # A cluster check, as which this option marks it, may have run elsewhere meanwhile: its readings are not the last.
+    restart_bytes = 0 if options["empty_default_hostname"] else options["restart_memory_bytes"]
+    return Settings(where, source, warnings, secrets, limited, interval, restart_bytes)
 
 
 def _gpu(options: Options, source: str, where: str) -> GpuSettings:
