@@ -23,23 +23,23 @@ class Agents:
         self.now = START
         self.stand_in: StandIn | None = None
 
-    def start(self, *instances: Mapping[str, Any], broken: bool = False) -> Runner:
+    def start(self, *instances: Mapping[str, Any], broken: bool = False, hold_back: bool = False) -> Runner:
         """A process of its own, as that of an Agent or of a trial run."""
         forget_claims()
         assert self.stand_in is not None
         self.stand_in.cache_broken = broken
-        return self.reload(*instances)
+        return self.reload(*instances, hold_back=hold_back)
 
-    def trial(self, *instances: Mapping[str, Any]) -> list[Round]:
+    def trial(self, *instances: Mapping[str, Any], hold_back: bool = False) -> list[Round]:
         """What `datadog-agent check --check-times 3 --pause 2000` shows, beside the Agent or without one."""
-        rounds = self.run(self.start(*instances), 3, pause=2.0)
+        rounds = self.run(self.start(*instances, hold_back=hold_back), 3, pause=2.0)
         forget_claims()
         return rounds
 
-    def reload(self, *instances: Mapping[str, Any]) -> Runner:
+    def reload(self, *instances: Mapping[str, Any], hold_back: bool = False) -> Runner:
         """The same process with instances of its file constructed anew."""
         assert self.stand_in is not None
-        return Runner(self._check, "model_serving", {}, enumerate(instances, 1), self.stand_in)
+        return Runner(self._check, "model_serving", {}, enumerate(instances, 1), self.stand_in, hold_back=hold_back)
 
     def _check(self, **arguments: Any) -> ModelServingCheck:
         check = ModelServingCheck(**arguments)

@@ -21,5 +21,6 @@ def agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agents]:
     agents = Agents(tmp_path)
     monkeypatch.setattr(submitter, "time", agents)
     with standing_in(StandIn(cache_dir=tmp_path, config={"run_path": "/var/run/agent"})) as agents.stand_in:
+        agents.stand_in.recorder.clock = agents.time
         yield agents
     forget_claims()

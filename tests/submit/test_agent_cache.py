@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.config_models import InstanceConfig
 from datadog_checks.model_serving.settings import source_id
+from datadog_checks.model_serving.settings.identity import HOSTS, NAMES, URLS
 
 from ..conftest import Endpoint
 from .agents import INTERVAL, Agents, counted
@@ -97,6 +99,7 @@ def test_a_file_that_makes_no_sense_is_begun_anew(text: str, agents: Agents, end
 
 # -- whose it is
 
+IDENTIFYING = (*URLS, *HOSTS, *NAMES)
 BASE: dict[str, Any] = {"openmetrics_endpoint": "http://user:pw@h:8000/metrics?token=abc&format=text"}
 SEVERAL = {"openmetrics_endpoints": ["http://a/", "http://b/"]}
 
@@ -125,6 +128,12 @@ SEVERAL = {"openmetrics_endpoints": ["http://a/", "http://b/"]}
 )
 def test_what_a_source_is(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
     assert (source_id(one) == source_id(other)) is same
+
+
+@pytest.mark.parametrize("option", sorted({*InstanceConfig.model_fields} - {*IDENTIFYING}))
+def test_options_that_make_no_other_source(option: str) -> None:
+    """Whatever is edited besides, what was counted is found again."""
+    assert source_id({**BASE, option: "edited"}) == source_id(BASE)
 
 
 @given(instance=st.dictionaries(st.sampled_from([*BASE, "name", "serving_system", "tags"]), st.text() | st.none()))
@@ -242,6 +251,30 @@ def test_the_first_run_says_when_counts_come(
     agents.run(agents.start(databricks(endpoint, serving_system="custom_ml")), 3)
     lines = [record for record in caplog.records if "from the second on" in record.getMessage()]
     assert [record.levelno for record in lines if record.name == "model_serving.agent"] == [logging.INFO]
+
+
+def test_what_a_trial_run_shows(agents: Agents, endpoint: Endpoint) -> None:
+    """Gauges from the first run on, counts from the second, distributions from the third, as the README says."""
+    count = 0
+
+    def answer(handler: Any) -> None:
+        nonlocal count
+        count += 1
+        body = f"model_accuracy 0.5\ninference_requests_total {count}\n" + "".join(
+            f"inference_latency_seconds_{part} {count}\n"
+            for part in ('bucket{le="1"}', 'bucket{le="+Inf"}', "count", "sum")
+        )
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/plain; version=0.0.4")
+        handler.end_headers()
+        handler.wfile.write(body.encode())
+
+    endpoint.answers["/metrics"] = answer
+    rounds = agents.trial(databricks(endpoint, serving_system="custom_ml"), hold_back=True)
+    shown = [{point.context.name for point in round_.runs[0].commit.series} for round_ in rounds]
+    assert ["model_serving.model.accuracy" in names for names in shown] == [True, True, True]
+    assert ["model_serving.request.count" in names for names in shown] == [False, True, True]
+    assert [len(round_.runs[0].commit.distributions) for round_ in rounds] == [0, 0, 1]
 
 
 def test_state_of_endpoints_is_kept_the_same_way(agents: Agents, endpoint: Endpoint) -> None:
