@@ -22,6 +22,7 @@ class Agents:
         self.cache_dir = cache_dir
         self.now = START
         self.stand_in: StandIn | None = None
+        self.checks: list[ModelServingCheck] = []
 
     def start(self, *instances: Mapping[str, Any], broken: bool = False, hold_back: bool = False) -> Runner:
         """A process of its own, as that of an Agent or of a trial run."""
@@ -44,6 +45,7 @@ class Agents:
     def _check(self, **arguments: Any) -> ModelServingCheck:
         check = ModelServingCheck(**arguments)
         check.clock = lambda: self.now
+        self.checks.append(check)
         return check
 
     def time(self) -> float:

@@ -23,4 +23,6 @@ def agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agents]:
     with standing_in(StandIn(cache_dir=tmp_path, config={"run_path": "/var/run/agent"})) as agents.stand_in:
         agents.stand_in.recorder.clock = agents.time
         yield agents
+        for check in agents.checks:
+            check.cancel()
     forget_claims()

@@ -153,6 +153,20 @@ def test_an_edit_of_the_file_counts_nothing_again(agents: Agents, endpoint: Endp
     assert rounds[0].runs[0].check_id != first.run().runs[0].check_id
 
 
+def test_a_secret_in_the_url_of_one_of_several(agents: Agents, endpoint: Endpoint) -> None:
+    """It is neither written to the disk, nor does a new one make another endpoint. Equal URLs but for it are two."""
+    config = databricks(endpoint)
+    url = config.pop("openmetrics_endpoint")
+    for token, expected in (("hush-hush", [14, 0]), ("hush-again", [0, 0])):
+        urls = [f"{url}?token={token}", f"{url}?token={token}2"]
+        for path in urls:
+            endpoint.serve(MINUTE, path.removeprefix(url.removesuffix("/metrics")))
+        assert counted(agents.run(agents.start({**config, "openmetrics_endpoints": urls}), 2)) == expected
+    files = [path.read_text() for path in (agents.cache_dir / "model_serving").iterdir()]
+    assert files != []
+    assert not any("hush" in text for text in files)
+
+
 def test_two_instances_of_one_source(agents: Agents, endpoint: Endpoint) -> None:
     """The second has no memory and is told so; the first loses nothing to it; a `name` helps."""
     endpoint.serve(MINUTE)
