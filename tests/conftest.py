@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -80,6 +81,13 @@ class Endpoint:
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     """A server that answers what the test tells it to, 404 where it was told nothing."""
+    with serving() as server:
+        yield server
+
+
+@contextmanager
+def serving() -> Iterator[Endpoint]:
+    """One such server, for tests that need several."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from .conftest import Endpoint, in_buckets, submissions
 
 ALWAYS = ("serving_system", "endpoint_name")
-SCRAPE = re.compile(r"^# (?:first|second|third) scrape\n", re.MULTILINE)
+SCRAPE = re.compile(r"^# (?:first|second|third|fourth) scrape\n", re.MULTILINE)
 
 
 def hold(

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
@@ -123,17 +124,37 @@ def test_readme_is_ascii() -> None:
 # -- docs/how-it-counts.md
 
 COUNTS = Page("docs/how-it-counts.md").blocks()
-[INSTANCE] = [_instances(block.text) for block in COUNTS if block.language == "yaml"]
-TEXTS = [block for block in COUNTS if block.language == "text"]
-PAIRS = list(zip(TEXTS[::2], TEXTS[1::2], strict=True))
 
 
-@pytest.mark.parametrize(("served", "said"), PAIRS, ids=[served.headings[-1] for served, _ in PAIRS])
+def counted() -> Iterator[tuple[dict[str, Any], Block, Block]]:
+    """What is served and what is submitted, with the page's first instance, or one that stands right before."""
+    [first], *_ = (_instances(block.text) for block in COUNTS if block.language == "yaml")
+    texts: list[Block] = []
+    instance = first
+    for block in COUNTS:
+        if block.language == "yaml":
+            [instance] = _instances(block.text)
+        elif block.language == "text":
+            texts.append(block)
+        if len(texts) == 2:
+            yield instance, texts[0], texts[1]
+            texts, instance = [], first
+    assert not texts
+
+
+@pytest.mark.parametrize(
+    ("instance", "served", "said"), [pytest.param(*each, id=each[1].headings[-1]) for each in counted()]
+)
 def test_counts_as_the_page_says(
-    served: Block, said: Block, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, caplog: Any
+    instance: dict[str, Any],
+    served: Block,
+    said: Block,
+    endpoint: Endpoint,
+    aggregator: Any,
+    datadog_agent: Any,
+    caplog: Any,
 ) -> None:
     """What an endpoint serves is submitted exactly as the page has it."""
-    [instance] = INSTANCE
     options = {"openmetrics_endpoint": endpoint.url, "tag_by_endpoint": False, "readiness": False}
     hold(make_check(**{**instance, **options}), served.text, said.text, endpoint, aggregator, caplog)
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import re
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from datadog_checks.base import AgentCheck
+from datadog_checks.base.utils.http import DEFAULT_REMAPPED_FIELDS, STANDARD_FIELDS
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.config_models.instance import InstanceConfig
+from datadog_checks.model_serving.settings import Problems, check_option_names
 
 from .conftest import Endpoint, in_buckets, make_check, submissions
 from .scrape.generated import Clock
@@ -110,11 +119,12 @@ def test_unknown_options(option: str, meant: str, datadog_agent: Any) -> None:
         ("serving_system", "nvidia", "Known: auto, custom_ml, databricks"),
         ("serving_system", ["auto", "mlserver"], "stands alone"),
         ("metrics", {"a": "b"}, "list"),
-        ("metrics", [{"a": {"name": "b", "type": "gaug"}}], "metric `a`: unknown type `gaug`"),
+        ("metrics", [{"a": {"name": "b", "type": "gaug"}}], "metric `a`: unknown type `gaug`; did you mean `gauge`?"),
         ("metrics", [{"a": {"name": "b", "type": "service_check"}}], "`status_map`"),
         ("extra_metrics", [{"a": 5}], "entry `a`"),
-        ("exclude_metrics", ["("], "'(' is not a valid regular expression"),
-        ("raw_line_filters", ["["], "'[' is not a valid regular expression"),
+        ("exclude_metrics", ["("], "option `exclude_metrics`: '(' is not a valid regular expression"),
+        ("raw_line_filters", ["["], "option `raw_line_filters`: '[' is not a valid regular expression"),
+        ("ignore_tags", ["a", "*"], "option `ignore_tags`: '*' is not a valid regular expression"),
         ("share_labels", {"a": 5}, "`share_labels`"),
         ("catalog", "/no/such/file.yaml", "Catalog file /no/such/file.yaml cannot be read"),
         ("tls_ca_cert", "/no/such.pem", "there is no file /no/such.pem"),
@@ -123,6 +133,7 @@ def test_unknown_options(option: str, meant: str, datadog_agent: Any) -> None:
         ("auth_token", {"reader": {"type": "fil"}, "writer": {"type": "header"}}, "reader type"),
         ("headers", {"Authorization": "Bearer [PAT]"}, "placeholder [PAT]"),
         ("extra_headers", {"Authorization": "Bearer <TOKEN>"}, "placeholder <TOKEN>"),
+        ("headers", {"Authorization": "Bearer ENC[pat]"}, "the whole value"),
     ],
 )
 def test_wrong_values(option: str, value: Any, words: str, datadog_agent: Any) -> None:
@@ -130,8 +141,7 @@ def test_wrong_values(option: str, value: Any, words: str, datadog_agent: Any) -
     message = complaint({"openmetrics_endpoint": URL, option: value})
     assert message.startswith(PLACE)
     assert words in message
-    named = ("metrics", "extra_metrics", "exclude_metrics", "raw_line_filters", "auth_token")
-    assert option in message or option in named
+    assert option in message or option in ("extra_metrics", "metrics", "auth_token")
     assert "\n" not in message
 
 
@@ -158,6 +168,14 @@ def test_metric_patterns(datadog_agent: Any) -> None:
             ("`openmetrics_endpoint`", "placeholder [DATABRICKS_HOST]"),
         ),
         ({"openmetrics_endpoint": "http://<HOST>:8082/metrics"}, ("placeholder <HOST>",)),
+        (
+            {"openmetrics_endpoint": "http://<HOST>:[PORT]/metrics"},
+            ("`openmetrics_endpoint`", "placeholders <HOST> and [PORT]"),
+        ),
+        ({"openmetrics_endpoint": "http://%%host%%:8082/metrics"}, ("placeholder %%host%%", "only the Agent's Auto")),
+        ({"openmetrics_endpoints": URL}, (PLACE, "`openmetrics_endpoints`", "begins with `- `")),
+        ({"openmetrics_endpoints": ["http://h:0/m"]}, ("`openmetrics_endpoints` is not a valid URL",)),
+        ({"databricks_host": "h:x", "databricks_token": "t"}, ("`databricks_host` is not a valid URL",)),
         (
             {"databricks_host": "h", "endpoint_name": "e"},
             ("instance `https://h` (endpoint e)", "no credentials", "`databricks_token`", "DATABRICKS_TOKEN"),
@@ -205,6 +223,165 @@ def test_sources(instance: dict[str, Any], words: tuple[str, ...], datadog_agent
     message = complaint(instance)
     assert all(word in message for word in words), message
     assert "pw" not in message
+
+
+# -- options of the stock check
+
+STOCK = Path(inspect.getfile(AgentCheck)).parent
+NESTED = {"labels", "match", "values", "__memory_profiling_tags"}
+"""What is read from the value of an option, or is no option of an instance."""
+
+
+def stock_options() -> set[str]:
+    """Every option that the installed base package reads from an instance of a V2 check."""
+    found = {*STANDARD_FIELDS, *DEFAULT_REMAPPED_FIELDS}
+    for path in (STOCK / "base.py", *(STOCK / "openmetrics" / "v2").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+                place, key = node.func.value, node.args[0] if node.args else None
+            elif isinstance(node, ast.Subscript):
+                place, key = node.value, node.slice
+            else:
+                continue
+            called = place.id if isinstance(place, ast.Name) else getattr(place, "attr", "")
+            options = ("config", "instance", "check_config", "global_options")
+            if called in options and isinstance(key, ast.Constant) and isinstance(key.value, str):
+                found.add(key.value)
+    return found - NESTED
+
+
+def test_stock_options(datadog_agent: Any) -> None:
+    """No option that the installed base package reads is refused as unknown."""
+    options = stock_options()
+    assert {"tags", "timeout", "metric_patterns", "share_labels", "raw_line_filters"} <= options
+    problems = Problems("x")
+    check_option_names(dict.fromkeys(options), InstanceConfig.model_fields, problems)
+    problems.check()
+
+
+@pytest.mark.parametrize("option", ["omit_histogram_bound_tags", "histogram_bound_tag_prefixes"])
+def test_moot_options(option: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """What there is nothing to do for is taken, and the Agent's status says so."""
+    endpoint.serve("cpu_usage_percentage 7\n")
+    check = make_check(
+        openmetrics_endpoint=endpoint.url, serving_system="databricks", readiness=False, **{option: True}
+    )
+    assert check.run() == ""
+    (warning,) = check.warnings
+    assert warning.startswith(f"instance `{endpoint.url}`: option `{option}` has no effect: ")
+
+
+# -- all at once
+
+SINGLE: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown": ({"readyness": True}, "unknown option `readyness`; did you mean `readiness`?"),
+    "another unknown": ({"qwertz": 1}, "unknown option `qwertz`; remove it"),
+    "V1": ({"ssl_verify": False}, "option `ssl_verify` belongs to the V1 OpenMetrics check; write `tls_verify`"),
+    "another V1": ({"prometheus_timeout": 3}, "option `prometheus_timeout` belongs to the V1"),
+    "type": ({"tags": "team:x"}, "option `tags`: Input should be a list, each entry of which begins with `- `"),
+    "number": ({"max_payload_bytes": 0}, "option `max_payload_bytes`: Input should be greater"),
+    "one of two types": ({"serving_system": 5}, "option `serving_system`: Input should be a valid string, or else"),
+    "URL": ({"openmetrics_endpoint": "http://%%host%%:1/m"}, "`openmetrics_endpoint` still holds the placeholder"),
+    "time": ({"timeout": 0}, "option `timeout` must be more than 0 seconds, not 0"),
+    "deadline": ({"endpoint_deadline": -1}, "option `endpoint_deadline` must be more than 0 seconds"),
+    "file": ({"tls_ca_cert": "/no/such.pem"}, "option `tls_ca_cert`: there is no file /no/such.pem"),
+    "pattern": ({"exclude_metrics": ["("]}, "option `exclude_metrics`: '(' is not a valid regular expression"),
+    "metric": ({"extra_metrics": [{"a": {"type": "countr"}}]}, "unknown type `countr`; did you mean `counter`?"),
+    "header": ({"headers": {"X-Token": "[PAT]"}}, "header `X-Token` of `headers` still holds the placeholder [PAT]"),
+    "handle": ({"extra_headers": {"A": "Bearer ENC[x]"}}, "header `A` of `extra_headers` still holds an ENC[...]"),
+    "character": ({"password": "a\u20ac"}, "`password` has a character that ISO 8859-1 lacks"),
+    "system": ({"serving_system": "mlserv"}, "`serving_system: mlserv` is not known; did you mean `mlserver`?"),
+    "catalog": ({"catalog": "/no/such.yaml"}, "option `catalog`: Catalog file /no/such.yaml cannot be read"),
+    "two sources": ({"gpu": "nvml"}, "`gpu` and `openmetrics_endpoint` are two sources"),
+    "more sources": ({"openmetrics_endpoints": []}, "`openmetrics_endpoints` is empty"),
+    "no workspace": ({"databricks_tags": ["team"]}, "`databricks_tags` needs `databricks_host`"),
+    "login": ({"databricks_host": "h", "databricks_token": "<PAT>"}, "`databricks_token` still holds a placeholder"),
+    "choice": ({"databricks_host": "h", "serving_endpoints": {"includ": []}}, "`serving_endpoints` has no option"),
+    "two ways": (
+        {"databricks_host": "h", "databricks_client_id": "a", "databricks_token_path": "/t"},
+        "`databricks_token_path` and `databricks_client_id` are different ways",
+    ),
+}
+"""Options that spoil an instance that is right, each with what is said of it."""
+
+MEANINGLESS = [
+    ("catalog", "system"),
+    ("no workspace", "login"),
+    ("no workspace", "choice"),
+    ("no workspace", "two ways"),
+]
+"""The first takes the ground from under the second, or the other way round."""
+
+PAIRS = [
+    (one, other)
+    for one, other in combinations(SINGLE, 2)
+    if SINGLE[one][0].keys().isdisjoint(SINGLE[other][0])
+    and not {(one, other), (other, one)} & {*MEANINGLESS}
+    and len({"login", "two ways"} & {one, other}) < 2
+]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_fault(name: str, datadog_agent: Any) -> None:
+    """A single fault is told alone."""
+    options, said = SINGLE[name]
+    message = complaint({"openmetrics_endpoint": URL, **options})
+    assert said in message
+    if "databricks_host" not in options:
+        assert "problems:" not in message, message
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_two_faults(one: str, other: str, datadog_agent: Any) -> None:
+    """Of two faults of one instance both are told, on one line that says how many there are."""
+    message = complaint({"openmetrics_endpoint": URL, **SINGLE[one][0], **SINGLE[other][0]})
+    assert SINGLE[one][1] in message, message
+    assert SINGLE[other][1] in message, message
+    assert re.match(r"instance `[^`]*`(?: \(.*?\))?: \d problems: \(1\) ", message), message
+    assert "\n" not in message
+
+
+def test_all_faults(datadog_agent: Any) -> None:
+    """However many there are, all are told, each once."""
+    names = [name for name in SINGLE if name not in ("system", "no workspace", "two ways", "choice")]
+    options: dict[str, Any] = {"openmetrics_endpoint": URL}
+    for name in names:
+        options.update(SINGLE[name][0])
+    message = complaint(options)
+    assert [message.count(SINGLE[name][1]) for name in names] == [1] * len(names), message
+    assert "a\u20ac" not in message
+
+
+@pytest.mark.parametrize(
+    ("instance", "only"),
+    [
+        ({"openmetrics_endpont": URL}, "unknown option `openmetrics_endpont`"),
+        ({"prometheus_url": URL}, "option `prometheus_url` belongs to the V1"),
+        ({"openmetrics_endpoint": 5}, "option `openmetrics_endpoint`: Input should be a valid string"),
+        ({"databricks_host": "h", "databricks_tokn": "t"}, "unknown option `databricks_tokn`"),
+        ({"databricks_hst": "h", "databricks_token": "t"}, "unknown option `databricks_hst`"),
+        ({"databricks_host": "https://<HOST>", "databricks_token": "t"}, "`databricks_host` still holds a placeholder"),
+        ({"gpu": "nvmll"}, "option `gpu`: Input should be 'nvml' or 'auto'"),
+        ({"openmetrics_endpoint": URL, "catalog": "/no.yaml", "serving_system": "mine"}, "option `catalog`: Catalog"),
+    ],
+)
+def test_what_follows_is_not_told(instance: dict[str, Any], only: str, datadog_agent: Any) -> None:
+    """What is wrong only because something else is wrong is no complaint of its own."""
+    message = complaint(instance)
+    assert only in message
+    assert "problems:" not in message, message
+
+
+def test_a_mended_file_is_found(tmp_path: Path, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """What is wrong outside of the instance may be mended between two runs."""
+    catalog = tmp_path / "mine.yaml"
+    endpoint.serve("cpu_usage_percentage 7\n")
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=str(catalog), readiness=False)
+    assert "cannot be read" in check.run()
+    catalog.write_text(
+        "system: mine\ntitle: Mine\nmetrics:\n  - {raw: cpu_usage_percentage, type: gauge, to: cpu.utilization}\n"
+    )
+    assert check.run() == ""
 
 
 def test_other_instances(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:

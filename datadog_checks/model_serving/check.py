@@ -16,8 +16,17 @@ from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .errors import ScrapeError
 from .http.redact import Secrets
-from .settings import Settings, check_option_names, describe, one_line, read_settings, source_id
+from .settings import (
+    Problems,
+    Settings,
+    check_option_names,
+    check_option_types,
+    describe,
+    read_settings,
+    source_id,
+)
 from .sources.build import build_source
+from .sources.claims import read_twice
 from .sources.source import Source
 from .submit.agent_cache import AgentCache
 from .submit.persisted import Memory
@@ -47,6 +56,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         self.cache = AgentCache(self, lambda: self.clock())
         self.memory = Memory(self.cache)
         self.secrets = Secrets(self.log)
+        self._problems = Problems("")
         self._running = threading.Lock()
         self._cancelled = threading.Event()
 
@@ -59,17 +69,20 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         return self._source_id
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
-        """Check the names of options, then their types. As a drop-in package the models lie beside this file."""
-        where = describe(self.instance)
-        check_option_names(self.instance, InstanceConfig.model_fields, where)
+        """Check the names of options, then their types; `configure_scrapers` raises what is wrong with them.
+
+        As a drop-in package the models lie beside this file.
+        """
+        self._problems = Problems(describe(self.instance))
+        check_option_names(self.instance, InstanceConfig.model_fields, self._problems)
         try:
             super().load_configuration_models(package_path or f"{__package__}.config_models")
         except ConfigurationError as error:
-            raise ConfigurationError(f"{where}: {one_line(str(error))}") from None
+            check_option_types(str(error), self._problems)
 
     def configure_scrapers(self) -> None:
         """Resolve the settings and build the source that they name, with its scrapers."""
-        settings = read_settings(self.instance, self._config_model_instance, os.environ)
+        settings = read_settings(self.instance, self._config_model_instance, os.environ, self._problems)
         for secret in settings.secrets:
             self.secrets.register(secret)
         self.settings = settings
@@ -106,6 +119,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
                 self.log.info("%s: the first run; counts and distributions come from the second on", settings.instance)
             self.cache.begin()
             failures = source.run()
+            self.warnings.extend(read_twice(self, source))
         finally:
             self.memory.keep()
             if self.cache.problem:
@@ -115,6 +129,11 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
                 self._let_go()
         if failures:
             raise ScrapeError("; ".join(failures)) from None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the check has ended for good."""
+        return self._cancelled.is_set()
 
     def cancel(self) -> None:
         """Called by the Agent when the check is unscheduled: end what goes on, and what a run waits for."""

@@ -28,6 +28,7 @@ SECTIONS = {
     "system": "The file",
     "recognise": "recognise",
     "labels": "labels",
+    "identity": "identity",
     "ports": "ports",
     "raw metric": "metrics",
     "codes": "metrics",
@@ -207,7 +208,7 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         return ((kind, key, value) for key, value in mapping.items())
 
     yield from keys("system", data)
-    for kind in ("recognise", "labels", "ports"):
+    for kind in ("recognise", "labels", "identity", "ports"):
         yield from keys(kind, data.get(kind, {}))
     for entry in data["metrics"]:
         yield from keys("raw metric", entry)

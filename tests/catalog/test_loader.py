@@ -367,7 +367,22 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         "a gauge cannot feed `request.count`, which is a count",
     ),
     ("metrics.0.type", "last_code", "metric `translator_requests_total`", "name codes that ship with the check (xid)"),
-    ("metrics.0.codes", "xid", "metric `translator_requests_total`", "`codes` goes with type last_code: remove it"),
+    (
+        "metrics.0",
+        {"raw": "t", "type": "gauge", "codes": "xid", "to": "request.in_flight"},
+        "metric `t`",
+        "`codes` goes with types last_code, recent_count, counter: remove it",
+    ),
+    ("metrics.0.level", "gpu", "metric `translator_requests_total`", "need an `identity` of the system"),
+    ("metrics.0.besides", ["a"], "metric `translator_requests_total`", "need an `identity` of the system"),
+    ("metrics.0.overshoot", 0.5, "metric `translator_requests_total`", "must be a factor of 1 or more"),
+    ("metrics.0.ignore_plain", "yes", "metric `translator_requests_total`, `ignore_plain`", "must be true or false"),
+    ("blanks", ["none"], "blanks", "must be a list of numbers"),
+    ("identity", {"levels": {}}, "identity.levels", "needs at least one level"),
+    ("identity", {"levels": {"rack": []}}, "identity.levels", "each with the labels that name it"),
+    ("identity", {"levels": {"rack": ["rack"]}, "default": "slot"}, "identity.default", "must be one of rack"),
+    ("identity", {"levels": {"rack": ["rack"]}, "about": {"slot": ["s"]}}, "identity.about", "must be one of rack"),
+    ("identity", {"levels": {"rack": ["rack"]}, "worldwide": ["uuid"]}, "identity.worldwide", "`uuid` names no level"),
     *(
         (
             "metrics.0",

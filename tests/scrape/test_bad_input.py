@@ -347,8 +347,8 @@ def hanging_up() -> Iterator[int]:
 CONNECTIONS = {
     "nothing listens": (closed, "http", {}, ("no connection", "host and port")),
     "no one accepts": (deaf, "http", {"connect_timeout": 0.3}, ("no connection within the time-out", "firewall")),
-    "a hang-up": (hanging_up, "http", {}, ("no connection",)),
-    "no TLS behind https": (lambda: serving(good(1)), "https", {}, ("the TLS connection failed", "speaks TLS")),
+    "a hang-up": (hanging_up, "http", {}, ("closed the connection without an answer",)),
+    "no TLS behind https": (lambda: serving(good(1)), "https", {}, ("the TLS connection failed", "Write http://")),
 }
 
 

@@ -268,7 +268,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     ),
     "metric_patterns": (
         {"metric_patterns": {"include": ["request", "ours_size"], "exclude": ["in_flight", "depth"]}},
-        [IN_FLIGHT, *DEPTH_TOTALS, *SECONDS_TOTALS, *TIMES],
+        [IN_FLIGHT, DEPTH, *DEPTH_TOTALS, *SECONDS, *SECONDS_TOTALS, *TIMES],
         [],
     ),
     "keep_labels": (

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from math import inf
 from typing import Any
 
 import pytest
 from datadog_checks.base.stubs import aggregator as aggregator_stub
 from datadog_checks.base.stubs import datadog_agent as agent_stub
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.submit import persisted, submitter
+from datadog_checks.model_serving.submit import persisted, processes, submitter
 
 from ..conftest import Endpoint, make_check, spy_on_cache
 from .generated import Clock
@@ -272,31 +273,100 @@ def test_clock_without_timestamps(endpoint: Endpoint, monkeypatch: pytest.Monkey
 # -- devices, whose counters go on while those who hold them come and go
 
 
+GPU_LABELS = ('UUID="GPU-{gpu}"', 'gpu_uuid="GPU-{gpu}"', 'uuid="GPU-{gpu}",gpu="{gpu}"')
+PASSENGERS = (
+    'pod="{word}"',
+    'pod="{word}",namespace="n",container="c"',
+    'pod_uid="{word}"',
+    'hpc_job="{word}"',
+    'vgpu="{word}"',
+    'Hostname="{word}"',
+    'hostname="{word}"',
+    'DCGM_FI_DRIVER_VERSION="{word}"',
+    'GPU_I_ID="{word}",GPU_I_PROFILE="1g"',
+    'job="{word}",instance="{word}:9400"',
+    'rack="{word}"',
+)
+"""Labels that say nothing of which GPU a line is about."""
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> list[tuple[str, ...]]:
+    """How one scrape labels the lines of three GPUs: for each, one line or more that say the same."""
+    words = st.sampled_from("abc")
+    labels = st.lists(st.sampled_from(PASSENGERS), max_size=3, unique_by=lambda text: text.partition("=")[0])
+    spelt: list[tuple[str, ...]] = []
+    for gpu in range(3):
+        lines = st.tuples(st.sampled_from(GPU_LABELS), labels, words)
+        spelt.append(
+            tuple(
+                ",".join((name, *others)).format(gpu=gpu, word=word)
+                for name, others, word in draw(st.lists(lines, min_size=1, max_size=3))
+            )
+        )
+    return spelt
+
+
 @settings(max_examples=60, **STEADY)
 @given(
     steps=st.lists(
-        st.just(FAILED) | st.tuples(st.integers(0, 1000), st.sets(st.sampled_from(LABELS), min_size=1)), max_size=12
+        st.just(FAILED)
+        | st.tuples(
+            spellings(),
+            st.lists(
+                st.tuples(st.integers(0, 3), st.integers(0, 1000), st.sampled_from((0, 31, 79))), min_size=3, max_size=3
+            ),
+            st.randoms(use_true_random=False),
+        ),
+        max_size=8,
     )
 )
-def test_holders(steps: list[Any], endpoint: Endpoint) -> None:
-    """What a GPU used from scrape to scrape is counted for each pod that held it at both, alone or shared."""
+def test_identity(steps: list[Any], endpoint: Endpoint) -> None:
+    """However the lines of a GPU are labelled, repeated and ordered, its counts and its errors are the same."""
     check = check_of(endpoint, "dcgm")
-    truth = dict.fromkeys(LABELS, 0)
-    used, then, before = 900_000, 0, set[str]()
+    errors, joules, codes = [7] * 3, [900_000] * 3, [0] * 3
+    due: Counter[str] = Counter()
+    events: list[str] = []
+    begun = False
     for step in steps:
         if step == FAILED:
             scrape(check, endpoint, None)
             continue
-        joules, pods = step
-        used += joules
-        body = "".join(
-            f'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="0",pod="{pod}"}} {used * 1000}\n' for pod in sorted(pods)
-        )
-        assert scrape(check, endpoint, body)
-        for pod in pods & before:
-            truth[pod] += used - then
-        then, before = used, pods
-    assert {pod: total("gpu.energy.count", f"pod_name:{pod}") for pod in LABELS} == truth
+        labels, more, order = step
+        for gpu, (new_errors, new_joules, code) in enumerate(more):
+            errors[gpu] += new_errors
+            joules[gpu] += new_joules
+            if begun:
+                due["ecc"] += new_errors
+                due["energy"] += new_joules
+                if code not in (0, codes[gpu]):
+                    due["xid"] += 1
+                    events.append(f"XID {code}")
+            codes[gpu] = code
+        lines = [
+            f"{name}{{{text}}} {value}\n"
+            for gpu, spelt in enumerate(labels)
+            for text in dict.fromkeys(spelt)
+            for name, value in (
+                ("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", errors[gpu]),
+                ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", joules[gpu] * 1000),
+                ("DCGM_FI_DEV_XID_ERRORS", codes[gpu]),
+                ("DCGM_FI_DEV_GPU_TEMP", 40 + gpu),
+            )
+        ]
+        order.shuffle(lines)
+        before = len(aggregator_stub.metrics("model_serving.gpu.temperature"))
+        assert scrape(check, endpoint, "".join(lines))
+        assert sorted(m.value for m in aggregator_stub.metrics("model_serving.gpu.temperature")[before:]) == [
+            40,
+            41,
+            42,
+        ]
+        begun = True
+    assert total("gpu.ecc.count") == due["ecc"]
+    assert total("gpu.energy.count") == due["energy"]
+    assert total("gpu.xid.count") == due["xid"]
+    assert sorted(event["msg_title"].partition(": ")[2] for event in aggregator_stub.events) == sorted(events)
 
 
 def test_codes_that_are_remembered(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +391,7 @@ def test_codes_that_are_remembered(endpoint: Endpoint, monkeypatch: pytest.Monke
         ([(1000, 10), (1000, 4)], []),
         ([(1000, 10), (1001, 14)], [4]),
         ([(1000, 10), (999, 14)], [4]),
+        ([(1000, 10), (1001, 12), (1002, 14), (1003, 17)], [2, 2, 3]),
         ([(1000, 10), (1000.4, 4)], [4]),
         ([(1000, 10), (None, 14)], [4]),
         ([(None, 10), (None, 4)], [4]),
@@ -335,6 +406,7 @@ def test_codes_that_are_remembered(endpoint: Endpoint, monkeypatch: pytest.Monke
         "the same process lost a part",
         "a start that trembles",
         "a start that goes back",
+        "a start that drifts",
         "another process soon after",
         "a start no longer told",
         "never told",
@@ -344,15 +416,125 @@ def test_codes_that_are_remembered(endpoint: Endpoint, monkeypatch: pytest.Monke
         "a start that is no number",
     ],
 )
-def test_process_start(readings: list[tuple[Any, Any]], expected: list[int], endpoint: Endpoint) -> None:
+def test_process_start(
+    readings: list[tuple[Any, Any]], expected: list[int], endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When a process started tells a reset that no fall shows, and that a fall is none."""
     check = check_of(endpoint, "mlserver")
+    clock = Clock(1000)
+    monkeypatch.setattr(submitter, "time", clock)
     for start, value in readings:
+        clock.now = max(clock.now, start if isinstance(start, int | float) else 0) + 15
         body = "other 1\n"
         body += f"process_start_time_seconds {start}\n" if start is not None else ""
         body += f'model_infer_request_success_total{{model="m"}} {value}\n' if value is not None else ""
         assert scrape(check, endpoint, body)
     assert [metric.value for metric in aggregator_stub.metrics("model_serving.request.count")] == expected
+
+
+@settings(max_examples=80, **STEADY)
+@given(
+    starts=st.lists(
+        st.sampled_from((1_700_000_000.0, 1_700_000_000.3, 1_700_000_003.0, 1_700_050_000.0)),
+        min_size=2,
+        max_size=4,
+        unique=True,
+    ),
+    begin=st.lists(st.integers(0, 1000), min_size=4, max_size=4),
+    turns=st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 50), min_size=4, max_size=4)), max_size=12),
+)
+def test_processes_in_turn(
+    starts: list[float], begin: list[int], turns: list[tuple[int, list[int]]], endpoint: Endpoint
+) -> None:
+    """Of processes that answer in turn each one's increase is counted once, when it is met again; nothing is invented.
+
+    Two of which one can't tell by their starts whether they are one are not tried.
+    """
+    assume(max(starts) - min(starts) > 1)
+    starts = [start for start in starts if start != 1_700_000_000.3 or 1_700_000_000.0 not in starts]
+    check = check_of(endpoint, "mlserver")
+    made, shown, due = list(begin), {}, 0
+    met: list[int] = []
+    warned = False
+    for which, more in turns:
+        which %= len(starts)
+        for number in range(len(starts)):
+            made[number] += more[number]
+        body = (
+            f"process_start_time_seconds {starts[which]}\n"
+            f'model_infer_request_success_total{{model="m"}} {made[which]}\n'
+            f"model_infer_request_duration_count {made[which]}\nmodel_infer_request_duration_sum {made[which] * 2}\n"
+            f'rest_server_requests_in_progress{{app_name="mlserver"}} {which + 1}\n'
+        )
+        aggregator_stub.reset()
+        assert scrape(check, endpoint, body)
+        new = made[which] - shown.get(which, made[which])
+        due += new
+        assert total("request.count") == new
+        assert total("request.inference.latency.count") == new
+        assert total("request.inference.latency.sum") == new * 2
+        shown[which] = made[which]
+        met.append(which)
+        proven = any(starts[met[n]] < starts[met[n - 1]] for n in range(1, len(met)))
+        warned = any("several processes answer" in warning for warning in check.warnings)
+        assert warned == proven
+        check.warnings.clear()
+        if proven:
+            # Each is in the last 16 scrapes.
+            (gauge,) = aggregator_stub.metrics("model_serving.request.in_flight")
+            assert gauge.value == sum(number + 1 for number in set(met))
+    assert due >= 0
+
+
+def test_a_worker_that_begins_anew(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process that began after the last answer everything is news, also where others answer in turn."""
+    check = check_of(endpoint, "mlserver")
+    clock = Clock(5000)
+    monkeypatch.setattr(submitter, "time", clock)
+    counted = []
+    for now, start, value in (
+        (5000, 1000, 10),
+        (5015, 1003, 70),
+        (5030, 1000, 11),
+        (5045, 5040, 5),
+        (5060, 1003, 72),
+        (5075, 5040, 6),
+    ):
+        clock.now = now
+        aggregator_stub.reset()
+        body = f"process_start_time_seconds {start}\n" + f'model_infer_request_success_total{{model="m"}} {value}\n'
+        assert scrape(check, endpoint, body)
+        counted.append(total("request.count"))
+    assert counted == [0, 0, 1, 5, 2, 1]
+
+
+def test_processes_without_a_start(endpoint: Endpoint) -> None:
+    """A counter that falls and is back at once, again and again, is of two processes. That is said."""
+    check = check_of(endpoint, "mlserver")
+    warned = []
+    for value in (1000, 400, 1001, 402, 1003, 404):
+        assert scrape(check, endpoint, f'model_infer_request_success_total{{model="m"}} {value}\n')
+        warned.append(any("several processes" in warning for warning in check.warnings))
+        check.warnings.clear()
+    assert warned == [False, False, False, False, True, True]
+    other = check_of(endpoint, "mlserver")
+    for value in (1000, 0, 10, 20, 30, 1, 11, 0, 9, 18, 27, 36):
+        assert scrape(other, endpoint, f'model_infer_request_success_total{{model="m"}} {value}\n')
+        assert not any("several processes" in warning for warning in other.warnings)
+
+
+def test_processes_without_end(endpoint: Endpoint) -> None:
+    """Processes that come and go for good leave nothing behind."""
+    check = check_of(endpoint, "mlserver")
+    for number in range(300):
+        start = 1_700_000_000 + (number * 7919) % 100_000
+        assert scrape(
+            check, endpoint, f'process_start_time_seconds {start}\nmodel_infer_request_success_total{{model="m"}} 5\n'
+        )
+    (scraper,) = check.scrapers.values()
+    (series,) = scraper.collector.series.values()
+    assert series.others is not None
+    assert len(series.others) <= processes.MAX_PROCESSES
 
 
 def test_sums(endpoint: Endpoint) -> None:

@@ -8,7 +8,7 @@ import pytest
 from datadog_checks.base import ConfigurationError
 
 from datadog_checks.model_serving.config_models import InstanceConfig
-from datadog_checks.model_serving.settings import DatabricksSettings, check_option_names
+from datadog_checks.model_serving.settings import DatabricksSettings, Problems, check_option_names
 from datadog_checks.model_serving.settings import databricks as module
 from datadog_checks.model_serving.settings.options import Options
 
@@ -19,9 +19,12 @@ NAMES = ["dev-a", "prod-a", "prod-b", "prod-b-test"]
 
 def databricks_settings(config: dict[str, Any], environ: dict[str, str], where: str) -> DatabricksSettings | None:
     """What is read from an instance, as the check has it done."""
-    check_option_names(config, InstanceConfig.model_fields, where)
+    problems = Problems(where)
+    check_option_names(config, InstanceConfig.model_fields, problems)
     model = InstanceConfig.model_validate(config, context={"configured_fields": frozenset(config)})
-    return module.databricks_settings(Options(model), environ, where)
+    found = module.databricks_settings(Options(model), environ, problems)
+    problems.check()
+    return found
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from datadog_checks.base import ConfigurationError
 from datadog_checks.base.utils.http import RequestsWrapper
 
 from datadog_checks.model_serving.errors import CredentialsError, TokenLimited
+from datadog_checks.model_serving.settings import Problems
 from datadog_checks.model_serving.sources.databricks import credentials as module
 from datadog_checks.model_serving.sources.databricks.credentials import (
     Login,
@@ -105,7 +106,7 @@ LOGINS: dict[str, tuple[dict[str, Any], dict[str, str], str, str]] = {
 @pytest.mark.parametrize("name", LOGINS)
 def test_login(name: str) -> None:
     config, environ, described, secret = LOGINS[name]
-    login = resolve(config, environ, WHERE)
+    login = resolve(config, environ, Problems(WHERE))
     assert (login.describe(), login.secret) == (described, secret)
     assert_silent(shown(login))
 
@@ -170,8 +171,10 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_login(name: str) -> None:
     config, environ, said = WRONG[name]
+    problems = Problems(WHERE)
+    resolve(config, environ, problems)
     with pytest.raises(ConfigurationError) as caught:
-        resolve(config, environ, WHERE)
+        problems.check()
     assert str(caught.value).startswith(f"{WHERE}: ")
     assert said in str(caught.value)
     assert_silent(shown(caught.value))
@@ -583,7 +586,7 @@ def test_token_endpoint_that_is_slow(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_token_endpoint_without_tls(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with pytest.raises(CredentialsError, match="the TLS connection failed: set `tls_ca_cert`") as caught:
+    with pytest.raises(CredentialsError, match="the TLS connection failed: the port speaks plain HTTP") as caught:
         credentials(server.url.replace("http:", "https:")).header()
     assert_silent(shown(caught.value) + caplog.text)
 

@@ -383,7 +383,7 @@ def test_limit_that_is_not(world: World) -> None:
         ("stall", {}, "no complete answer within 20 s"),
         ("drip", {}, "no complete answer within 20 s"),
         ("cut", {}, "broke off before its end"),
-        ("drop", {}, "no connection"),
+        ("drop", {}, "closed the connection without an answer"),
         ("html", {}, "an HTML page"),
         ("status", {"code": 500}, "HTTP 500"),
         ("status", {"code": 302, "headers": {"Location": "https://login.example.com/"}}, "redirects"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.sources import claims
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
 from datadog_checks.model_serving.workstation.standin.runner import Round, Runner
 from datadog_checks.model_serving.workstation.standin.standin import StandIn
@@ -27,6 +28,7 @@ class Agents:
     def start(self, *instances: Mapping[str, Any], broken: bool = False, hold_back: bool = False) -> Runner:
         """A process of its own, as that of an Agent or of a trial run."""
         forget_claims()
+        claims._READERS.clear()
         assert self.stand_in is not None
         self.stand_in.cache_broken = broken
         return self.reload(*instances, hold_back=hold_back)
@@ -35,6 +37,7 @@ class Agents:
         """What `datadog-agent check --check-times 3 --pause 2000` shows, beside the Agent or without one."""
         rounds = self.run(self.start(*instances, hold_back=hold_back), 3, pause=2.0)
         forget_claims()
+        claims._READERS.clear()
         return rounds
 
     def reload(self, *instances: Mapping[str, Any], hold_back: bool = False) -> Runner:

@@ -22,7 +22,7 @@ from datadog_checks.model_serving.workstation.standin.recorder import Batch
 from datadog_checks.model_serving.workstation.standin.runner import Runner
 
 from ..conftest import Endpoint
-from .agents import INTERVAL, Agents, counted
+from .agents import INTERVAL, START, Agents, counted
 
 STEADY: dict[str, Any] = {
     "deadline": None,
@@ -30,6 +30,9 @@ STEADY: dict[str, Any] = {
     "database": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 }
+OLD, NEW = START - 1000, START + 40
+"""When a process of the target started: long ago, and after the last scrape of the first Agent."""
+
 NAMES = ("request.count", "request.queue.depth.count", "request.queue.depth.sum")
 
 
@@ -129,10 +132,11 @@ def restarted(agents: Agents, endpoint: Endpoint, before: str, after: str, pause
     [
         (payload(10), payload(14), [0, 4, 0]),
         (payload(10), payload(10), [0, 0, 0]),
-        (payload(10, start=1000), payload(14, start=1000.4), [0, 4, 0]),
-        (payload(10, start=1000), payload(14, start=2000), [0, 14, 0]),
-        (payload(10, start=1000), payload(4, start=2000), [0, 4, 0]),
-        (payload(10, start=1000), payload(4, start=1000), [0, 0, 0]),
+        (payload(10, start=OLD), payload(14, start=OLD + 0.4), [0, 4, 0]),
+        (payload(10, start=OLD), payload(14, start=NEW), [0, 14, 0]),
+        (payload(10, start=OLD), payload(4, start=NEW), [0, 4, 0]),
+        (payload(10, start=OLD), payload(4, start=OLD), [0, 0, 0]),
+        (payload(10, start=OLD), payload(400, start=OLD + 100), [0, 0, 0]),
         (payload(10), payload(4), [0, 4, 0]),
         (payload(10, "m"), payload(14, "n"), [0, 0, 0]),
     ],
@@ -143,6 +147,7 @@ def restarted(agents: Agents, endpoint: Endpoint, before: str, after: str, pause
         "another process that has counted further",
         "another process",
         "the same process lost a part",
+        "another one that was there before",
         "a fall",
         "another model",
     ],
@@ -232,7 +237,7 @@ def test_each_target_behind_a_federation(agents: Agents, endpoint: Endpoint) -> 
         )
 
     assert restarted(
-        agents, endpoint, federated(("a", 1000, 10), ("b", 1000, 10)), federated(("a", 2000, 30), ("b", 1000, 14))
+        agents, endpoint, federated(("a", OLD, 10), ("b", OLD, 10)), federated(("a", NEW, 30), ("b", OLD, 14))
     ) == [0, 34, 0]
 
 
@@ -263,10 +268,10 @@ def test_a_cluster_check_does_not_remember_readings(agents: Agents, endpoint: En
 
 
 def test_a_device_whose_holder_changed(agents: Agents, endpoint: Endpoint) -> None:
-    """What a GPU used while another pod held it is not that of the first, which holds it again later."""
+    """A GPU goes on over a restart, whoever holds it."""
 
     def energy(pod: str, joules: int) -> None:
-        endpoint.serve(f'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="0",pod="{pod}"}} {joules * 1000}\n')
+        endpoint.serve(f'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="0",UUID="GPU-1",pod="{pod}"}} {joules * 1000}\n')
 
     config = instance(endpoint, serving_system="dcgm")
     energy("a", 100)
@@ -274,11 +279,33 @@ def test_a_device_whose_holder_changed(agents: Agents, endpoint: Endpoint) -> No
     agent = agents.start(config)
     energy("b", 200)
     rounds = agents.run(agent, 3)
-    energy("a", 300)
-    rounds += agents.run(agent)
     energy("a", 303)
     rounds += agents.run(agent)
-    assert sum(counted(rounds, "gpu.energy.count")) == 3
+    assert sum(counted(rounds, "gpu.energy.count")) == 203
+
+
+@pytest.mark.parametrize("answering", ["abababab", "aabbaabb", "abbbaaab"])
+@pytest.mark.parametrize("restart", range(1, 8))
+def test_several_processes_that_take_turns(answering: str, restart: int, agents: Agents, endpoint: Endpoint) -> None:
+    """Each goes on from what it had counted, wherever the Agent is restarted; nothing is counted twice."""
+    starts, counts = {"a": 1_690_000_000.0, "b": 1_690_000_500.0}, {"a": 1000, "b": 5000}
+    config = instance(endpoint)
+    endpoint.serve(payload(counts["a"], start=starts["a"]))
+    agent = agents.start(config)
+    agents.run(agent, 2)
+    answers = [*answering, *"abab"]
+    first = {"a": 1000}
+    total = 0.0
+    for number, name in enumerate(answers):
+        if number == restart:
+            agent = agents.start(config)
+        counts[name] += 1
+        first.setdefault(name, counts[name])
+        endpoint.serve(payload(counts[name], start=starts[name]))
+        total += sum(counted(agents.run(agent)))
+    truth = sum(counts[name] - first[name] for name in counts)
+    known = {*answers[:restart]} == {"a", "b"}
+    assert truth - (2 if known else 6) <= total <= truth, (total, truth)
 
 
 # -- limits

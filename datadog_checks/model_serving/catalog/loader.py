@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import translate
 from functools import lru_cache
@@ -17,10 +18,12 @@ from .codes import CodeEvent, Codes
 from .model import (
     GROUPED_TYPES,
     RAW_TYPES,
+    ROUNDING_UP,
     CanonicalMetric,
     Catalog,
     Condition,
     Derived,
+    Identity,
     Labels,
     RawMetric,
     System,
@@ -40,7 +43,9 @@ TARGET_TYPES = {
     "window_histogram": {"distribution"},
     "summary": {"distribution"},
     "last_code": {"count"},
+    "recent_count": {"count", "gauge"},
 }
+CODED_TYPES = ("last_code", "recent_count", "counter")
 PART_TYPES = {"": "", "mean": "gauge", "count": "count"}
 KEYS = {
     "system": (
@@ -50,6 +55,8 @@ KEYS = {
         "any_prefix",
         "series_start_at_zero",
         "labels",
+        "identity",
+        "blanks",
         "ignore",
         "ports",
         "metrics",
@@ -58,8 +65,21 @@ KEYS = {
     ),
     "recognise": ("any", "hint", "hints_needed"),
     "labels": ("rename", "drop", "lower", "absent"),
+    "identity": ("levels", "worldwide", "about", "default"),
     "ports": ("metrics", "api"),
-    "raw metric": ("raw", "like", "type", "codes", "scale", "starts_at_zero", "to"),
+    "raw metric": (
+        "raw",
+        "like",
+        "type",
+        "codes",
+        "scale",
+        "starts_at_zero",
+        "level",
+        "besides",
+        "overshoot",
+        "ignore_plain",
+        "to",
+    ),
     "codes": ("tag", "event", "unknown", "codes"),
     "event": ("title", "text", "type", "aggregation_key"),
     "like": ("name", "label"),
@@ -74,7 +94,8 @@ KEYS = {
 @lru_cache(maxsize=1)
 def builtin_catalog() -> Catalog:
     """The catalog that ships with the check."""
-    return _with_files(Catalog({}, _canonical(HERE / "canonical.yaml")), sorted((HERE / "systems").glob("*.yaml")))
+    metrics = _canonical().metric_definitions(_canonical().data.get("metrics") or {})
+    return _with_files(Catalog({}, metrics), sorted((HERE / "systems").glob("*.yaml")))
 
 
 def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
@@ -103,9 +124,15 @@ def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
     return Catalog(systems, metrics)
 
 
-def _canonical(path: Path) -> dict[str, CanonicalMetric]:
-    reader = _Reader(path, {})
-    return reader.metric_definitions(reader.data.get("metrics") or {})
+@lru_cache(maxsize=1)
+def _canonical() -> _Reader:
+    return _Reader(HERE / "canonical.yaml", {})
+
+
+@lru_cache(maxsize=1)
+def dropped_everywhere() -> frozenset[str]:
+    """Labels that give no tag, whatever the system, unless its file names them."""
+    return frozenset(_canonical().strings(_canonical().data.get("drop") or [], "key `drop`"))
 
 
 class _Reader:
@@ -114,6 +141,8 @@ class _Reader:
     def __init__(self, path: Path, known: Mapping[str, CanonicalMetric]) -> None:
         self.path = path
         self.known = dict(known)
+        self.things: Mapping[str, Identity] = {}
+        self.blanks: frozenset[float] = frozenset()
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -151,6 +180,11 @@ class _Reader:
             raise self.fail(where, "must be a text or a list of texts (quote numbers).")
         return tuple(items)
 
+    def numbers(self, value: Any, where: str) -> list[float]:
+        if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
+            raise self.fail(where, "must be a list of numbers.")
+        return value
+
     def entries(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, list):
             raise self.fail(where, f"must be a list, not {type(value).__name__}.")
@@ -186,6 +220,8 @@ class _Reader:
             for key in ("any_prefix", "series_start_at_zero")
         }
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
+        self.things = self.identity(data.get("identity"))
+        self.blanks = frozenset(float(value) for value in self.numbers(data.get("blanks") or [], "blanks"))
         return System(
             name=name,
             title=str(data.get("title", name)),
@@ -207,17 +243,61 @@ class _Reader:
     def labels(self, value: Any) -> Labels:
         entry = self.keys(value, "labels", "labels")
         absent = self.mapping(entry.get("absent") or {}, "labels.absent")
+        rename = self.mapping(entry.get("rename") or {}, "labels.rename")
+        lower = frozenset(self.strings(entry.get("lower") or [], "labels.lower"))
+        named = {label.lower() for label in (*rename, *lower, *absent)}
         return Labels(
             rename={
                 label: str(self.typed(tag, str, "the name of a tag", f"labels.rename.{label}") or label)
-                for label, tag in self.mapping(entry.get("rename") or {}, "labels.rename").items()
+                for label, tag in rename.items()
             },
-            drop=frozenset(self.strings(entry.get("drop") or [], "labels.drop")),
-            lower=frozenset(self.strings(entry.get("lower") or [], "labels.lower")),
+            drop=frozenset(self.strings(entry.get("drop") or [], "labels.drop")) | (dropped_everywhere() - named),
+            lower=lower,
             absent={
                 label: frozenset(self.strings(values, f"labels.absent.{label}")) for label, values in absent.items()
             },
         )
+
+    def identity(self, value: Any) -> dict[str, Identity]:
+        """What tells series apart, by the level at which they are measured; under an empty name at the usual one."""
+        if value is None:
+            return {}
+        entry = self.keys(value, "identity", "identity")
+        levels = {
+            name: self.strings(labels, f"identity.levels.{name}")
+            for name, labels in self.mapping(entry.get("levels"), "identity.levels").items()
+        }
+        if not levels or not all(levels.values()):
+            raise self.fail("identity.levels", "needs at least one level, each with the labels that name it.")
+        about = {
+            self.choice(name, tuple(levels), "identity.about"): self.strings(labels, f"identity.about.{name}")
+            for name, labels in self.mapping(entry.get("about") or {}, "identity.about").items()
+        }
+        worldwide = frozenset(self.strings(entry.get("worldwide") or [], "identity.worldwide"))
+        if foreign := worldwide.difference(*levels.values()):
+            raise self.fail("identity.worldwide", f"`{min(foreign)}` names no level: list it under `levels` as well.")
+        order = list(levels)
+        found = {
+            name: Identity(
+                levels=tuple((level, levels[level]) for level in order[:number]),
+                worldwide=worldwide,
+                inside=frozenset(
+                    label for level in order[number:] for label in (*levels[level], *about.get(level, ()))
+                ),
+            )
+            for number, name in enumerate(order, 1)
+        }
+        return {**found, "": found[self.choice(entry.get("default", order[-1]), tuple(order), "identity.default")]}
+
+    def identity_of(self, entry: Mapping[str, Any], where: str) -> Identity | None:
+        """What tells the series of one metric apart."""
+        besides = self.strings(entry.get("besides") or [], f"{where}, key `besides`")
+        level = entry.get("level", "")
+        if not self.things and (besides or level):
+            raise self.fail(where, "`level` and `besides` need an `identity` of the system.")
+        if not self.things:
+            return None
+        return replace(self.things[self.choice(level, tuple(self.things), f"{where}, key `level`")], besides=besides)
 
     def raw_metrics(self, values: list[Any], system: str) -> tuple[RawMetric, ...]:
         metrics: dict[str, RawMetric] = {}
@@ -264,14 +344,26 @@ class _Reader:
             like=compile_globs((like["name"],)) if like else None,
             like_label=like.get("label", ""),
             codes=self.codes_of(entry.get("codes"), kind, where),
+            identity=self.identity_of(entry, where),
+            blanks=self.blanks,
+            overshoot=self.overshoot(entry.get("overshoot", ROUNDING_UP), where),
+            ignore_plain=self.typed(entry.get("ignore_plain"), bool, "true or false", f"{where}, `ignore_plain`")
+            is True,
         )
 
+    def overshoot(self, value: Any, where: str) -> float:
+        if type(value) not in (int, float) or value < 1:
+            raise self.fail(where, f"`overshoot` must be a factor of 1 or more, not {value!r}.")
+        return float(value)
+
     def codes_of(self, value: Any, kind: str, where: str) -> Codes | None:
-        """The codes that a metric's key `codes` names or spells out, which a `last_code` has and nothing else."""
+        """The codes that a metric's key `codes` names or spells out. A `last_code` has them, a count may."""
         shipped = sorted(path.stem for path in CODES.glob("*.yaml"))
-        if (kind == "last_code") != (value is not None):
+        if kind == "last_code" and value is None:
             mend = f"name codes that ship with the check ({', '.join(shipped)}), or spell them out"
-            raise self.fail(where, f"`codes` goes with type last_code: {mend if value is None else 'remove it'}.")
+            raise self.fail(where, f"`codes` goes with type last_code: {mend}.")
+        if value is not None and kind not in CODED_TYPES:
+            raise self.fail(where, f"`codes` goes with types {', '.join(CODED_TYPES)}: remove it.")
         if value is None:
             return None
         if isinstance(value, str):

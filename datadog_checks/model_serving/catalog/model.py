@@ -20,14 +20,24 @@ RAW_TYPES = (
     "window_gauge",
     "window_histogram",
     "last_code",
+    "recent_count",
 )
-"""What a raw metric truly is, whatever its payload declares.
+"""What a raw metric truly is. A payload can't make a gauge of a counter, or the reverse, by declaring it as such.
 
-`window_*` hold the total of one minute; `last_code` holds the code of the last error, 0 for none.
+`window_*` hold the total of one minute; `last_code` holds the code of the last error, 0 for none; `recent_count` holds
+how many there were of late, in a window that slides.
 """
+
+ROUNDING_UP = 1.01
+"""A share may overshoot 100 % by rounding; up to 1 % over is taken as 100 %, more is refused."""
 
 GROUPED_TYPES = frozenset(("histogram", "summary", "window_histogram"))
 """Types whose value is spread over `_bucket`, `_sum` and `_count` samples."""
+
+BILLED_PER_DISTRIBUTION = 5
+"""Custom metrics that Datadog bills for a distribution without percentiles: count, sum, min, max and avg. Every other
+metric with its tags is one. docs/how-it-counts.md names the source.
+"""
 
 
 def compile_globs(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
@@ -64,6 +74,47 @@ class CanonicalMetric:
     @property
     def full_name(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+
+Things = tuple[tuple[str, str], ...]
+"""What a series is about, as pairs of a level and the name at that level. Empty where nothing tells."""
+
+TARGET = "target"
+"""The level of a thing that is known within its target alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which labels say what a series of a system is about. All others only make tags.
+
+    `levels` go from the outermost to the innermost, each with the labels that may name it: the first of these that a
+    series has does. Names by the labels in `worldwide` mean the same thing wherever they are read; without one of
+    these, a thing is known only within its target. `besides` are labels that tell series of one thing apart, `inside`
+    those that say something of levels further inside, and so nothing of this thing.
+    """
+
+    levels: tuple[tuple[str, tuple[str, ...]], ...]
+    worldwide: frozenset[str]
+    besides: tuple[str, ...] = ()
+    inside: frozenset[str] = frozenset()
+
+    def thing(self, labels: Mapping[str, str], target: str) -> Things:
+        """What a series with these labels, of a target, is about."""
+        names: list[tuple[str, str]] = []
+        local = bool(target)
+        for level, spellings in self.levels:
+            label = next((label for label in spellings if labels.get(label)), None)
+            if label is not None:
+                names.append((level, labels[label]))
+                local = local and label not in self.worldwide
+        if names and local:
+            names.append((TARGET, target))
+        return tuple(names)
+
+
+def device_of(thing: Things) -> Things:
+    """The device that a thing is, or is a part of."""
+    return tuple(pair for number, pair in enumerate(thing) if not number or pair[0] == TARGET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +158,10 @@ class Target:
 class RawMetric:
     """A metric as a system exposes it: spellings, true type, factor to the canonical unit, targets.
 
-    `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`.
+    `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`, or of what is
+    counted by a label that holds one. Without an `identity` all labels tell its series apart. `blanks` are values that
+    say that there is none. What exceeds the highest valid value up to `overshoot` times is taken for that. A
+    histogram or summary that comes as a plain value is refused, unless it is known to carry nothing (`ignore_plain`).
 
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
@@ -122,6 +176,10 @@ class RawMetric:
     like: re.Pattern[str] | None = None
     like_label: str = ""
     codes: Codes | None = None
+    identity: Identity | None = None
+    blanks: frozenset[float] = frozenset()
+    overshoot: float = ROUNDING_UP
+    ignore_plain: bool = False
 
     @property
     def grouped(self) -> bool:
@@ -137,6 +195,11 @@ class Derived:
     required: tuple[str, ...]
     optional: tuple[str, ...]
 
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The gauges that it depends on, itself included."""
+        return (self.metric.name, *self.required, *self.optional, *((self.numerator,) if self.numerator else ()))
+
     def follows_from(self, known: Collection[str]) -> bool:
         """Whether it is to be computed: it is not known itself, and all that it needs is."""
         needed = self.required if self.numerator is None else (*self.required, self.numerator)
@@ -145,12 +208,21 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What becomes of a system's labels on their way to tags."""
+    """What becomes of a system's labels on their way to tags.
+
+    `spellings` are how the file spells the labels that it names, by that and by the same in small letters.
+    """
 
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: frozenset[str] = frozenset()
     lower: frozenset[str] = frozenset()
     absent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = (*self.rename, *sorted(self.drop | self.lower), *self.absent)
+        spellings = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
+        object.__setattr__(self, "spellings", spellings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote
 
 MASK = "********"
 
@@ -16,9 +16,16 @@ SHORTEST = 4
 SECRET_NAME = re.compile(r"(?i)token|key|secret|pass|pwd|auth|sig|cred|cookie")
 """Names of headers and query parameters whose values are taken for secrets; masking one too many does no harm."""
 
+PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>|%%\w+%%")
+"""What documents write where a value of one's own goes. A value that holds one is no secret yet, and must be seen."""
+
 _SECRET_OPTION = re.compile(
     r"(?<![a-z])(api_?key|auth|authorization|credential|key|passphrase|passwd|password|secret|token)s?(?![a-z])"
 )
+_PLACE_OF_SECRET = re.compile(r".*_(path|file)|tls_private_key")
+_HEADERS = ("headers", "extra_headers")
+_NAMES_OF_METRICS = ("metrics", "extra_metrics", "rename_labels", "share_labels", "exclude_metrics_by_labels")
+"""Options whose keys are names in a payload: `llm_tokens` is no token there."""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SECRET_WORDS = SECRET_NAME.pattern.removeprefix("(?i)")
 _SECRET_PARAMETER = re.compile(rf"((?:^|&)[^=&]*(?i:{_SECRET_WORDS})[^=&]*=)[^&]*")
@@ -81,47 +88,49 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether an option of this name holds a secret. It must be a word of the name: `tokenizer` is no token."""
-    return _SECRET_OPTION.search(_CAMEL.sub("_", name).lower()) is not None
+    """Whether an option of this name holds a secret. It must be a word of the name: `tokenizer` is no token. A path to
+    where the secret is, as `databricks_token_path` names it, is none.
+    """
+    words = _CAMEL.sub("_", name).lower()
+    return _SECRET_OPTION.search(words) is not None and not _PLACE_OF_SECRET.fullmatch(words)
 
 
 def secrets_of(configuration: Any) -> tuple[str, ...]:
     """All secrets in a configuration, longest first.
 
-    Those are texts under a name that speaks of a secret, header values given as `name` and `value`, and passwords
-    and secret parameters in URLs. Of `Bearer abc`, the `abc` is a secret by itself.
+    Those are texts under a name that speaks of a secret, values of headers whose name does, and users, passwords and
+    secret parameters in URLs, quoted and not. Of `Bearer abc`, the `abc` is a secret by itself. A value that still
+    holds a placeholder is none.
     """
     found: set[str] = set()
     for value in _secret_values(configuration):
-        found.add(value)
-        found.add(value.rpartition(" ")[2])
+        if PLACEHOLDER.search(value) is None:
+            found |= {value, value.rpartition(" ")[2], unquote(value)}
     return tuple(sorted((value for value in found if len(value) >= SHORTEST), key=lambda value: (-len(value), value)))
 
 
-def _secret_values(node: Any, name: str = "") -> Iterator[str]:
-    if isinstance(node, dict):
+def _secret_values(node: Any, name: str = "", header: bool = False) -> Iterator[str]:
+    if isinstance(node, Mapping):
         if isinstance(node.get("name"), str) and is_secret(node["name"]) and isinstance(node.get("value"), str):
             yield node["value"].replace("<TOKEN>", "").strip()
         for key, value in node.items():
-            yield from _secret_values(value, str(key))
-    elif isinstance(node, list):
+            if key not in _NAMES_OF_METRICS:
+                yield from _secret_values(value, str(key), header=name in _HEADERS)
+    elif isinstance(node, list | tuple):
         for value in node:
             yield from _secret_values(value, name)
     elif isinstance(node, str):
-        if name and is_secret(name):
+        if name and (is_secret(name) or (header and SECRET_NAME.search(name))):
             yield node
         elif "://" in node:
             yield from _secrets_in_url(node)
 
 
 def _secrets_in_url(url: str) -> Iterator[str]:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return
-    if parts.password:
-        yield parts.password
-    for name, value in parse_qsl(parts.query):
+    address, _, query = url.partition("?")
+    user = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    yield from (user, user.partition(":")[2])
+    for name, value in re.findall(r"([^&=#]+)=([^&#]+)", query):
         if SECRET_NAME.search(name):
             yield value
 

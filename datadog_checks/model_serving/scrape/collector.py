@@ -7,15 +7,16 @@ leaves the memory as it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import inf, isfinite, isnan
 from typing import Any
 
 from prometheus_client import Metric
 
-from ..catalog.model import RawMetric
+from ..catalog.model import RawMetric, Things
 from ..catalog.recognise import Match, Recogniser
-from ..submit.series import Layouts, Output, Part, Series
+from ..submit.series import Layouts, Output, Part, Series, size_of
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
 from .tags import TagRules
@@ -25,7 +26,15 @@ KEEP_UNSEEN = 240
 
 SWEEP_EVERY = 16
 MAX_NAMES = 20_000
-OWN_LABELS = {"histogram": "le", "window_histogram": "le", "summary": "quantile"}
+GROUPED = ("histogram", "summary")
+"""Declared types whose samples add up to one reading."""
+
+OWN_LABELS = {"le": "histogram", "quantile": "summary"}
+"""Labels that are of no thing measured: they tell apart the samples of one reading."""
+
+NO_SHAPE = ("gaugehistogram", "info", "stateset")
+"""Declared types that nothing of the catalog has."""
+
 Labelled = Iterable[tuple[int, Any, Mapping[str, str], str]]
 """Samples of one family: number, sample, labels, and the host name that a label gives, if any."""
 
@@ -34,8 +43,9 @@ class Collector:
     """The series of one source, and the readings of the scrape that is going on.
 
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
-    `rejected` how many were refused by (reason, raw metric); `unclaimed` are names that nobody knows, `present` the raw
-    metrics that the payload has, as (federated target, name without `_total`). `cache` is what is known of its lines.
+    `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
+    shape; `unclaimed` are names that nobody knows, `present` the raw metrics that the payload has, as (federated
+    target, name without `_total`). `cache` is what is known of its lines.
     """
 
     def __init__(self, recogniser: Recogniser, rules: TagRules) -> None:
@@ -43,20 +53,24 @@ class Collector:
         self.rules = rules
         self.cache = LineCache()
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
+        self.things: dict[tuple[int, Things], Series] = {}
         self.frame: list[Series] = []
         self.refused: list[Series] = []
         self.rejected: Counter[tuple[str, str]] = Counter()
         self.present: set[tuple[str, str]] = set()
         self.unclaimed: set[str] = set()
+        self.wrong_types: dict[str, str] = {}
         self.process_start: dict[str, float] = {}
         self.lines = self.samples = self.taken = 0
         self.scrape = 0
         self._complete = True
         self._layouts = Layouts()
         self._renew = False
+        self._read = 0
         self._doubts: set[int] | None = set()
         self._doubted: set[int] | None = None
-        self._held: list[tuple[str, Labelled]] = []
+        self._held: list[tuple[Metric, Labelled]] = []
+        self._means: dict[int, RawMetric] = {}
         self._without_numbers: list[Series] = []
 
     def begin(self) -> None:
@@ -71,6 +85,7 @@ class Collector:
         self.rejected.clear()
         self.present = set()
         self.unclaimed = set()
+        self.wrong_types = {}
         self.process_start = {}
         self.lines = self.samples = self.taken = 0
         if not self._complete:
@@ -95,7 +110,7 @@ class Collector:
         if raw is None:
             self._doubts = None
         elif self._doubts is not None:
-            self._doubts.add(id(raw))
+            self._doubts.update((id(raw), id(self._means.get(id(raw)))))
 
     def surely_new(self, series: Series) -> bool:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
@@ -119,10 +134,10 @@ class Collector:
                 declared = Declared(tuple(("", spelling.removesuffix("_total")) for spelling in match.raw.names))
                 self.declare(declared)
                 cache.declares(declared)
-            self._take(match, name, samples(metric))
+            self._take(match, metric, samples(metric))
         elif self.recogniser.undecided(name):
             cache.forgo()
-            self._held.append((name, list(samples(metric))))
+            self._held.append((metric, list(samples(metric))))
         elif self.recogniser.ignores(name):
             cache.ignore()
             if not metric.samples:
@@ -154,23 +169,47 @@ class Collector:
 
     def finish(self) -> None:
         """Decide what had to wait for the end of the payload, make readings of the numbers, and drop what is wrong."""
-        for name, samples in self._held:
-            match = self.recogniser.match(name)
+        for metric, samples in self._held:
+            match = self.recogniser.match(metric.name)
             if match is not None:
-                self._take(match, name, samples)
+                self._take(match, metric, samples)
             else:
-                self.unclaim(name)
+                self.unclaim(metric.name)
         self._held = []
+        self._read = 0
+        several: dict[int, tuple[Series, list[Series]]] = {}
         for series in self.series.values():
             if series.read(self._layouts):
                 self._meet(series)
+                self._read += 1
                 self._renew = self._renew or not series.numbers
-                (self.frame if sound(series, self.reject) else self.refused).append(series)
+                taken = sound(series, self.reject)
+                if series.whole is None:
+                    (self.frame if taken else self.refused).append(series)
+                else:
+                    parts = several.setdefault(id(series.whole), (series.whole, []))[1]
+                    if taken:
+                        parts.append(series)
         for series in self._without_numbers:
             if series.seen != self.scrape:
                 self._meet(series)
-                self.refused.append(series)
+                self.refused.append(series if series.whole is None else series.whole)
+        for series, parts in several.values():
+            series.seen = self.scrape
+            if parts:
+                self._gather(series, parts)
+            (self.frame if parts else self.refused).append(series)
         self._complete = True
+
+    def _gather(self, series: Series, parts: list[Series]) -> None:
+        """The one reading of a thing of which several series tell the same, with the tags that they share."""
+        numbers = tuple(map(id, parts))
+        if numbers != series.parts:
+            series.parts = numbers
+            series.outputs = shared_outputs([part.outputs for part in parts])
+        newest = max(parts, key=size_of)
+        series.current, series.hostname, series.group = newest.current, newest.hostname, newest.group
+        series.timestamp = max((part.timestamp for part in parts if part.timestamp is not None), default=None)
 
     def _meet(self, series: Series) -> None:
         series.seen = self.scrape
@@ -178,35 +217,45 @@ class Collector:
         if series.stamped != self.scrape:
             series.timestamp = None
 
-    def _take(self, match: Match, family: str, samples: Labelled) -> None:
+    def _take(self, match: Match, family: Metric, samples: Labelled) -> None:
         if match.part != "created":
             self.take(match.raw, family, samples, match.part, match.required_label)
 
     def take(
         self,
         raw: RawMetric,
-        family: str,
+        family: Metric,
         samples: Labelled,
         piece: str = "",
         required_label: str = "",
     ) -> None:
-        """Read the samples of one family as `raw`, or as the `piece` of it that the family holds."""
-        own_label = OWN_LABELS.get(raw.type)
+        """Read the samples of one family as `raw`, or as the `piece` of it that the family holds.
+
+        They are read in the shape that they have. What `raw` can't be in that shape is refused.
+        """
+        grouped = bool(piece) or family.type in GROUPED
+        shaped = raw if raw.grouped or not grouped else self._mean_of(raw)
         for number, sample, labels, hostname in samples:
             if required_label and required_label not in labels:
                 continue
             self.taken += 1
-            part: Part | None = piece or self._part(raw, family, sample.name)
+            part: Part | None = piece or self._part(family, sample.name, labels, grouped or raw.grouped)
             if part is None:
                 continue
-            if own_label is not None and own_label in labels:
-                identity = frozenset(item for item in labels.items() if item[0] != own_label)
+            plain = part == "value" and (grouped or raw.grouped)
+            piece_of = next((kind for label, kind in OWN_LABELS.items() if label in labels), "")
+            if shaped is None or plain or family.type in NO_SHAPE or (piece_of and part == "value"):
+                if not raw.ignore_plain:
+                    self._refuse_type(raw, "plain value" if plain else piece_of or family.type)
+                continue
+            if part == "bucket" and "le" in labels:
+                identity = frozenset(item for item in labels.items() if item[0] != "le")
             else:
                 identity = frozenset(labels.items())
-            series = self.series.get((id(raw), identity))
+            series = self.series.get((id(shaped), identity))
             if series is None:
-                series = self._new(raw, dict(sorted(identity)), hostname)
-                self.series[id(raw), identity] = series
+                series = self._new(shaped, dict(sorted(identity)), hostname)
+                self.series[id(shaped), identity] = series
             if part == "bucket":
                 part = _bound(labels)
                 if part is None:
@@ -223,6 +272,22 @@ class Collector:
             if sample.timestamp is not None:
                 self.stamp(series, float(sample.timestamp))
 
+    def _mean_of(self, raw: RawMetric) -> RawMetric | None:
+        """What tells a gauge when it comes as a histogram or a summary: the mean of what has come. None for others."""
+        if raw.type != "gauge":
+            return None
+        mean = self._means.get(id(raw))
+        if mean is None:
+            targets = tuple(replace(target, value="mean") for target in raw.targets)
+            mean = self._means[id(raw)] = replace(raw, type="summary", targets=targets)
+        return mean
+
+    def _refuse_type(self, raw: RawMetric, found: str) -> None:
+        self.reject("wrong_type", raw.names[0])
+        self.wrong_types[raw.names[0]] = f"{found}, but is a {raw.type} of {raw.system}"
+        # It is counted each time.
+        self.cache.forgo()
+
     def stamp(self, series: Series, timestamp: float) -> None:
         """Take a timestamp of a series' sample, in seconds. The newest one counts."""
         if isfinite(timestamp):
@@ -231,30 +296,49 @@ class Collector:
             series.stamped = self.scrape
 
     @staticmethod
-    def _part(raw: RawMetric, family: str, sample_name: str) -> str | None:
-        if sample_name.endswith("_created") and not family.endswith("_created"):
+    def _part(family: Metric, sample_name: str, labels: Mapping[str, str], grouped: bool) -> str | None:
+        if sample_name.endswith("_created") and not family.name.endswith("_created"):
             return None
-        if not raw.grouped:
+        if not grouped:
             return "value"
-        suffix = sample_name.removeprefix(family)
-        # Without a suffix it is a quantile of a summary: precomputed, and meaningless once aggregated.
-        return suffix[1:] if suffix in ("_bucket", "_sum", "_count") else None
+        suffix = sample_name.removeprefix(family.name)
+        if suffix in ("_bucket", "_sum", "_count"):
+            return suffix[1:]
+        # A quantile of a summary is precomputed, and meaningless once aggregated.
+        return None if "quantile" in labels else "value"
 
     def _new(self, raw: RawMetric, labels: dict[str, str], hostname: str) -> Series:
+        group, identity = federated_target(labels), raw.identity
+        thing = () if identity is None else identity.thing(labels, group)
+        if identity is None or not thing:
+            return self._made(raw, labels, hostname, labels.items())
+        besides = tuple((label, labels[label]) for label in identity.besides if labels.get(label))
+        about = {label: value for label, value in labels.items() if label not in identity.inside}
+        part = self._made(raw, about, hostname, labels.items())
+        part.whole = self.things.get((id(raw), (*thing, *besides)))
+        if part.whole is None:
+            part.whole = self.things[id(raw), (*thing, *besides)] = self._made(raw, about, hostname, (*thing, *besides))
+            part.whole.thing = thing
+        return part
+
+    def _made(
+        self, raw: RawMetric, labels: dict[str, str], hostname: str, identity: Iterable[tuple[str, str]]
+    ) -> Series:
+        group = federated_target(labels)
         system = self.recogniser.systems[raw.system]
+        said = self.rules.workload(system.labels, labels)
         outputs = tuple(
             Output(
                 name=target.metric.full_name,
                 target=target,
-                tags=self.rules.tags(system.name, system.labels, target, labels),
+                tags=self.rules.tags(system.name, system.labels, target, said),
                 scale=raw.scale,
             )
             for target in raw.targets
-            if target.applies_to(labels)
+            if target.applies_to(said)
         )
         # What the user names besides the catalog has the same raw name.
-        key = f"{raw.names[0]}>{raw.targets[0].metric.full_name}{sorted(labels.items())}"
-        group = federated_target(labels)
+        key = f"{raw.names[0]}>{raw.targets[0].metric.full_name}{sorted(identity)}"
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
         names = tuple((group, name.removesuffix("_total")) for name in raw.names)
         series = Series(raw, outputs, hostname, group, key, starts, names)
@@ -273,7 +357,7 @@ class Collector:
         if self._renew:
             self._renew = False
             self.cache.renew()
-        crowded = len(self.series) > 4 * len(self.frame) + 1000
+        crowded = len(self.series) > 4 * self._read + 1000
         if not crowded and self.scrape % SWEEP_EVERY:
             return
         oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
@@ -281,8 +365,24 @@ class Collector:
         for key in gone:
             # No line leads to a series that nobody reads any more.
             self.series.pop(key).numbers = []
+        for thing in [thing for thing, series in self.things.items() if series.seen <= oldest]:
+            del self.things[thing]
         if gone:
             self.cache.renew()
+
+
+def shared_outputs(each: Sequence[tuple[Output, ...]]) -> tuple[Output, ...]:
+    """The outputs that all of several series have, with the tags that they share."""
+    if len(each) == 1:
+        return each[0]
+    others = [{id(output.target): set(output.tags) for output in outputs} for outputs in each[1:]]
+    return tuple(
+        replace(
+            output, tags=tuple(tag for tag in output.tags if all(tag in tags[id(output.target)] for tags in others))
+        )
+        for output in each[0]
+        if all(id(output.target) in tags for tags in others)
+    )
 
 
 def _float(value: float) -> float:

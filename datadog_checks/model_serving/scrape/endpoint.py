@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
+from urllib.parse import urljoin
 
 from requests.exceptions import ConnectionError as HTTPConnectionError
 from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
+from datadog_checks.base.utils import tls
 
 from ..errors import InternalSignal, PayloadError
 from ..http.body import Answer, body_chunks
-from ..http.errors import UNREACHABLE, connection_problem
-from ..http.redact import mask_secrets, without_credentials, without_secrets
+from ..http.errors import connection_problem
+from ..http.redact import MASK, is_secret, mask_secrets, without_credentials, without_secrets
 from ..settings import ScrapeSettings
 
 BODY_TIMEOUTS = 6
@@ -58,16 +60,17 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         self.max_payload_bytes = settings.max_payload_bytes
         self.access = access
         self.fetched: Answer | Exception | None = None
-        self.unreachable = False
+        self.unreachable = ""
         self.whole = False
+        self.cut = False
 
     def stream_connection_lines(self) -> Iterator[str]:
         for lines in self.stream_connection_chunks():
             yield from lines
 
     def stream_connection_chunks(self) -> Iterator[list[str]]:
-        """The lines of the answer, many at a time."""
-        self.unreachable = False
+        """The lines of the answer, many at a time. `unreachable` says why there are none, where that is no failure."""
+        self.unreachable, self.cut = "", False
         fetched, self.fetched = self.fetched, None
         try:
             if isinstance(fetched, Exception):
@@ -77,11 +80,11 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
                 return
             with self.get_connection() as connection:
                 yield from self._chunks(Answer.of(connection, self._patience))
-        except HTTPConnectionError:
+        except HTTPConnectionError as error:
             if not self.ignore_connection_errors:
                 raise
-            self.unreachable = True
-            self.log.warning("%s: %s", self.url, UNREACHABLE)
+            self.unreachable = self.problem(error)
+            self.log.warning("%s", self.unreachable)
 
     def fetch(self, http: Any, deadline: float) -> Answer:
         """The whole answer, got with a requests wrapper of the calling thread. A scrape reads what `fetched` holds.
@@ -103,12 +106,8 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
                 deadline = time.monotonic() + sum(self.http.options["timeout"])
             response = self.access.request(http, "get", self.endpoint, deadline=deadline, stream=True)
         if 300 <= response.status_code < 400:
-            # What was asked with a token is not followed to where the token is not meant for.
             response.close()
-            raise PayloadError(
-                f"the endpoint redirects (HTTP {response.status_code}), which is not followed with a token: check the "
-                "host"
-            )
+            raise PayloadError(self._not_followed(response.status_code, response.headers.get("Location") or ""))
         if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
             response.close()
             raise NothingExported
@@ -118,6 +117,18 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             response.close()
             raise
         return response
+
+    def _not_followed(self, status: int, location: str) -> str:
+        if self.access is not None:
+            # What was asked with a token is not followed to where the token is not meant for.
+            return f"the endpoint redirects (HTTP {status}), which is not followed with a token: check the host"
+        if not location:
+            return f"the endpoint redirects (HTTP {status}) without saying where to: check the URL"
+        there = without_secrets(urljoin(self.endpoint, location))
+        return (
+            f"the endpoint redirects to {there} (HTTP {status}), and `allow_redirects: false` forbids to follow: write "
+            "that URL, or remove the option"
+        )
 
     @property
     def _patience(self) -> float:
@@ -137,7 +148,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     def problem(self, error: Exception) -> str:
         status = error.response.status_code if isinstance(error, HTTPError) else None
         advice = self.explain_status(status) if status is not None and self.explain_status is not None else None
-        return f"{self.url}: {advice or connection_problem(error, status)}"
+        return f"{self.url}: {advice or connection_problem(error, status, self.endpoint)}"
 
     def _hide_secrets_in_tags(self) -> None:
         """A query (as in /federate?match[]=...) tells sources apart: it stays in the tag, its secrets do not."""
@@ -153,5 +164,13 @@ def _mask_urls(record: logging.LogRecord) -> bool:
     return True
 
 
-# At debug level it logs each URL with its query.
+def _mask_options(record: logging.LogRecord) -> bool:
+    """Take the secrets out of a record whose argument is a mapping of options. Never keeps a record back."""
+    if isinstance(record.args, Mapping):
+        record.args = {name: MASK if value and is_secret(name) else value for name, value in record.args.items()}
+    return True
+
+
+# At debug level it logs each URL with its query, and the stock wrapper all options of TLS.
 logging.getLogger("urllib3.connectionpool").addFilter(_mask_urls)
+logging.getLogger(tls.__file__).addFilter(_mask_options)

@@ -3,62 +3,196 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ..catalog.model import NAMESPACE
+from ..catalog.recognise import Recogniser
 from ..log_once import LogOnce
+from ..settings import ScrapeSettings
+from ..submit.sender import Sent
 from .collector import Collector
+
+SHOWN = 5
+"""Names that a message gives of many."""
+
+SUMMARIES = 5
+"""How often what is not mapped is summed up again, because something telling has come."""
+
+TELLING = re.compile(r"request|latency|token|queue|error|fail|gpu|infer|predict|model|batch|cache")
+RUNTIME = re.compile(r"(go|process|python|promhttp|prometheus|scrape|jvm|nodejs|dotnet|up)(_|$)")
+"""What libraries expose of the process itself, whatever it serves."""
 
 
 class Report:
-    """Speaks for one source, scraped from `url`, whose readings are in `collector`. `tags` are the instance's own."""
+    """Speaks for one source, scraped from `url`, whose readings are in `collector`.
 
-    def __init__(self, check: Any, url: str, collector: Collector, tags: tuple[str, ...]) -> None:
+    `named` says whether the instance names a family in `metrics` or `extra_metrics`.
+    """
+
+    def __init__(
+        self,
+        check: Any,
+        url: str,
+        collector: Collector,
+        settings: ScrapeSettings,
+        named: Callable[[str], bool],
+    ) -> None:
         self.check = check
         self.url = url
         self.collector = collector
-        self.tags = tags
         self._once = LogOnce(check.log)
         self._models: tuple[str, ...] = ()
+        self._settings = settings
+        self._named = named
+        self._told: set[str] = set()
+        self._summaries = 0
 
     def own_tags(self) -> list[str]:
         """Tags of what the check says about this source: the endpoint's name, and the system if it is one."""
-        rules, active = self.collector.rules, self.collector.recogniser.active
-        tags = [*self.tags, f"endpoint_name:{rules.endpoint_name or rules.default_endpoint_name}"]
-        return [*tags, f"serving_system:{active[0]}"] if len(active) == 1 else tags
+        return self.collector.rules.complete(system=self.system())
 
-    def systems(self, mapped_by_user: bool) -> None:
-        """Tell, once, what was recognised, and for as long as it holds what could not be."""
+    def system(self, family: str = "") -> str:
+        """The serving system that a family belongs to, by its name or because there is but one; else empty."""
+        recogniser = self.collector.recogniser
+        match = recogniser.match(family) if family else None
+        if match is not None and not match.required_label:
+            return match.raw.system
+        return recogniser.active[0] if len(recogniser.active) == 1 else ""
+
+    def systems(self) -> None:
+        """Tell, once, what was recognised and what is mapped by nobody, and for as long as it holds that nothing is."""
         recogniser, unclaimed = self.collector.recogniser, self.collector.unclaimed
         unproven = recogniser.unproven() if recogniser.automatic else {}
         if recogniser.automatic:
             for system in recogniser.active:
                 self.once(f"recognised {system}", f"recognised as {recogniser.systems[system].title}", warning=False)
         for system, hints in unproven.items():
-            setting = [*recogniser.active, system]
             self.warn(
-                f"{self.url}: {', '.join(sorted(hints)[:5])} may be of {recogniser.systems[system].title}, but the "
+                f"{self.url}: {_some(sorted(hints))} may be of {recogniser.systems[system].title}, but the "
                 "names are too common to be sure, so they are not mapped. If they are, set `serving_system: "
-                f"{setting[0] if len(setting) == 1 else '[' + ', '.join(setting) + ']'}`"
+                f"{_setting([*recogniser.active, system])}`"
             )
-        if not self.collector.frame and unclaimed and not unproven and not mapped_by_user:
+        if self.collector.present and (self._summaries >= SUMMARIES or unclaimed <= self._told):
+            # An unchanged payload costs a comparison of names.
+            return
+        hinted = {name for hints in unproven.values() for name in hints}
+        unmapped = {name for name in unclaimed if not self._named(name)}
+        if self.collector.present or len(unmapped) < len(unclaimed):
+            self._sum_up(unmapped - hinted)
+        elif unmapped and not unproven:
+            self._none_is_known(unmapped)
+
+    def _sum_up(self, unmapped: set[str]) -> None:
+        families = _families(unmapped)
+        new = families.keys() - self._told
+        self._told |= self.collector.unclaimed | families.keys()
+        if all(map(RUNTIME.match, new)) or self._summaries >= SUMMARIES:
+            return
+        self._summaries += 1
+        self.once(
+            f"unmapped {self._summaries}",
+            f"nobody maps {len(families)} metric(s) of the payload, for example "
+            f"{_some(self._telling_first(families.values()))}. To send some, {' or '.join(self._cures())}",
+            warning=False,
+        )
+
+    def _none_is_known(self, unmapped: set[str]) -> None:
+        automatic = self.collector.recogniser.automatic
+        if all(map(RUNTIME.match, unmapped)):
+            if automatic:
+                self.warn(
+                    f"{self.url}: all metrics are of the process itself, such as "
+                    f"{_some(sorted(unmapped))}. A server may show its own from its first request on; if it has some "
+                    "at another path or port, mend the URL"
+                )
+            return
+        start = f"{self.url}: none of the {len(unmapped)} metrics is known to the catalog"
+        if not automatic:
+            recogniser = Recogniser(self._settings.catalog)
+            for name in unmapped:
+                recogniser.candidates(name)
+            start = f"{self.url}: none of the {len(unmapped)} metrics is of {' or '.join(self._systems())}"
+            if recogniser.active:
+                titles = " and ".join(recogniser.systems[name].title for name in recogniser.active)
+                self.warn(
+                    f"{start}; these look like {titles}, for example {_some(self._telling_first(unmapped))}. If they "
+                    f"are, write `serving_system: {_setting(recogniser.active)}`"
+                )
+                return
+        self.warn(f"{start}, for example {_some(self._telling_first(unmapped))}. {_sentence(self._cures())}")
+
+    def _systems(self) -> list[str]:
+        recogniser = self.collector.recogniser
+        return [recogniser.systems[name].title for name in recogniser.active]
+
+    def _cures(self) -> list[str]:
+        """What helps, as far as the instance doesn't have it already."""
+        recogniser = self.collector.recogniser
+        file = "your `catalog` file" if self._settings.own_systems else "a `catalog` file"
+        cures = ["name them in `extra_metrics`", f"describe them in {file}"]
+        if recogniser.automatic and not recogniser.active:
+            cures.insert(0, f"set `serving_system` (one of {', '.join(recogniser.systems)})")
+        return cures
+
+    def _telling_first(self, names: Iterable[str]) -> list[str]:
+        """Names in the order in which they are worth showing: those like the metrics of a system that is there, those
+        that speak of requests, then others, and last those of the process."""
+        recogniser = self.collector.recogniser
+        words = {_first_word(raw) for name in recogniser.active for raw in recogniser.systems[name].by_name()}
+
+        def rank(name: str) -> tuple[int, str]:
+            if RUNTIME.match(name):
+                return 3, name
+            if _first_word(name) in words:
+                return 0, name
+            return (1 if TELLING.search(name.lower()) else 2), name
+
+        return sorted(names, key=rank)
+
+    def processes(self, in_turn: Collection[str], suspected: Collection[str]) -> None:
+        """Tell, for as long as it holds, that several processes answer at an address, proven or suspected."""
+        cure = (
+            "Have all share their metrics (with prometheus_client: multiprocess mode), or list the address of each in "
+            "`openmetrics_endpoints`"
+        )
+        for target in in_turn:
             self.warn(
-                f"{self.url}: none of the {len(unclaimed)} metrics is known to the catalog, for example "
-                f"{', '.join(sorted(unclaimed)[:5])}. Set `serving_system` (one of {', '.join(recogniser.systems)}), "
-                "name metrics in `extra_metrics`, or describe the system in a `catalog` file"
+                f"{self._address(target)}: several processes answer in turn, as their start times tell, each with "
+                "counts of its own. What each has counted is sent when it answers again, so counts come late and "
+                f"gauges are in part old. {cure}"
             )
+        for target in sorted(set(suspected).difference(in_turn)):
+            self.warn(
+                f"{self._address(target)}: several processes seem to answer in turn: counters fall and are back at "
+                "once, again and again. Without `process_start_time_seconds` they can't be told apart, so what is "
+                f"counted is too much. {cure}"
+            )
+
+    def _address(self, target: str) -> str:
+        job, _, instance = target.partition("\n")
+        return f"{self.url} (job {job}, instance {instance})" if target else self.url
 
     def rejected(self) -> None:
         """Count what was refused, and log each kind once."""
         for (reason, raw_metric), number in self.collector.rejected.items():
             tags = [*self.own_tags(), f"reason:{reason}", f"raw_metric:{raw_metric}"]
             self.check.count(f"{NAMESPACE}.scrape.samples.rejected", number, tags=tags, raw=True)
-            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {reason}")
+            wrong = self.collector.wrong_types.get(raw_metric) if reason == "wrong_type" else None
+            problem = reason if wrong is None else f"it comes as a {wrong} (a `catalog` file can say otherwise)"
+            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}")
 
-    def telemetry(self, seconds: float, contexts: int) -> None:
-        """Submit the duration in seconds, the samples of the payload and the contexts submitted."""
+    def telemetry(self, seconds: float, sent: Sent) -> None:
+        """Submit the duration in seconds, the samples of the payload, and what of them was submitted."""
         tags = self.own_tags()
-        for name, value in (("duration", seconds), ("samples", self.collector.samples), ("contexts", contexts)):
+        values = {
+            "duration": seconds,
+            "samples": self.collector.samples,
+            "contexts": sent.contexts,
+            "custom_metrics": sent.custom_metrics,
+        }
+        for name, value in values.items():
             self.check.gauge(f"{NAMESPACE}.scrape.{name}", value, tags=tags, raw=True)
 
     def warn(self, message: str) -> None:
@@ -93,3 +227,25 @@ class Report:
                 )
             )
         return self._models
+
+
+def _families(names: Iterable[str]) -> dict[str, str]:
+    """Names by their family: whether a suffix is part of one depends on the format, and on which lines are new."""
+    return {re.sub(r"_(total|info|sum|count|bucket)$", "", name): name for name in sorted(names, reverse=True)}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN])
+
+
+def _setting(systems: list[str]) -> str:
+    return systems[0] if len(systems) == 1 else f"[{', '.join(systems)}]"
+
+
+def _sentence(cures: list[str]) -> str:
+    text = f"{', '.join(cures[:-1])}, or {cures[-1]}"
+    return text[0].upper() + text[1:]
+
+
+def _first_word(name: str) -> str:
+    return next(filter(None, re.split(r"[_:]", name)), "").lower()

@@ -15,21 +15,25 @@ from datadog_checks.base.agent import datadog_agent
 from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
 from datadog_checks.base.constants import ServiceCheck
 
-from ..catalog.model import CanonicalMetric, RawMetric, Target
+from ..catalog.model import CanonicalMetric, Labels, RawMetric, Target
 from ..catalog.recognise import Recogniser
 from ..errors import PayloadError, ScrapeError
+from ..http.address import server
 from ..http.body import excerpt
-from ..http.errors import UNREACHABLE
 from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
+from ..submit.sender import UserMetrics
 from ..submit.submitter import Submitter
 from .collector import Collector
 from .endpoint import Endpoint, NothingExported, Requester
 from .exposition.reader import Reader, StrictReader, TextReader
 from .report import Report
-from .tags import TagRules
+from .tags import TagRules, federated_job
 
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
+NO_LABELS = Labels()
+SampleData = tuple[Any, list[str], str]
+"""A sample as the stock transformers take it: with its tags, and the host name that a label gives, if any."""
 
 
 class ServingScraper(Endpoint):
@@ -50,6 +54,9 @@ class ServingScraper(Endpoint):
         access: Requester | None = None,
     ) -> None:
         super().__init__(check, settings, explain_status, access)
+        self.user_metrics = UserMetrics(check)
+        # That of the stock scraper calls the check's own methods.
+        self.metric_transformer: Any = MetricTransformer(self.user_metrics, self.config)
         self.own_namespace = settings.namespace
         rules = TagRules(
             static=tuple(self.tags),
@@ -58,7 +65,7 @@ class ServingScraper(Endpoint):
             include=frozenset(self.include_labels),
             keep=settings.keep_labels,
             endpoint_name=settings.endpoint_name,
-            default_endpoint_name=self.url.partition("://")[2].partition("/")[0],
+            default_endpoint_name=server(self.endpoint),
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
         self.collector = Collector(self.recogniser, rules)
@@ -78,7 +85,7 @@ class ServingScraper(Endpoint):
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}
-        self.report = Report(check, self.url, self.collector, tuple(self.tags))
+        self.report = Report(check, self.url, self.collector, settings, self._is_named)
         self.none_exported = False
         # What looks at every sample, or at other families, needs them all parsed.
         self.caches_lines = not (self.label_aggregator.configured or self.enable_telemetry)
@@ -91,6 +98,8 @@ class ServingScraper(Endpoint):
         """
         started = time.monotonic()
         self.none_exported = False
+        self.tags = tuple(self.report.own_tags())
+        self.user_metrics.begin()
         self.collector.begin()
         try:
             super().scrape()
@@ -104,17 +113,18 @@ class ServingScraper(Endpoint):
             self.report.rejected()
             raise ScrapeError(problem) from None
         if self.unreachable:
-            self.submit_health_check(ServiceCheck.CRITICAL, message=f"{self.url}: {UNREACHABLE}")
+            self.submit_health_check(ServiceCheck.CRITICAL, message=self.unreachable)
             return
         if not self.none_exported:
-            self.report.systems(mapped_by_user=bool(self._user_names))
+            self.report.systems()
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
+        self.report.processes(self.submitter.processes.in_turn(), self.submitter.suspected)
         self.submit_health_check(ServiceCheck.OK)
         self.report.rejected()
         if self.enable_telemetry:
             self.count("telemetry.metrics.processed.count", self.collector.taken, tags=self.tags)
-        self.report.telemetry(time.monotonic() - started, self.submitter.sender.contexts())
+        self.report.telemetry(time.monotonic() - started, self.submitter.sender.sent() + self.user_metrics.sent())
         self.collector.sweep()
 
     def consume_metrics(self, runtime_data: dict[str, Any]) -> Iterator[Metric]:
@@ -132,13 +142,29 @@ class ServingScraper(Endpoint):
         self.collector.add(metric, self._labelled)
         return metric
 
+    def _is_named(self, family: str) -> bool:
+        """Whether `metrics` or `extra_metrics` name a family, or match its name."""
+        transformer = self.metric_transformer
+        return family in transformer.transformer_data or any(
+            pattern.search(family) for pattern, _ in transformer.metric_patterns
+        )
+
     def _excluded(self, name: str) -> bool:
         pattern = self.exclude_metrics_pattern
         return name in self.exclude_metrics or (pattern is not None and pattern.search(name) is not None)
 
+    def submit_health_check(self, status: Any, **options: Any) -> None:
+        """As the stock scraper, with the tags of everything else: without them two endpoints could be one."""
+        if self.enable_health_service_check:
+            self.service_check(self.SERVICE_CHECK_HEALTH, status, tags=self.report.own_tags(), **options)
+
     def _scrape(self) -> None:
-        """As the stock scraper, but metrics that the user named keep the user's namespace."""
+        """As the stock scraper, but metrics that the user named keep the user's namespace.
+
+        They wait for the end of the payload, which tells the system that they are of.
+        """
         runtime_data = {"flush_first_value": bool(self.flush_first_value), "static_tags": self.static_tags}
+        named: list[tuple[Callable[..., None], Metric, list[SampleData]]] = []
         for metric in self.yield_metrics(runtime_data):
             if self._as_window(metric):
                 continue
@@ -146,8 +172,19 @@ class ServingScraper(Endpoint):
             if transformer is not None:
                 self.collector.cache.forgo()
                 metric.samples = [sample for sample in metric.samples if not _creation_time(metric, sample.name)]
-                with self.check.adopt_namespace(self.own_namespace):
-                    transformer(metric, self.generate_sample_data(metric), runtime_data)
+                # Shared labels hold as long as the payload is read.
+                named.append((transformer, metric, list(self.generate_sample_data(metric))))
+        with self.check.adopt_namespace(self.own_namespace):
+            for transformer, metric, samples in named:
+                transformer(metric, self._tagged(metric.name, samples), runtime_data)
+
+    def _tagged(self, family: str, samples: list[SampleData]) -> Iterator[SampleData]:
+        """Samples for a stock transformer, with the tags that everything has, and one value for each key."""
+        system, rules = self.report.system(family), self.collector.rules
+        for sample, tags, hostname in samples:
+            own = tags[: len(tags) - len(self.tags)]
+            job = federated_job(rules.workload(NO_LABELS, sample.labels))
+            yield sample, rules.complete(own, system, job), hostname
 
     def _as_window(self, metric: Metric) -> bool:
         """Whether a histogram that the user named holds one minute, and is taken as such under the user's name.
@@ -167,7 +204,7 @@ class ServingScraper(Endpoint):
             raw = RawMetric(match.raw.system, match.raw.names, match.raw.type, 1.0, (Target(target),))
             self._user_windows[metric.name] = raw
         self.collector.cache.forgo()
-        self.collector.take(raw, metric.name, self._labelled(metric))
+        self.collector.take(raw, metric, self._labelled(metric))
         return True
 
     def _labelled(self, metric: Metric) -> Iterator[tuple[int, Any, Mapping[str, str], str]]:
@@ -194,9 +231,14 @@ class ServingScraper(Endpoint):
             chunks = (list(self.filter_connection_lines(lines)) for lines in chunks)
         lines = next((lines for lines in chunks if lines), None)
         if lines is None:
-            if not self.unreachable:
-                raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
-            return
+            if self.unreachable:
+                return
+            if self.cut:
+                raise PayloadError(
+                    "the answer ends within its first line, as if it broke off on its way or while it was compressed: "
+                    "nothing of it was used; look into the server's log"
+                )
+            raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
         strict = self.parse_metric_families is parse_openmetrics
         late_start = self.flush_first_value is None and self.use_process_start_time
         self.collector.cache.enabled = self.caches_lines and not late_start
@@ -220,6 +262,7 @@ class ServingScraper(Endpoint):
         known = self.recogniser.candidates(name.group()) if name is not None else ()
         for match in known:
             self.collector.doubt(match.raw)
+        self.cut = self.cut or cut
         if cut:
             self.collector.doubt(None)
         self.collector.reject("malformed", name.group() if name is not None and known else "unknown")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..catalog.model import NAMESPACE, Labels, Target
 
@@ -12,7 +13,11 @@ GENERIC_TAGS = {
     *("cluster", "cluster_id", "cluster_name", "clusterid", "clustername"),
     *("env", "host", "host_name", "hostname", "service", "version"),
 }
-"""Tags with a meaning of their own in Datadog. A label of such a name becomes `model_serving_<name>`."""
+"""Tags with a meaning of their own in Datadog. A label of such a name, in capitals too, becomes
+`model_serving_<name>`: Datadog stores tags in lower case.
+"""
+
+EXPORTED = "exported_"
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -53,7 +58,8 @@ def status_class(code: str) -> str | None:
 class TagRules:
     """What an instance says about labels and tags, in the terms of the stock V2 options.
 
-    `endpoint_name` overrides every label, `default_endpoint_name` serves where there is none.
+    `endpoint_name` overrides every label, `default_endpoint_name` serves where there is none. Of a `static` tag and
+    what a sample says under the same key, the sample's counts: the one is of the target, the other of its subject.
     """
 
     static: tuple[str, ...] = ()
@@ -64,23 +70,56 @@ class TagRules:
     endpoint_name: str = ""
     default_endpoint_name: str = ""
 
+    def workload(self, labels: Labels, raw: dict[str, str]) -> dict[str, str]:
+        """The labels of a sample with the workload's own in place of those that Prometheus gave its target.
+
+        Where both have a label, Prometheus keeps its own and calls the workload's `exported_<label>`. What the options
+        or the catalog call by that name stays as it is.
+        """
+        if not any(label.startswith(EXPORTED) for label in raw):
+            return raw
+        found = dict(raw)
+        for label, value in raw.items():
+            own = label.removeprefix(EXPORTED)
+            # With two of them a Prometheus between has said it, of its own target.
+            if own in ("", label) or own.startswith(EXPORTED) or not value or self._names(label, labels):
+                continue
+            del found[label]
+            found[own] = value
+        return dict(sorted(found.items()))
+
+    def _names(self, label: str, labels: Labels) -> bool:
+        return label in (self.rename or ()) or any(
+            label in names for names in (self.exclude, self.include, self.keep, labels.spellings)
+        )
+
     def tags(self, system: str, labels: Labels, target: Target, raw: Mapping[str, str]) -> tuple[str, ...]:
         """Sorted tags, without duplicates, for one series and target. Empty values give no tag."""
         tags: dict[str, str] = {}
         renames = self.rename or {}
-        for label, value in raw.items():
+        spellings = labels.spellings
+        said: Iterable[tuple[str, str]] = raw.items()
+        if any(label not in spellings and label.lower() in spellings for label in raw):
+            # Of labels that differ in their case alone, that which the catalog names counts.
+            said = sorted(said, key=lambda item: item[0] not in spellings)
+        for label, value in said:
             if label in self.exclude or (self.include and label not in self.include):
                 continue
-            if label in target.drop or (label in labels.drop and label not in self.keep and label not in target.keep):
+            name = label if label in spellings else spellings.get(label.lower(), label)
+            if label in target.drop or name in target.drop:
                 continue
-            if not value or value in labels.absent.get(label, ()):
+            if name in labels.drop and not any(
+                each in kept for kept in (self.keep, target.keep) for each in (label, name)
+            ):
                 continue
-            tag = renames.get(label) or labels.rename.get(label, label)
-            if label not in renames and tag in GENERIC_TAGS:
-                tag = f"{NAMESPACE}_{tag}"
+            if not value or value in labels.absent.get(name, ()):
+                continue
+            tag = renames.get(label) or labels.rename.get(name, label)
+            if tag.lower() in GENERIC_TAGS and label not in renames:
+                tag = f"{NAMESPACE}_{tag.lower()}"
             if tag in self.exclude:
                 continue
-            if label in labels.lower:
+            if name in labels.lower:
                 value = value.lower()
             if tag == label or tag not in tags:
                 tags[tag] = CONTROL.sub("_", value)
@@ -95,16 +134,49 @@ class TagRules:
                 tags[tag] = text
         if self.endpoint_name:
             tags["endpoint_name"] = self.endpoint_name
-        elif "endpoint_name" not in tags:
-            # A federated series says with `job` which target it came from.
-            federated = raw.get("job") if "instance" in raw else None
-            tags["endpoint_name"] = federated or self.default_endpoint_name
+        elif "endpoint_name" not in tags and (job := federated_job(raw)):
+            tags["endpoint_name"] = job
         tags["serving_system"] = system
-        return tuple(sorted({*_joined(tags.items()), *self.static}))
+        own = [f"{tag}:{value}" for tag, value in tags.items()]
+        return tuple(sorted({*own, *self._others({tag.lower() for tag in tags})}))
+
+    def complete(self, own: Iterable[str] = (), system: str = "", job: str = "") -> list[str]:
+        """The tags of what no catalog has mapped: its `own`, and those that everything has.
+
+        `system` is empty where it can't be known, `job` names the target that a federated sample came from.
+        """
+        common = {"endpoint_name": self.endpoint_name, "serving_system": system}
+        tags = [tag for tag in own if not common.get(_key(tag))]
+        keys = {_key(tag) for tag in tags} | {key for key, value in common.items() if value}
+        tags += (f"{key}:{value}" for key, value in common.items() if value)
+        if job and "endpoint_name" not in keys:
+            tags.append(f"endpoint_name:{job}")
+            keys.add("endpoint_name")
+        return [*tags, *self._others(keys)]
+
+    def _others(self, keys: set[str]) -> list[str]:
+        """Tags under other keys than these, in small letters, that everything has."""
+        static = _keyed(self.static)
+        tags = [tag for key, tag in static if key not in keys]
+        if "endpoint_name" not in keys and not any(key == "endpoint_name" for key, _ in static):
+            tags.append(f"endpoint_name:{self.default_endpoint_name}")
+        return tags
 
 
-def _joined(tags: Iterable[tuple[str, str]]) -> Iterable[str]:
-    return (f"{tag}:{value}" for tag, value in tags if value)
+def federated_job(labels: Mapping[str, str]) -> str:
+    """By which name Prometheus knows the target of a federated sample; empty for one that was scraped directly."""
+    return labels.get("job", "") if "instance" in labels else ""
+
+
+@lru_cache(maxsize=1024)
+def _keyed(tags: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((_key(tag), tag) for tag in tags)
+
+
+def _key(tag: str) -> str:
+    """By what Datadog tells the tag from others, which is no matter of case; empty for one without a value."""
+    key, _, value = tag.partition(":")
+    return key.lower() if value else ""
 
 
 def _fill(template: str, tags: Mapping[str, str]) -> str:

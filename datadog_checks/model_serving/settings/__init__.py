@@ -15,13 +15,15 @@ from .model import (
     SingleSettings,
     WorkspaceSettings,
 )
-from .names import check_option_names, describe, one_line
+from .names import check_option_names, check_option_types, describe
+from .problems import Problems
 from .reader import read_settings
 
 __all__ = [
     "DatabricksSettings",
     "GpuSettings",
     "ParallelSettings",
+    "Problems",
     "ReadinessSettings",
     "ScrapeSettings",
     "Selection",
@@ -30,8 +32,8 @@ __all__ = [
     "SingleSettings",
     "WorkspaceSettings",
     "check_option_names",
+    "check_option_types",
     "describe",
-    "one_line",
     "read_settings",
     "source_id",
 ]

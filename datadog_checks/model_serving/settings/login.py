@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from datadog_checks.base import ConfigurationError
+from .problems import Problems
 
 SENDABLE = re.compile(r"[!-~]+")
 """What may stand in a header: visible ASCII."""
@@ -62,32 +62,33 @@ class Login:
         return f"OAuth of client {short(self.client_id)}{secret}"
 
 
-def resolve(config: Mapping[str, Any], environ: Mapping[str, str], where: str) -> Login:
+def resolve(config: Mapping[str, Any], environ: Mapping[str, str], problems: Problems) -> Login:
     """The login that an instance names, or else the environment; never some of both.
 
-    `where` is how messages call the instance. Raises ConfigurationError. Files are not read here.
+    Complains about what is wrong; what is returned then is of no use. Files are not read here.
     """
     source = INSTANCE
     given = {option: config[option] for option in OPTIONS if config.get(option) is not None}
     if not given:
         source = ENVIRONMENT
         given = {option: environ[name] for option, name in VARIABLES.items() if environ.get(name)}
-    if not given:
-        raise ConfigurationError(
-            f"{where}: there are no credentials for Databricks: give {CHOICES}, or set DATABRICKS_TOKEN or "
+    if not given and problems.needs(*OPTIONS):
+        problems.add(
+            f"there are no credentials for Databricks: give {CHOICES}, or set DATABRICKS_TOKEN or "
             "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET in the Agent's environment"
         )
     names = {option: _name(option, source) for option in OPTIONS}
-    _one_method(given, names, where)
     values = {
-        option: (_path if option in _PATHS else _text)(value, names[option], where) for option, value in given.items()
+        option: (_path if option in _PATHS else _text)(value, option, names[option], problems)
+        for option, value in given.items()
     }
+    _one_method(given, names, problems)
     if "databricks_token" in values:
         return Login(TOKEN, source, secret=values["databricks_token"])
     if "databricks_token_path" in values:
         return Login(TOKEN, source, path=values["databricks_token_path"])
     secret, path = values.get("databricks_client_secret", ""), values.get("databricks_client_secret_path", "")
-    return Login(OAUTH, source, secret, path, values["databricks_client_id"])
+    return Login(OAUTH, source, secret, path, values.get("databricks_client_id", ""))
 
 
 def secret_forms(secret: str, client_id: str = "") -> tuple[str, ...]:
@@ -106,48 +107,49 @@ def _name(option: str, source: str) -> str:
     return f"`{option}`" if source == INSTANCE else f"{VARIABLES.get(option, option)} in the Agent's environment"
 
 
-def _one_method(given: Mapping[str, Any], names: Mapping[str, str], where: str) -> None:
+def _one_method(given: Mapping[str, Any], names: Mapping[str, str], problems: Problems) -> None:
     client = [option for option in given if "_client_" in option]
     methods = [names[option] for option in given if option not in client]
     methods += [names[client[0]]] if client else []
     if len(methods) > 1:
-        raise ConfigurationError(f"{where}: {' and '.join(methods)} are different ways to log in: keep one of them")
-    if not client:
-        return
-    if "databricks_client_id" not in given:
-        raise ConfigurationError(f"{where}: {names[client[0]]} needs {names['databricks_client_id']} beside it")
-    if len(client) == 1:
-        raise ConfigurationError(
-            f"{where}: {names['databricks_client_id']} needs {names['databricks_client_secret']} beside it"
-        )
-    if len(client) > 2:
-        raise ConfigurationError(
-            f"{where}: `databricks_client_secret` and `databricks_client_secret_path` are both given: keep one of them"
+        problems.add(f"{' and '.join(methods)} are different ways to log in: keep one of them", *given)
+    elif client and "databricks_client_id" not in given:
+        if problems.needs("databricks_client_id"):
+            problems.add(f"{names[client[0]]} needs {names['databricks_client_id']} beside it", client[0])
+    elif len(client) == 1:
+        if problems.needs("databricks_client_secret", "databricks_client_secret_path"):
+            problems.add(
+                f"{names['databricks_client_id']} needs {names['databricks_client_secret']} beside it", client[0]
+            )
+    elif len(client) > 2:
+        problems.add(
+            "`databricks_client_secret` and `databricks_client_secret_path` are both given: keep one of them", *client
         )
 
 
-def _text(value: Any, name: str, where: str) -> str:
+def _text(value: Any, option: str, name: str, problems: Problems) -> str:
+    text = value.strip() if isinstance(value, str) else ""
     if not isinstance(value, str):
-        raise ConfigurationError(f"{where}: {name} must be text: put it between quotes")
-    if not value.strip():
-        raise ConfigurationError(f"{where}: {name} is empty: fill it in, or remove it")
-    wrong = flaw(value.strip())
+        wrong = "must be text: put it between quotes"
+    else:
+        wrong = flaw(text) if text else "is empty: fill it in, or remove it"
     if wrong:
-        raise ConfigurationError(f"{where}: {name} {wrong}")
-    return value.strip()
+        problems.add(f"{name} {wrong}", option)
+    return text
 
 
-def _path(value: Any, name: str, where: str) -> str:
+def _path(value: Any, option: str, name: str, problems: Problems) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{where}: {name} must be the path of a file")
+        problems.add(f"{name} must be the path of a file", option)
+        return ""
     if _HANDLE.fullmatch(value) or _PLACEHOLDER.search(value):
-        raise ConfigurationError(f"{where}: {name} {flaw(value)}")
+        problems.add(f"{name} {flaw(value)}", option)
+        return ""
     path = Path(value.strip()).expanduser()
     if not path.is_absolute():
         # Not quoted: it may be the secret itself.
-        option = next(option for path_option, option in _PATHS.items() if f"`{path_option}`" == name)
-        raise ConfigurationError(
-            f"{where}: {name} must be the absolute path of a file; the secret itself goes into `{option}`"
+        problems.add(
+            f"{name} must be the absolute path of a file; the secret itself goes into `{_PATHS[option]}`", option
         )
     return str(path)
 

@@ -7,9 +7,8 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from datadog_checks.base import ConfigurationError
-
 from ..http.redact import without_secrets
+from .problems import Problems
 
 V1_OPTIONS = {
     "prometheus_url": "openmetrics_endpoint",
@@ -61,6 +60,13 @@ AGENT_OPTIONS = frozenset(
 )
 """Options that the Agent or the stock check reads though no specification of theirs lists them on every version."""
 
+MOOT_OPTIONS = {
+    "omit_histogram_bound_tags": "histograms are sent as distributions without tags of their bounds in any case",
+    "histogram_bound_tag_prefixes": "histograms are sent as distributions without tags of their bounds; "
+    "`rename_labels` renames `upper_bound` where `histogram_buckets_as_distributions: false` brings them back",
+}
+"""Options of newer stock checks that there is nothing to do for, and why. They are taken, and a warning says so."""
+
 CHOICE_OPTIONS = ("include", "exclude", "limit", "interval")
 """What `serving_endpoints` may say."""
 
@@ -77,6 +83,8 @@ def describe(instance: Mapping[str, Any]) -> str:
         url = without_secrets(f"https://{bare_host(str(host))}")
         return f"instance `{url}` (endpoint {name})" if name else f"instance `{url}`"
     urls = instance.get("openmetrics_endpoints")
+    if isinstance(urls, str) and urls:
+        return f"instance `{without_secrets(urls)}`"
     if isinstance(urls, list | tuple) and urls:
         return f"instance `{without_secrets(str(urls[0]))}` and {len(urls) - 1} more"
     return "instance without `openmetrics_endpoint`"
@@ -87,42 +95,48 @@ def bare_host(host: str) -> str:
     return re.split(r"[/?#]", re.sub(r"^https?://", "", host.strip(), flags=re.IGNORECASE))[0]
 
 
-def check_option_names(instance: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Raise ConfigurationError for the first option that the check doesn't know, with the right spelling."""
-    allowed = {*known, *AGENT_OPTIONS, "send_distribution_buckets"}
-    for option in instance:
+def check_option_names(instance: Mapping[str, Any], known: Collection[str], problems: Problems) -> None:
+    """Complain about every option that the check doesn't know, with the right spelling."""
+    allowed = {*known, *AGENT_OPTIONS, *MOOT_OPTIONS, "send_distribution_buckets"}
+    for option in map(str, instance):
         if option in allowed:
             continue
         if option in V1_OPTIONS:
             instead = V1_OPTIONS[option]
             mend = f"write {_code(instead)} instead" if instead else "remove it, V2 always does what it asked for"
-            raise ConfigurationError(f"{where}: option `{option}` belongs to the V1 OpenMetrics check; {mend}")
+            problems.add(
+                f"option `{option}` belongs to the V1 OpenMetrics check; {mend}", option, *{instead} - instance.keys()
+            )
+            continue
         # The one old spelling that is honoured is none to recommend.
-        close = get_close_matches(str(option), sorted(allowed - {"send_distribution_buckets"}), 1, 0.6)
+        close = get_close_matches(option, sorted(allowed - {"send_distribution_buckets", *MOOT_OPTIONS}), 1, 0.6)
         mend = f"did you mean `{close[0]}`?" if close else "remove it, or see conf.yaml.example for what there is"
-        raise ConfigurationError(f"{where}: unknown option `{option}`; {mend}")
+        problems.add(f"unknown option `{option}`; {mend}", option, *set(close) - instance.keys())
     choice = instance.get("serving_endpoints")
     for option in choice if isinstance(choice, Mapping) else ():
         if option not in CHOICE_OPTIONS:
-            raise ConfigurationError(
-                f"{where}: `serving_endpoints` has no option `{option}`: there are {', '.join(CHOICE_OPTIONS)}"
+            problems.add(
+                f"`serving_endpoints` has no option `{option}`: there are {', '.join(CHOICE_OPTIONS)}",
+                "serving_endpoints",
             )
 
 
-def one_line(text: str) -> str:
-    """The base check's report of wrong types, on one line: `option: what is wrong`, in words of YAML."""
-    lines = [line.strip() for line in text.splitlines()]
+def check_option_types(report: str, problems: Problems) -> None:
+    """Complain about every option of a wrong type, in words of YAML: `report` is what the base check says of them."""
+    lines = [line.strip() for line in report.splitlines()]
     if not lines or not lines[0].startswith("Detected "):
-        return " ".join(lines)
-    problems: dict[str, str] = {}
+        problems.add(" ".join(lines))
+        return
+    place = "option of `init_config`" if "`SharedConfig`" in lines[0] else "option"
+    found: dict[str, str] = {}
     for option, problem in zip(lines[1::2], lines[2::2], strict=False):
         # Where several types will do, each is complained about on its own.
         option = re.sub(r" -> (?:str|bool|tuple\[.*|.*mappingproxy.*)$", "", option)
-        problem = problem.replace("valid tuple", "list").replace("an instance of mappingproxy", "a mapping")
-        problems[option] = (
-            f"{problems[option]}, or else {problem[0].lower()}{problem[1:]}" if option in problems else problem
-        )
-    return "; ".join(f"option `{option}`: {problem}" for option, problem in problems.items())
+        problem = problem.replace("valid tuple", "list, each entry of which begins with `- `")
+        problem = problem.replace("an instance of mappingproxy", "a mapping")
+        found[option] = f"{found[option]}, or else {problem[0].lower()}{problem[1:]}" if option in found else problem
+    for option, problem in found.items():
+        problems.add(f"{place} `{option}`: {problem}", *([option.partition(" -> ")[0]] if place == "option" else []))
 
 
 def _code(text: str) -> str:

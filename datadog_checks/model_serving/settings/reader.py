@@ -1,21 +1,24 @@
-"""From the options of an instance to its settings, or to the first of them that can't be used."""
+"""From the options of an instance to its settings, or to all that is wrong with them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from datadog_checks.base import ConfigurationError
+from datadog_checks.base.checks.openmetrics.v2.transform import TRANSFORMERS
 
 from ..catalog.loader import builtin_catalog, load_catalog
 from ..catalog.model import NAMESPACE, Catalog
 from ..config_models.instance import InstanceConfig
 from ..errors import CatalogError
-from ..http.redact import SECRET_NAME, without_secrets
+from ..http.address import socket_path
+from ..http.redact import PLACEHOLDER, secrets_of, without_secrets
 from .databricks import databricks_settings
 from .model import (
     DatabricksSettings,
@@ -28,43 +31,65 @@ from .model import (
     SingleSettings,
     WorkspaceSettings,
 )
-from .names import describe
+from .names import MOOT_OPTIONS, describe
 from .options import Options
+from .problems import Problems
 
 DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
-PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>")
+OLD_SPELLING = "send_distribution_buckets"
+"""The one option of the V1 check that is honoured, as published configurations have it."""
+
+MINUTE = 60.0
+"""Seconds that each value of Databricks stands for."""
+
+PATTERNS = ("exclude_metrics", "raw_line_filters", "ignore_tags")
+"""Options that are lists of regular expressions."""
 
 
-def read_settings(instance: Mapping[str, Any], model: InstanceConfig, environ: Mapping[str, str]) -> Settings:
-    """The settings of an instance whose option names and types are right: `model` is what they were found to be.
+def read_settings(
+    instance: Mapping[str, Any],
+    model: InstanceConfig | None,
+    environ: Mapping[str, str],
+    problems: Problems | None = None,
+) -> Settings:
+    """The settings of an instance. `model` is what the names and types of its options were found to be, None where
+    some are wrong; `problems` are the complaints so far.
 
-    Raises ConfigurationError naming the instance, the option and what to write instead.
+    Raises ConfigurationError with all complaints, each naming the option and what to write instead.
     """
-    where = describe(instance)
-    options = Options(model)
+    # What is wrong with a value may be mended by the next run, as a file that was missing.
+    problems = Problems(describe(instance)) if problems is None else deepcopy(problems)
+    if model is None:
+        # The rest may be wrong as well.
+        right = {option: value for option, value in instance.items() if str(option) not in problems.options}
+        model = InstanceConfig.model_validate(right, context={"configured_fields": frozenset(right)})
+    settings = _settings(instance, Options(model), environ, problems)
+    problems.check()
+    return settings
+
+
+def _settings(
+    instance: Mapping[str, Any], options: Options, environ: Mapping[str, str], problems: Problems
+) -> Settings:
+    where = problems.where
+    _check_values(options, problems)
     # The stock limit is meant for one payload, and leaves out what comes last.
     limited = options.given("max_returned_metrics") is not None
     interval = options["min_collection_interval"]
-    if gpu := options["gpu"]:
-        return Settings(where, _gpu(options, gpu, where), limits_contexts=limited, interval=interval)
-    databricks = databricks_settings(options, environ, where)
+    gpu = _gpu(options, problems)
+    if gpu is not None and not options.urls and options.workspace is None:
+        return Settings(where, gpu, limits_contexts=limited, interval=interval)
+    databricks = databricks_settings(options, environ, problems)
     readiness = _readiness(options)
-    several = _several(options, readiness, where)
+    several = _several(options, readiness, problems)
     urls = options.urls if databricks is None else (databricks.metrics_url,)
-    if not urls:
-        raise ConfigurationError(
-            f"{where}: name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, or "
-            "`gpu: nvml`"
+    if not urls and problems.needs("openmetrics_endpoint", "openmetrics_endpoints", "databricks_host", "gpu"):
+        problems.add(
+            "name a source: `openmetrics_endpoint` with the URL of the metrics, or `databricks_host`, or `gpu: nvml`"
         )
-    secrets = tuple(dict.fromkeys(_secrets(options, urls, where)))
-    for url in urls:
-        _check_url(url, where)
-    for option in ("timeout", "connect_timeout", "read_timeout"):
-        _seconds(option, options[option], where)
-    _check_files(options, where)
-    parallel = _parallel(options, where)
-    old = options.given("send_distribution_buckets")
-    scrape = _scrape(instance, options, databricks, urls, old, where)
+    _check_urls(options, databricks, problems)
+    parallel = _parallel(options, problems)
+    scrape = _scrape(instance, options, databricks, urls or ("",), problems)
     source: SingleSettings | SeveralSettings | WorkspaceSettings
     if databricks is not None and not databricks.endpoint:
         source = WorkspaceSettings(databricks, scrape, readiness, parallel)
@@ -73,13 +98,16 @@ def read_settings(instance: Mapping[str, Any], model: InstanceConfig, environ: M
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    warnings = () if old is None else (_old_spelling(where),)
+    warnings = _warnings(where, instance, scrape, options)
     # A cluster check, as which this option marks it, may have run elsewhere meanwhile: its readings are not the last.
     restart_bytes = 0 if options["empty_default_hostname"] else options["restart_memory_bytes"]
-    return Settings(where, source, warnings, secrets, limited, interval, restart_bytes)
+    return Settings(where, source, warnings, secrets_of(instance), limited, interval, restart_bytes)
 
 
-def _gpu(options: Options, source: str, where: str) -> GpuSettings:
+def _gpu(options: Options, problems: Problems) -> GpuSettings | None:
+    source = options["gpu"]
+    if not source:
+        return None
     others = {
         "openmetrics_endpoint": options.url,
         "openmetrics_endpoints": options.several,
@@ -87,7 +115,7 @@ def _gpu(options: Options, source: str, where: str) -> GpuSettings:
     }
     for option, value in others.items():
         if value:
-            raise ConfigurationError(f"{where}: `gpu` and `{option}` are two sources: give each an instance of its own")
+            problems.add(f"`gpu` and `{option}` are two sources: give each an instance of its own", "gpu")
     return GpuSettings(
         optional=source == "auto",
         endpoint_name=options.endpoint_name,
@@ -97,11 +125,14 @@ def _gpu(options: Options, source: str, where: str) -> GpuSettings:
     )
 
 
-def _several(options: Options, readiness: ReadinessSettings, where: str) -> bool:
-    """Whether the instance names several endpoints. What makes no sense then is refused."""
+def _several(options: Options, readiness: ReadinessSettings, problems: Problems) -> bool:
+    """Whether the instance names several endpoints. Complains about what makes no sense then."""
     urls = options.several
     if urls is None:
         return False
+    if not urls:
+        problems.add("`openmetrics_endpoints` is empty: give URLs, or remove it", "openmetrics_endpoints")
+        return True
     of_one = {
         "openmetrics_endpoint": options.url,
         "endpoint_name": options.endpoint_name,
@@ -109,14 +140,11 @@ def _several(options: Options, readiness: ReadinessSettings, where: str) -> bool
     }
     for option, value in of_one.items():
         if value:
-            raise ConfigurationError(
-                f"{where}: `{option}` is of one endpoint and `openmetrics_endpoints` names several: keep one of them"
+            problems.add(
+                f"`{option}` is of one endpoint and `openmetrics_endpoints` names several: keep one of them", option
             )
-    if not urls:
-        raise ConfigurationError(f"{where}: `openmetrics_endpoints` is empty: give URLs, or remove it")
-    twice = next((url for url in urls if urls.count(url) > 1), None)
-    if twice is not None:
-        raise ConfigurationError(f"{where}: `openmetrics_endpoints` names {without_secrets(twice)} twice")
+    for url in dict.fromkeys(url for url in urls if urls.count(url) > 1):
+        problems.add(f"`openmetrics_endpoints` names {without_secrets(url)} twice", "openmetrics_endpoints")
     return True
 
 
@@ -129,12 +157,12 @@ def _readiness(options: Options) -> ReadinessSettings:
     )
 
 
-def _parallel(options: Options, where: str) -> ParallelSettings:
+def _parallel(options: Options, problems: Problems) -> ParallelSettings:
     return ParallelSettings(
         connections=options["max_connections"],
         # Not the stock default: a connection each for every endpoint and run would cost more than the scrapes.
         keep_connections=options.given("persist_connections") is not False,
-        deadline=_seconds("endpoint_deadline", options["endpoint_deadline"], where),
+        deadline=_seconds("endpoint_deadline", options["endpoint_deadline"], problems),
     )
 
 
@@ -143,11 +171,10 @@ def _scrape(
     options: Options,
     databricks: DatabricksSettings | None,
     urls: tuple[str, ...],
-    old_distributions: bool | None,
-    where: str,
+    problems: Problems,
 ) -> ScrapeSettings:
-    catalog, own = _catalog(options, where)
-    systems = _systems(options, catalog, where)
+    catalog, own = _catalog(options, problems)
+    systems = _systems(options, catalog, problems)
     if databricks is not None and not systems:
         systems = ("databricks",)
     endpoint_name, tags = options.endpoint_name, options.tags
@@ -158,7 +185,7 @@ def _scrape(
     buckets, separate = options["collect_histogram_buckets"], options["non_cumulative_histogram_buckets"]
     # Distributions, with `.sum` and `.count`, unless the instance asks for buckets, or for none.
     distributions = options.given("histogram_buckets_as_distributions")
-    distributions = old_distributions if distributions is None else distributions
+    distributions = options.given(OLD_SPELLING) if distributions is None else distributions
     distributions = buckets and not separate if distributions is None else distributions
     totals = options.given("collect_counters_with_distributions")
     totals = distributions if totals is None else totals
@@ -183,85 +210,170 @@ def _scrape(
     )
 
 
-def _catalog(options: Options, where: str) -> tuple[Catalog, tuple[str, ...]]:
+def _catalog(options: Options, problems: Problems) -> tuple[Catalog, tuple[str, ...]]:
     """The catalog, and the systems in it that are of the user's files."""
+    builtin = builtin_catalog()
     paths = options["catalog"]
     if not paths:
-        return builtin_catalog(), ()
+        return builtin, ()
     try:
         catalog = load_catalog([paths] if isinstance(paths, str) else list(paths))
     except CatalogError as error:
-        raise ConfigurationError(f"{where}: option `catalog`: {error}") from None
-    builtin = builtin_catalog().systems
-    return catalog, tuple(name for name, system in catalog.systems.items() if system != builtin.get(name))
+        problems.add(f"option `catalog`: {error}", "catalog")
+        return builtin, ()
+    return catalog, tuple(name for name, system in catalog.systems.items() if system != builtin.systems.get(name))
 
 
-def _systems(options: Options, catalog: Catalog, where: str) -> tuple[str, ...]:
+def _systems(options: Options, catalog: Catalog, problems: Problems) -> tuple[str, ...]:
     names = options.systems
     if names == ("auto",):
         return ()
     if "auto" in names:
-        raise ConfigurationError(f"{where}: `serving_system: auto` stands alone, not in a list with others")
+        problems.add("`serving_system: auto` stands alone, not in a list with others", "serving_system")
+        return ()
     for name in names:
-        if name not in catalog.systems:
+        # It may be of a file that can't be used.
+        if name not in catalog.systems and problems.needs("catalog"):
             close = get_close_matches(name.lower(), catalog.systems, 1)
             hint = f"did you mean `{close[0]}`? " if close else ""
-            raise ConfigurationError(
-                f"{where}: `serving_system: {name}` is not known; {hint}Known: auto, {', '.join(catalog.systems)}"
+            problems.add(
+                f"`serving_system: {name}` is not known; {hint}Known: auto, {', '.join(catalog.systems)}",
+                "serving_system",
             )
     return tuple(dict.fromkeys(names))
 
 
-def _check_url(url: str, where: str) -> None:
-    if not re.match(r"https?://", url, re.IGNORECASE):
-        raise ConfigurationError(f"{where}: `openmetrics_endpoint` must start with http:// or https://")
-    placeholder = PLACEHOLDER.search(url)
-    if placeholder:
-        raise ConfigurationError(f"{where}: `openmetrics_endpoint` still holds the placeholder {placeholder.group()}")
+def _check_urls(options: Options, databricks: DatabricksSettings | None, problems: Problems) -> None:
+    for option, urls in (("openmetrics_endpoint", (options.url,)), ("openmetrics_endpoints", options.several or ())):
+        for url in filter(None, urls):
+            _check_url(url, option, problems)
+    if databricks is not None and problems.needs("databricks_host"):
+        _check_url(databricks.url, "databricks_host", problems)
+
+
+def _check_url(url: str, option: str, problems: Problems) -> None:
+    if not re.match(r"(https?|unix)://", url, re.IGNORECASE):
+        problems.add(f"`{option}` must start with http://, https:// or unix://", option)
+        return
+    if wrong := _unfilled(url):
+        problems.add(f"`{option}` {wrong}", option)
+        return
+    if url[:4].lower() == "unix":
+        if not socket_path(url):
+            problems.add(
+                f"`{option}` must name the path of a socket that ends in .sock, as in unix:///run/server.sock/metrics, "
+                "or write its slashes as %2F, as in unix://%2Frun%2Fserver/metrics",
+                option,
+            )
+        return
     try:
         parts = urlsplit(url)
         sound = bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound:
-        raise ConfigurationError(f"{where}: `openmetrics_endpoint` is not a valid URL: check its host and port")
+        problems.add(f"`{option}` is not a valid URL: check its host and port", option)
 
 
-def _check_files(options: Options, where: str) -> None:
+def _unfilled(value: str) -> str:
+    """What is said of a value that still holds placeholders, empty where it holds none."""
+    found = list(dict.fromkeys(PLACEHOLDER.findall(value)))
+    if not found:
+        return ""
+    text = f"still holds the placeholder{'s' * (len(found) > 1)} {' and '.join(found)}"
+    if any(placeholder.startswith("%%") for placeholder in found):
+        text += (
+            ", which only the Agent's Autodiscovery fills in: write the host itself, or put the configuration into the "
+            "annotations or labels of the pod or container"
+        )
+    return text
+
+
+def _check_values(options: Options, problems: Problems) -> None:
+    """Complain about values that can't be right, whatever the source is."""
+    for option in ("timeout", "connect_timeout", "read_timeout"):
+        _seconds(option, options[option], problems)
     for option in ("tls_ca_cert", "tls_cert", "tls_private_key"):
         path = options[option]
         if path and not Path(path).expanduser().exists():
-            raise ConfigurationError(f"{where}: option `{option}`: there is no file {path}")
+            problems.add(f"option `{option}`: there is no file {path}", option)
+    key = options["tls_private_key"] or options["tls_cert"]
+    if key and not options["tls_private_key_password"] and problems.needs("tls_private_key", "tls_cert"):
+        with suppress(OSError):
+            # OpenSSL would ask for it at the terminal.
+            if b"ENCRYPTED" in Path(key).expanduser().read_bytes():
+                problems.add(f"the key in {key} is encrypted: give `tls_private_key_password`", "tls_private_key")
+    for option in PATTERNS:
+        for text in options[option] or ():
+            try:
+                re.compile(text)
+            except re.error as error:
+                problems.add(f"option `{option}`: {text!r} is not a valid regular expression: {error}", option)
+    for option in ("metrics", "extra_metrics"):
+        for wrong in _wrong_types(options[option] or ()):
+            problems.add(f"option `{option}`: {wrong}", option)
+    for option in ("headers", "extra_headers"):
+        for name, value in (options[option] or {}).items():
+            if wrong := _unfilled(str(value)):
+                problems.add(f"header `{name}` of `{option}` {wrong}", option)
+            elif "ENC[" in str(value):
+                problems.add(
+                    f"header `{name}` of `{option}` still holds an ENC[...] handle: the Agent resolves it only where "
+                    "it is the whole value, so keep all of it, as in `Bearer ...`, in the secret",
+                    option,
+                )
+    if options["use_legacy_auth_encoding"] and options["auth_type"].lower() == "basic":
+        for option in ("username", "password"):
+            if not _in_latin_1(options[option] or ""):
+                # No more of it: each character is one of the secret.
+                problems.add(
+                    f"`{option}` has a character that ISO 8859-1 lacks: set `use_legacy_auth_encoding: false`, which "
+                    "sends UTF-8",
+                    option,
+                )
 
 
-def _seconds(option: str, value: float | None, where: str) -> float | None:
+def _in_latin_1(text: str) -> bool:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrong_types(entries: tuple[Any, ...]) -> Iterator[str]:
+    """What is wrong with the types that metrics are given. The rest is checked by the stock check."""
+    for entry in entries:
+        for metric, value in entry.items() if isinstance(entry, Mapping) else ():
+            kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+            if isinstance(kind, str) and kind not in TRANSFORMERS:
+                close = get_close_matches(kind, TRANSFORMERS, 1)
+                hint = f"did you mean `{close[0]}`? " if close else ""
+                yield f"metric `{metric}`: unknown type `{kind}`; {hint}There are {', '.join(TRANSFORMERS)}"
+
+
+def _seconds(option: str, value: float | None, problems: Problems) -> float | None:
     if value is not None and value <= 0:
-        raise ConfigurationError(f"{where}: option `{option}` must be more than 0 seconds, not {value:g}")
+        problems.add(f"option `{option}` must be more than 0 seconds, not {value:g}", option)
     return value
 
 
-def _secrets(options: Options, urls: tuple[str, ...], where: str) -> list[str]:
-    """What headers, passwords and the URLs hold that must not be shown anywhere."""
-    secrets = [options[option] for option in ("password", "tls_private_key_password") if options[option]]
-    for option in ("headers", "extra_headers"):
-        for name, value in (options[option] or {}).items():
-            placeholder = PLACEHOLDER.search(str(value))
-            if placeholder:
-                raise ConfigurationError(
-                    f"{where}: header `{name}` of `{option}` still holds the placeholder {placeholder.group()}"
-                )
-            if SECRET_NAME.search(str(name)):
-                secrets += [str(value), *str(value).split()[1:]]
-    for url in urls:
-        location, _, query = url.partition("?")
-        secrets += [value for name, value in re.findall(r"([^&=#]+)=([^&#]+)", query) if SECRET_NAME.search(name)]
-        user = location.partition("://")[2].partition("/")[0].rpartition("@")[0]
-        secrets += [user, user.partition(":")[2]]
-    return [text for secret in secrets for text in {secret, unquote(secret)} if len(text) > 3]
-
-
-def _old_spelling(where: str) -> str:
-    return (
-        f"{where}: option `send_distribution_buckets` belongs to the V1 OpenMetrics check. It is honoured; write "
-        "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
-    )
+def _warnings(where: str, instance: Mapping[str, Any], scrape: ScrapeSettings, options: Options) -> tuple[str, ...]:
+    """What the Agent's status shows for as long as the instance is what it is."""
+    found = [
+        f"option `{option}` has no effect: {why}. Remove it"
+        for option, why in MOOT_OPTIONS.items()
+        if option in instance
+    ]
+    if options.given(OLD_SPELLING) is not None:
+        found.append(
+            f"option `{OLD_SPELLING}` belongs to the V1 OpenMetrics check. It is honoured; write "
+            "`histogram_buckets_as_distributions` instead, or leave it out: distributions are the default here"
+        )
+    interval = options["min_collection_interval"]
+    if interval > MINUTE and "databricks" in scrape.systems:
+        found.append(
+            f"`min_collection_interval: {interval:g}` misses minutes: Databricks publishes the totals of one minute at "
+            "a time, and those between two runs are lost. Write 60 or less; the default of 15 is right"
+        )
+    return tuple(f"{where}: {text}" for text in found)

@@ -129,9 +129,9 @@ class AgentCache:
             self.problem = ""
             return True
         self._say(
-            f"two instances have one source, {self._check.check_id} and {holder._check.check_id}: what both read is "
-            f"counted twice, and only {holder._check.check_id} remembers it over a restart of the Agent. Remove one of "
-            "them, or give one a `name` of its own"
+            f"two instances have one source, {self._check.check_id} and {holder._check.check_id}, of which only "
+            f"{holder._check.check_id} remembers over a restart of the Agent what was counted: remove one of them, or "
+            "give one a `name` of its own"
         )
         return False
 

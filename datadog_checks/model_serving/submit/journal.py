@@ -11,7 +11,7 @@ Each line of it is the digest of a series and its reading, see `written`.
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
@@ -21,13 +21,13 @@ from typing import NamedTuple
 from zlib import crc32
 
 from .agent_cache import AgentCache
-from .series import Reading, Series
+from .series import Past, Reading, Series
 
 CACHE_KEY = "readings"
 VERSION = "1"
 
 ACCUMULATING = frozenset(("counter", "histogram", "summary"))
-"""Types of raw metrics of which it is the difference between two readings that counts."""
+"""Types of raw metrics whose readings are running totals."""
 
 MAX_AGE = 3600.0
 """Seconds after which a reading is not used any more: a counter may have been reset and have risen beyond it."""
@@ -61,6 +61,7 @@ class Note:
     bounds: tuple[float, ...]
     reading: Reading | None = None
     line: str = ""
+    start: float | None = None
 
 
 class Journal:
@@ -79,59 +80,78 @@ class Journal:
         self._key = f"{CACHE_KEY}_{_digest(prefix)}" if prefix else CACHE_KEY
         self._scrapes = 0
         # Of the process before, as long as their series have not been met; None before they are read.
-        self._remembered: dict[str, Remembered] | None = None
-        # The first readings of this process, of series that wait.
-        self._first: dict[Series, Reading] = {}
+        self._remembered: dict[str, list[Remembered]] | None = None
+        # Of series that wait: what this process would have begun with, and the starts of those that are remembered.
+        self._first: dict[Series, tuple[Past, set[float | None]]] = {}
         self._frame: Sequence[Series] = ()
         self._order: list[Series] = []
         self._notes: dict[Series, Note] = {}
         self._fitting = 0
         # Of series that are not in the payload now.
-        self._absent: dict[str, Remembered] = {}
+        self._absent: dict[str, list[Remembered]] = {}
         self._starts: Mapping[str, float] = {}
         self._rearranged = False
         self._time = -inf
+        self._newest = -inf
 
-    def begin(self, frame: Sequence[Series], process_start: Mapping[str, float], now: float) -> None:
-        """Write the readings of a complete scrape at `now`, in epoch seconds, before anything of it is submitted.
+    def recall(self, frame: Iterable[Series], now: float) -> list[tuple[str, list[float], float]]:
+        """Give series without a past that of the process before.
 
-        `process_start` is when the process behind each target started, where that is known.
+        Returns, by target, the starts of the processes that had answered, the last of them first, and when that was.
         """
         self._scrapes += 1
+        remembered = self._load()
+        if remembered and now - self._newest > MAX_AGE:
+            remembered.clear()
+        if not remembered:
+            return []
+        found: dict[str, tuple[list[float], float]] = {}
+        for series in frame:
+            if series.last is not None or series.raw.type not in ACCUMULATING:
+                continue
+            olds = [old for old in remembered.pop(self._note(series).digest, ()) if _current(old, now)]
+            if not olds:
+                continue
+            pasts = [Past(read(old.text, series.current.bounds), old.start) for old in olds]
+            self._first[series] = Past(series.current), {past.start for past in pasts}
+            series.past = pasts[0]
+            series.others = {past.start: past for past in pasts[1:] if past.start is not None} or None
+            starts = [past.start for past in pasts if past.start is not None]
+            if starts and (series.group not in found or olds[0].time > found[series.group][1]):
+                found[series.group] = starts, olds[0].time
+        return [(target, starts, at) for target, (starts, at) in found.items()]
+
+    def begin(self, frame: Sequence[Series], starts: Mapping[str, float], now: float) -> None:
+        """Write the readings of a complete scrape at `now`, in epoch seconds, before anything of it is submitted.
+
+        `starts` is when the process that answered for each target had started, where that is told.
+        """
+        for series, (first, _) in self._first.items():
+            if first.start is None:
+                first.start = _start(series, starts)
         if self._limit() <= 0:
             self.waiting = False
         elif self._cache.lasting:
-            if not self._cache.usable or not self._write(frame, process_start, now):
+            if not self._cache.usable or not self._write(frame, starts, now):
                 self._give_up()
             self.waiting = False
-            self._first.clear()
         elif self._scrapes > 1 and not self._cache.short:
             # The Agent would not run the check again so soon.
             self.waiting = False
+        if not self.waiting:
+            self._first.clear()
 
-    def holds(self, series: Series, now: float) -> bool:
-        """Give a series without a past the reading that is remembered of it.
+    def holds(self, series: Series, start: float | None, began: bool) -> bool:
+        """Whether nothing of this scrape may be submitted of a series yet.
 
-        True where nothing of this scrape may be submitted of it yet.
+        `start` is when the process that answered had started, and `began` that it did so after what is remembered.
         """
-        if series.last is None:
-            found = self._recall(series, now)
-            if found is not None:
-                series.last, series.start = found
-                if self.waiting:
-                    self._first[series] = series.current
-        return self.waiting and series in self._first
+        if not self.waiting or series not in self._first:
+            return False
+        remembered = self._first[series][1]
+        return began or start is None or start in remembered or None in remembered
 
-    def _recall(self, series: Series, now: float) -> tuple[Reading, float | None] | None:
-        remembered = self._load()
-        if not remembered:
-            return None
-        found = remembered.pop(self._note(series).digest, None)
-        if found is None or not _current(found, now):
-            return None
-        return read(found.text, series.current.bounds), found.start
-
-    def _load(self) -> dict[str, Remembered]:
+    def _load(self) -> dict[str, list[Remembered]]:
         if self._remembered is None:
             text = self._cache.read(self._key) if self._limit() > 0 else ""
             try:
@@ -139,66 +159,84 @@ class Journal:
             except ValueError as error:
                 self._cache.broken(self._key, error)
                 self._remembered = {}
+            self._newest = max((old.time for olds in self._remembered.values() for old in olds), default=-inf)
         return self._remembered
 
     def _give_up(self) -> None:
         """What can't be written now may be remembered once more by the process to come: so it must not count here."""
         self._remembered = {}
-        for series, first in self._first.items():
-            series.last, series.start = first, None
+        for series, (first, remembered) in self._first.items():
+            own = {past.start: past for past in (series.past, *(series.others or {}).values())}
+            # A process that has not been met since is met for the first time, but has not begun since.
+            own |= {start: Past(start=start, older=True) for start in remembered}
+            if first.start in remembered or first.start not in own:
+                own[first.start] = first
+            series.past = own.pop(first.start)
+            series.others = {start: past for start, past in own.items() if start is not None} or None
 
-    def _write(self, frame: Sequence[Series], process_start: Mapping[str, float], now: float) -> bool:
+    def _write(self, frame: Sequence[Series], starts: Mapping[str, float], now: float) -> bool:
         if frame != self._frame:
-            self._arrange(frame)
-        changed = self._rearranged or process_start != self._starts
+            self._arrange(frame, now)
+        changed = self._rearranged or starts != self._starts
         room, fitting, notes = self._limit() - HEAD_BYTES, 0, self._notes
         sections: dict[tuple[float | None, float], list[str]] = {}
+
+        def fits(start: float | None, time: float, line: str) -> bool:
+            nonlocal room
+            lines = sections.get((start, time))
+            room -= len(line) + (SECTION_BYTES if lines is None else 0)
+            if room < 0:
+                return False
+            if lines is None:
+                lines = sections[start, time] = []
+            lines.append(line)
+            return True
+
         for series in self._order:
             note, reading = notes.get(series), series.current
             if note is None or note.reading != reading:
                 note = self._note(series)
                 note.reading, note.line = reading, f"{note.digest} {written(reading)}\n"
                 changed = True
-            start = _start(series, process_start)
-            lines = sections.get((start, now))
-            room -= len(note.line) + (SECTION_BYTES if lines is None else 0)
-            if room < 0:
+            note.start = start = _start(series, starts)
+            fit = fits(start, now, note.line)
+            for past in _others(series, start):
+                # Processes that answer in turn.
+                if past.last is not None and past.last.bounds == reading.bounds:
+                    fit = fit and fits(past.start, now, f"{note.digest} {written(past.last)}\n")
+            if not fit:
                 self._cache.say_once(
                     f"only {fitting} of {len(self._order)} counters and histograms fit into `restart_memory_bytes` "
                     f"({self._limit()}): of the others, what comes around a restart of the Agent is not counted"
                 )
                 break
-            if lines is None:
-                lines = sections[start, now] = []
-            lines.append(note.line)
             fitting += 1
         self._fitting = fitting
         if not changed and now - self._time < REFRESH:
             return True
-        for digest, old in self._absent.items():
-            lines = sections.setdefault((old.start, old.time), [])
-            room -= len(digest) + len(old.text) + 2 + (0 if lines else SECTION_BYTES)
-            if room >= 0 and _current(old, now):
-                lines.append(f"{digest} {old.text}\n")
+        for digest, olds in self._absent.items():
+            for old in olds:
+                if room > 0 and _current(old, now):
+                    fits(old.start, old.time, f"{digest} {old.text}\n")
         if not sections and self._time == -inf:
             return True
         self._rearranged = not self._cache.write(self._key, _file(sections))
         if not self._rearranged:
-            self._starts, self._time = dict(process_start), now
+            self._starts, self._time = dict(starts), now
         return not self._rearranged
 
-    def _arrange(self, frame: Sequence[Series]) -> None:
+    def _arrange(self, frame: Sequence[Series], now: float) -> None:
         """Take over the series of another payload, in an order that is the same in each process."""
         counting = dict.fromkeys(series for series in frame if series.raw.type in ACCUMULATING)
         absent = {**self._load(), **self._absent}
         for series in self._order[: self._fitting]:
             if series not in counting:
-                digest, _, text = self._notes[series].line.rstrip().partition(" ")
-                absent[digest] = Remembered(_start(series, self._starts), self._time, text)
+                note = self._notes[series]
+                absent[note.digest] = [Remembered(note.start, self._time, note.line.rstrip().partition(" ")[2])]
         if absent:
             for series in counting:
                 absent.pop(self._note(series).digest, None)
-        self._absent = absent
+        self._absent = {digest: olds for digest, olds in absent.items() if _current(olds[0], now)}
         self._notes = {series: note for series, note in self._notes.items() if series in counting}
         # Most series for the bytes: counters come first.
         self._order = sorted(counting, key=lambda series: (series.raw.grouped, series.key))
@@ -256,9 +294,15 @@ def _float(text: str) -> float | None:
     return None if text == "-" else float(text)
 
 
-def _start(series: Series, process_start: Mapping[str, float]) -> float | None:
-    """As `Series.increment` will know it."""
-    return process_start.get(series.group, series.start) if series.starts_at_zero else None
+def _start(series: Series, starts: Mapping[str, float]) -> float | None:
+    """When the process had started that has counted what a series shows now."""
+    return starts.get(series.group, series.past.start) if series.starts_at_zero else None
+
+
+def _others(series: Series, start: float | None) -> Iterator[Past]:
+    """What other processes have counted in a series that may answer again."""
+    if series.others is not None:
+        yield from (past for past in (series.past, *series.others.values()) if past.start not in (None, start))
 
 
 def _current(old: Remembered, now: float) -> bool:
@@ -279,7 +323,7 @@ def _file(sections: Mapping[tuple[float | None, float], Iterable[str]]) -> str:
     return f"{VERSION} {crc32(body.encode()):08x}\n{body}"
 
 
-def _sections(text: str) -> dict[str, Remembered]:
+def _sections(text: str) -> dict[str, list[Remembered]]:
     """The readings of a file by digest; none where another version of the check wrote it. Raises ValueError."""
     head, _, body = text.partition("\n")
     version, _, checksum = head.partition(" ")
@@ -287,12 +331,12 @@ def _sections(text: str) -> dict[str, Remembered]:
         return {}
     if checksum != f"{crc32(body.encode('utf-8', 'surrogatepass')):08x}":
         raise ValueError("its checksum is wrong")
-    found: dict[str, Remembered] = {}
+    found: dict[str, list[Remembered]] = {}
     start, time = None, 0.0
     for line in body.splitlines():
         name, _, said = line.partition(" ")
         if name.startswith("@"):
             start, time = _float(name[1:]), float(said)
         else:
-            found[name] = Remembered(start, time, said)
+            found.setdefault(name, []).append(Remembered(start, time, said))
     return found

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from operator import sub
 from weakref import WeakValueDictionary
 
-from ..catalog.model import RawMetric, Target
+from ..catalog.model import RawMetric, Target, Things
 from .histograms import rising
+from .processes import Process
 
 CLOCK_PUT_RIGHT = 24 * 60
 """Minutes by which a timestamp can't be late."""
 
 LATE = 32
 """Minutes that are told apart when one comes late."""
-
-JITTER = 1.5
-"""Seconds by which the start of one and the same process may be told differently."""
 
 ROUNDING = 1e-9
 """Part of a sum that may go missing when its summands are added up in another order."""
@@ -117,19 +115,37 @@ class Increment:
     counts: Sequence[float] = ()
 
 
+@dataclass(slots=True)
+class Past:
+    """What one process has counted in a series.
+
+    `last` is its previous reading, `start` when it had started (None: that isn't told). `partial` says that its scrape
+    before had lost a line of the series, `older` that the series was there, with a value that was refused, before
+    anything could be told of when it began.
+    """
+
+    last: Reading | None = None
+    start: float | None = None
+    partial: bool = False
+    older: bool = False
+
+
 @dataclass(eq=False, slots=True)
 class Series:
-    """A raw series: its outputs, its previous reading, and the one that is being collected.
+    """A raw series: its outputs, its past, and the reading that is being collected.
 
     `numbers` are what the lines of this scrape have said so far, None where a line has not come; `layout` says which
     number is which, and `new_parts` of those that came first in this scrape. `seen` is the number of the scrape that
     `current` belongs to, `stamped` that of the one that `timestamp`, in epoch seconds, belongs to, `counted` that of
     the submission before; `group` the target it came from behind a federation, empty otherwise; `starts_at_zero` is the
     metric's own; `names` are (group, raw name) of all its spellings. `minute` is the newest counted, and bit n of
-    `minutes` tells whether the nth before it was; `start` is when the process behind `last` had started. `rising` is
-    false where observations, and so their sum, can be negative. `partial` says that the scrape before had lost a line
-    of this series, `older` that it was there, with a value that was refused, before anything could be told of when it
-    began.
+    `minutes` tells whether the nth before it was. `rising` is false where observations, and so their sum, can be
+    negative.
+
+    `thing` is what it is about, empty where all of its labels tell. `whole` is the series of that thing, where several
+    series may say the same of it: their readings count there, once; `parts` are those that said it last. `others` is
+    the past of other processes that answer at the same address, by their start; `levels` are what these have told of a
+    gauge. `high` is how far the counter had come before it fell, `turns` how often it has been there again at once.
     """
 
     raw: RawMetric
@@ -139,6 +155,9 @@ class Series:
     key: str
     starts_at_zero: bool = True
     names: tuple[tuple[str, str], ...] = ()
+    thing: Things = ()
+    whole: Series | None = None
+    parts: tuple[int, ...] = ()
     layout: Layout = EMPTY
     new_parts: dict[Part, int] | None = None
     numbers: list[float | None] = field(default_factory=list)
@@ -146,14 +165,20 @@ class Series:
     timestamp: float | None = None
     stamped: int = -1
     seen: int = -1
-    last: Reading | None = None
     minute: int | None = None
     minutes: int = 1
-    start: float | None = None
     counted: int = -1
     rising: bool = True
-    partial: bool = False
-    older: bool = False
+    past: Past = field(default_factory=Past)
+    others: dict[float, Past] | None = None
+    levels: dict[float, float] | None = None
+    high: float | None = None
+    turns: int = 0
+
+    @property
+    def last(self) -> Reading | None:
+        """The previous reading, None where there is none."""
+        return self.past.last
 
     def index_of(self, part: Part) -> int:
         """Where the number of a part belongs."""
@@ -204,27 +229,57 @@ class Series:
         """Forget the numbers of a scrape that broke off."""
         self.numbers[:] = [None] * len(self.numbers)
 
-    def increment(self, from_zero: bool, start: float | None) -> Increment:
+    def meet(self, process: Process, known: Collection[float]) -> bool:
+        """Go on from what this process has counted before. Whether it is known that that was nothing.
+
+        `known` are the starts of the processes that may answer again, whose past is kept.
+        """
+        past = self.past
+        if past.start is None and not (past.last is not None and process.began):
+            past.start = process.start
+        if past.start == process.start:
+            return False
+        others = {} if self.others is None else self.others
+        if past.start is not None:
+            others[past.start] = past
+        before = others.pop(process.start, None)
+        self.past = Past(start=process.start) if before is None else before
+        self.others = {start: past for start, past in others.items() if start in known} or None
+        return before is None and process.began
+
+    def fell(self) -> bool:
+        """Whether the reading is below the previous one in any part."""
+        last, current = self.past.last, self.current
+        return (
+            last is not None
+            and last is not current
+            and (
+                current.value < last.value
+                or _less(current.count, last.count)
+                or (self.rising and _less(current.sum, last.sum, ROUNDING))
+                or _any_fell(current, last)
+            )
+        )
+
+    def increment(self, from_zero: bool, same_process: bool = False) -> Increment:
         """What has come since the previous reading, which `current` then replaces.
 
-        Without a previous reading it is everything when `from_zero`, else unknown. `start` is when the
-        process behind the series started, in epoch seconds (None: can't be told). After a fall, or a
-        later start, the new reading counts in full, unless the process is known to be the same: then a
-        part of its counts has vanished (a worker that died), and what has come since can't be known.
+        Without a previous reading it is everything when `from_zero`, else unknown. After a fall the new reading counts
+        in full, unless it is known to be the same process: then a part of its counts has vanished (a worker that
+        died), and what has come since can't be known.
 
         A reading that lacks a part of the previous one has lost a line, so the next one tells it all;
         when that lacks it too, the part is gone for good.
         """
-        last, current = self.last, self.current
-        if last is not None and last is not current and not self.partial and _lacks(current, last):
-            self.partial = True
+        past, current = self.past, self.current
+        last = past.last
+        if last is not None and last is not current and not past.partial and _lacks(current, last):
+            past.partial = True
             return Increment()
-        later = None if start is None or self.start is None else start - self.start
-        self.partial = False
-        self.last = current
-        self.start = self.start if start is None else start
+        past.partial = False
+        past.last = current
         if last is None:
-            return whole(current) if from_zero and not self.older else Increment()
+            return whole(current) if from_zero and not past.older else Increment()
         same = current is last
         counts: list[float] = []
         # After a change of the bucket layout nothing is known of the new bounds.
@@ -237,10 +292,12 @@ class Series:
             # The counts below each bound may have risen, and still there are fewer between two of them.
             or (not rising(counts) if counts else _any_fell(current, last))
         )
-        if fell and later == 0:
-            return Increment()
-        if fell or (later is not None and later > JITTER):
-            return whole(current)
+        if fell:
+            if past.start is None:
+                self.high = _size(last)
+            return Increment() if same_process else whole(current)
+        if self.high is not None:
+            self._climbed(_size(last), _size(current))
         return Increment(
             value=current.value - last.value,
             count=_difference(current.count, last.count),
@@ -248,6 +305,15 @@ class Series:
             bounds=current.bounds if counts else (),
             counts=counts,
         )
+
+    def _climbed(self, last: float, current: float) -> None:
+        """After a fall: whether the counter is where it was before, at once, which one that began anew is not."""
+        high = self.high or 0.0
+        if current == last:
+            return
+        if current >= high:
+            self.turns += 1
+        self.high = None
 
     def new_minute(self, now: float) -> bool:
         """Whether the per-minute totals in `current` are of a minute that was not counted yet.
@@ -286,6 +352,15 @@ def _lacks(current: Reading, last: Reading) -> bool:
 def _any_fell(current: Reading, last: Reading) -> bool:
     before = dict(zip(last.bounds, last.counts, strict=True))
     return any(count < before.get(bound, -inf) for bound, count in zip(current.bounds, current.counts, strict=True))
+
+
+def size_of(series: Series) -> float:
+    """How far a series has come: its value, or how much it has counted."""
+    return _size(series.current)
+
+
+def _size(reading: Reading) -> float:
+    return reading.value if reading.count is None else reading.count
 
 
 def whole(reading: Reading) -> Increment:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
-from ..catalog.model import CanonicalMetric, Catalog, Target
+from ..catalog.model import CanonicalMetric, Catalog, Target, Things, device_of
 from .histograms import as_buckets, as_distribution
+from .journal import ACCUMULATING
 from .persisted import Memory
+from .processes import Process, Processes
 from .sender import Sender
-from .series import Increment, Output, Series, whole
+from .series import Increment, Output, Reading, Series, whole
 
-DEVICE_TAGS = ("gpu:", "gpu_uuid:", "gpu_host:", "mig_instance:")
+TOLD_TWICE = 4
+"""Scrapes within which two metrics that count the same errors show the same one."""
+
+MANY_DEVICES = 500
+"""Devices that may be remembered beyond twice those of a scrape."""
+
 Present = set[tuple[str, str]]
+Tags = tuple[str, ...]
 
 
 class Readings(Protocol):
@@ -65,15 +74,25 @@ class Submitter:
         self.prefix = prefix
         self.journal = memory.journal(prefix)
         self.derived = {name: system.derived for name, system in catalog.systems.items()}
+        # Of systems that tell what a series is about: the gauges that others follow from.
+        self.inputs = {
+            name: frozenset(chain.from_iterable(derived.all_names for derived in system.derived))
+            for name, system in catalog.systems.items()
+            if any(raw.identity is not None for raw in system.metrics)
+        }
         self.distributions = distributions
         self.separate = separate
         self.totals = totals
         self.buckets = distributions or buckets
         self.sender = Sender(check)
+        self.processes = Processes()
+        self.suspected: set[str] = set()
         self._scrapes = 0
         self._groups: dict[str, int] = {}
-        self._holders: dict[tuple[int, tuple[str, ...]], str] = {}
-        self._gauges: dict[tuple[str, tuple[str, ...], str], tuple[CanonicalMetric, list[float]]] = {}
+        self._devices: set[Things] = set()
+        self._told: dict[tuple[Things, int], int] = {}
+        self._gauges: dict[tuple[str, Tags, str], tuple[CanonicalMetric, list[float]]] = {}
+        self._of_things: dict[tuple[str, Things, str], dict[str, tuple[float, Tags]]] = {}
 
     def submit(self, readings: Readings, agent_start: float | None) -> None:
         """Submit everything that `readings` hold. `agent_start` set means that a process that
@@ -81,72 +100,149 @@ class Submitter:
         self.memory.recall()
         self._scrapes += 1
         self.sender.begin()
-        self._gauges = {}
+        self._gauges, self._of_things = {}, {}
         now = time.time()
         fresh = {
             group for group, start in readings.process_start.items() if agent_start is not None and start > agent_start
         }
-        # Before the first submission: what a crash from here on leaves unsaid is lost, and never said twice.
-        self.journal.begin(readings.frame, readings.process_start, now)
         groups = {series.group for series in readings.frame}
+        for target, process_starts, at in self.journal.recall(readings.frame, now):
+            self.processes.remember(target, process_starts, at)
+        told = self._meet(readings, now)
+        # Before the first submission: what a crash from here on leaves unsaid is lost, and never said twice.
+        self.journal.begin(readings.frame, {target: process.start for target, process in told.items()}, now)
         for series in readings.refused:
-            series.older = series.older or not self._from_zero(series, readings, fresh)
+            series.past.older = series.past.older or not self._from_zero(series, readings, fresh, told)
+        devices: set[Things] = set()
         for series in readings.frame:
-            self._series(series, readings, fresh, now)
+            if series.thing:
+                devices.add(device_of(series.thing))
+            self._series(series, readings, fresh, told, now)
         self._groups = dict.fromkeys(groups, self._scrapes)
+        self._devices |= devices
+        if len(self._devices) > MANY_DEVICES + 2 * len(devices):
+            self._devices = devices
+        self.processes.forget(readings.process_start)
+        self.suspected &= groups
         self._flush_gauges()
 
-    def _from_zero(self, series: Series, readings: Readings, fresh: set[str]) -> bool:
+    def _meet(self, readings: Readings, now: float) -> dict[str, Process]:
+        """The processes that this scrape tells, by target."""
+
+        def fell(group: str) -> bool:
+            return any(
+                series.group == group and series.starts_at_zero and series.raw.type in ACCUMULATING and series.fell()
+                for series in readings.frame
+            )
+
+        return {
+            group: self.processes.meet(group, start, now, self._scrapes, lambda group=group: fell(group))  # type: ignore[misc]
+            for group, start in readings.process_start.items()
+        }
+
+    def _from_zero(self, series: Series, readings: Readings, fresh: set[str], told: Mapping[str, Process]) -> bool:
         """Whether all that a series without a past shows has come since the scrape before."""
         if not series.starts_at_zero or series.group in fresh:
             return series.starts_at_zero
+        process = told.get(series.group)
+        if process is not None and process.answers == 1 and not process.began:
+            return False
         # A target that was there a scrape ago and shows a new series started it since then.
         known = self._groups.get(series.group) == self._scrapes - 1 if series.group else self._scrapes > 1
         return known and readings.surely_new(series)
 
-    def _series(self, series: Series, readings: Readings, fresh: set[str], now: float) -> None:
-        kind, present = series.raw.type, readings.present
+    def _series(
+        self, series: Series, readings: Readings, fresh: set[str], told: Mapping[str, Process], now: float
+    ) -> None:
+        kind, outputs = series.raw.type, self._outputs(series, readings.present)
+        # Counters older than their series do not start with the process that shows them either.
+        process = told.get(series.group) if series.starts_at_zero else None
         if kind == "gauge":
-            for output in self._outputs(series, present):
-                self._gauge(output, series.hostname, series.current.value * output.scale)
-            return
-        if kind == "last_code":
-            from_zero = self._from_zero(series, readings, fresh)
-            for output in self._outputs(series, present):
-                self._code(series, output, from_zero)
-            return
-        if kind.startswith("window"):
-            increment = self._window(series, now)
-            if increment is None:
-                return
-        else:
-            start = None
-            if series.starts_at_zero:
-                # Counters older than their series do not start with the process that shows them either.
-                start = readings.process_start.get(series.group)
+            for output in outputs:
+                self._gauge(series, output, self._level(series, output, process) * output.scale)
+        elif kind == "last_code":
+            if series.thing:
+                # A device that was there without a code had none.
+                new = device_of(series.thing) in self._devices and readings.surely_new(series)
             else:
-                self._hand_over(series)
-            # Who held a device while this process didn't look can't be known later than in its first scrape.
-            recalls = series.last is None and (series.starts_at_zero or self._scrapes == 1)
-            if (recalls or self.journal.waiting) and self.journal.holds(series, now):
-                return
-            increment = series.increment(series.last is None and self._from_zero(series, readings, fresh), start)
-        for output in self._outputs(series, present):
-            self._increment(series, output, increment)
+                new = self._from_zero(series, readings, fresh, told)
+            self._code(series, outputs, new)
+        elif kind == "recent_count":
+            rise = self._rise(series, self._from_zero(series, readings, fresh, told), readings)
+            for output in outputs:
+                if output.target.metric.type == "gauge":
+                    self._gauge(series, output, series.current.value * output.scale)
+            self._counted(series, outputs, rise)
+        elif kind.startswith("window"):
+            minute = self._window(series, now)
+            if minute is not None:
+                self._counted(series, outputs, minute)
+        elif not self.journal.waiting or not self._waits(series, process):
+            from_zero = same = False
+            if process is not None:
+                same = process.exact and series.past.start is not None
+                if series.past.start != process.start:
+                    from_zero = series.meet(process, self.processes.known(series.group))
+            if series.past.last is None:
+                from_zero = from_zero or self._from_zero(series, readings, fresh, told)
+            increment = series.increment(from_zero, same)
+            if series.turns > 1:
+                self.suspected.add(series.group)
+            self._counted(series, outputs, increment)
 
-    def _hand_over(self, series: Series) -> None:
-        """A counter of a device goes on while its series, which names who holds the device, is away.
+    def _waits(self, series: Series, process: Process | None) -> bool:
+        if process is None:
+            return self.journal.holds(series, None, False)
+        return self.journal.holds(series, process.start, process.began)
 
-        When another series showed it meanwhile, what came since is that one's.
-        """
-        tags = series.outputs[0].tags if series.outputs else ()
-        device = (id(series.raw), tuple(tag for tag in tags if tag.startswith(DEVICE_TAGS)))
-        if series.counted != self._scrapes - 1 and self._holders.get(device, series.key) != series.key:
-            series.last = None
-        series.counted = self._scrapes
-        self._holders[device] = series.key
+    def _level(self, series: Series, output: Output, process: Process | None) -> float:
+        """The value of a gauge, over all processes that answer at the address in turn."""
+        value = series.current.value
+        if process is None:
+            return value
+        levels = series.levels
+        if levels is None or (process.start in levels and len(levels) == 1):
+            series.levels = {process.start: value}
+            return value
+        alive = self.processes.alive(series.group, self._scrapes)
+        others = {start: level for start, level in levels.items() if start in alive and start != process.start}
+        series.levels = {**others, process.start: value}
+        if not self.processes.several(series.group):
+            return value
+        return _combined(list(series.levels.values()), output.target.metric.combine)
 
-    def _outputs(self, series: Series, present: Present) -> Iterable[Output]:
+    def _rise(self, series: Series, from_zero: bool, readings: Readings) -> Increment:
+        """What has come in a window that slides: as many as there are more of, at least."""
+        last, current, past = series.last, series.current, series.past
+        if last is not None and series.counted < self._scrapes - 1 and readings.surely_new(series):
+            # The window was empty, and a series that counts nothing is not printed.
+            last = Reading(0.0)
+        series.counted, past.last = self._scrapes, current
+        if last is None:
+            return whole(current) if from_zero and not past.older else Increment()
+        return Increment(value=max(0.0, current.value - last.value))
+
+    def _counted(self, series: Series, outputs: Sequence[Output], increment: Increment) -> None:
+        """Submit what has come. Where it has a code, there is an event with it."""
+        codes = series.raw.codes
+        if codes is None:
+            for output in outputs:
+                self._increment(series, output, increment)
+            return
+        for output in outputs:
+            if output.target is not series.raw.targets[0]:
+                self._increment(series, output, increment)
+            elif increment.value:
+                code = _value(output.tags, codes.tag)
+                number = int(code) if code.isdecimal() else -1
+                new = increment.value
+                if self._told.pop((series.thing, number), -TOLD_TWICE) > self._scrapes - TOLD_TWICE:
+                    new -= 1
+                if new > 0 and number:
+                    self.sender.count(output.name, new * output.scale, output.tags, series.hostname)
+                    self._event(series, number, output.tags)
+
+    def _outputs(self, series: Series, present: Present) -> list[Output]:
         return [output for output in series.outputs if _applies(output.target, present, series.group)]
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:
@@ -157,11 +253,11 @@ class Submitter:
             return
         if output.target.value == "mean":
             if increment.sum is not None and increment.count:
-                self._gauge(output, host, increment.sum * scale / increment.count)
+                self._gauge(series, output, increment.sum * scale / increment.count)
             return
         if metric.type == "gauge":
-            if increment.value is not None:
-                self._gauge(output, host, increment.value * scale)
+            if increment.value is not None and series.raw.type != "recent_count":
+                self._gauge(series, output, increment.value * scale)
             return
         if metric.type == "count":
             if increment.value is not None:
@@ -190,43 +286,69 @@ class Submitter:
         newest[key], counted[key] = float(series.minute or 0), float(series.minutes)
         return whole(series.current)
 
-    def _code(self, series: Series, output: Output, from_zero: bool) -> None:
+    def _code(self, series: Series, outputs: Sequence[Output], from_zero: bool) -> None:
         """One count and one event for a code that is not the one seen before on the same device."""
-        code = int(series.current.value)
-        codes = self.memory.codes
-        key = f"{self.prefix}{output.name}{','.join(output.tags)}"
+        code, codes, kind = int(series.current.value), self.memory.codes, series.raw.codes
+        key = f"{self.prefix}{series.key}"
         last = codes.pop(key, 0 if from_zero else None)
         codes[key] = code
-        if last is None or code == last or code == 0:
+        if last is None or code in (last, 0) or kind is None:
             return
+        for output in outputs:
+            tags = (*output.tags, f"{kind.tag}:{code}")
+            self.sender.count(output.name, 1, tags, series.hostname)
+            self._event(series, code, tags)
+            self._told = {of: scrape for of, scrape in self._told.items() if scrape > self._scrapes - TOLD_TWICE}
+            self._told[series.thing, code] = self._scrapes
+
+    def _event(self, series: Series, code: int, tags: Tags) -> None:
         kind = series.raw.codes
-        tags = output.tags if kind is None else (*output.tags, f"{kind.tag}:{code}")
-        self.sender.count(output.name, 1, tags, series.hostname)
         host = series.hostname or self.check.hostname
         event = None if kind is None else kind.event_of(code, tags, host, time.time())
         if event is not None:
             self.check.event(event)
 
-    def _gauge(self, output: Output, host: str, value: float) -> None:
-        gauge = self._gauges.get((output.name, output.tags, host))
+    def _gauge(self, series: Series, output: Output, value: float) -> None:
+        metric, tags, host = output.target.metric, output.tags, series.hostname
+        self._add(metric, output.name, tags, host, value)
+        if metric.name in self.inputs.get(series.raw.system, ()):
+            thing = series.thing or tuple((tag, "") for tag in tags)
+            self._of_things.setdefault((series.raw.system, thing, host), {})[metric.name] = value, tags
+
+    def _add(self, metric: CanonicalMetric, name: str, tags: Tags, host: str, value: float) -> None:
+        gauge = self._gauges.get((name, tags, host))
         if gauge is None:
-            gauge = self._gauges[output.name, output.tags, host] = (output.target.metric, [])
+            gauge = self._gauges[name, tags, host] = (metric, [])
         gauge[1].append(value)
 
     def _flush_gauges(self) -> None:
-        values: dict[tuple[tuple[str, ...], str], dict[str, float]] = {}
+        """Submit the gauges, and those that follow from others of the same thing."""
+        for (system, _, host), known in self._of_things.items():
+            shared = set.intersection(*(set(tags) for _, tags in known.values()))
+            values = {name: value for name, (value, _) in known.items()}
+            self._derive(system, values, tuple(sorted(shared)), host)
+        together: dict[tuple[Tags, str], dict[str, float]] = {}
         for (name, tags, host), (metric, readings) in self._gauges.items():
             value = _combined(readings, metric.combine)
-            values.setdefault((tags, host), {})[metric.name] = value
+            together.setdefault((tags, host), {})[metric.name] = value
             self.sender.gauge(name, value, tags, host)
-        for (tags, host), known in values.items():
-            for derived in self.derived.get(_value(tags, "serving_system"), ()):
-                if derived.follows_from(known):
-                    total = sum(known[name] for name in (*derived.required, *derived.optional) if name in known)
-                    if derived.numerator is None:
-                        self.sender.gauge(derived.metric.full_name, total, tags, host)
-                    elif total > 0:
-                        self.sender.gauge(derived.metric.full_name, known[derived.numerator] / total * 100, tags, host)
+        self._gauges = {}
+        for (tags, host), values in together.items():
+            system = _value(tags, "serving_system")
+            if system not in self.inputs:
+                self._derive(system, values, tags, host)
+        for (name, tags, host), (metric, readings) in self._gauges.items():
+            self.sender.gauge(name, _combined(readings, metric.combine), tags, host)
+
+    def _derive(self, system: str, known: Mapping[str, float], tags: Tags, host: str) -> None:
+        for derived in self.derived.get(system, ()):
+            if derived.follows_from(known):
+                total = sum(known[name] for name in (*derived.required, *derived.optional) if name in known)
+                if derived.numerator is None:
+                    self._add(derived.metric, derived.metric.full_name, tags, host, total)
+                elif total > 0:
+                    share = known[derived.numerator] / total * 100
+                    self._add(derived.metric, derived.metric.full_name, tags, host, share)
 
 
 def _applies(target: Target, present: Present, group: str) -> bool:

@@ -8,9 +8,6 @@ from math import isfinite
 from .histograms import rising
 from .series import Series, finite
 
-CLAMP = 1.01
-"""A share may overshoot 100 % by rounding; up to 1 % over is taken as 100 %, more is refused."""
-
 Reject = Callable[[str, str], None]
 """Takes a reason and the name of a raw metric."""
 
@@ -41,9 +38,12 @@ def sound(series: Series, reject: Reject) -> bool:
     if not isfinite(reading.value):
         reject("non_finite", raw.names[0])
         return False
+    if reading.value in raw.blanks:
+        reject("out_of_range", raw.names[0])
+        return False
     for output in series.outputs:
         metric, value = output.target.metric, reading.value * output.scale
-        if metric.high is not None and metric.high < value <= metric.high * CLAMP:
+        if metric.high is not None and metric.high < value <= metric.high * raw.overshoot:
             reading.value = metric.high / output.scale
         elif metric.excludes(value):
             reject("out_of_range", raw.names[0])

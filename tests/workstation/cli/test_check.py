@@ -68,12 +68,29 @@ def test_nothing_is_remembered_from_call_to_call(endpoint: Endpoint, conf: Conf)
         assert values(second, "count")["request.count"] == 100
 
 
+def test_tags_are_shown_as_datadog_stores_them(endpoint: Endpoint, conf: Conf) -> None:
+    """As a query must spell them; the JSON has them as they are sent too."""
+    tag = "path:/v2/{Model}/infer"
+    path = conf(f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver, tags: ['{tag}']")
+    done = model_serving("check", "-c", path, "--times", "1")
+    assert "path:/v2/_model_/infer" in done.stdout
+    assert "{Model}" not in done.stdout
+    done = model_serving("check", "-c", path, "--times", "1", "--json")
+    (flush,) = flushes(done.stdout)
+    for entry in (*flush["metrics"], *flush["service_checks"]):
+        assert tag in entry["tags"]
+        assert "path:/v2/_model_/infer" in entry["stored_tags"]
+        assert len(entry["tags"]) == len(entry["stored_tags"])
+
+
 def test_the_table_adds_up_all_runs(endpoint: Endpoint, conf: Conf) -> None:
     path = conf(f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver")
     done = model_serving("check", "-c", path, "--times", "3", "--interval", "0")
     assert (done.returncode, done.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines[0] == f"Instance 1: {endpoint.url}"
+    # request.count, .latency, .latency.sum, .latency.count, .in_flight, four about the scrape; a distribution is five.
+    assert lines[-1] == "3 runs, 0 s apart: 9 metrics with their tags (13 custom metrics) from 1 instance"
     assert "model_serving.request.count count request model_name:iris model_version:v1 200" in lines
     assert any(line.startswith("model_serving.request.latency distribution second ") for line in lines)
     assert any(

@@ -12,7 +12,12 @@ import threading
 import pytest
 from click.testing import CliRunner
 
+from datadog_checks.model_serving.workstation.cli import demo as command
 from datadog_checks.model_serving.workstation.cli.demo import demo
+from datadog_checks.model_serving.workstation.demo import report
+from datadog_checks.model_serving.workstation.demo.observe import Signals
+from datadog_checks.model_serving.workstation.demo.report import NumberComparison
+from datadog_checks.model_serving.workstation.demo.world import World
 
 from ...leftovers import sockets
 
@@ -95,6 +100,20 @@ def test_nothing_is_left_running() -> None:
     assert len(set(PORT.findall(result.output))) == 5
     # Nobody listens there any longer, or only a process that has been given the same port since.
     assert sockets() <= held
+
+
+def test_a_number_that_differs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that runs the demo is told without reading its output."""
+
+    def less(world: World, signals: Signals) -> list[NumberComparison]:
+        first, *others = report.compare(world, signals)
+        return [first._replace(arrived=first.arrived - 1), *others]
+
+    monkeypatch.setattr(command, "compare", less)
+    result = CliRunner().invoke(demo, ["--duration", "2"])
+    assert result.exit_code == 1
+    assert result.output.count("DIFFERS") == 1
+    assert re.search(r"^1 of \d+ numbers differ: please report this", result.output, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_a_round_as_json(stand_in: StandIn) -> None:
             "discarded": [],
         },
     ]
-    common = {"instance": 1, "tags": ["who:me"], "host": ""}
+    common = {"instance": 1, "tags": ["who:me"], "stored_tags": ["who:me"], "host": ""}
     metrics = [metric for metric in document["metrics"] if metric["instance"] == 1]
     assert metrics == [
         {**common, "name": "probe.load", "type": "gauge", "unit": "percent", "value": pytest.approx(2.1)},
@@ -195,6 +195,7 @@ def test_a_round_as_json(stand_in: StandIn) -> None:
             "type": "count",
             "unit": None,
             "tags": ["nr:1", "who:me"],
+            "stored_tags": ["nr:1", "who:me"],
             "value": 10,
         },
         {
@@ -219,6 +220,7 @@ def test_a_round_as_json(stand_in: StandIn) -> None:
         "name": "probe.up",
         "status": "ok",
         "tags": [],
+        "stored_tags": [],
         "host": "",
         "message": "",
     }

@@ -103,8 +103,8 @@ class DatabricksWorkspace:
 
     @property
     def scrapers(self) -> Mapping[str, ServingScraper]:
-        """None: endpoints come and go."""
-        return {}
+        """The scrapers of the endpoints that are known: none before the first run."""
+        return self.endpoints.scrapers
 
     def run(self) -> list[str]:
         """List, ask and submit.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from requests.exceptions import RequestException
 
 from ...errors import UserError
+from ...http.address import root
 from ...http.errors import connection_problem
 from ...http.redact import without_secrets
 
@@ -66,7 +67,7 @@ class Probe:
         try:
             return method(f"{self.base}{path}", extra_headers={"Accept": "application/json"}, **options)
         except (RequestException, OSError, UserError) as error:
-            self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None)}"
+            self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None, self.base)}"
             return None
 
     def endpoint(self, status: int, message: str = "") -> None:
@@ -112,6 +113,5 @@ def other_port(metrics_url: str, ports: dict[str, int]) -> str | None:
 
 
 def same_port(metrics_url: str, ports: dict[str, int]) -> str | None:
-    """Base URL of the API on the very port of the metrics."""
-    parts = urlsplit(metrics_url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
+    """Base URL of the API on the very port, or the very socket, of the metrics."""
+    return root(metrics_url)

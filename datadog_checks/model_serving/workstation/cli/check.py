@@ -16,6 +16,7 @@ import click
 from rich.status import Status
 from rich.text import Text
 
+from ...catalog.model import BILLED_PER_DISTRIBUTION
 from ...http.redact import mask, secrets_of
 from ..standin.builtins import TRACE, log_output
 from ..standin.configuration import Configuration, load_configuration
@@ -147,9 +148,11 @@ def _show(rounds: list[Round], configuration: Configuration, pause: float) -> No
     show(whole, _units(configuration), console)
     runs = f"{len(rounds)} run{'s' if len(rounds) > 1 else ''}"
     failed = sum(run.error is not None for run in whole.runs)
-    metrics = sum(len(run.commit.series) + len(run.commit.distributions) for run in whole.runs)
+    series = sum(len(run.commit.series) for run in whole.runs)
+    distributions = sum(len(run.commit.distributions) for run in whole.runs)
     console.print(
-        f"{runs}{f', {pause:g} s apart' if len(rounds) > 1 else ''}: {metrics} metrics with their tags from "
+        f"{runs}{f', {pause:g} s apart' if len(rounds) > 1 else ''}: {series + distributions} metrics with their tags "
+        f"({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics) from "
         f"{len(whole.runs)} instance{'s' if len(whole.runs) > 1 else ''}"
         + (f", [bold red]{failed} failed[/]" if failed else "")
     )

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ..demo.observe import History
-from ..demo.report import Story, compare, compare_latency
+from ..demo.report import NumberComparison, Story, compare, compare_latency
 from ..demo.scenario import MINUTE, load
 from ..demo.servers import SimulatedSource, nvml_source, paced, serve_world
 from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
@@ -23,6 +23,7 @@ from ..demo.world import World
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.runner import Round, Runner
+from .exit import ExitStatus
 
 # After the last request, this many simulated minutes are more than enough to answer those that still wait.
 DRAIN_MINUTES = 10
@@ -47,7 +48,8 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
       model-serving demo --watch
       model-serving demo --duration 10 --plain > demo.txt
 
-    Exit status: 0 when it came to its end, also by Ctrl-C; 1 when it can't run here; 2 for a mistake in the options.
+    Exit status: 0 when it came to its end, also by Ctrl-C, and all numbers agree; 1 when one differs, or it can't run
+    here; 2 for a mistake in the options.
     """
     scenario = load()
     clock = scenario.clock
@@ -68,13 +70,18 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
         instances = enumerate((source.instance for source in sources), start=1)
         runner = Runner(paced(ModelServingCheck, world), "model_serving", {}, instances, stand_in)
         try:
-            _watch(world, runner.run, stop, console)
+            agreed = _watch(world, runner.run, stop, console)
         finally:
             runner.close()
+    if not agreed:
+        sys.exit(ExitStatus.FAILED)
 
 
-def _watch(world: World, run: Callable[[], Round], stop: threading.Event, console: Console | None) -> None:
-    """Show the whole run on a console, or as lines where there is none, and sum it up."""
+def _watch(world: World, run: Callable[[], Round], stop: threading.Event, console: Console | None) -> bool:
+    """Show the whole run on a console, or as lines where there is none, and sum it up.
+
+    Returns whether all that arrived is what was simulated.
+    """
     clock = world.scenario.clock
     history, story, feed = History(round(MINUTE / clock.step)), Story(world), Feed()
 
@@ -102,7 +109,9 @@ def _watch(world: World, run: Callable[[], Round], stop: threading.Event, consol
             break
         world.advance(clock.step)
         look()
-    click.echo("\n".join(_summary(world, history, story)))
+    comparisons = compare(world, history.whole)
+    click.echo("\n".join(_summary(world, history, story, comparisons)))
+    return all(item.agrees for item in comparisons)
 
 
 def _steps(world: World, stop: threading.Event) -> Iterator[None]:
@@ -161,8 +170,7 @@ def _introduction(world: World, sources: list[SimulatedSource], duration: float 
         yield f"  {source.system:<19} {source.endpoint:<28} {url}"
 
 
-def _summary(world: World, history: History, story: Story) -> Iterator[str]:
-    comparisons = compare(world, history.whole)
+def _summary(world: World, history: History, story: Story, comparisons: Sequence[NumberComparison]) -> Iterator[str]:
     requests = sum(endpoint.ledger.requests for endpoint in world.endpoints)
     failed = sum(endpoint.ledger.failed for endpoint in world.endpoints)
     yield ""

@@ -6,12 +6,14 @@ The JSON of a round is one object with these keys:
 - `instances`: objects with `instance` (number in the file), `label`, `check_id`, `error` (null when it ran),
   `misconfigured`, `warnings`, `metadata` (an object) and `discarded` (what the Agent drops, and why)
 - `metrics`: objects with `instance`, `name`, `type` (gauge, count, rate or distribution), `unit` (or null), `tags`,
-  `host` (empty for the Agent's own) and `value`; a distribution has `count`, `sum`, `min`, `max`, `avg`, `p50`,
-  `p75`, `p90`, `p95` and `p99` instead of `value`
-- `service_checks`: objects with `instance`, `name`, `status` (ok, warning, critical or unknown), `tags`, `host` and
-  `message`
+  `stored_tags`, `host` (empty for the Agent's own) and `value`; a distribution has `count`, `sum`, `min`, `max`,
+  `avg`, `p50`, `p75`, `p90`, `p95` and `p99` instead of `value`
+- `service_checks`: objects with `instance`, `name`, `status` (ok, warning, critical or unknown), `tags`, `stored_tags`,
+  `host` and `message`
 - `events`: objects with `instance` and what the check put into the event
 - `logs`: objects with `level` and `message`, from level warning up
+
+`tags` are as the check hands them over, `stored_tags` as Datadog stores them and queries must spell them.
 
 An `instance` of null belongs to a check that is not among the instances.
 """
@@ -22,6 +24,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..stored import stored
 from .aggregation import Commit, Distribution, SeriesPoint, combine
 from .runner import Round, Run
 
@@ -44,6 +47,7 @@ def to_json(round_: Round, units: Units) -> dict[str, Any]:
                 "name": check.name,
                 "status": check.status.name.lower(),
                 "tags": list(check.tags),
+                "stored_tags": _stored(check.tags),
                 "host": check.host,
                 "message": check.message,
             }
@@ -127,6 +131,11 @@ def _metrics(run: Run, units: Units) -> Iterable[dict[str, Any]]:
             "type": kind,
             "unit": units(name),
             "tags": list(tags),
+            "stored_tags": _stored(tags),
             "host": host,
             **numbers,
         }
+
+
+def _stored(tags: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(map(stored, tags)))

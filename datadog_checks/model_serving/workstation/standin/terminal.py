@@ -1,4 +1,4 @@
-"""A round of runs as tables in a terminal."""
+"""A round of runs as tables in a terminal, with tags as Datadog stores them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..stored import stored
 from .recorder import LogLine, ServiceStatus
 from .runner import Round, Run
 from .sinks import Units, common_tags, distribution_summary
@@ -57,7 +58,7 @@ def _run(run: Run, round_: Round, units: Units) -> Iterator[RenderableType]:
         yield _line("DISCARDED", discarded, "yellow")
     shared = common_tags(run.commit)
     if shared:
-        yield _line("All metrics are tagged", " ".join(shared), "dim")
+        yield _line("All metrics are tagged", " ".join(map(stored, shared)), "dim")
     if run.commit.series:
         yield _series_table(run, units, set(shared))
     if run.commit.distributions:
@@ -67,7 +68,8 @@ def _run(run: Run, round_: Round, units: Units) -> Iterator[RenderableType]:
     for check in round_.service_checks:
         if check.check_id == run.check_id:
             message = "" if check.message == run.error else check.message
-            text = " ".join(filter(None, (check.name, " ".join(sorted(set(check.tags) - set(shared))), message)))
+            own = " ".join(stored(tag) for tag in sorted(set(check.tags) - set(shared)))
+            text = " ".join(filter(None, (check.name, own, message)))
             yield _line(check.status.name, text, STATUS_STYLE[check.status])
     for event in round_.events:
         if event.check_id == run.check_id:
@@ -109,7 +111,7 @@ def _table(*columns: str) -> Table:
 def _cells(
     name: str, kind: str, unit: str | None, tags: tuple[str, ...], host: str, shared: set[str]
 ) -> tuple[Text, ...]:
-    own = [tag for tag in tags if tag not in shared] + ([f"(host {host})"] if host else [])
+    own = [stored(tag) for tag in tags if tag not in shared] + ([f"(host {host})"] if host else [])
     return tuple(Text(printable(text)) for text in (name, kind, unit or "", " ".join(own)))
 
 

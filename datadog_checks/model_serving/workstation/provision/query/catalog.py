@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..vocabulary import PREFIX
+from .filters import check_value
 from .problems import Place, Problem, nearest
 from .tree import Condition, In, Metric, Tag, Text, Variable, leaves
 from .words import grammar
@@ -81,9 +82,10 @@ def check_service_check(
         yield place.error("catalog/service-check", f"there is no service check `{name}`{near}", at)
         return
     for text in over:
-        key = text.value.lstrip("!").partition(":")[0]
+        key, _, value = text.value.lstrip("!").partition(":")
         if key not in ("*", ""):
             yield from _filter(key, text.at + 1, checks[name], f"`{name}`", place)
+            yield from check_value(key, value, text.at + 1, place)
     for text in by:
         yield from _group(text.value, text.at + 1, checks[name], f"`{name}`", place)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ...stored import needs_spelling, stored_pattern
 from .problems import Place, Problem, nearest
 from .tree import And, By, Condition, In, Not, Or, Tag, Variable, leaves
 
 
-def check_scope(scope: Condition, place: Place) -> Iterator[Problem]:
-    """Filters that Datadog refuses or that select nothing, whatever the metric."""
+def check_scope(scope: Condition, place: Place, ours: bool = False) -> Iterator[Problem]:
+    """Filters that Datadog refuses or that select nothing. `ours` says that the tags are those of the check."""
     symbols: set[int] = set()
     words: set[int] = set()
     for part in _parts(scope):
@@ -42,7 +43,21 @@ def check_scope(scope: Condition, place: Place) -> Iterator[Problem]:
                     f"`{value}` selects nothing: a wildcard stands at the start or the end of a value",
                     leaf.at,
                 )
+            if ours or "{" in value:
+                yield from check_value(leaf.key, value, leaf.at, place)
     yield from check_template(tuple(leaves(scope)), place)
+
+
+def check_value(key: str, value: str, at: int, place: Place) -> Iterator[Problem]:
+    """A value that is not spelt as Datadog stores it."""
+    spelt = stored_pattern(value)
+    if "$" in value or spelt == value:
+        return
+    # Whether a query may have capitals, or underscores that the stored value has lost, is not documented.
+    problem = place.error if needs_spelling(value) else place.warning
+    yield problem(
+        "query/tag-value", f"`{key}:{value}` finds nothing: Datadog stores it as `{key}:{spelt}`, so write that", at
+    )
 
 
 def _parts(condition: Condition) -> Iterator[Condition]:

@@ -22,6 +22,7 @@ IDS = (
     "query/scope",
     "query/filter-mix",
     "query/wildcard",
+    "query/tag-value",
     "query/template",
     "query/by",
     "query/aggregator",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..vocabulary import PREFIX
 from .algorithms import ALGORITHMS
 from .catalog import check_metric, check_tags
 from .filters import check_scope, check_template
@@ -80,7 +81,7 @@ def _metric(metric: Metric, place: Place) -> Iterator[Problem]:
     if metric.scope is None or metric.scope == Everything(empty=True):
         yield place.warning("query/scope", f"`{metric.name}` has no scope: write `{metric.name}{{*}}`", metric.name_at)
     if metric.scope is not None:
-        yield from check_scope(metric.scope, place)
+        yield from check_scope(metric.scope, place, metric.name.startswith(PREFIX))
     yield from check_template(metric.by, place)
     yield from check_metric(metric, place)
     yield from check_tags(metric, place)

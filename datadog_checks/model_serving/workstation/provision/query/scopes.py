@@ -12,7 +12,8 @@ UNREADABLE = "isn't understood within a scope; separate tags with `,` or AND, an
 STAR = re.compile(r"\*(?=\s*(?:[,})]|$)|\s+(?:AND|and|OR|or)\b)")
 VARIABLE = re.compile(r"\$([\w.-]+)(?=[\s,})]|$)")
 KEY = re.compile(r"[^\W\d][\w./-]*")
-VALUE = re.compile(r"""[^\s,{}()"]+""")
+# Braces are no part of a stored value, but of one that is copied from a payload, as in `path:/v2/models/{name}/infer`.
+VALUE = re.compile(r"""(?:[^\s,{}()"]|\{[\w.-]*\})+""")
 GROUP = re.compile(r"[^\W\d][\w./-]*|\$[\w.-]+")
 
 
