@@ -89,6 +89,8 @@ class Side:
         self.check: ModelServingCheck = make_check(
             **{"openmetrics_endpoint": "http://127.0.0.1:1/metrics", "readiness": False, **options}
         )
+        # Two of one source would share a memory.
+        self.check.persistent_cache_id = lambda: f"{id(self)}"
         self.check.read_persistent_cache = self.agent.cache.get
         self.check.write_persistent_cache = self.agent.cache.__setitem__
         self.check.run_check_initializations()

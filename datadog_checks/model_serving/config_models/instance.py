@@ -172,6 +172,7 @@ class InstanceConfig(BaseModel):
     readiness_url: Optional[str] = None
     rename_labels: Optional[MappingProxyType[str, Any]] = None
     request_size: Optional[float] = None
+    restart_memory_bytes: Optional[int] = Field(None, ge=0)
     send_distribution_buckets: Optional[bool] = None
     service: Optional[str] = None
     serving_endpoints: Optional[ServingEndpoints] = None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..submit.agent_cache import AgentCache
 from ..submit.series import Series
 from .collector import KEEP_UNSEEN, Collector
 from .tags import CONTROL
@@ -51,9 +52,11 @@ Known = dict[str, dict[str, dict[str, list[str]]]]
 class SeenVersions:
     """The versions that were seen, of all endpoints of one check. What can't be read is as if never seen."""
 
-    def __init__(self, check: Any) -> None:
+    def __init__(self, check: Any, cache: AgentCache) -> None:
         self._check = check
+        self._cache = cache
         self._known: Known | None = None
+        self._unwritten = False
 
     def knows(self, tags: Iterable[str], one: Version) -> bool:
         """Whether there is nothing to be told of a version at the endpoint with these tags."""
@@ -69,7 +72,7 @@ class SeenVersions:
 
         The first look at an endpoint only remembers.
         """
-        changed, told = False, 0
+        told = 0
         kinds = self._recall().setdefault(_endpoint(tags), {})
         first = {one.kind for one in versions} - kinds.keys()
         for one in versions:
@@ -84,16 +87,20 @@ class SeenVersions:
                 told += 1
             kept = MAX_VERSIONS if one.kind == "model_version" else 1
             known[one.subject] = [*(each for each in before if each != one.version), one.version][-kept:]
-            changed = True
-        if changed:
-            self._check.write_persistent_cache(CACHE_KEY, json.dumps(self._known, separators=(",", ":")))
+            self._unwritten = True
+        self.keep()
+
+    def keep(self) -> None:
+        """Write what has changed, as soon as the cache takes it."""
+        if self._unwritten:
+            self._unwritten = not self._cache.write(CACHE_KEY, json.dumps(self._known, separators=(",", ":")))
 
     def _recall(self) -> Known:
         if self._known is None:
             try:
-                self._known = _read(json.loads(self._check.read_persistent_cache(CACHE_KEY) or "{}"))
-            except Exception:
-                # Whatever is wrong with what was kept, the scrape goes on.
+                self._known = _read(json.loads(self._cache.read(CACHE_KEY) or "{}"))
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                self._cache.broken(CACHE_KEY, error)
                 self._known = {}
         return self._known
 

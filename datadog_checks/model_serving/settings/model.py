@@ -168,7 +168,8 @@ class Settings:
     """A checked instance. `instance` is what messages call it, `source` what it reads.
 
     `warnings` hold for as long as the instance is what it is; `secrets` must not be shown. `limits_contexts` says
-    whether the stock limit on the number of metric contexts is in force.
+    whether the stock limit on the number of metric contexts is in force, `interval` how many seconds lie between runs,
+    `restart_memory_bytes` how much may be written in each to go on after a restart.
     """
 
     instance: str
@@ -176,3 +177,5 @@ class Settings:
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
     limits_contexts: bool = True
+    interval: float = 0.0
+    restart_memory_bytes: int = 0

@@ -76,9 +76,10 @@ def _settings(
     _check_values(options, problems)
     # The stock limit is meant for one payload, and leaves out what comes last.
     limited = options.given("max_returned_metrics") is not None
+    interval = options["min_collection_interval"]
     gpu = _gpu(options, problems)
     if gpu is not None and not options.urls and options.workspace is None:
-        return Settings(where, gpu, limits_contexts=limited)
+        return Settings(where, gpu, limits_contexts=limited, interval=interval)
     databricks = databricks_settings(options, environ, problems)
     readiness = _readiness(options)
     several = _several(options, readiness, problems)
@@ -98,7 +99,10 @@ def _settings(
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    return Settings(where, source, _warnings(where, instance, scrape, options), secrets_of(instance), limited)
+    warnings = _warnings(where, instance, scrape, options)
+    # A cluster check, as which this option marks it, may have run elsewhere meanwhile: its readings are not the last.
+    restart_bytes = 0 if options["empty_default_hostname"] else options["restart_memory_bytes"]
+    return Settings(where, source, warnings, secrets_of(instance), limited, interval, restart_bytes)
 
 
 def _gpu(options: Options, problems: Problems) -> GpuSettings | None:
