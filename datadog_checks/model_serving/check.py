@@ -115,17 +115,19 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         if not self._running.acquire(blocking=False):
             self.log.warning("%s: the run before is still going on: this one is left out", settings.instance)
             return
+        twice: list[str] = []
         try:
             self.warnings.extend(settings.warnings)
             if self.cache.born is None:
                 self.log.info("%s: the first run; counts and distributions come from the second on", settings.instance)
             self.cache.begin()
             failures = source.run()
-            self.warnings.extend(read_twice(self, source))
+            twice = read_twice(self, source)
+            self.warnings.extend(twice)
         finally:
             self.memory.keep()
             self.versions.keep()
-            if self.cache.problem:
+            if self.cache.problem and not twice:
                 self.warnings.append(self.cache.problem)
             self._running.release()
             if self._cancelled.is_set():

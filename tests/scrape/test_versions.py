@@ -179,17 +179,18 @@ class Recorder:
     def event(self, event: Any) -> None:
         self.events.append(event)
 
-    def read_persistent_cache(self, key: str) -> str:
+    def read(self, key: str) -> str:
         return self.cache
 
-    def write_persistent_cache(self, key: str, value: str) -> None:
+    def write(self, key: str, value: str) -> bool:
         self.cache = value
+        return True
 
 
 def test_bounds() -> None:
     """However many names there are, neither the events of a look nor the memory grow without end."""
     check = Recorder()
-    seen, tags = SeenVersions(check), ("endpoint_name:e", "serving_system:s")
+    seen, tags = SeenVersions(check, check), ("endpoint_name:e", "serving_system:s")
     seen.see(tags, [Version("model_version", "first", "1")], "S")
     seen.see(tags, [Version("model_version", f"m{number}", "1") for number in range(5000)], "S")
     assert len(check.events) == MAX_EVENTS
