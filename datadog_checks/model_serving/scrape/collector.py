@@ -6,6 +6,7 @@ leaves the memory as it was.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from math import inf, isfinite, isnan
@@ -19,6 +20,8 @@ from ..submit.series import Layouts, Output, Part, Series
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
 from .tags import TagRules
+
+logger = logging.getLogger(__name__)
 
 KEEP_UNSEEN = 240
 """Scrapes for which a vanished series is remembered, an hour at the Agent's default interval."""
@@ -90,6 +93,22 @@ class Collector:
         """A line said what another one has said already. The first counts."""
         self.reject("duplicate", series.raw.names[0])
 
+    def failed(self, family: str, samples: int = 1, undo: bool = False) -> None:
+        """An exception, which is being handled, came of a family: it costs its samples, and nothing else.
+
+        `undo` takes back what the family has said in this scrape.
+        """
+        logger.debug("%s could not be handled", family, exc_info=True)
+        self.rejected["error", family] += max(samples, 1)
+        self.cache.forgo()
+        raws = [match.raw for match in self.recogniser.candidates(family)]
+        for raw in raws:
+            self.doubt(raw)
+        if undo:
+            for series in self.series.values():
+                if any(series.raw is raw for raw in raws):
+                    series.clear()
+
     def doubt(self, raw: RawMetric | None) -> None:
         """Remember that this payload has lost a line of `raw`, or of who knows what."""
         if raw is None:
@@ -157,7 +176,10 @@ class Collector:
         for name, samples in self._held:
             match = self.recogniser.match(name)
             if match is not None:
-                self._take(match, name, samples)
+                try:
+                    self._take(match, name, samples)
+                except Exception:
+                    self.failed(name, undo=True)
             else:
                 self.unclaim(name)
         self._held = []

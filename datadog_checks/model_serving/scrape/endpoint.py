@@ -29,7 +29,7 @@ class Requester(Protocol):
 
 
 class NothingExported(InternalSignal):
-    """The endpoint says that it has no metrics, which is an answer and no failure."""
+    """The endpoint says that it has no metrics, which is an answer and no failure. Its text is for the log, if any."""
 
 
 class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
@@ -112,6 +112,9 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
             response.close()
             raise NothingExported
+        if response.status_code == 204:
+            response.close()
+            raise NothingExported("answers that it has no metrics yet (HTTP 204)")
         try:
             response.raise_for_status()
         except RequestException:

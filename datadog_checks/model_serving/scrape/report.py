@@ -9,6 +9,11 @@ from ..catalog.model import NAMESPACE
 from ..log_once import LogOnce
 from .collector import Collector
 
+ADVICE = {
+    "unsupported": ". Their value is no number, as that of a native histogram: have the server expose buckets as well",
+    "error": ". The fault is the check's own, its debug log says where",
+}
+
 
 class Report:
     """Speaks for one source, scraped from `url`, whose readings are in `collector`. `tags` are the instance's own."""
@@ -53,7 +58,8 @@ class Report:
         for (reason, raw_metric), number in self.collector.rejected.items():
             tags = [*self.own_tags(), f"reason:{reason}", f"raw_metric:{raw_metric}"]
             self.check.count(f"{NAMESPACE}.scrape.samples.rejected", number, tags=tags, raw=True)
-            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {reason}")
+            advice = ADVICE.get(reason, "")
+            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {reason}{advice}")
 
     def telemetry(self, seconds: float, contexts: int) -> None:
         """Submit the duration in seconds, the samples of the payload and the contexts submitted."""

@@ -38,6 +38,9 @@ class Readings(Protocol):
     def surely_new(self, series: Series) -> bool:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
 
+    def failed(self, family: str) -> None:
+        """An exception, which is being handled, came of a series of a family: it costs nothing else."""
+
 
 class Submitter:
     """Turns the readings of one source into submissions of a check.
@@ -89,7 +92,10 @@ class Submitter:
         for series in readings.refused:
             series.older = series.older or not self._from_zero(series, readings, fresh)
         for series in readings.frame:
-            self._series(series, readings, fresh, now)
+            try:
+                self._series(series, readings, fresh, now)
+            except Exception:
+                readings.failed(series.raw.names[0])
         self._groups = dict.fromkeys(groups, self._scrapes)
         self._flush_gauges()
 
