@@ -11,6 +11,9 @@ from .series import Series, finite
 CLAMP = 1.01
 """A share may overshoot 100 % by rounding; up to 1 % over is taken as 100 %, more is refused."""
 
+EXACT = 2.0**53
+"""Beyond it a float is not exactly the count that was meant, and from 2**63 on the Agent takes none."""
+
 Reject = Callable[[str, str], None]
 """Takes a reason and the name of a raw metric."""
 
@@ -34,7 +37,8 @@ def sound(series: Series, reject: Reject) -> bool:
         if not finite(reading):
             reject("non_finite", raw.names[0])
             return False
-        if (reading.count or 0) < 0 or not rising(reading.counts):
+        highest = max(reading.count or 0, *reading.counts[-1:])
+        if (reading.count or 0) < 0 or not rising(reading.counts) or highest > EXACT:
             reject("out_of_range", raw.names[0])
             return False
         return _sum_in_range(series, reject)
