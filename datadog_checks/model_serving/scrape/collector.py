@@ -184,10 +184,13 @@ class Collector:
                 self.unclaim(name)
         self._held = []
         for series in self.series.values():
-            if series.read(self._layouts):
-                self._meet(series)
-                self._renew = self._renew or not series.numbers
-                (self.frame if sound(series, self.reject) else self.refused).append(series)
+            try:
+                if series.read(self._layouts):
+                    self._meet(series)
+                    self._renew = self._renew or not series.numbers
+                    (self.frame if sound(series, self.reject) else self.refused).append(series)
+            except Exception:
+                self.failed(series.raw.names[0])
         for series in self._without_numbers:
             if series.seen != self.scrape:
                 self._meet(series)

@@ -37,7 +37,7 @@ def sound(series: Series, reject: Reject) -> bool:
         if not finite(reading):
             reject("non_finite", raw.names[0])
             return False
-        highest = max(reading.count or 0, *reading.counts[-1:])
+        highest = max([reading.count or 0.0, *reading.counts[-1:]])
         if (reading.count or 0) < 0 or not rising(reading.counts) or highest > EXACT:
             reject("out_of_range", raw.names[0])
             return False
