@@ -113,7 +113,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(params=["patched", "as published"])
-def agent_parser(request: pytest.FixtureRequest) -> Iterator[None]:
+def agent_parser(request: pytest.FixtureRequest, datadog_agent: Any) -> Iterator[None]:
     """From base package 38 on the Agent replaces functions of prometheus_client, unless `patch_prometheus_client`."""
     try:
         from datadog_checks.base.checks.openmetrics import parser_optimizations
@@ -123,7 +123,7 @@ def agent_parser(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(agent_stub._config, "patch_prometheus_client", request.param == "patched")
+        patch.setitem(datadog_agent._config, "patch_prometheus_client", request.param == "patched")
         parser_optimizations.init_from_agent_config()
         yield
     parser_optimizations.init_from_agent_config()

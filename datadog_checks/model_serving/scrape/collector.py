@@ -190,6 +190,7 @@ class Collector:
                     self._renew = self._renew or not series.numbers
                     (self.frame if sound(series, self.reject) else self.refused).append(series)
             except Exception:
+                series.clear()
                 self.failed(series.raw.names[0])
         for series in self._without_numbers:
             if series.seen != self.scrape:

@@ -50,17 +50,23 @@ class KnownSeries(Protocol):
 
 @dataclass(slots=True)
 class Block:
-    """New samples of a family, or of none, to be collected together, and the texts by which they are known again.
+    """New samples of a family, or of none, to be collected together, and their lines, as far as to be known again.
 
-    `first` says that no line has come between them and the declaration.
+    `sizes` are how much of each line that is, 0 for none. `first` says that no line has come between them and the
+    declaration.
     """
 
     family: Family
     name: str
     kind: str
     samples: list[Sample]
-    heads: list[str | None]
+    lines: list[str]
+    sizes: list[int]
     first: bool
+
+    def heads(self) -> list[str | None]:
+        """The texts by which the lines are known again. Made together, so that they lie together in memory."""
+        return [line[:size] or None for line, size in zip(self.lines, self.sizes, strict=True)]
 
 
 class Reader:
@@ -86,7 +92,8 @@ class Reader:
         self._name = self._kind = ""
         self._family: Family | None = None
         self._samples: list[Sample] = []
-        self._heads: list[str | None] = []
+        self._lines: list[str] = []
+        self._sizes: list[int] = []
         self._size = 0
         self._declared = self._first = False
         self._ready: Block | None = None
@@ -108,7 +115,7 @@ class Reader:
 
     def _chunk(self, lines: list[str]) -> Iterator[Metric]:
         known, number_of = self._known, syntax.numbers.get
-        cell_of = self._lines().get
+        cell_of = self._known_lines().get
         unknown = excluded = 0
         for line in lines:
             head, _, text = line.rpartition(" ")
@@ -132,11 +139,11 @@ class Reader:
             unknown += 1
             while not self._line(line):
                 yield from self._collected()
-            cell_of = self._lines().get
+            cell_of = self._known_lines().get
         known.lines += len(lines)
         known.samples += len(lines) - unknown - excluded
 
-    def _lines(self) -> dict[str, Cell]:
+    def _known_lines(self) -> dict[str, Cell]:
         """What can be looked up right now: nothing while lines before wait to be collected."""
         return NOTHING if self._family is None or self._samples else self._family.lines
 
@@ -155,7 +162,7 @@ class Reader:
         if self._ended and not self._warned:
             self._warned = True
             self._malformed("# EOF", False)
-        read: tuple[str | None, Sample] | None = None
+        read: tuple[int, Sample] | None = None
         if self._name and not start.startswith((self._name, "{")):
             # Only a sound line ends a family.
             read = syntax.sample(line, self.PER_SECOND)
@@ -173,12 +180,13 @@ class Reader:
             return self._refuse(line)
         if self._family is None:
             self._open(family)
-        head, sample = read
+        size, sample = read
         if self._size >= MAX_BLOCK and self._may_cut(sample) and self._close():
             return False
         self._sound = True
-        self._heads.append(head)
         self._samples.append(sample)
+        self._lines.append(line)
+        self._sizes.append(size)
         self._size += len(line)
         return True
 
@@ -229,10 +237,12 @@ class Reader:
         if self._samples or self._declared:
             family = self._family or self._cache.family_of(self._name, self._kind)
             if self._samples or family.alone is None:
-                self._ready = Block(family, self._name, self._kind, self._samples, self._heads, self._first)
+                self._ready = Block(
+                    family, self._name, self._kind, self._samples, self._lines, self._sizes, self._first
+                )
             else:
                 self._known.declare(family.alone)
-        self._samples, self._heads, self._size = [], [], 0
+        self._samples, self._lines, self._sizes, self._size = [], [], [], 0
         self._family, self._declared, self._first = None, False, False
         return self._ready is not None
 
@@ -291,13 +301,13 @@ class Reader:
         """The family of a block, and families without a type of the samples that it doesn't own, with their texts."""
         name, kind = block.name, block.kind
         owned = {name + suffix for suffix in self.SUFFIXES.get(kind, ("",))} if name else set()
-        metric, heads = _metric(name.removesuffix("_total") if kind == "counter" else name, kind), block.heads
+        metric, heads = _metric(name.removesuffix("_total") if kind == "counter" else name, kind), block.heads()
         others: dict[str, tuple[Metric, list[str | None]]] = {}
         if {sample.name for sample in block.samples} <= owned:
             metric.samples = block.samples
         else:
-            heads = []
-            for sample, head in zip(block.samples, block.heads, strict=True):
+            texts, heads = heads, []
+            for sample, head in zip(block.samples, texts, strict=True):
                 if sample.name in owned:
                     metric.samples.append(sample)
                     heads.append(head)

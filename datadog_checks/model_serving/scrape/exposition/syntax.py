@@ -27,7 +27,7 @@ _SAMPLE = re.compile(
 _TERM = re.compile(rf"({_NAME}|{_QUOTED}){_SPACE}(?:={_SPACE}({_QUOTED}))?")
 _PAIR = r'(?!__)[a-zA-Z_][a-zA-Z0-9_]*+="[^"\\]*+"'
 _PAIRS = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*+)="([^"]*+)"')
-_SIMPLE = re.compile(rf"(({_NAME})(?:\{{((?:{_PAIR}(?:,{_PAIR})*+,?)?)\}})?) ({_NUMBER})(?: ([+-]?[0-9]++))?\Z")
+_SIMPLE = re.compile(rf"({_NAME})(?:\{{((?:{_PAIR}(?:,{_PAIR})*+,?)?)\}})? ({_NUMBER})(?: ([+-]?[0-9]++))?\Z")
 _COMPOSITE = re.compile(rf"{_SPACE}(?:{_NAME}{_SPACE}(?:{_LABELS})?|{_LABELS})\{{{_SPACE}[a-z_]++{_SPACE}:")
 _BEGINNING = re.compile(rf"{_SPACE}(?:({_NAME})|\{{{_SPACE}({_QUOTED}))")
 _METADATA = re.compile(rf"{_SPACE}#{_SPACE}(?:TYPE|HELP|UNIT)(?![^ \t])")
@@ -38,18 +38,18 @@ _DECLARATION = re.compile(
 _ESCAPE = re.compile(r'\\([\\n"])')
 
 
-def sample(line: str, per_second: int) -> tuple[str | None, Sample] | None:
-    """A line as the text of its series, by which it is known again, and the sample that it is.
+def sample(line: str, per_second: int) -> tuple[int, Sample] | None:
+    """The sample that a line is, behind the length of the text of its series, by which the line is known again.
 
-    The text is None where the line can't be known again. None for what is no sample, also where a name or a label is
-    given twice. Timestamps are counted in so many parts of a second. Where the name stands in the braces, among the
-    labels, is all the same, as for Prometheus.
+    The length is 0 where it can't be known again. None for what is no sample, also where a name or a label is given
+    twice. Timestamps are counted in so many parts of a second. Where the name stands in the braces, among the labels,
+    is all the same, as for Prometheus.
     """
     match = _SIMPLE.match(line)
     labels: dict[str, str] = {}
     if match is not None:
-        series: str | None
-        series, name, text, value, time = match.groups()
+        name, text, value, time = match.groups()
+        size = match.start(3) - 1
         if text:
             pairs = _PAIRS.findall(text)
             labels = dict(pairs)
@@ -72,8 +72,8 @@ def sample(line: str, per_second: int) -> tuple[str | None, Sample] | None:
                 labels[label] = _unquoted(quoted)
         if not name:
             return None
-        series = _head(line)
-    return series, Sample(name, labels, float(value) + 0.0, None if time is None else float(time) / per_second)
+        size = len(_head(line))
+    return size, Sample(name, labels, float(value) + 0.0, None if time is None else float(time) / per_second)
 
 
 def composite(line: str) -> bool:
@@ -131,10 +131,10 @@ def number(text: str) -> float | None:
     return value
 
 
-def _head(line: str) -> str | None:
+def _head(line: str) -> str:
     parts = split(line)
     if parts is None or _PLAIN(parts[1]) is None or (parts[2] and _PLAIN(parts[2]) is None):
-        return None
+        return ""
     return parts[0]
 
 
