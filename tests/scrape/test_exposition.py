@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 
 from datadog_checks.model_serving.errors import PayloadError
+from datadog_checks.model_serving.http import body as body_module
 from datadog_checks.model_serving.http.body import Answer, body_chunks
 from datadog_checks.model_serving.scrape.exposition import reader
 from datadog_checks.model_serving.scrape.exposition.cache import LineCache
@@ -361,21 +362,58 @@ def read(chunks: list[bytes], **headers: str) -> tuple[list[str], list[tuple[str
     return [line for lines in read_chunks() for line in lines], lost, size
 
 
-@settings(max_examples=100, **STEADY)
+LIMIT = 20
+BODIES = [
+    "foo 1",
+    'foo{a="é模"} 2',
+    "",
+    "  ",
+    "# TYPE foo gauge",
+    "\r",
+    "x" * LIMIT,
+    "x" * LIMIT + "\r",
+    "x" * (LIMIT + 1),
+    "é" * (LIMIT // 2) + "y",
+    "z" * (3 * LIMIT),
+]
+
+
+@settings(max_examples=400, **STEADY)
 @given(
-    cuts=st.lists(st.integers(0, 200)),
-    body=st.lists(st.sampled_from(["foo 1", 'foo{a="é模"} 2', "", "  ", "# TYPE foo gauge", "\r"]), max_size=8),
+    cuts=st.lists(st.integers(0, 300)),
+    body=st.lists(st.sampled_from(BODIES), max_size=8),
     ended=st.booleans(),
+    mark=st.booleans(),
 )
-def test_chunks(cuts: list[int], body: list[str], ended: bool) -> None:
-    """Lines are the same wherever the body is cut into chunks."""
-    data = "\n".join(body).encode() + (b"\n" if ended else b"")
+def test_chunks(cuts: list[int], body: list[str], ended: bool, mark: bool) -> None:
+    """Lines are the same wherever the body is cut into chunks, and each that is too long costs itself."""
+    text = "\n".join(body).encode() + (b"\n" if ended else b"")
+    data = (b"\xef\xbb\xbf" if mark else b"") + text
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     chunks = [data[start:end] for start, end in pairwise(places)]
-    lines, lost, size = read(chunks, Content_Length=str(len(data)))
-    assert lines == [line for line in (line.rstrip("\r") for line in body) if line.strip()]
-    assert lost == []
-    assert size == len(data)
+    due = [line for line in (line.rstrip("\r") for line in body) if line.strip()]
+    long = [line for line in due if len(line.encode()) > LIMIT]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body_module, "MAX_LINE", LIMIT)
+        if long == due and long:
+            with pytest.raises(PayloadError, match="a line is longer than"):
+                read(chunks, Content_Length=str(len(data)))
+            return
+        lines, lost, size = read(chunks, Content_Length=str(len(data)))
+    assert lines == [line for line in due if line not in long]
+    assert [cut for _, cut in lost] == [False] * len(long)
+    assert all(line.startswith(start.rstrip("\r\ufffd")) for (start, _), line in zip(lost, long, strict=True))
+    assert size == len(text)
+
+
+def test_body_without_line_ends() -> None:
+    """A body that goes on and on in its first line is not read to its end."""
+    chunks = [b"x" * 65536 for _ in range(1000)]
+    taken = iter(chunks)
+    answer = Answer("text/plain", True, "", None, taken)
+    with pytest.raises(PayloadError, match="a line is longer than 131072 bytes"):
+        list(body_chunks(answer, 1 << 30, lambda line, cut: None))
+    assert len(list(taken)) > 900
 
 
 @pytest.mark.parametrize(
@@ -400,6 +438,10 @@ def test_last_line(headers: dict[str, str], lines: list[str], lost: list[tuple[s
         (b"  \r\n<html>", "an HTML page"),
         (b'{"a": 1}', "JSON"),
         (b"{", "JSON"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip"),
+        (b"\xff\xfef\x00", "UTF-16"),
+        (b'{"' + b"long." * 100 + b'"} 1\n', ""),
+        (b'{__name__="foo"} 1\n', ""),
         (b"{}", "JSON"),
         (b'[{"a"', "JSON"),
         (b'{"foo.bar"} 1\n', ""),
@@ -409,7 +451,7 @@ def test_last_line(headers: dict[str, str], lines: list[str], lost: list[tuple[s
 )
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_foreign(start: bytes, kind: str, size: int) -> None:
-    """HTML and JSON are known by their first characters, in whatever pieces these come; a quoted name is neither."""
+    """What is no exposition is known by its first characters, in whatever pieces these come; a name in braces isn't."""
     chunks = [start[place : place + size] for place in range(0, len(start), size)]
     if not kind:
         assert read(chunks, Content_Length="1")[0] == [start.decode().strip()]

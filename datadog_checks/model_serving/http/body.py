@@ -85,7 +85,7 @@ def body_chunks(answer: Answer, max_bytes: int, malformed: Malformed) -> Generat
     and so is a byte order mark at the start.
 
     At most one chunk and one line are held in memory. `malformed` gets the start of each line beyond `MAX_LINE`, and of
-    a last line without an end where the body is not `framed`: half a number is no number. Returns the size of the body.
+    a last line without an end where the body is not `framed`: half a number is no number. Returns the size of the rest.
 
     Raises PayloadError for a body that has only lines like these, is beyond `max_bytes` or the answer's time, or is
     HTML, JSON or no text; an exception of requests for what breaks off or can't be decompressed.
