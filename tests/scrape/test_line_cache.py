@@ -447,6 +447,25 @@ KNOWN_TO_MATTER = {
     ),
     "names that a system ignores": text(*[PYTHON] * 3, *[PYTHON + SOUND] * 3),
     "a family among lines of another": text(*[STRAY] * 3, STRAY + TOTAL + '{model="z"} 3\n'),
+    "a family behind lines of another": text(
+        *[f"{DECLARED}{TOTAL}_b 2\n{TOTAL} 1\n"] * 3, *[f"{DECLARED}{TOTAL}_b 2\n"] * 2, STRAY
+    ),
+    "a declaration whose lines have other names": text(
+        *["# TYPE ours counter\nours_total 44\nours 44\n"] * 2, *["# TYPE ours counter\nours_total 44\n"] * 2
+    ),
+    "names in quotes": text(
+        *(
+            f'# TYPE "{TOTAL}" counter\n{{"{TOTAL}",model="m"}} {n}\n{{"a.b"}} 1\n{{model="o","{TOTAL}"}} {n}\n'
+            for n in range(4)
+        ),
+    ),
+    "native histograms": text(
+        *(
+            f"# TYPE batch_request_queue histogram\nbatch_request_queue {{count:{n},sum:1}}\n{SOUND}# EOF\n"
+            for n in range(4)
+        ),
+        content_type=STRICT,
+    ),
     "what the user names becomes lawful": text(
         *[OURS.format(-1) + "# EOF\n"] * 3, *[OURS.format(1) + "# EOF\n"] * 3, content_type=STRICT, metrics=["ours"]
     ),

@@ -37,29 +37,25 @@ class Declared:
 class Family:
     """Lines of one family, by their text up to the value.
 
-    `alone` is what the declaration comes to where no sample follows, None as long as that isn't known; `besides` what
-    it comes to where samples follow that are not of the family.
+    `declared` is what its declaration comes to where no sample follows, None as long as that isn't known.
     """
 
     lines: dict[str, Cell] = field(default_factory=dict)
     older: dict[str, Cell] = field(default_factory=dict)
-    alone: Declared | None = None
-    besides: Declared | None = None
+    declared: Declared | None = None
 
 
 class LineCache:
     """What is known of the lines of one source.
 
     While a family that was parsed is being collected, `family` is where its lines go, `heads` are their texts in the
-    order of the samples, None for a line that can't be cached; `alone` says that no sample follows its declaration.
-    Nothing is kept where `enabled` is false.
+    order of the samples, None for a line that can't be cached. Nothing is kept where `enabled` is false.
     """
 
     def __init__(self) -> None:
         self.enabled = True
         self.family = Family()
         self.heads: list[str | None] = []
-        self.alone = False
         self._families: dict[tuple[str, str], Family] = {}
         self._cells: dict[int, Cell | None] = {}
         self._default: Cell | None = EXCLUDED
@@ -81,9 +77,9 @@ class LineCache:
 
     # -- what a parsed family comes to, told by the collector
 
-    def expect(self, family: Family, heads: list[str | None], alone: bool) -> None:
+    def expect(self, family: Family, heads: list[str | None]) -> None:
         """The samples of a parsed metric are collected next; unless `into` says otherwise they are excluded."""
-        self.family, self.heads, self.alone = family, heads, alone
+        self.family, self.heads = family, heads
         self._cells = {}
         self._default = EXCLUDED
 
@@ -98,12 +94,8 @@ class LineCache:
 
     def declares(self, declared: Declared) -> None:
         """The family has no samples. What that comes to is so each time."""
-        if not self.enabled:
-            return
-        if self.alone:
-            self.family.alone = declared
-        else:
-            self.family.besides = declared
+        if self.enabled:
+            self.family.declared = declared
 
     def into(self, number: int, cell: Cell | None) -> None:
         """Sample `number` goes to a cell; None if it must be parsed each time."""

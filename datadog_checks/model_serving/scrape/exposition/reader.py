@@ -52,8 +52,7 @@ class KnownSeries(Protocol):
 class Block:
     """New samples of a family, or of none, to be collected together, and their lines, as far as to be known again.
 
-    `sizes` are how much of each line that is, 0 for none. `first` says that no line has come between them and the
-    declaration.
+    `sizes` are how much of each line that is, 0 for none. Without samples it is a declaration that none follows.
     """
 
     family: Family
@@ -62,7 +61,6 @@ class Block:
     samples: list[Sample]
     lines: list[str]
     sizes: list[int]
-    first: bool
 
     def heads(self) -> list[str | None]:
         """The texts by which the lines are known again. Made together, so that they lie together in memory."""
@@ -95,7 +93,7 @@ class Reader:
         self._lines: list[str] = []
         self._sizes: list[int] = []
         self._size = 0
-        self._declared = self._first = False
+        self._declared = False
         self._ready: Block | None = None
 
     def families(self, chunks: Iterable[list[str]]) -> Iterator[Metric]:
@@ -162,27 +160,22 @@ class Reader:
         if self._ended and not self._warned:
             self._warned = True
             self._malformed("# EOF", False)
-        read: tuple[int, Sample] | None = None
-        if self._name and not start.startswith((self._name, "{")):
-            # Only a sound line ends a family.
-            read = syntax.sample(line, self.PER_SECOND)
-            if read is None:
-                return self._refuse(line)
+        if self._family is None and (found := self._find(self._here(), line)) is not None:
+            return self._store(*found)
+        read = syntax.sample(line, self.PER_SECOND)
+        if read is None:
+            return self._refuse(line)
+        size, sample = read
+        if self._name and not self._owns(sample.name):
+            # As for the published parsers it ends the family, and stands without a declaration.
             if self._close():
                 return False
             self._name = self._kind = ""
-        family = self._family or self._cache.family_of(self._name, self._kind)
-        if self._family is None and (found := self._find(family, line)) is not None:
-            self._open(family)
-            return self._store(*found)
-        read = read or syntax.sample(line, self.PER_SECOND)
-        if read is None:
-            return self._refuse(line)
-        if self._family is None:
-            self._open(family)
-        size, sample = read
+            if (found := self._find(self._here(), line)) is not None:
+                return self._store(*found)
         if self._size >= MAX_BLOCK and self._may_cut(sample) and self._close():
             return False
+        self._family, self._declared = self._here(), False
         self._sound = True
         self._samples.append(sample)
         self._lines.append(line)
@@ -190,11 +183,13 @@ class Reader:
         self._size += len(line)
         return True
 
-    def _open(self, family: Family) -> None:
-        """The first line of a family has come."""
-        self._family, self._first, self._declared = family, self._declared, False
-        if family.besides is not None:
-            self._known.declare(family.besides)
+    def _here(self) -> Family:
+        """The family that a sample is of which comes now."""
+        return self._family or self._cache.family_of(self._name, self._kind)
+
+    def _owns(self, name: str) -> bool:
+        """Whether a sample of a name belongs to the family that was declared."""
+        return name.startswith(self._name) and name[len(self._name) :] in self.SUFFIXES.get(self._kind, ("",))
 
     def _refuse(self, line: str) -> bool:
         """A line that is no sample is left out."""
@@ -235,15 +230,13 @@ class Reader:
     def _close(self) -> bool:
         """Whether something of the family must be collected: new lines, or its declaration if it has no line at all."""
         if self._samples or self._declared:
-            family = self._family or self._cache.family_of(self._name, self._kind)
-            if self._samples or family.alone is None:
-                self._ready = Block(
-                    family, self._name, self._kind, self._samples, self._lines, self._sizes, self._first
-                )
+            family = self._here()
+            if self._samples or family.declared is None:
+                self._ready = Block(family, self._name, self._kind, self._samples, self._lines, self._sizes)
             else:
-                self._known.declare(family.alone)
+                self._known.declare(family.declared)
         self._samples, self._lines, self._sizes, self._size = [], [], [], 0
-        self._family, self._declared, self._first = None, False, False
+        self._family, self._declared = None, False
         return self._ready is not None
 
     def _may_cut(self, sample: Sample) -> bool:
@@ -272,7 +265,8 @@ class Reader:
         """Store the number of a known line. False as in `_line`: of two that say the same the first counts."""
         if self._samples and self._close():
             return False
-        self._sound, self._first = True, False
+        self._family, self._declared = self._here(), False
+        self._sound = True
         known, (numbers, index, owner) = self._known, cell
         if owner is not None:
             known.samples += 1
@@ -293,37 +287,30 @@ class Reader:
         if block is None:
             return
         for metric, heads in self._metrics(block):
-            self._cache.expect(block.family, heads, not block.samples)
+            self._cache.expect(block.family, heads)
             yield metric
             self._cache.commit(self._context())
 
     def _metrics(self, block: Block) -> Iterator[tuple[Metric, list[str | None]]]:
-        """The family of a block, and families without a type of the samples that it doesn't own, with their texts."""
+        """The family of a block, or without a declaration one for each name, with the texts of its lines."""
         name, kind = block.name, block.kind
-        owned = {name + suffix for suffix in self.SUFFIXES.get(kind, ("",))} if name else set()
-        metric, heads = _metric(name.removesuffix("_total") if kind == "counter" else name, kind), block.heads()
-        others: dict[str, tuple[Metric, list[str | None]]] = {}
-        if {sample.name for sample in block.samples} <= owned:
+        if name:
+            metric = _metric(name.removesuffix("_total") if kind == "counter" else name, kind)
             metric.samples = block.samples
-        else:
-            texts, heads = heads, []
-            for sample, head in zip(block.samples, texts, strict=True):
-                if sample.name in owned:
-                    metric.samples.append(sample)
-                    heads.append(head)
-                else:
-                    other = others.get(sample.name)
-                    if other is None:
-                        other = others[sample.name] = (_metric(sample.name, ""), [])
-                    other[0].samples.append(sample)
-                    other[1].append(head)
-        if kind == "counter" and not name.endswith("_total"):
-            metric.samples = [
-                sample._replace(name=f"{name}_total") if sample.name == name else sample for sample in metric.samples
-            ]
-        if name and (metric.samples or block.first or not others):
-            yield metric, heads
-        yield from others.values()
+            if kind == "counter" and not name.endswith("_total"):
+                metric.samples = [
+                    sample._replace(name=f"{name}_total") if sample.name == name else sample for sample in block.samples
+                ]
+            yield metric, block.heads()
+            return
+        found: dict[str, tuple[Metric, list[str | None]]] = {}
+        for sample, head in zip(block.samples, block.heads(), strict=True):
+            if sample.name not in found:
+                found[sample.name] = (_metric(sample.name, ""), [])
+            metric, heads = found[sample.name]
+            metric.samples.append(sample)
+            heads.append(head)
+        yield from found.values()
 
     def _context(self) -> object:
         """What decides, besides its family, how a line is read."""
