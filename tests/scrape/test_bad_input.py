@@ -809,7 +809,7 @@ def test_no_content(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, cap
             assert [health.status for health in aggregator.service_checks(HEALTH)] == [OK]
             assert [metric.value for metric in aggregator.metrics("model_serving.scrape.samples")] == [0]
     told = [(record.levelname, record.getMessage()) for record in caplog.records if "204" in record.getMessage()]
-    assert told == [("INFO", f"{endpoint.url}: answers that it has no metrics yet (HTTP 204)")]
+    assert told == [("INFO", f"{endpoint.url}: the endpoint has no metrics yet (HTTP 204)")]
     endpoint.serve(good(4))
     assert check.run() == ""
     assert submissions(aggregator, HIDDEN, BUCKETS) == grown(4, 2)

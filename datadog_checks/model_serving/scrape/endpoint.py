@@ -29,7 +29,11 @@ class Requester(Protocol):
 
 
 class NothingExported(InternalSignal):
-    """The endpoint says that it has no metrics, which is an answer and no failure. Its text is for the log, if any."""
+    """The endpoint says that it has no metrics, which is an answer and no failure."""
+
+
+class NothingYet(NothingExported):
+    """Nor is it a reason to ask it less often."""
 
 
 class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
@@ -114,7 +118,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             raise NothingExported
         if response.status_code == 204:
             response.close()
-            raise NothingExported("answers that it has no metrics yet (HTTP 204)")
+            raise NothingYet
         try:
             response.raise_for_status()
         except RequestException:

@@ -25,7 +25,7 @@ from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
 from ..submit.submitter import Submitter
 from .collector import Collector
-from .endpoint import Endpoint, NothingExported, Requester
+from .endpoint import Endpoint, NothingExported, NothingYet, Requester
 from .exposition import syntax
 from .exposition.reader import OpenMetricsReader, Reader, TextReader
 from .report import Report
@@ -97,10 +97,10 @@ class ServingScraper(Endpoint):
         try:
             super().scrape()
             self.collector.finish()
-        except NothingExported as answer:
+        except NothingYet:
+            self.report.once("nothing yet", "the endpoint has no metrics yet (HTTP 204)", warning=False)
+        except NothingExported:
             self.none_exported = True
-            if str(answer):
-                self.report.once("nothing exported", str(answer), warning=False)
         except Exception as error:
             problem = self.problem(error)
             self.collector.frame = []

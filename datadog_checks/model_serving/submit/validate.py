@@ -37,8 +37,8 @@ def sound(series: Series, reject: Reject) -> bool:
         if not finite(reading):
             reject("non_finite", raw.names[0])
             return False
-        highest = max([reading.count or 0.0, *reading.counts[-1:]])
-        if (reading.count or 0) < 0 or not rising(reading.counts) or highest > EXACT:
+        count, counts = reading.count or 0, reading.counts
+        if not 0 <= count <= EXACT or not rising(counts) or (counts and counts[-1] > EXACT):
             reject("out_of_range", raw.names[0])
             return False
         return _sum_in_range(series, reject)
