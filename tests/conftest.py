@@ -122,6 +122,23 @@ def serving() -> Iterator[Endpoint]:
     thread.join()
 
 
+@pytest.fixture(params=["patched", "as published"])
+def agent_parser(request: pytest.FixtureRequest, datadog_agent: Any) -> Iterator[None]:
+    """From base package 38 on the Agent replaces functions of prometheus_client, unless `patch_prometheus_client`."""
+    try:
+        from datadog_checks.base.checks.openmetrics import parser_optimizations
+    except ImportError:
+        if request.param == "patched":
+            pytest.skip("this base package leaves prometheus_client as it is")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datadog_agent._config, "patch_prometheus_client", request.param == "patched")
+        parser_optimizations.init_from_agent_config()
+        yield
+    parser_optimizations.init_from_agent_config()
+
+
 @pytest.fixture
 def aggregator() -> Iterator[Any]:
     """The stub that takes what a check submits, empty before and after."""

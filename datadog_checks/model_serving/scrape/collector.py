@@ -6,6 +6,7 @@ leaves the memory as it was.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
 from .pushes import PUSH_TIME, PUSHED_FOR, Pushes
 from .tags import TagRules
+
+logger = logging.getLogger(__name__)
 
 KEEP_UNSEEN = 240
 """Scrapes for which a vanished series is remembered, an hour at the Agent's default interval."""
@@ -119,6 +122,23 @@ class Collector:
         """A line said what another one has said already. The first counts."""
         self.reject("duplicate", series.raw.names[0])
 
+    def failed(self, family: str, samples: int = 1, undo: bool = False) -> None:
+        """An exception, which is being handled, came of a family: it costs its samples, and nothing else.
+
+        `undo` takes back what the family has said in this scrape.
+        """
+        logger.debug("%s could not be handled", family, exc_info=True)
+        self.rejected["error", family] += max(samples, 1)
+        self.cache.forgo()
+        raws = [match.raw for match in self.recogniser.candidates(family)]
+        for raw in raws:
+            self.doubt(raw)
+        if undo:
+            own = {id(each) for raw in raws for each in (raw, self._means.get(id(raw)))}
+            for series in self.series.values():
+                if id(series.raw) in own:
+                    series.clear()
+
     def doubt(self, raw: RawMetric | None) -> None:
         """Remember that this payload has lost a line of `raw`, or of who knows what."""
         if raw is None:
@@ -190,7 +210,10 @@ class Collector:
         for metric, samples in self._held:
             match = self.recogniser.match(metric.name, metric.type)
             if match is not None:
-                self._take(match, metric, samples)
+                try:
+                    self._take(match, metric, samples)
+                except Exception:
+                    self.failed(metric.name, undo=True)
             else:
                 unread.add(metric.name)
                 self.unclaim(metric.name)
@@ -206,29 +229,36 @@ class Collector:
         self._read = 0
         several: dict[int, tuple[Series, list[Series]]] = {}
         for (_, identity), series in self.series.items():
-            if series.read(self._layouts):
-                self._meet(series)
-                self._read += 1
-                self._renew = self._renew or not series.numbers
-                stale = ages and self._stale(series, identity, now)
-                if stale:
-                    self.reject("stale", series.raw.names[0])
-                taken = not stale and sound(series, self.reject)
-                if series.whole is None:
-                    (self.frame if taken else self.refused).append(series)
-                else:
-                    parts = several.setdefault(id(series.whole), (series.whole, []))[1]
-                    if taken:
-                        parts.append(series)
+            try:
+                if series.read(self._layouts):
+                    self._meet(series)
+                    self._read += 1
+                    self._renew = self._renew or not series.numbers
+                    stale = ages and self._stale(series, identity, now)
+                    if stale:
+                        self.reject("stale", series.raw.names[0])
+                    taken = not stale and sound(series, self.reject)
+                    if series.whole is None:
+                        (self.frame if taken else self.refused).append(series)
+                    else:
+                        parts = several.setdefault(id(series.whole), (series.whole, []))[1]
+                        if taken:
+                            parts.append(series)
+            except Exception:
+                series.clear()
+                self.failed(series.raw.names[0])
         for series in self._without_numbers:
             if series.seen != self.scrape:
                 self._meet(series)
                 self.refused.append(series if series.whole is None else series.whole)
         for series, parts in several.values():
             series.seen = self.scrape
-            if parts:
-                self._gather(series, parts)
-            (self.frame if parts else self.refused).append(series)
+            try:
+                if parts:
+                    self._gather(series, parts)
+                (self.frame if parts else self.refused).append(series)
+            except Exception:
+                self.failed(series.raw.names[0])
         self._complete = True
 
     def _gather(self, series: Series, parts: list[Series]) -> None:

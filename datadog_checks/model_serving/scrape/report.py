@@ -24,6 +24,12 @@ TELLING = re.compile(r"request|latency|token|queue|error|fail|gpu|infer|predict|
 RUNTIME = re.compile(r"(go|process|python|promhttp|prometheus|scrape|jvm|nodejs|dotnet|up)(_|$)")
 """What libraries expose of the process itself, whatever it serves."""
 
+ADVICE = {
+    "unsupported": ". Their value is no number, as that of a native histogram: have the server expose buckets as well",
+    "error": ". The fault is the check's own, its debug log says where",
+}
+"""What is said of a reason why samples were refused."""
+
 
 class Report:
     """Speaks for one source, scraped from `url`, whose readings are in `collector`.
@@ -181,7 +187,8 @@ class Report:
             self.check.count(f"{NAMESPACE}.scrape.samples.rejected", number, tags=tags, raw=True)
             wrong = self.collector.wrong_types.get(raw_metric) if reason == "wrong_type" else None
             problem = reason if wrong is None else f"it comes as a {wrong} (a `catalog` file can say otherwise)"
-            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}")
+            advice = ADVICE.get(reason, "")
+            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}{advice}")
 
     def telemetry(self, seconds: float, sent: Sent) -> None:
         """Submit the duration in seconds, the samples of the payload, and what of them was submitted."""

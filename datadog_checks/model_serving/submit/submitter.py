@@ -47,6 +47,9 @@ class Readings(Protocol):
     def surely_new(self, series: Series) -> bool:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
 
+    def failed(self, family: str) -> None:
+        """An exception, which is being handled, came of a series of a family: it costs nothing else."""
+
 
 class Submitter:
     """Turns the readings of one source into submissions of a check.
@@ -117,7 +120,10 @@ class Submitter:
         for series in readings.frame:
             if series.thing:
                 devices.add(device_of(series.thing))
-            self._series(series, readings, fresh, told, now)
+            try:
+                self._series(series, readings, fresh, told, now)
+            except Exception:
+                readings.failed(series.raw.names[0])
         self._groups = dict.fromkeys(groups, self._scrapes)
         self._devices |= devices
         if len(self._devices) > MANY_DEVICES + 2 * len(devices):

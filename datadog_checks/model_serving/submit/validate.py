@@ -15,6 +15,9 @@ EARLIEST = 946_684_800.0
 AHEAD = 300.0
 """Seconds by which the clock of a target may be ahead of ours. What is yet to come by more has no age."""
 
+EXACT = 2.0**53
+"""Beyond it a float is not exactly the count that was meant, and from 2**63 on the Agent takes none."""
+
 Reject = Callable[[str, str], None]
 """Takes a reason and the name of a raw metric."""
 
@@ -38,7 +41,8 @@ def sound(series: Series, reject: Reject) -> bool:
         if not finite(reading):
             reject("non_finite", raw.names[0])
             return False
-        if (reading.count or 0) < 0 or not rising(reading.counts):
+        count, counts = reading.count or 0, reading.counts
+        if not 0 <= count <= EXACT or not rising(counts) or (counts and counts[-1] > EXACT):
             reject("out_of_range", raw.names[0])
             return False
         return _sum_in_range(series, reject)
