@@ -20,8 +20,8 @@ MAX_LINE = 1 << 17
 
 TOO_LONG = f"a line is longer than {MAX_LINE} bytes, and no other has come: this is no metrics payload, check the URL"
 BROKEN_OFF = (
-    "the answer ends within its first line, as if it broke off on its way or while it was compressed: nothing of it was "
-    "used; check the URL, and look into the server's log"
+    "the answer ends within its first line, as if it broke off on its way or while it was compressed: nothing of it "
+    "was used; check the URL, and look into the server's log"
 )
 """What is wrong with a body of such a line alone."""
 
