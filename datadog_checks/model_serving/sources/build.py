@@ -111,6 +111,7 @@ def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace
         tags=settings.scrape.tags,
         databricks_tags=databricks.tags,
         checks=settings.readiness.enabled is not False,
+        initial_rate=databricks.initial_rate,
     )
 
 
