@@ -125,19 +125,22 @@ class Discovery:
         listed, known = self._known(name)
         return listed is not None and self._outdated(name, listed, known)
 
-    def describe(self, name: str, http: Any, deadline: float) -> None:
-        """Ask for the description of an endpoint, if it is time for that. Without an answer the last one stays."""
+    def describe(self, name: str, http: Any, deadline: float, doubted: bool = False) -> bool:
+        """Ask for the description of an endpoint, if it is time for that or the last one is `doubted`.
+
+        Without an answer the last one stays. Returns whether it was asked for.
+        """
         now = self._clock()
         listed, known = self._known(name)
-        if listed is None or not self._outdated(name, listed, known):
-            return
+        if listed is None or not (doubted or self._outdated(name, listed, known)):
+            return False
         endpoint = known.endpoint if known is not None else None
         failed = False
         try:
             answer = self.access.get_json(http, f"{self.url}{endpoint_path(name)}", deadline)
             endpoint = read(answer, detailed=True) or endpoint
         except NotYet:
-            return
+            return True
         except AccessError as error:
             # It may be seen in the list and not be looked at, or it has just been deleted.
             failed = error.status not in (403, 404)
@@ -147,6 +150,7 @@ class Discovery:
         with self._lock:
             if name in self._list:
                 self._described[name] = _Described(endpoint, now, listed.updated, failed)
+        return True
 
     def _known(self, name: str) -> tuple[EndpointDescription | None, _Described | None]:
         """What the list, and what its own description, said of an endpoint."""

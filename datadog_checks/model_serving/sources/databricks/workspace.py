@@ -62,14 +62,17 @@ class ServingEndpoint(Member):
 
     def fetch(self, http: Any, deadline: float) -> Fetched:
         """Ask for the description, if that is scheduled, and then for the metrics."""
-        self._discovery.describe(self.name, http, deadline)
+        described = self._discovery.describe(self.name, http, deadline)
         if time.monotonic() >= deadline:
             return Fetched(Expired())
         fetched = super().fetch(http, deadline)
-        if self._discovery.stopped(self.name) and _refuses(fetched.answer):
-            # What the export of one that is stopped answers is told nowhere. That there is none is no fault.
-            return Fetched(NothingExported())
-        return fetched
+        if not _refuses(fetched.answer):
+            return fetched
+        if not described:
+            # It may have been stopped since the list and the description were had.
+            self._discovery.describe(self.name, http, deadline, doubted=True)
+        # What the export of one that is stopped answers is told nowhere. That there is none is no fault.
+        return Fetched(NothingExported()) if self._discovery.stopped(self.name) else fetched
 
     def take(self, fetched: Fetched) -> ServingScraper:
         """Give the scraper for the tags that the endpoint has by now."""
