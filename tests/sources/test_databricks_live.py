@@ -308,3 +308,24 @@ def test_workspace_of_hosted_models_alone(world: World) -> None:
     assert (run.error, run.warnings, run.states(READY)) == ("", [], {})
     assert run.statuses(WORKSPACE) == {"": OK}
     assert COUNT not in {metric.name for metric in run.metrics}
+
+
+# -- what nobody has told
+
+
+def test_buckets_that_are_not_cumulative(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Should an export count each bucket for itself, its latency is missing, and the status says so."""
+    at = int(time.time()) // 60 * 60_000
+    lines = [f'request_latency_ms_bucket{{le="{bound}"}} {count} {at}' for bound, count in (("5", 4), ("+Inf", 0))]
+    page = "\n".join(["# TYPE request_latency_ms histogram", *lines, f"request_latency_ms_count 4 {at}"])
+    world.workspace.add("odd", export=lambda: f"{page}\nrequest_count_total 4 {at}\n")
+    world.workspace.serving("a")
+    check = world.check()
+    for _ in range(2):
+        run = world.run(check, 60)
+        assert run.error == ""
+        (warning,) = run.warnings
+        assert "/odd/metrics: the buckets of request_latency_ms fall" in warning
+        assert run.statuses(HEALTH) == {"a": OK, "odd": OK}
+    assert caplog.text.count("the buckets of request_latency_ms fall") == 1
+    assert ("odd", 4) in world.counted

@@ -8,6 +8,9 @@ from math import isfinite
 from .histograms import rising
 from .series import Series, finite
 
+NOT_CUMULATIVE = "not_cumulative"
+"""The reason of buckets that fall from one bound to the next: those of a histogram count all that is below."""
+
 Reject = Callable[[str, str], None]
 """Takes a reason and the name of a raw metric."""
 
@@ -31,8 +34,11 @@ def sound(series: Series, reject: Reject) -> bool:
         if not finite(reading):
             reject("non_finite", raw.names[0])
             return False
-        if (reading.count or 0) < 0 or not rising(reading.counts):
+        if (reading.count or 0) < 0 or min(reading.counts, default=0) < 0:
             reject("out_of_range", raw.names[0])
+            return False
+        if not rising(reading.counts):
+            reject(NOT_CUMULATIVE, raw.names[0])
             return False
         return _sum_in_range(series, reject)
     if not isfinite(reading.value):
