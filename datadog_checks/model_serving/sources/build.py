@@ -110,8 +110,8 @@ def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace
         make,
         tags=settings.scrape.tags,
         databricks_tags=databricks.tags,
-        checks=settings.readiness.enabled is not False,
         initial_rate=databricks.initial_rate,
+        checks=settings.readiness.enabled is not False,
     )
 
 

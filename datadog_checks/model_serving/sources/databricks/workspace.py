@@ -76,7 +76,7 @@ class ServingEndpoint(Member):
 
     def take(self, fetched: Fetched) -> ServingScraper:
         """Give the scraper for the tags that the endpoint has by now."""
-        self.met = not isinstance(fetched.answer, NotYet)
+        self.met = self.met or not isinstance(fetched.answer, NotYet)
         self.renew()
         return super().take(fetched)
 
@@ -116,8 +116,8 @@ class DatabricksWorkspace:
         make: MakeScraper,
         tags: tuple[str, ...],
         databricks_tags: tuple[str, ...],
+        initial_rate: float,
         checks: bool = True,
-        initial_rate: float = 15.0,
     ) -> None:
         self.check = check
         self.discovery = discovery
