@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,10 @@ from datadog_checks.model_serving.sources.databricks.description import (
     read,
 )
 from datadog_checks.model_serving.sources.databricks.state import CACHE_KEY, StateReporter
+from datadog_checks.model_serving.submit.agent_cache import AgentCache
 from datadog_checks.model_serving.workstation.demo.workspace import SimulatedWorkspace
 
+from ..conftest import as_in_a_new_agent, spy_on_cache
 from .readiness import WORDS
 
 ENTITY = ServedEntity(
@@ -339,6 +342,13 @@ def fresh_check() -> AgentCheck:
     return check
 
 
+def reporter_of(check: AgentCheck, *args: Any, **options: Any) -> StateReporter:
+    """The reporter of a check in a process that may write its memory."""
+    cache = AgentCache(check, time.monotonic)
+    as_in_a_new_agent(cache)
+    return StateReporter(check, cache, *args, **options)
+
+
 @pytest.fixture(autouse=True)
 def agent() -> Iterator[None]:
     """Empty stubs of the aggregator and of the Agent's cache before and after."""
@@ -354,7 +364,7 @@ def agent() -> Iterator[None]:
 def test_any_json(told: Any, then: Any, first: bool, second: bool) -> None:
     """No answer, and no two after one another, stop the report; what is sent of them is in range and encodable."""
     aggregator_stub.reset()
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint in (read(told, detailed=first), read(then, detailed=second)):
         if endpoint is None:
             continue
@@ -514,7 +524,7 @@ def test_signals(case: str) -> None:
     told, expected = SIGNALS[case]
     endpoint = read(told, detailed=told is not LISTED)
     assert endpoint is not None
-    reporter = StateReporter(fresh_check(), ["zone:test"])
+    reporter = reporter_of(fresh_check(), ["zone:test"])
     reporter.report(endpoint, ["model_name:stale", "workload_size:stale"])
     assert signals() == expected
 
@@ -555,7 +565,7 @@ def test_readiness(told: dict[str, Any], status: int, words: str, detailed: bool
     """What is stopped on purpose, or deployed for the first time, is not broken; the list suffices to tell."""
     endpoint = read({"name": "fraud-scorer", **told}, detailed=detailed)
     assert endpoint is not None
-    StateReporter(fresh_check()).report(endpoint)
+    reporter_of(fresh_check()).report(endpoint)
     (found,) = aggregator_stub.service_checks("model_serving.endpoint.ready")
     assert found.status == status
     assert words in found.message
@@ -566,7 +576,7 @@ def test_readiness(told: dict[str, Any], status: int, words: str, detailed: bool
 def test_readiness_while_it_starts(restart: bool) -> None:
     """An endpoint that somebody starts after a stop is a warning until it is ready, or has failed to be."""
     ready, broken = version(3), version(3, deployment=ABORTED)
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     found = []
     for endpoint in (
         at(3, broken, **NOWHERE),
@@ -581,13 +591,13 @@ def test_readiness_while_it_starts(restart: bool) -> None:
         reporter.flush()
         names = ("model_serving.endpoint.ready", "model_serving.model.ready")
         found.append(tuple(aggregator_stub.service_checks(name)[0].status for name in names))
-        reporter = StateReporter(fresh_check()) if restart else reporter
+        reporter = reporter_of(fresh_check()) if restart else reporter
     assert found == [(OK, OK), (WARNS, WARNS), (WARNS, WARNS), (BREAKS, BREAKS), (OK, OK), (BREAKS, BREAKS)]
 
 
 def test_tags_of_the_caller_are_not_doubled() -> None:
     """Where the caller names the endpoint and the system, these stand."""
-    StateReporter(fresh_check()).report(replace(ENDPOINT, entities=()), ["serving_system:x", "endpoint_name:shown"])
+    reporter_of(fresh_check()).report(replace(ENDPOINT, entities=()), ["serving_system:x", "endpoint_name:shown"])
     assert signals() == ["check endpoint.ready OK serving_system:x endpoint_name:shown"]
 
 
@@ -791,20 +801,20 @@ def told() -> list[str]:
 @pytest.mark.parametrize("case", SEQUENCES)
 def test_sequences(case: str, restarts: bool) -> None:
     """Each change of an endpoint is one event, looked at twice and with or without a restart of the Agent."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint, expected in SEQUENCES[case]:
         for due in (expected, []):
             reporter.report(replace(endpoint))
             reporter.flush()
             assert told() == due
             if restarts:
-                reporter = StateReporter(fresh_check())
+                reporter = reporter_of(fresh_check())
 
 
 def test_words_and_tags() -> None:
     """What an event says, and what it can be found by."""
     other = replace(ENTITY, name="risk-1", model_name="main.models.risk", model_version="1", traffic=20.0)
-    reporter = StateReporter(fresh_check(), workspace="adb-1.azuredatabricks.net")
+    reporter = reporter_of(fresh_check(), workspace="adb-1.azuredatabricks.net")
     reporter.report(at(3, version(3)), ["team:risk", "model_version:3"])
     reporter.report(at(4, version(4, traffic=80.0), other), ["team:risk", "model_version:3"])
     finished, deployed, added = aggregator_stub.events
@@ -847,7 +857,7 @@ def test_words_and_tags() -> None:
 )
 def test_what_is_replaced(steps: list[EndpointDescription], text: str) -> None:
     """Versions of the same model, else of models that are gone, also where the new one takes its time."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint in steps:
         reporter.report(endpoint)
     assert aggregator_stub.events[-1]["msg_text"].endswith(text)
@@ -855,7 +865,7 @@ def test_what_is_replaced(steps: list[EndpointDescription], text: str) -> None:
 
 def test_failed_update_says_why() -> None:
     """The messages of pending entities are in the event, and those of failed deployments in theirs."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(V3)
     broken = (version(4, deployment=FAILED, message="no such wheel"),)
     reporter.report(replace(TO4, update="UPDATE_FAILED", pending=broken))
@@ -881,23 +891,23 @@ def test_failed_update_says_why() -> None:
 )
 def test_new_endpoint(looks: list[tuple[EndpointDescription, bool]], expected: list[str], restart: bool) -> None:
     """What an endpoint serves that appears while others are watched is a deployment."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     found = []
     for endpoint, new in looks:
         reporter.report(endpoint, new=new)
         reporter.flush()
         found += told()
-        reporter = StateReporter(fresh_check()) if restart else reporter
+        reporter = reporter_of(fresh_check()) if restart else reporter
     assert found == expected
 
 
 def test_forgotten_endpoint() -> None:
     """One that was deleted and comes again is looked at for the first time."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(V3)
     assert reporter.known() == {"fraud-scorer"}
     reporter.flush()
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     assert reporter.known() == {"fraud-scorer"}
     reporter.forget(["fraud-scorer", "never-seen"])
     reporter.flush()
@@ -908,10 +918,9 @@ def test_forgotten_endpoint() -> None:
 
 def test_written_only_when_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that shows nothing new writes nothing."""
-    written = []
     check = fresh_check()
-    monkeypatch.setattr(check, "write_persistent_cache", lambda key, text: written.append(text))
-    reporter = StateReporter(check)
+    written = spy_on_cache(check, monkeypatch)
+    reporter = reporter_of(check)
     reporter.flush()
     for endpoint, due in ((V3, 1), (replace(V3), 1), (replace(V3, ready="NOT_READY"), 1), (V4, 2)):
         reporter.report(endpoint)
@@ -922,7 +931,7 @@ def test_written_only_when_changed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Endpoints beyond the limit are reported, and no events are told of them."""
     monkeypatch.setattr(databricks_state, "MAX_ENDPOINTS", 2)
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint in (V3, V4):
         for name in "abc":
             reporter.report(replace(endpoint, name=name))
@@ -934,13 +943,13 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workspaces_are_apart() -> None:
     """Endpoints of one name in two workspaces are two."""
     check = fresh_check()
-    one, two = (StateReporter(check, workspace=host) for host in ("one", "two"))
+    one, two = (reporter_of(check, workspace=host) for host in ("one", "two"))
     one.report(V3)
     one.flush()
     two.report(V4)
     two.flush()
     assert told() == []
-    StateReporter(fresh_check(), workspace="one").report(V4)
+    reporter_of(fresh_check(), workspace="one").report(V4)
     assert told() == [FINISHED, serves(4)]
 
 
@@ -977,7 +986,7 @@ ENTRY = [3, "NOT_UPDATING", False, None, [["main.models.fraud", "3"]], [], [], F
 def test_cache_that_is_corrupt(kept: Any, expected: list[str]) -> None:
     """What can't be read counts as never seen."""
     fresh_check().write_persistent_cache(CACHE_KEY, kept if isinstance(kept, str) else json.dumps(kept))
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(replace(V4, suspend="NOT_SUSPENDED"))
     assert sorted(told()) == sorted(expected)
     reporter.report(V5)
@@ -1078,13 +1087,13 @@ def test_each_change_is_told_once(steps: list[tuple[str, int, bool, int]]) -> No
     agent_stub.reset()
     aggregator_stub.reset()
     story = Story()
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(story.look())
     reporter.flush()
     for step, model, restart, looks in steps:
         story.steps[step](model)
         for _ in range(looks):
-            reporter = StateReporter(fresh_check()) if restart else reporter
+            reporter = reporter_of(fresh_check()) if restart else reporter
             reporter.report(story.look())
             reporter.flush()
             assert sorted(told()) == sorted(story.due)
@@ -1098,14 +1107,14 @@ def test_restarts_and_second_looks_change_nothing(looks: list[tuple[EndpointDesc
 
     def events(restarts: bool) -> list[str]:
         agent_stub.reset()
-        reporter = StateReporter(fresh_check())
+        reporter = reporter_of(fresh_check())
         found = []
         for endpoint, twice in looks:
             reporter.report(replace(endpoint))
             reporter.flush()
             found += told()
             if restarts:
-                reporter = StateReporter(fresh_check())
+                reporter = reporter_of(fresh_check())
             if twice:
                 reporter.report(replace(endpoint))
                 assert told() == []
@@ -1125,7 +1134,7 @@ def test_stand_in(keep_pending: bool) -> None:
     """The descriptions of the stand-in workspace, through the life of an endpoint."""
     workspace, name = SimulatedWorkspace(), "fraud-scorer"
     models = [[{"entity_name": "main.models.fraud", "entity_version": str(number)}] for number in range(6)]
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
 
     def step() -> list[str]:
         for _ in range(2):

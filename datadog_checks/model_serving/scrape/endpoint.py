@@ -34,6 +34,10 @@ class NothingExported(InternalSignal):
     """The endpoint says that it has no metrics, which is an answer and no failure."""
 
 
+class NothingYet(NothingExported):
+    """Nor is it a reason to ask it less often."""
+
+
 class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     """The stock scraper with limits on what it reads and secrets kept out of what it says.
 
@@ -62,7 +66,6 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         self.fetched: Answer | Exception | None = None
         self.unreachable = ""
         self.whole = False
-        self.cut = False
 
     def stream_connection_lines(self) -> Iterator[str]:
         for lines in self.stream_connection_chunks():
@@ -70,7 +73,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
 
     def stream_connection_chunks(self) -> Iterator[list[str]]:
         """The lines of the answer, many at a time. `unreachable` says why there are none, where that is no failure."""
-        self.unreachable, self.cut = "", False
+        self.unreachable = ""
         fetched, self.fetched = self.fetched, None
         try:
             if isinstance(fetched, Exception):
@@ -111,6 +114,9 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
             response.close()
             raise NothingExported
+        if response.status_code == 204:
+            response.close()
+            raise NothingYet
         try:
             response.raise_for_status()
         except RequestException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from math import isfinite
 
@@ -10,6 +11,14 @@ from .series import Series, finite
 
 NOT_CUMULATIVE = "not_cumulative"
 """The reason of buckets that fall from one bound to the next: those of a histogram count all that is below."""
+EARLIEST = 946_684_800.0
+"""The year 2000 in epoch seconds. A timestamp before it is a 0 that stands for never, or is of another unit."""
+
+AHEAD = 300.0
+"""Seconds by which the clock of a target may be ahead of ours. What is yet to come by more has no age."""
+
+EXACT = 2.0**53
+"""Beyond it a float is not exactly the count that was meant, and from 2**63 on the Agent takes none."""
 
 Reject = Callable[[str, str], None]
 """Takes a reason and the name of a raw metric."""
@@ -34,10 +43,11 @@ def sound(series: Series, reject: Reject) -> bool:
         if not finite(reading):
             reject("non_finite", raw.names[0])
             return False
-        if (reading.count or 0) < 0 or min(reading.counts, default=0) < 0:
+        count, counts = reading.count or 0, reading.counts
+        if not 0 <= count <= EXACT or (counts and (min(counts) < 0 or counts[-1] > EXACT)):
             reject("out_of_range", raw.names[0])
             return False
-        if not rising(reading.counts):
+        if not rising(counts):
             reject(NOT_CUMULATIVE, raw.names[0])
             return False
         return _sum_in_range(series, reject)
@@ -47,6 +57,12 @@ def sound(series: Series, reject: Reject) -> bool:
     if reading.value in raw.blanks:
         reject("out_of_range", raw.names[0])
         return False
+    if raw.type == "timestamp":
+        elapsed = age(reading.value * raw.scale, time.time())
+        if elapsed is None:
+            reject("out_of_range", raw.names[0])
+            return False
+        reading.value = elapsed / raw.scale
     for output in series.outputs:
         metric, value = output.target.metric, reading.value * output.scale
         if metric.high is not None and metric.high < value <= metric.high * raw.overshoot:
@@ -55,6 +71,11 @@ def sound(series: Series, reject: Reject) -> bool:
             reject("out_of_range", raw.names[0])
             return False
     return True
+
+
+def age(moment: float, now: float) -> float | None:
+    """Seconds since a moment, both in epoch seconds. None for one that can't be meant."""
+    return max(0.0, now - moment) if EARLIEST <= moment <= now + AHEAD else None
 
 
 def _sum_in_range(series: Series, reject: Reject) -> bool:

@@ -41,7 +41,8 @@ class ServedEntity:
     """What one endpoint serves of one model. Texts are empty and numbers None where the API doesn't say.
 
     `deployment` is `DEPLOYMENT_READY` and the like; `traffic` the share of the endpoint's requests in percent, 0
-    where the routes leave the entity out; concurrency is in parallel requests, throughput in tokens per second.
+    where the routes leave the entity out; concurrency is in parallel requests, throughput in tokens per second,
+    `created` in epoch milliseconds.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ServedEntity:
     min_concurrency: float | None
     max_concurrency: float | None
     traffic: float | None
+    created: float | None = None
     min_throughput: float | None = None
     max_throughput: float | None = None
     model_units: float | None = None
@@ -200,6 +202,7 @@ def _entities(config: Mapping[str, Any], secrets: list[Any]) -> Iterator[ServedE
             min_concurrency=0.0 if idle and low is not None else low,
             max_concurrency=high,
             traffic=shares.get(name, 0.0) if shares else None,
+            created=_amount(one.get("creation_timestamp")),
             min_throughput=low_rate,
             max_throughput=high_rate,
             model_units=units,

@@ -125,7 +125,7 @@ class DatabricksWorkspace:
         self._token_transport = tokens
         host = discovery.url.partition("://")[2]
         self.tags = [*tags, f"databricks_host:{host}"]
-        self.reporter = StateReporter(check, workspace=host, checks=checks)
+        self.reporter = StateReporter(check, check.cache, workspace=host, checks=checks)
         self._make = make
         self._allowed = databricks_tags
         self._initial_rate = initial_rate

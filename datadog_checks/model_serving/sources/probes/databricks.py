@@ -42,7 +42,7 @@ def probe(probe: Probe) -> None:
         """With the reporter of this workspace, which remembers what was reported before."""
         reporter = probe.remembered.get(host)
         if reporter is None:
-            reporter = probe.remembered[host] = StateReporter(check, workspace=host)
+            reporter = probe.remembered[host] = StateReporter(check, check.cache, workspace=host)
         reporter.report(endpoint, probe.tags)
         reporter.flush()
 
