@@ -13,9 +13,13 @@ Against the stand-in for a Databricks workspace, served over HTTPS by a process 
 
 Each round is half a minute after the one before by the workspace's clock, so that every endpoint is due and now and
 then a listing or a description is. `first` is the first run: token, listing, descriptions and metrics, four answers
-one after the other, and learning the payloads; that of the first case reads the catalog, too. Times are wall time,
+one after the other, and learning the payloads; that of the first case reads the catalog, too. It asks no more than 15
+times a second, so that it takes so long with many endpoints. Times are wall time,
 medians over the rounds; `cpu` is processor time of the whole measured process. Where some endpoints stand for all,
 their number is told, and what they took is scaled up. The submission end does nothing.
+
+And the requests per minute over ten minutes of runs every 15 seconds, for a workspace of one endpoint of its own and 44
+pay-per-token ones.
 
 Not measured: the descriptions that an instance per endpoint asks for once a minute, the Agent's own work with what is
 submitted, a network, TLS with another host's processor at the other end, a rate limit. The stand-in shares the
@@ -56,6 +60,9 @@ CASES = [(endpoints, seconds) for seconds in (0.05, 0.5) for endpoints in (1, 20
 QUICK = CASES[:2]
 FEW, MANY = 20, 200
 """Numbers of endpoints between which memory is compared."""
+
+CALL_MINUTES, CALL_SECONDS, HOSTED = 10, 15.0, 44
+"""How requests are counted: for so long, with a run every so often, and with so many pay-per-token endpoints."""
 
 AIM = 100_000
 MINUTE_SECONDS = 0.25
@@ -110,18 +117,23 @@ class Standin:
         self._in, self._out = process.stdin, process.stdout
         self.info = json.loads(self._out.readline())
 
-    def opened(self) -> int:
-        """Connections that were opened so far."""
+    def stats(self) -> dict[str, int]:
+        """What it has counted so far."""
         self._in.write("stats\n")
         self._in.flush()
-        return int(json.loads(self._out.readline())["connections_opened"])
+        counted: dict[str, int] = json.loads(self._out.readline())
+        return counted
+
+    def opened(self) -> int:
+        """Connections that were opened so far."""
+        return self.stats()["connections_opened"]
 
 
 @contextmanager
-def standin(endpoints: int, seconds: float) -> Iterator[Standin]:
-    """Serve that many endpoints, whose answers take that long."""
+def standin(endpoints: int, seconds: float, hosted: int = 0) -> Iterator[Standin]:
+    """Serve that many endpoints, whose answers take that long, and so many that are pay-per-token."""
     command = [sys.executable, "-m", "datadog_checks.model_serving.workstation.demo.synthetic"]
-    options = {"endpoints": endpoints, "latency": seconds, "minute-seconds": MINUTE_SECONDS}
+    options = {"endpoints": endpoints, "hosted": hosted, "latency": seconds, "minute-seconds": MINUTE_SECONDS}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -153,19 +165,20 @@ def rounds(of: Standin, count: int, work: Callable[[], object], factor: float = 
 
 
 class Watch:
-    """One instance for the workspace, with a clock that each round puts forward."""
+    """One instance for the workspace, with a clock that each round puts forward by `step` seconds."""
 
-    def __init__(self, info: dict[str, str]) -> None:
+    def __init__(self, info: dict[str, str], step: float = LOOK_SECONDS, **more: Any) -> None:
         self._ahead = 0.0
+        self._step = step
         options = ("databricks_client_id", "client_id"), ("databricks_client_secret", "client_secret")
         instance = {option: info[name] for option, name in (*options, ("databricks_host", "url"))}
-        self.check = ModelServingCheck("model_serving", {}, [{**instance, "tls_ca_cert": info["ca"]}])
+        self.check = ModelServingCheck("model_serving", {}, [{**instance, **more, "tls_ca_cert": info["ca"]}])
         self.check.check_id = "model_serving:workspace"
         self.check.clock = lambda: time.monotonic() + self._ahead
 
     def run(self) -> None:
-        """Run when every endpoint is due."""
-        self._ahead += LOOK_SECONDS
+        """Run so much later than before."""
+        self._ahead += self._step
         good(self.check)
 
 
@@ -262,6 +275,24 @@ def case(endpoints: int, seconds: float, quick: bool) -> None:
         say()
 
 
+def calls() -> None:
+    """Requests per minute with pay-per-token endpoints left out, as by default, and watched."""
+    say(f"requests in {CALL_MINUTES} minutes with one endpoint and {HOSTED} that are pay-per-token")
+    for title, watched in (("left out", False), ("watched", True)):
+        with standin(1, 0.0, HOSTED) as at:
+            watch = Watch(at.info, CALL_SECONDS, serving_endpoints={"pay_per_token": watched})
+            try:
+                for _ in range(round(CALL_MINUTES * 60 / CALL_SECONDS)):
+                    watch.run()
+                    # The list is asked for beside the run.
+                    time.sleep(MINUTE_SECONDS)
+                counted = at.stats()["calls"]
+            finally:
+                watch.check.cancel()
+        say(f"  {title:<18}{counted:>6}, {counted / CALL_MINUTES:.1f} per minute")
+    say()
+
+
 def memory(kind: str, endpoints: int, traced: bool) -> dict[str, int]:
     """Bytes that a process holds, and held at most, after some runs with that many endpoints."""
     with standin(endpoints, 0.0) as at:
@@ -323,6 +354,7 @@ def main() -> None:
     say(" " * 20 + "".join(f"{head:>{width}}" for head, width in zip(heads, (9, 8, 8, 8, 8, 9, 9), strict=True)))
     for endpoints, seconds in QUICK if arguments.quick else CASES:
         case(endpoints, seconds, arguments.quick)
+    calls()
     if not arguments.quick:
         memories()
 

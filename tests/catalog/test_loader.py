@@ -51,6 +51,8 @@ UNITLESS_NAMES = {
     "dcgm.nvswitch.sxid.last",
     "dcgm.profiling.cycles.count",
     "scale_to_zero",
+    "endpoint.stopped",
+    "throughput.model_units",
 }
 
 

@@ -540,7 +540,7 @@ LINES = {
     "buckets that fall": (
         'batch_request_queue_bucket{model_name="b",le="1"} 9\nbatch_request_queue_bucket{model_name="b",le="+Inf"} 3\n'
         'batch_request_queue_count{model_name="b"} 3\n',
-        ["1 raw_metric:batch_request_queue reason:out_of_range"],
+        ["1 raw_metric:batch_request_queue reason:not_cumulative"],
     ),
     "negative buckets": (
         'batch_request_queue_bucket{model_name="b",le="1"} -9\nbatch_request_queue_count{model_name="b"} 3\n',

@@ -15,13 +15,14 @@ from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving import check as check_module
 from datadog_checks.model_serving.http import pool
 from datadog_checks.model_serving.http.pool import WorkerPool
+from datadog_checks.model_serving.settings import databricks
 from datadog_checks.model_serving.sources import several
 from datadog_checks.model_serving.sources.databricks import discovery, workspace
 from datadog_checks.model_serving.sources.databricks.access import Access
 from datadog_checks.model_serving.sources.databricks.credentials import WorkspaceCredentials
 from datadog_checks.model_serving.sources.databricks.oauth import TokenKeeper
 from datadog_checks.model_serving.sources.databricks.workspace import DatabricksWorkspace
-from datadog_checks.model_serving.workstation.demo import faults, tokens
+from datadog_checks.model_serving.workstation.demo import endpoints, faults, tokens
 from datadog_checks.model_serving.workstation.demo.messages import Reply, Request
 from datadog_checks.model_serving.workstation.demo.workspace import (
     API,
@@ -68,8 +69,10 @@ class Clock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Let the check and the stand-in live by this clock."""
-        for module in (check_module, pool, several, workspace, discovery, faults, tokens):
+        for module in (check_module, pool, several, workspace, discovery, endpoints, faults, tokens):
             patch.setattr(module, "time", self)
+        # No test but that of the pace waits for it.
+        patch.setattr(databricks, "INITIAL_RATE", 1e6)
         for user in (Access, WorkspaceCredentials, TokenKeeper):
             patch.setattr(user.__init__, "__defaults__", self._instead(user.__init__.__defaults__))
             patch.setattr(user.__init__, "__kwdefaults__", self._instead(user.__init__.__kwdefaults__))

@@ -61,8 +61,18 @@ CASES: dict[str, tuple[Any, list[str]]] = {
         ],
     ),
     "the other name of the update's state": (
-        {"state": {"ready": "NOT_READY", "update_state": "IN_PROGRESS"}},
+        {"state": {"ready": "NOT_READY", "update_state": "IN_PROGRESS"}, "config": {"config_version": 1}},
         ["endpoint CRITICAL: state NOT_READY, configuration update IN_PROGRESS"],
+    ),
+    "a first deployment": (
+        {"state": {"ready": "NOT_READY", "config_update": "IN_PROGRESS"}},
+        [
+            "endpoint WARNING: its first deployment is not over: state NOT_READY, configuration update IN_PROGRESS",
+        ],
+    ),
+    "stopped": (
+        {"state": {"ready": "NOT_READY", "suspend": "STOPPED"}, "config": {"config_version": 1}},
+        ["endpoint OK"],
     ),
     "served_models": (
         {

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,7 +107,8 @@ LISTED = {
     "last_updated_timestamp": "1700000000000",
     "config": {"served_entities": [{"name": "fraud-4", "entity_name": "main.models.fraud", "entity_version": "4"}]},
 }
-UNKNOWN = {
+FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures/databricks/list.json").read_text(encoding="utf-8"))
+UNKNOWN: dict[str, Any] = {
     "workload_type": "",
     "workload_size": "",
     "scale_to_zero": None,
@@ -151,6 +153,40 @@ READ: dict[str, tuple[Any, EndpointDescription | None]] = {
             updated=None,
             detailed=True,
         ),
+    ),
+    "nothing deployed yet": (
+        {"name": "fraud-scorer", "state": {"ready": "NOT_READY", "config_update": "IN_PROGRESS"}},
+        replace(
+            ENDPOINT,
+            ready="NOT_READY",
+            update="IN_PROGRESS",
+            config_version=None,
+            entities=(),
+            updated=None,
+            configured=False,
+        ),
+    ),
+    "one that is stopped": (
+        {**DETAIL, "state": {"ready": "NOT_READY", "suspend": "STOPPED", "system_update_failure": True}},
+        replace(entity(), ready="NOT_READY", update="", suspend="STOPPED", system_update_failed=True),
+    ),
+    "provisioned throughput, and a size beside it": (
+        with_entity(min_provisioned_throughput=9500, max_provisioned_throughput=19000),
+        entity(min_concurrency=None, max_concurrency=None, min_throughput=9500.0, max_throughput=19000.0),
+    ),
+    "provisioned throughput that may go": (
+        with_entity(min_provisioned_throughput=0, max_provisioned_throughput=19000, scale_to_zero_enabled=True),
+        entity(
+            scale_to_zero=True, min_concurrency=None, max_concurrency=None, min_throughput=0.0, max_throughput=19000.0
+        ),
+    ),
+    "model units": (
+        with_entity(workload_size=None, provisioned_model_units=50),
+        entity(workload_size="", min_concurrency=None, max_concurrency=None, model_units=50.0),
+    ),
+    "throughput, and concurrency in numbers": (
+        with_entity(max_provisioned_throughput=19000, max_provisioned_concurrency=8),
+        entity(min_concurrency=None, max_concurrency=8.0, max_throughput=19000.0),
     ),
     "an update under way": (
         {
@@ -229,12 +265,40 @@ READ: dict[str, tuple[Any, EndpointDescription | None]] = {
 def test_read(case: str) -> None:
     """What is kept of an answer."""
     told, expected = READ[case]
-    assert read(told) == expected
+    assert read(told, detailed=expected is None or expected.detailed) == expected
+
+
+@pytest.mark.parametrize("detailed", [False, True])
+@pytest.mark.parametrize("told", [DETAIL, LISTED, *FIXTURE["endpoints"]], ids=lambda told: str(told["name"]))
+def test_who_was_asked_decides(told: dict[str, Any], detailed: bool) -> None:
+    """No key of an answer tells whether it is an element of the list or a description."""
+    found = read(told, detailed=detailed)
+    assert found is not None
+    assert found.detailed is detailed
+
+
+def test_a_real_list() -> None:
+    """What a list holds that somebody has published, under other names."""
+    own, tile, hosted = (read(told, detailed=False) for told in FIXTURE["endpoints"])
+    assert own == replace(
+        ENDPOINT,
+        config_version=None,
+        detailed=False,
+        entities=(ServedEntity("fraud-3", "main.risk.fraud", "3", "", "", **UNKNOWN),),
+        updated=1780454744000,
+        created=1779139587000,
+        suspend="NOT_SUSPENDED",
+    )
+    assert tile is not None
+    assert (tile.ready, tile.entities, tile.suspend, tile.configured) == ("READY", (), "", True)
+    assert hosted is not None
+    assert (hosted.pay_per_token, own.pay_per_token, tile.pay_per_token) == (True, False, False)
+    assert [entity.model_name for entity in hosted.entities] == ["system.ai.databricks-some-model"]
 
 
 def test_nothing_else_is_kept() -> None:
     """Neither who made the endpoint nor the environment of its models is anywhere in the value."""
-    kept = repr(read(DETAIL))
+    kept = repr(read(DETAIL, detailed=True))
     assert "ada" not in kept
     assert "hush" not in kept
     assert "PASSWORD" not in kept
@@ -249,11 +313,12 @@ KEYS = st.sampled_from(
         *("external_model", "foundation_model", "deployment", "deployment_state_message", "environment_vars"),
         *("workload_type", "workload_size", "scale_to_zero_enabled", "traffic_config", "routes", "traffic_percentage"),
         *("min_provisioned_concurrency", "max_provisioned_concurrency", "served_entity_name", "served_model_name"),
-        *("tags", "key", "value", "last_updated_timestamp", "creator", "permission_level"),
+        *("tags", "key", "value", "last_updated_timestamp", "creator", "permission_level", "suspend", "endpoint_type"),
+        *("min_provisioned_throughput", "provisioned_model_units", "creation_timestamp", "system_update_failure"),
     ]
 )
 TEXTS = st.text(max_size=6) | st.sampled_from(
-    ["READY", "DEPLOYMENT_READY", "DEPLOYMENT_FAILED", "Small", "a", "\ud800", "7", *UPDATES]
+    ["READY", "DEPLOYMENT_READY", "DEPLOYMENT_FAILED", "STOPPED", "NOT_SUSPENDED", "Small", "\ud800", *UPDATES]
 )
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.just(10**400) | TEXTS
 JSON = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=8))
@@ -294,13 +359,13 @@ def agent() -> Iterator[None]:
     agent_stub.reset()
 
 
-@given(told=JSON | OBJECTS, then=JSON | OBJECTS)
+@given(told=JSON | OBJECTS, then=JSON | OBJECTS, first=st.booleans(), second=st.booleans())
 @settings(max_examples=300, deadline=None, suppress_health_check=TOLERATED)
-def test_any_json(told: Any, then: Any) -> None:
+def test_any_json(told: Any, then: Any, first: bool, second: bool) -> None:
     """No answer, and no two after one another, stop the report; what is sent of them is in range and encodable."""
     aggregator_stub.reset()
     reporter = reporter_of(fresh_check())
-    for endpoint in map(read, (told, then)):
+    for endpoint in (read(told, detailed=first), read(then, detailed=second)):
         if endpoint is None:
             continue
         for tag in metric_tags(endpoint, [*endpoint.tags]):
@@ -406,6 +471,42 @@ SIGNALS: dict[str, tuple[Any, list[str]]] = {
             f"gauge traffic.share 100 {FRAUD} workload_size:Small",
         ],
     ),
+    "one that is stopped": (
+        {
+            **with_entity(state={"deployment": "DEPLOYMENT_ABORTED"}, workload_size=None, scale_to_zero_enabled=None),
+            "state": {"ready": "NOT_READY", "config_update": "NOT_UPDATING", "suspend": "STOPPED"},
+        },
+        [
+            f"check endpoint.ready OK {COMMON}",
+            f"check model.ready OK {FRAUD} workload_type:CPU",
+            f"gauge endpoint.stopped 1 {COMMON}",
+            f"gauge traffic.share 100 {FRAUD} workload_type:CPU",
+        ],
+    ),
+    "provisioned throughput": (
+        with_entity(
+            min_provisioned_throughput=9500,
+            max_provisioned_throughput=19000,
+            workload_type="GPU_XLARGE_8",
+            scale_to_zero_enabled=None,
+        ),
+        [
+            f"check endpoint.ready OK {COMMON}",
+            f"check model.ready OK {FRAUD} workload_type:GPU_XLARGE_8 workload_size:Small",
+            f"gauge throughput.provisioned.max 19000 {FRAUD} workload_type:GPU_XLARGE_8 workload_size:Small",
+            f"gauge throughput.provisioned.min 9500 {FRAUD} workload_type:GPU_XLARGE_8 workload_size:Small",
+            f"gauge traffic.share 100 {FRAUD} workload_type:GPU_XLARGE_8 workload_size:Small",
+        ],
+    ),
+    "model units": (
+        with_entity(provisioned_model_units=50, workload_type=None, workload_size=None, scale_to_zero_enabled=None),
+        [
+            f"check endpoint.ready OK {COMMON}",
+            f"check model.ready OK {FRAUD}",
+            f"gauge throughput.model_units 50 {FRAUD}",
+            f"gauge traffic.share 100 {FRAUD}",
+        ],
+    ),
     "an external model": (
         {
             "name": "fraud-scorer",
@@ -421,11 +522,77 @@ SIGNALS: dict[str, tuple[Any, list[str]]] = {
 def test_signals(case: str) -> None:
     """Service checks and gauges; tags of the caller that name a model give way to the entity's own."""
     told, expected = SIGNALS[case]
-    endpoint = read(told)
+    endpoint = read(told, detailed=told is not LISTED)
     assert endpoint is not None
     reporter = reporter_of(fresh_check(), ["zone:test"])
     reporter.report(endpoint, ["model_name:stale", "workload_size:stale"])
     assert signals() == expected
+
+
+OK, WARNS, BREAKS, NOBODY_KNOWS = range(len(WORDS))
+READINESS: list[tuple[dict[str, Any], int, str]] = [
+    ({"ready": "READY", "config_update": "NOT_UPDATING"}, OK, ""),
+    ({"ready": "READY", "config_update": "UPDATE_FAILED", "system_update_failure": True}, OK, ""),
+    ({"ready": "NOT_READY", "suspend": "STOPPED"}, OK, ""),
+    ({"ready": "READY", "suspend": "STOPPED"}, OK, ""),
+    ({"suspend": "STOPPED"}, OK, ""),
+    ({"ready": "NOT_READY", "config_update": "NOT_UPDATING", "suspend": "NOT_SUSPENDED"}, BREAKS, "state NOT_READY"),
+    ({"ready": "NOT_READY", "system_update_failure": True}, BREAKS, "an update by Databricks itself failed"),
+    ({"ready": "NOT_READY", "suspend": "PAUSED"}, NOBODY_KNOWS, "suspend PAUSED"),
+    ({"ready": "SOON"}, NOBODY_KNOWS, "state SOON"),
+]
+DEPLOYING: list[tuple[dict[str, Any], dict[str, Any], int]] = [
+    # None of the list and the description of one that is being created has a `config`, and an agent's is empty.
+    ({}, {"config_update": "IN_PROGRESS"}, WARNS),
+    ({}, {"config_update": "NOT_UPDATING"}, WARNS),
+    ({}, {"config_update": "UPDATE_FAILED"}, BREAKS),
+    ({}, {"config_update": "UPDATE_CANCELED"}, BREAKS),
+    ({}, {}, BREAKS),
+    ({"config": {}}, {"config_update": "IN_PROGRESS"}, BREAKS),
+    ({"config": {"config_version": 1}}, {"config_update": "IN_PROGRESS"}, BREAKS),
+]
+
+
+@pytest.mark.parametrize("detailed", [False, True])
+@pytest.mark.parametrize(
+    ("told", "status", "words"),
+    [
+        *(({"config": {"config_version": 1}, "state": state}, status, words) for state, status, words in READINESS),
+        *(({**told, "state": {"ready": "NOT_READY", **state}}, status, "") for told, state, status in DEPLOYING),
+    ],
+)
+def test_readiness(told: dict[str, Any], status: int, words: str, detailed: bool) -> None:
+    """What is stopped on purpose, or deployed for the first time, is not broken; the list suffices to tell."""
+    endpoint = read({"name": "fraud-scorer", **told}, detailed=detailed)
+    assert endpoint is not None
+    reporter_of(fresh_check()).report(endpoint)
+    (found,) = aggregator_stub.service_checks("model_serving.endpoint.ready")
+    assert found.status == status
+    assert words in found.message
+    assert bool(found.message) == (status != OK)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_readiness_while_it_starts(restart: bool) -> None:
+    """An endpoint that somebody starts after a stop is a warning until it is ready, or has failed to be."""
+    ready, broken = version(3), version(3, deployment=ABORTED)
+    reporter = reporter_of(fresh_check())
+    found = []
+    for endpoint in (
+        at(3, broken, **NOWHERE),
+        at(3, broken, **COMES),
+        replace(updating(3, broken, to=(4, ready)), **COMES),
+        at(3, broken, update="UPDATE_FAILED", **COMES),
+        at(4, ready, **RUNS),
+        at(4, broken, update="NOT_UPDATING", **COMES),
+    ):
+        aggregator_stub.reset()
+        reporter.report(endpoint)
+        reporter.flush()
+        names = ("model_serving.endpoint.ready", "model_serving.model.ready")
+        found.append(tuple(aggregator_stub.service_checks(name)[0].status for name in names))
+        reporter = reporter_of(fresh_check()) if restart else reporter
+    assert found == [(OK, OK), (WARNS, WARNS), (WARNS, WARNS), (BREAKS, BREAKS), (OK, OK), (BREAKS, BREAKS)]
 
 
 def test_tags_of_the_caller_are_not_doubled() -> None:
@@ -449,8 +616,13 @@ def updating(
 
 
 CREATING, FAILED, ABORTED = "DEPLOYMENT_CREATING", "DEPLOYMENT_FAILED", "DEPLOYMENT_ABORTED"
+STOPPED, STARTED = "info fraud-scorer was stopped", "info fraud-scorer was started"
+NOWHERE: dict[str, Any] = {"ready": "NOT_READY", "suspend": "STOPPED"}
+RUNS: dict[str, Any] = {"suspend": "NOT_SUSPENDED"}
+COMES: dict[str, Any] = {"ready": "NOT_READY", "suspend": "NOT_SUSPENDED"}
 V3, V4, V5 = (at(number, version(number)) for number in (3, 4, 5))
 TO4 = updating(3, version(3), to=(4, version(4, deployment=CREATING)))
+LEFT4 = replace(TO4, pending=(version(4, deployment=ABORTED),))
 BEGAN = "info fraud-scorer: configuration update began"
 FINISHED = "success fraud-scorer: configuration update finished"
 UPDATE_FAILED = "error fraud-scorer: configuration update failed"
@@ -567,6 +739,50 @@ SEQUENCES: dict[str, list[tuple[EndpointDescription, list[str]]]] = {
     "a description without a configuration in between": [(V3, []), (at(None), []), (V3, [])],
     "the list in between": [(V3, []), (replace(V4, detailed=False), []), (V4, [FINISHED, serves(4)])],
     "an update of what is no version": [(V3, []), (at(4, version(3, workload_size="Large")), [FINISHED])],
+    **{
+        f"stopped while its entities are {deployment or 'silent'}, and started": [
+            (at(3, version(3), **RUNS), []),
+            (at(3, version(3, deployment=deployment), **NOWHERE), [STOPPED]),
+            (at(3, version(3, deployment=deployment), **COMES), [STARTED]),
+            (replace(updating(3, version(3, deployment=deployment), to=(4, version(3))), **COMES), [BEGAN]),
+            (at(4, version(3), **RUNS), [FINISHED]),
+        ]
+        for deployment in ("", "DEPLOYMENT_READY", "DEPLOYMENT_CREATING", FAILED, ABORTED)
+    },
+    "stopped without a configuration meanwhile, and started": [
+        (at(3, version(3), **RUNS), []),
+        (at(None, **NOWHERE), [STOPPED]),
+        (at(3, **NOWHERE), []),
+        (at(3, version(3), **RUNS), [STARTED]),
+    ],
+    "stopped, started with another version, which fails": [
+        (at(3, version(3), **RUNS), []),
+        (at(3, version(3, deployment=ABORTED), **NOWHERE), [STOPPED]),
+        (replace(updating(3, version(3, deployment=ABORTED), to=(4, version(4))), **COMES), [STARTED, BEGAN]),
+        (
+            at(3, version(3, deployment=FAILED), update="UPDATE_FAILED", **COMES),
+            [UPDATE_FAILED, broke(3)],
+        ),
+    ],
+    "one that was stopped at the first look": [
+        (at(3, version(3, deployment=ABORTED), **NOWHERE), []),
+        (at(3, version(3), **RUNS), [STARTED, serves(3)]),
+    ],
+    "a look that doesn't tell whether it is stopped": [
+        (at(3, version(3), **RUNS), []),
+        (at(3, version(3), **NOWHERE), [STOPPED]),
+        (at(3, version(3), ready="NOT_READY"), []),
+        (at(3, version(3), **NOWHERE), []),
+    ],
+    "stopped amid an update": [
+        (TO4, []),
+        (at(3, version(3), update="UPDATE_CANCELED", **NOWHERE), [CANCELED, STOPPED]),
+    ],
+    "an update that failed and whose configuration is shown on": [
+        (TO4, []),
+        (replace(LEFT4, update="UPDATE_FAILED"), [UPDATE_FAILED, broke(4, "warning was aborted")]),
+        (replace(LEFT4, update="NOT_UPDATING"), []),
+    ],
     "one version served twice": [
         (V3, []),
         (at(4, version(4), replace(version(4), name="twin")), [FINISHED, serves(4)]),
@@ -744,9 +960,13 @@ ENTRY = [3, "NOT_UPDATING", False, None, [["main.models.fraud", "3"]], [], [], F
     ("kept", "expected"),
     [
         ({"fraud-scorer": ENTRY}, [FINISHED, serves(4)]),
+        ({"fraud-scorer": [*ENTRY, "STOPPED"]}, [STARTED, FINISHED, serves(4)]),
+        ({"fraud-scorer": [*ENTRY, ""]}, [FINISHED, serves(4)]),
         *(
             (kept, [])
             for kept in (
+                {"fraud-scorer": [*ENTRY, "HALTED"]},
+                {"fraud-scorer": [*ENTRY, {}]},
                 "{",
                 "[" * 100_000,
                 [],
@@ -767,8 +987,8 @@ def test_cache_that_is_corrupt(kept: Any, expected: list[str]) -> None:
     """What can't be read counts as never seen."""
     fresh_check().write_persistent_cache(CACHE_KEY, kept if isinstance(kept, str) else json.dumps(kept))
     reporter = reporter_of(fresh_check())
-    reporter.report(V4)
-    assert told() == expected
+    reporter.report(replace(V4, suspend="NOT_SUSPENDED"))
+    assert sorted(told()) == sorted(expected)
     reporter.report(V5)
     assert told() == [FINISHED, serves(5)]
 
@@ -918,7 +1138,7 @@ def test_stand_in(keep_pending: bool) -> None:
 
     def step() -> list[str]:
         for _ in range(2):
-            endpoint = read(workspace.endpoint(name))
+            endpoint = read(workspace.endpoint(name), detailed=True)
             assert endpoint is not None
             assert endpoint.detailed
             reporter.report(endpoint)

@@ -72,8 +72,10 @@ class ServingEndpoints(BaseModel):
     )
     exclude: Optional[tuple[str, ...]] = None
     include: Optional[tuple[str, ...]] = None
+    initial_requests_per_second: Optional[float] = Field(None, ge=1.0)
     interval: Optional[float] = Field(None, ge=1.0)
     limit: Optional[int] = Field(None, ge=1)
+    pay_per_token: Optional[bool] = None
 
 
 class ShareLabels(BaseModel):

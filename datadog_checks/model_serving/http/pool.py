@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,13 +33,14 @@ class Expired(InternalSignal):
 class Job:
     """Something to do with a requests wrapper, within `seconds`.
 
-    `result` is what `work` gave and `problem` what it raised. `deadline` is when its time is over, by the monotonic
-    clock, None until it has begun; `expired` says that it was cut off then.
+    It begins `after` that many seconds of a run. `result` is what `work` gave and `problem` what it raised. `deadline`
+    is when its time is over, by the monotonic clock, None until it has begun; `expired` says that it was cut off then.
     """
 
     name: str
     work: Callable[[Any, float], Any]
     seconds: float
+    after: float = 0.0
     result: Any = None
     problem: Exception | None = None
     deadline: float | None = None
@@ -72,17 +74,22 @@ class WorkerPool:
     def run(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Do jobs, and yield each one when it is done. Ends early when the pool is closed."""
         run = _PoolRun(2 * self.size)
-        left = 0
-        # What goes on in the background has a deadline as well.
-        self._expire()
+        waiting = deque(sorted(jobs, key=lambda job: job.after))
+        left = len(waiting)
+        began = time.monotonic()
         try:
-            for job in jobs:
-                job.run = run
-                self._add(job)
-                left += 1
             while left and not self.closed.is_set():
+                # What goes on in the background has a deadline as well.
+                wait = self._expire()
+                passed = time.monotonic() - began
+                while waiting and waiting[0].after <= passed:
+                    job = waiting.popleft()
+                    job.run = run
+                    self._add(job)
+                if waiting:
+                    wait = min(wait, waiting[0].after - passed)
                 try:
-                    job = run.done.get(timeout=self._expire())
+                    job = run.done.get(timeout=wait)
                 except queue.Empty:
                     continue
                 if self.closed.is_set():

@@ -12,6 +12,7 @@ from ..catalog.recognise import Recogniser
 from ..log_once import LogOnce
 from ..settings import ScrapeSettings
 from ..submit.sender import Sent
+from ..submit.validate import NOT_CUMULATIVE
 from .collector import Collector
 
 SHOWN = 5
@@ -185,6 +186,14 @@ class Report:
         for (reason, raw_metric), number in self.collector.rejected.items():
             tags = [*self.own_tags(), f"reason:{reason}", f"raw_metric:{raw_metric}"]
             self.check.count(f"{NAMESPACE}.scrape.samples.rejected", number, tags=tags, raw=True)
+            if reason == NOT_CUMULATIVE:
+                # A latency that is missing is missed more than a sample, and the status shows it.
+                self.warn(
+                    f"{self.url}: the buckets of {raw_metric} fall from one bound to the next, and are no histogram's, "
+                    f"whose buckets are cumulative: nothing of {raw_metric} is sent. Report it to whoever makes the "
+                    "metrics, or leave it out with `exclude_metrics`"
+                )
+                continue
             wrong = self.collector.wrong_types.get(raw_metric) if reason == "wrong_type" else None
             problem = reason if wrong is None else f"it comes as a {wrong} (a `catalog` file can say otherwise)"
             advice = ADVICE.get(reason, "")

@@ -17,6 +17,9 @@ HOST_VARIABLE = "DATABRICKS_HOST"
 LIMIT, INTERVAL = 500, 60.0
 """The endpoints that are watched at most, and the seconds between two listings, where nothing is said."""
 
+INITIAL_RATE = 15.0
+"""Requests per second with which endpoints are asked for the first time, as Databricks' Go tools hold themselves to."""
+
 
 def databricks_settings(options: Options, environ: Mapping[str, str], problems: Problems) -> DatabricksSettings | None:
     """The source that an instance names in a workspace, None where it names none. Complains about what is wrong."""
@@ -55,6 +58,7 @@ def databricks_settings(options: Options, environ: Mapping[str, str], problems: 
         selection=_selection(choice, problems),
         interval=INTERVAL if choice is None or choice.interval is None else choice.interval,
         tags=tags or (),
+        initial_rate=(choice and choice.initial_requests_per_second) or INITIAL_RATE,
     )
 
 
@@ -70,4 +74,5 @@ def _selection(choice: Any, problems: Problems) -> Selection:
                 f"`{option}` of `serving_endpoints`: {error.pattern!r} is not a valid regular expression: {error}",
                 "serving_endpoints",
             )
-    return Selection(LIMIT if choice.limit is None else choice.limit, **patterns)
+    limit = LIMIT if choice.limit is None else choice.limit
+    return Selection(limit, **patterns, pay_per_token=choice.pay_per_token is True)

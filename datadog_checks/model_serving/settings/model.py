@@ -84,11 +84,15 @@ class ParallelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which endpoints are watched: those whose name an `include` matches and no `exclude`, at most `limit`."""
+    """Which endpoints are watched: those whose name an `include` matches and no `exclude`, at most `limit`.
+
+    `pay_per_token` says whether the models that Databricks hosts for everybody are among them.
+    """
 
     limit: int
     include: tuple[re.Pattern[str], ...] = ()
     exclude: tuple[re.Pattern[str], ...] = ()
+    pay_per_token: bool = False
 
     def of(self, names: Iterable[str]) -> tuple[list[str], int]:
         """The names that are watched, in alphabetical order, and how many more there would be."""
@@ -105,8 +109,8 @@ class Selection:
 class DatabricksSettings:
     """A workspace, and how to log in to it. `url` is scheme and host.
 
-    `endpoint` is empty for all endpoints that `selection` takes. They are listed every `interval` seconds; `tags` are
-    the keys of Databricks tags to send.
+    `endpoint` is empty for all endpoints that `selection` takes. They are listed every `interval` seconds, and asked
+    for the first time with at most `initial_rate` requests per second; `tags` are the keys of Databricks tags to send.
     """
 
     url: str
@@ -115,6 +119,7 @@ class DatabricksSettings:
     selection: Selection
     interval: float
     tags: tuple[str, ...]
+    initial_rate: float
 
     @property
     def metrics_url(self) -> str:

@@ -67,7 +67,7 @@ MOOT_OPTIONS = {
 }
 """Options of newer stock checks that there is nothing to do for, and why. They are taken, and a warning says so."""
 
-CHOICE_OPTIONS = ("include", "exclude", "limit", "interval")
+CHOICE_OPTIONS = ("include", "exclude", "limit", "interval", "pay_per_token", "initial_requests_per_second")
 """What `serving_endpoints` may say."""
 
 

@@ -120,6 +120,7 @@ def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace
         make,
         tags=settings.scrape.tags,
         databricks_tags=databricks.tags,
+        initial_rate=databricks.initial_rate,
         checks=settings.readiness.enabled is not False,
     )
 

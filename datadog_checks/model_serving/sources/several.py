@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from requests.exceptions import HTTPError
@@ -131,14 +132,15 @@ class SeveralEndpoints(Generic[MemberT]):
         """Ask every member that is scheduled, and submit what they answer."""
         return self.failures(self.scrape())
 
-    def scrape(self, others: Collection[Job] = ()) -> list[str]:
+    def scrape(self, others: Collection[Job] = (), after: Mapping[str, float] = MappingProxyType({})) -> list[str]:
         """Ask every member that is scheduled, and do other jobs at the same time.
 
-        Returns what is wrong with members, those that wait included.
+        Members in `after` are asked so many seconds later. Returns what is wrong with members, those that wait
+        included.
         """
         problems: dict[str, str] = {}
         self.deferred = ""
-        for job in self.pool.run([*self._jobs(problems), *others]):
+        for job in self.pool.run([*self._jobs(problems, after), *others]):
             member = self.members.get(job.name)
             if member is not None and job not in others:
                 problem = self._read(member, self._fetched(job))
@@ -160,18 +162,21 @@ class SeveralEndpoints(Generic[MemberT]):
         """End what goes on, and let go of all connections."""
         self.pool.close()
 
-    def _jobs(self, problems: dict[str, str]) -> Iterator[Job]:
+    def _jobs(self, problems: dict[str, str], after: Mapping[str, float]) -> Iterator[Job]:
         now = self.clock()
         # Those that failed come last: what waits for them must not wait before the others.
         for name, member in sorted(self.members.items(), key=lambda item: item[1].failures):
             if member.scheduled(now):
-                yield Job(name, member.fetch, self.seconds)
+                yield Job(name, member.fetch, self.seconds, after.get(name, 0.0))
             elif member.problem:
                 left = member.not_before - now
                 problems[name] = (
                     f"{member.problem} (failed {member.failures} times in a row, asked again in {left:.0f} s)"
                 )
                 member.scraper.submit_health_check(ServiceCheck.CRITICAL, message=problems[name])
+            elif member.nothing:
+                # It is asked so seldom that a monitor would miss it.
+                member.scraper.submit_health_check(ServiceCheck.OK)
 
     def _fetched(self, job: Job) -> Fetched:
         """What a job brought. What its deadline has cut off failed because of that, whatever the error says."""

@@ -9,6 +9,8 @@ from math import isfinite
 from .histograms import rising
 from .series import Series, finite
 
+NOT_CUMULATIVE = "not_cumulative"
+"""The reason of buckets that fall from one bound to the next: those of a histogram count all that is below."""
 EARLIEST = 946_684_800.0
 """The year 2000 in epoch seconds. A timestamp before it is a 0 that stands for never, or is of another unit."""
 
@@ -42,8 +44,11 @@ def sound(series: Series, reject: Reject) -> bool:
             reject("non_finite", raw.names[0])
             return False
         count, counts = reading.count or 0, reading.counts
-        if not 0 <= count <= EXACT or not rising(counts) or (counts and counts[-1] > EXACT):
+        if not 0 <= count <= EXACT or (counts and (min(counts) < 0 or counts[-1] > EXACT)):
             reject("out_of_range", raw.names[0])
+            return False
+        if not rising(counts):
+            reject(NOT_CUMULATIVE, raw.names[0])
             return False
         return _sum_in_range(series, reject)
     if not isfinite(reading.value):

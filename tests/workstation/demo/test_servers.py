@@ -84,12 +84,12 @@ def test_databricks_describes_its_endpoints(sources: dict[str, SimulatedSource])
     source = sources["churn-scorer"]
     host = source.instance["databricks_host"]
     known = read(source, f"{host}{API}/churn-scorer").json()
-    assert known["state"] == {"ready": "READY", "config_update": "NOT_UPDATING"}
+    assert (known["state"]["ready"], known["state"]["config_update"]) == ("READY", "NOT_UPDATING")
     (entity,) = known["config"]["served_entities"]
     assert (entity["entity_name"], entity["entity_version"]) == ("main.models.churn_scorer", "12")
     assert entity["state"]["deployment"] == "DEPLOYMENT_READY"
     hosted = read(source, f"{host}{API}/databricks-llama-4-maverick")
-    assert (hosted.status_code, hosted.json()["state"]["ready"]) == (200, "READY")
+    assert (hosted.status_code, hosted.json()["endpoint_type"]) == (200, "FOUNDATION_MODEL_API")
     listed = read(source, f"{host}{API}").json()
     assert [one["name"] for one in listed["endpoints"]] == list(DATABRICKS)
     for path, status in ((f"{API}/nobody", 404), (f"{API}/nobody/metrics", 404), ("/", 404)):
@@ -122,7 +122,7 @@ def test_one_instance_can_read_the_whole_workspace(scenario: Scenario) -> None:
         token = requests.post(url + TOKEN_PATH, auth=client, data=form, verify=ca, timeout=60).json()["access_token"]
         bearer = {"Authorization": f"Bearer {token}"}
         listed = requests.get(url + API, headers=bearer, verify=ca, timeout=60).json()["endpoints"]
-    assert [one["name"] for one in listed if "entity_name" in one["config"]["served_entities"][0]] == [
+    assert [one["name"] for one in listed if "endpoint_type" not in one] == [
         "churn-scorer",
         "product-embedder",
     ]

@@ -22,6 +22,7 @@ import pytest
 import requests
 
 from datadog_checks.model_serving.workstation.demo.dialects.databricks import CONTENT_TYPE
+from datadog_checks.model_serving.workstation.demo.faults import REFUSALS
 from datadog_checks.model_serving.workstation.demo.workspace import (
     API,
     TOKEN_PATH,
@@ -34,6 +35,7 @@ from datadog_checks.model_serving.workstation.demo.workspace import (
 from ...leftovers import wait_until
 from .conftest import parse, total
 
+LIST = Path(__file__).parents[2] / "fixtures" / "databricks" / "list.json"
 MINUTE = 1_788_718_020_000
 FORM = {"grant_type": "client_credentials", "scope": "all-apis"}
 BEARER = {"Authorization": "Bearer pat"}
@@ -112,13 +114,14 @@ def test_the_list_tells_less_than_the_detail(client: Client) -> None:
     listed = {one["name"]: one for one in client.get(API).json()["endpoints"]}
     detail = client.get(CHURN).json()
     churn = listed["churn"]
-    always = {"name", "id", "creator", "creation_timestamp", "last_updated_timestamp", "state", "config"}
-    assert set(churn) == always | {"tags"}
-    assert set(listed["hosted"]) == always | {"task"}
-    assert set(detail) == set(churn) | {"permission_level", "route_optimized"}
+    assert set(detail) == set(churn)
     assert churn["config"] == {
-        "served_entities": [{"name": "churn-1", "entity_name": "main.models.churn", "entity_version": "1"}],
-        "served_models": [{"name": "churn-1", "model_name": "main.models.churn", "model_version": "1"}],
+        "served_entities": [
+            {"name": "churn-1", "entity_name": "main.models.churn", "entity_version": "1", "type": "UC_MODEL"}
+        ],
+        "served_models": [
+            {"name": "churn-1", "model_name": "main.models.churn", "model_version": "1", "type": "UC_MODEL"}
+        ],
     }
     assert churn["tags"] == [{"key": "team", "value": "risk"}, {"key": "flag"}]
     (entity,) = detail["config"]["served_entities"]
@@ -130,6 +133,59 @@ def test_the_list_tells_less_than_the_detail(client: Client) -> None:
         "routes": [{"served_model_name": "churn-1", "served_entity_name": "churn-1", "traffic_percentage": 100}]
     }
     assert detail == client.workspace.endpoint("churn")
+
+
+REAL = {one["name"]: one for one in json.loads(LIST.read_text(encoding="utf-8"))["endpoints"]}
+ALIKE = {"custom": "fraud-scorer", "tile": "mas-0000-endpoint", "pay_per_token": "databricks-some-model"}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_the_list_has_the_keys_of_a_real_one(client: Client, kind: str) -> None:
+    """Each kind of element has every key that it has in a list of a real workspace, and none that it has not there."""
+    name, real = ALIKE[kind], REAL[ALIKE[kind]]
+    client.workspace.add(name, kind=kind, task=real.get("task", ""))
+    (listed,) = [one for one in client.get(API).json()["endpoints"] if one["name"] == name]
+    assert listed.keys() == real.keys()
+    assert listed["state"].keys() == real["state"].keys()
+    assert listed["config"].keys() == real["config"].keys()
+    for key in listed["config"]:
+        assert [one.keys() for one in listed["config"][key]] == [one.keys() for one in real["config"][key]]
+    if kind != "custom":
+        # What Databricks hosts is described in no other words.
+        assert client.get(f"{API}/{name}").json() == listed
+
+
+def test_what_may_not_be_seen_is_not_listed(client: Client) -> None:
+    client.workspace.unlisted.add("churn")
+    assert [one["name"] for one in client.get(API).json()["endpoints"]] == ["hosted"]
+
+
+def test_an_endpoint_is_stopped_and_started(client: Client) -> None:
+    workspace = client.workspace
+    workspace.stop("churn")
+    detail = client.get(CHURN).json()
+    assert (detail["state"]["ready"], detail["state"]["suspend"]) == ("NOT_READY", "STOPPED")
+    assert client.get(API).json()["endpoints"][0]["state"] == detail["state"]
+    assert shape(detail)["config"] == (1, {"churn-1": "DEPLOYMENT_ABORTED"}, {"churn-1": 100})
+    workspace.start("churn")
+    detail = client.get(CHURN).json()
+    assert detail["state"]["suspend"] == "NOT_SUSPENDED"
+    assert shape(detail)["state"] == ("NOT_READY", "IN_PROGRESS")
+    assert shape(detail)["pending_config"][0] == 2
+    workspace.finish_update("churn")
+    assert shape(client.get(CHURN).json()) == {
+        "state": ("READY", "NOT_UPDATING"),
+        "config": (2, {"churn-1": READY}, {"churn-1": 100}),
+    }
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_refusal_is_one_that_was_seen(client: Client, reason: str) -> None:
+    status, body, headers = REFUSALS[reason]
+    client.workspace.fault("refusal", reason=reason)
+    answer = client.session.get(client.served.url + CHURN, headers=BEARER, timeout=TIMEOUT, allow_redirects=False)
+    assert (answer.status_code, answer.json()) == (status, body)
+    assert headers.items() <= answer.headers.items()
 
 
 def test_an_empty_list_is_left_out(client: Client) -> None:
@@ -273,7 +329,10 @@ MISTAKES: list[tuple[Callable[[SimulatedWorkspace], Any], type[Exception], str]]
     (lambda workspace: workspace.add("new", traffic={"other": 100}), ValueError, "100 percent to some of new-1"),
     (lambda workspace: workspace.add("new", traffic={"new-1": 99}), ValueError, "100 percent"),
     (lambda workspace: workspace.add("new", entities=[{}, {}]), ValueError, "names of their own"),
-    (lambda workspace: workspace.fault("melt"), ValueError, "there are: status, rate_limit"),
+    (lambda workspace: workspace.add("new", kind="other"), ValueError, "there are: custom, pay_per_token, tile"),
+    (lambda workspace: workspace.start("churn"), ValueError, "stop it first"),
+    (lambda workspace: [workspace.stop("churn") for _ in "ab"], ValueError, "serves nothing that could be stopped"),
+    (lambda workspace: workspace.fault("melt"), ValueError, "there are: status, refusal"),
     (lambda workspace: workspace.fault("stall", minutes=1), ValueError, "minutes; its options: seconds"),
     (lambda _: minute_page("x", MINUTE, 1, idle=True), ValueError, "idle"),
     (lambda _: minute_page("x", MINUTE, 1, errors_4xx=2), ValueError, "more errors than requests"),
@@ -315,11 +374,11 @@ ENDS: list[tuple[Callable[[SimulatedWorkspace], None], dict[str, Any]]] = [
         {"state": ("READY", "NOT_UPDATING"), "config": BOTH_SERVE},
     ),
     (
-        lambda workspace: workspace.fail_update("churn"),
+        lambda workspace: workspace.fail_update("churn", keep_pending=False),
         {"state": ("READY", "UPDATE_FAILED"), "config": ONE_SERVES},
     ),
     (
-        lambda workspace: workspace.fail_update("churn", keep_pending=True),
+        lambda workspace: workspace.fail_update("churn"),
         {"state": ("READY", "UPDATE_FAILED"), "config": ONE_SERVES, "pending_config": FAILED},
     ),
     (

@@ -23,6 +23,13 @@ RESERVED_TAGS = GENERIC_TAGS | {
 CONCURRENCY = {"small": (4.0, 4.0), "medium": (8.0, 16.0), "large": (16.0, 64.0)}
 """Lowest and highest provisioned concurrency of a workload size, as the serving-endpoints API documents them."""
 
+STOPPED, NOT_SUSPENDED = "STOPPED", "NOT_SUSPENDED"
+"""Values of `state.suspend`: somebody has stopped the endpoint, or nobody has. Neither is in the SDK."""
+
+PAY_PER_TOKEN = "FOUNDATION_MODEL_API"
+"""The `endpoint_type` of models that Databricks hosts for everybody, which export no metrics."""
+
+THROUGHPUT = ("min_provisioned_throughput", "max_provisioned_throughput", "provisioned_model_units")
 MAX_ENTITIES = 100
 MAX_TEXT = 1000
 MAX_MESSAGE = 500
@@ -34,7 +41,8 @@ class ServedEntity:
     """What one endpoint serves of one model. Texts are empty and numbers None where the API doesn't say.
 
     `deployment` is `DEPLOYMENT_READY` and the like; `traffic` the share of the endpoint's requests in percent, 0
-    where the routes leave the entity out; concurrency is in parallel requests, `created` in epoch milliseconds.
+    where the routes leave the entity out; concurrency is in parallel requests, throughput in tokens per second,
+    `created` in epoch milliseconds.
     """
 
     name: str
@@ -49,6 +57,9 @@ class ServedEntity:
     max_concurrency: float | None
     traffic: float | None
     created: float | None = None
+    min_throughput: float | None = None
+    max_throughput: float | None = None
+    model_units: float | None = None
 
     @property
     def called(self) -> bool:
@@ -71,9 +82,11 @@ class ServedEntity:
 class EndpointDescription:
     """A serving endpoint. `ready` is `READY` or `NOT_READY`, `update` one of `UPDATES` or empty.
 
-    `pending` and `pending_version` are of the configuration that an update under way is to bring. `tags` are the
-    endpoint's Databricks tags, `updated` is in epoch milliseconds. The list of endpoints says less than the
-    description of one; `detailed` says that this is from the latter.
+    `pending` and `pending_version` are of the configuration that an update under way is to bring, or one that failed
+    was to bring. `tags` are the endpoint's Databricks tags, `created` and `updated` are in epoch milliseconds. The list
+    of endpoints says less than the description of one; `detailed` says that this is from the latter. `suspend` is
+    `NOT_SUSPENDED`, `STOPPED`, or what else Databricks may call it; empty where there is no such thing. Before its
+    first deployment is over an endpoint is not `configured`.
     """
 
     name: str
@@ -86,10 +99,27 @@ class EndpointDescription:
     updated: int | None
     detailed: bool
     pending_version: int | None = None
+    suspend: str = ""
+    system_update_failed: bool = False
+    configured: bool = True
+    pay_per_token: bool = False
+    created: int | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self.suspend == STOPPED
+
+    def agrees(self, other: EndpointDescription) -> bool:
+        """Whether another look at it found it in the same state, as far as both tell."""
+        suspended = {self.suspend, other.suspend} - {""}
+        return (self.ready, self.update) == (other.ready, other.update) and len(suspended) < 2
 
 
-def read(json: Any, name: str = "") -> EndpointDescription | None:
-    """The endpoint that an element of the list, or the description of one endpoint, is about.
+def read(json: Any, name: str = "", *, detailed: bool) -> EndpointDescription | None:
+    """The endpoint that an element of the list is about or, where it is `detailed`, the description of one endpoint.
+
+    Whoever asked knows which of them it is: an element of the list may have any key that a description has.
 
     What has an unexpected type counts as missing. None for anything but an object, and where neither it nor `name`
     says what the endpoint is called.
@@ -101,20 +131,23 @@ def read(json: Any, name: str = "") -> EndpointDescription | None:
         return None
     state, config, pending = (mapping(detail.get(key)) for key in ("state", "config", "pending_config"))
     update = _text(state.get("config_update")) or _text(state.get("update_state"))
-    creator = detail.get("creator")
-    secrets = [creator] if isinstance(creator, str) else []
-    entities = tuple(_entities(config, secrets))
+    secrets = [detail.get(key) for key in ("creator", "creator_display_name")]
     return EndpointDescription(
         name=name,
         ready=_text(state.get("ready")),
         update=update if update in UPDATES else "",
         config_version=_whole(config.get("config_version")),
-        entities=entities,
+        entities=tuple(_entities(config, secrets)),
         pending=tuple(_entities(pending, secrets)),
         tags=dict(_databricks_tags(detail.get("tags"))),
         updated=_whole(detail.get("last_updated_timestamp")),
-        detailed=_is_detail(detail, config, entities),
+        detailed=detailed,
         pending_version=_whole(pending.get("config_version")),
+        suspend=_text(state.get("suspend")),
+        system_update_failed=state.get("system_update_failure") is True,
+        configured=isinstance(detail.get("config"), dict),
+        pay_per_token=detail.get("endpoint_type") == PAY_PER_TOKEN,
+        created=_whole(detail.get("creation_timestamp")),
     )
 
 
@@ -138,18 +171,7 @@ def metric_tags(endpoint: EndpointDescription, allowed: Collection[str] = ()) ->
     return tuple(sorted(f"{tag}:{value}" for tag, value in tags.items() if value))
 
 
-def _is_detail(detail: Mapping[str, Any], config: Mapping[str, Any], entities: Iterable[ServedEntity]) -> bool:
-    """The list leaves out who may do what, the version and routes of a configuration, and the entities' state."""
-    return (
-        "pending_config" in detail
-        or "permission_level" in detail
-        or "config_version" in config
-        or "traffic_config" in config
-        or any(entity.deployment for entity in entities)
-    )
-
-
-def _entities(config: Mapping[str, Any], secrets: list[str]) -> Iterator[ServedEntity]:
+def _entities(config: Mapping[str, Any], secrets: list[Any]) -> Iterator[ServedEntity]:
     found = config.get("served_entities") or config.get("served_models")
     entities = [one for one in found if isinstance(one, dict)][:MAX_ENTITIES] if isinstance(found, list) else []
     shares = _shares(config)
@@ -161,7 +183,10 @@ def _entities(config: Mapping[str, Any], secrets: list[str]) -> Iterator[ServedE
         idle = one.get("scale_to_zero_enabled")
         idle = idle if isinstance(idle, bool) else None
         size = _text(one.get("workload_size"))
-        implied = CONCURRENCY.get(size.lower(), (None, None))
+        low_rate, high_rate, units = (_amount(one.get(key)) for key in THROUGHPUT)
+        # Where tokens are what is provisioned, a size is named as well, and says nothing of parallel requests.
+        counted = (low_rate, high_rate, units) == (None, None, None)
+        implied = CONCURRENCY.get(size.lower(), (None, None)) if counted else (None, None)
         low, high = _amount(one.get("min_provisioned_concurrency")), _amount(one.get("max_provisioned_concurrency"))
         low, high = implied[0] if low is None else low, implied[1] if high is None else high
         environment = mapping(one.get("environment_vars")).values()
@@ -178,6 +203,9 @@ def _entities(config: Mapping[str, Any], secrets: list[str]) -> Iterator[ServedE
             max_concurrency=high,
             traffic=shares.get(name, 0.0) if shares else None,
             created=_amount(one.get("creation_timestamp")),
+            min_throughput=low_rate,
+            max_throughput=high_rate,
+            model_units=units,
         )
 
 

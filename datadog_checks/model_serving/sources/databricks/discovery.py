@@ -30,8 +30,8 @@ class _Described:
 class Discovery:
     """The endpoints of the workspace at `url`, for the threads that ask it and the one that looks.
 
-    `problem` is why the last listing failed, empty when it was good; `beyond` how many endpoints exceed the limit;
-    `listed` whether there was a good one yet. `clock` schedules requests.
+    `problem` is why the last listing failed, empty when it was good; `beyond` how many endpoints exceed the limit,
+    `left_out` how many are pay-per-token; `listed` whether there was a good one yet. `clock` schedules requests.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Discovery:
         self.selection = selection
         self.interval = interval
         self.problem = ""
-        self.beyond = 0
+        self.beyond = self.left_out = 0
         self.listed = False
         self._lock = threading.Lock()
         self._names: tuple[str, ...] = ()
@@ -87,14 +87,16 @@ class Discovery:
                 )
             return
         entries = answer.get("endpoints")
-        found = map(read, entries if isinstance(entries, list) else ())
-        endpoints = {endpoint.name: endpoint for endpoint in found if endpoint is not None and endpoint.name}
-        names, beyond = self.selection.of(endpoints)
+        found = (read(entry, detailed=False) for entry in (entries if isinstance(entries, list) else ()))
+        endpoints = {endpoint.name: endpoint for endpoint in found if endpoint is not None}
+        watched = [name for name, one in endpoints.items() if self.selection.pay_per_token or not one.pay_per_token]
+        names, beyond = self.selection.of(watched)
         with self._lock:
             self._list = {name: endpoints[name] for name in names}
             self._names = tuple(names)
             self._described = {name: known for name, known in self._described.items() if name in self._list}
             self.problem, self.beyond, self.listed = "", beyond, True
+            self.left_out = len(endpoints) - len(watched)
 
     def names(self) -> tuple[str, ...]:
         """The endpoints that are watched."""
@@ -110,25 +112,35 @@ class Discovery:
     def state(self, name: str) -> tuple[object, ...]:
         """What is another when an endpoint was changed, or has become ready, since the list was had before."""
         listed, _ = self._known(name)
-        return (listed.updated, listed.ready, listed.update) if listed is not None else ()
+        return (listed.updated, listed.ready, listed.update, listed.suspend) if listed is not None else ()
+
+    def stopped(self, name: str) -> bool:
+        """Whether the list, or the description of an endpoint, says that somebody has stopped it."""
+        listed, known = self._known(name)
+        described = known.endpoint if known is not None else None
+        return any(one is not None and one.stopped for one in (listed, described))
 
     def stale(self, name: str) -> bool:
         """Whether it is time to ask for the description of an endpoint."""
         listed, known = self._known(name)
-        return listed is not None and (known is None or self._outdated(name, listed, known))
+        return listed is not None and self._outdated(name, listed, known)
 
-    def describe(self, name: str, http: Any, deadline: float) -> None:
-        """Ask for the description of an endpoint, if it is time for that. Without an answer the last one stays."""
+    def describe(self, name: str, http: Any, deadline: float, doubted: bool = False) -> bool:
+        """Ask for the description of an endpoint, if it is time for that or the last one is `doubted`.
+
+        Without an answer the last one stays. Returns whether it was asked for.
+        """
         now = self._clock()
         listed, known = self._known(name)
-        if listed is None or (known is not None and not self._outdated(name, listed, known)):
-            return
+        if listed is None or not (doubted or self._outdated(name, listed, known)):
+            return False
         endpoint = known.endpoint if known is not None else None
         failed = False
         try:
-            endpoint = read(self.access.get_json(http, f"{self.url}{endpoint_path(name)}", deadline)) or endpoint
+            answer = self.access.get_json(http, f"{self.url}{endpoint_path(name)}", deadline)
+            endpoint = read(answer, detailed=True) or endpoint
         except NotYet:
-            return
+            return True
         except AccessError as error:
             # It may be seen in the list and not be looked at, or it has just been deleted.
             failed = error.status not in (403, 404)
@@ -138,22 +150,28 @@ class Discovery:
         with self._lock:
             if name in self._list:
                 self._described[name] = _Described(endpoint, now, listed.updated, failed)
+        return True
 
     def _known(self, name: str) -> tuple[EndpointDescription | None, _Described | None]:
         """What the list, and what its own description, said of an endpoint."""
         with self._lock:
             return self._list.get(name), self._described.get(name)
 
-    def _outdated(self, name: str, listed: EndpointDescription, known: _Described) -> bool:
+    def _outdated(self, name: str, listed: EndpointDescription, known: _Described | None) -> bool:
+        if listed.pay_per_token:
+            # Its description is what the list says already.
+            return False
+        if known is None:
+            return True
         age = self._clock() - known.asked
         if known.failed:
             return age >= self.interval / 2
         if known.updated != listed.updated:
             return True
         described = known.endpoint
-        if described is not None and (described.ready, described.update) != (listed.ready, listed.update):
+        if described is not None and not described.agrees(listed):
             return age >= self.interval / 2
-        unsettled = listed.ready != "READY" or listed.update == "IN_PROGRESS"
+        unsettled = listed.update == "IN_PROGRESS" or (listed.ready != "READY" and not listed.stopped)
         # Descriptions of endpoints that were found together are not to be asked for together for ever.
         spread = 0.75 + hash(name) % 64 / 256
         return age >= (self.interval / 2 if unsettled else DETAIL_SECONDS * spread)

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from ...scrape.tags import CONTROL
-from .description import MAX_ENTITIES, UPDATES, EndpointDescription, ServedEntity
+from .description import MAX_ENTITIES, STOPPED, UPDATES, EndpointDescription, ServedEntity
 
 Version = tuple[str, str]
 """A model's name and one of its versions."""
@@ -18,6 +18,9 @@ Version = tuple[str, str]
 READY = "DEPLOYMENT_READY"
 BROKEN = {"DEPLOYMENT_FAILED": ("failed", "error"), "DEPLOYMENT_ABORTED": ("was aborted", "warning")}
 ENDS = {"UPDATE_FAILED": ("failed", "error"), "UPDATE_CANCELED": ("canceled", "warning")}
+STARTING = "STARTING"
+"""What `halt` is from the start of an endpoint that was stopped until it is ready, or that has failed."""
+
 MAX_TITLE = 300
 MAX_EVENT_TEXT = 3500
 """Datadog refuses events of more than 4000 characters."""
@@ -30,7 +33,8 @@ class ReportedState:
     `version` and `update` are those of the last look; `under_way` says that an update is going on whose end is still
     to be reported, `target` the version that it is to bring. `serving` are the versions that serve; `retired` those
     that ceased to and for which no successor was reported yet. `broken` are deployments that failed: served entity,
-    model, version, state. `unseen` says that only the list has shown the endpoint, as a new one.
+    model, version, state. `unseen` says that only the list has shown the endpoint, as a new one. `halt` is `STOPPED`,
+    `STARTING` or empty.
     """
 
     version: int | None = None
@@ -41,6 +45,7 @@ class ReportedState:
     retired: tuple[Version, ...] = ()
     broken: tuple[tuple[str, str, str, str], ...] = ()
     unseen: bool = False
+    halt: str = ""
 
     def as_json(self) -> list[Any]:
         """The fields in order."""
@@ -73,11 +78,17 @@ def since(
     after, changes = _update(ReportedState() if before is None else replace(before, unseen=False), endpoint)
     ends = [change for change in changes if change.kind != "update_began"]
     begun = [change for change in changes if change.kind == "update_began"]
-    after, started = _serving(after, endpoint)
-    after, broken = _broken(after, endpoint)
+    after, halted = _halted(after, endpoint, before is not None and before.update == "IN_PROGRESS")
+    started: list[EndpointChange] = []
+    broken: list[EndpointChange] = []
+    # What is said of replicas that somebody has taken away is neither a deployment nor a fault.
+    if after.halt != STOPPED:
+        after, started = _serving(after, endpoint)
+    if not after.halt:
+        after, broken = _broken(after, endpoint)
     if first:
         return after, started if new else []
-    return after, [*ends, *started, *broken, *begun]
+    return after, [*ends, *halted, *started, *broken, *begun]
 
 
 def event(change: EndpointChange, name: str, workspace: str, tags: Sequence[str]) -> dict[str, Any]:
@@ -112,13 +123,16 @@ def recalled(text: str) -> dict[str, ReportedState]:
 
 def _remembered(entry: Any) -> ReportedState | None:
     try:
-        version, update, under_way, target, serving, retired, broken, unseen = entry
+        # Older ones end before `halt`.
+        version, update, under_way, target, serving, retired, broken, unseen, halt = [*entry, ""][:9]
         numbers = all(number is None or type(number) is int for number in (version, target))
         if not numbers or update not in ("", *UPDATES) or {type(under_way), type(unseen)} != {bool}:
             return None
+        if halt not in ("", STOPPED, STARTING):
+            return None
         pairs = [tuple((str(model), str(of)) for model, of in pairs) for pairs in (serving, retired)]
         quads = tuple((str(entity), str(model), str(of), str(state)) for entity, model, of, state in broken)
-        return ReportedState(version, update, under_way, target, pairs[0], pairs[1], quads, unseen)
+        return ReportedState(version, update, under_way, target, pairs[0], pairs[1], quads, unseen, halt)
     except (ValueError, TypeError):
         return None
 
@@ -172,6 +186,27 @@ def _serving(before: ReportedState, endpoint: EndpointDescription) -> tuple[Repo
     waiting = len(serving) < len(called)
     retired = [one for one in retired if one not in replaced] if waiting or not called else []
     return replace(before, serving=tuple(serving), retired=tuple(retired[-MAX_ENTITIES:])), changes
+
+
+def _halted(
+    before: ReportedState, endpoint: EndpointDescription, updated: bool
+) -> tuple[ReportedState, list[EndpointChange]]:
+    """Whether somebody has stopped the endpoint, or has started it again, and whether it has come up.
+
+    A start is seen to be an update. `updated` says that one was going on when the endpoint was last looked at.
+    """
+    halt, changes = before.halt, []
+    if endpoint.stopped:
+        if halt != STOPPED:
+            changes.append(_stopped(endpoint))
+        halt = STOPPED
+    elif halt == STOPPED and endpoint.suspend:
+        changes.append(_restarted(endpoint))
+        halt = STARTING
+    over = endpoint.ready == "READY" or endpoint.update in ENDS or (updated and endpoint.update != "IN_PROGRESS")
+    if halt == STARTING and over:
+        halt = ""
+    return replace(before, halt=halt), changes
 
 
 def _predecessors(one: Version, retired: list[Version], called: Iterable[Version]) -> list[Version]:
@@ -236,6 +271,16 @@ def _failed(endpoint: EndpointDescription, entity: ServedEntity) -> EndpointChan
     text = f"Served entity {entity.name} of serving endpoint {endpoint.name}, {what}, is {entity.deployment}"
     text += f": {entity.message}" if entity.message else "."
     return EndpointChange("deployment_failed", alert, title, text, (entity,))
+
+
+def _stopped(endpoint: EndpointDescription) -> EndpointChange:
+    text = f"Somebody has stopped serving endpoint {endpoint.name}. It answers no requests until it is started."
+    return EndpointChange("stopped", "info", f"{endpoint.name} was stopped", text, ())
+
+
+def _restarted(endpoint: EndpointDescription) -> EndpointChange:
+    text = f"Somebody has started serving endpoint {endpoint.name}, which was stopped."
+    return EndpointChange("started", "info", f"{endpoint.name} was started", text, ())
 
 
 def _title(endpoint: EndpointDescription, what: str) -> str:

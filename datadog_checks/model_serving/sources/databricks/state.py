@@ -13,8 +13,8 @@ from ...scrape.tags import CONTROL
 from ...submit.agent_cache import AgentCache
 from ...submit.validate import age
 from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING
-from .description import MODEL_TAGS, EndpointDescription, ServedEntity
-from .events import ReportedState, event, recalled, since
+from .description import MODEL_TAGS, NOT_SUSPENDED, EndpointDescription, ServedEntity
+from .events import STARTING, ReportedState, event, recalled, since
 
 CACHE_KEY = "databricks_state"
 MAX_ENDPOINTS = 5000
@@ -35,6 +35,9 @@ GAUGES = {
     "scale_to_zero": "scale_to_zero",
     "concurrency.min": "min_concurrency",
     "concurrency.max": "max_concurrency",
+    "throughput.provisioned.min": "min_throughput",
+    "throughput.provisioned.max": "max_throughput",
+    "throughput.model_units": "model_units",
 }
 """Metrics of a served entity, and the fields that they show."""
 
@@ -67,16 +70,19 @@ class StateReporter:
         no such endpoint before: what it serves from the start is reported as a deployment too.
         """
         tags = self._common(endpoint.name, tags)
-        if self.checks:
-            status = READY.get(endpoint.ready, UNKNOWN)
-            said = f"state {endpoint.ready or None}, configuration update {endpoint.update or 'unknown'}"
-            self.check.service_check("endpoint.ready", status, tags=tags, message=None if status == OK else said)
-        if endpoint.detailed:
-            for entity in endpoint.entities:
-                self._entity(entity, [*tags, *entity.tags()])
         if self._reported.get(endpoint.name) is not endpoint:
             self._reported[endpoint.name] = endpoint
             self._events(endpoint, tags, new)
+        remembered = self._recall().get(endpoint.name)
+        starting = endpoint.detailed and remembered is not None and remembered.halt == STARTING
+        if self.checks:
+            status, message = readiness(endpoint, starting)
+            self.check.service_check("endpoint.ready", status, tags=tags, message=message or None)
+        if endpoint.suspend:
+            self.check.gauge(f"{NAMESPACE}.endpoint.stopped", float(endpoint.stopped), tags=tags, raw=True)
+        if endpoint.detailed:
+            for entity in endpoint.entities:
+                self._entity(entity, [*tags, *entity.tags()], endpoint.stopped, starting)
 
     def known(self) -> frozenset[str]:
         """Names of the endpoints that are remembered, also from before a restart."""
@@ -106,9 +112,14 @@ class StateReporter:
             *(tag for tag in own if tag.partition(":")[0] not in names),
         ]
 
-    def _entity(self, entity: ServedEntity, tags: list[str]) -> None:
-        if entity.deployment and self.checks:
+    def _entity(self, entity: ServedEntity, tags: list[str], stopped: bool, starting: bool) -> None:
+        if self.checks and stopped:
+            # Whatever is said of its replicas, which are gone, is no fault.
+            self.check.service_check("model.ready", OK, tags=tags)
+        elif self.checks and entity.deployment:
             status = DEPLOYMENT.get(entity.deployment, UNKNOWN)
+            # That may still be what became of it when it was stopped.
+            status = WARNING if starting and status == CRITICAL else status
             said = f"{entity.deployment}: {entity.message}" if entity.message else entity.deployment
             self.check.service_check("model.ready", status, tags=tags, message=None if status == OK else said)
         for metric, field in GAUGES.items():
@@ -139,3 +150,27 @@ class StateReporter:
                 self.cache.broken(self._key, error)
                 self._memory = {}
         return self._memory
+
+
+def readiness(endpoint: EndpointDescription, starting: bool = False) -> tuple[int, str]:
+    """Status and message of the service check on readiness.
+
+    One that was stopped on purpose is OK: it is as somebody wants it, and an alert from before ends, which one that
+    became unknown would keep open. The gauge and the event say that it is stopped; an OK has no message. One that is
+    `starting` after that, or has not been deployed yet, is a warning.
+    """
+    if endpoint.stopped:
+        return OK, ""
+    status = READY.get(endpoint.ready, UNKNOWN)
+    if status == OK:
+        return OK, ""
+    said = f"state {endpoint.ready or None}, configuration update {endpoint.update or 'unknown'}"
+    if endpoint.system_update_failed:
+        said += ", an update by Databricks itself failed"
+    if endpoint.suspend not in ("", NOT_SUSPENDED):
+        return UNKNOWN, f"{said}, suspend {endpoint.suspend}"
+    if status == CRITICAL and starting:
+        return WARNING, f"it is being started after somebody had stopped it: {said}"
+    if status == CRITICAL and not endpoint.configured and endpoint.update in ("IN_PROGRESS", "NOT_UPDATING"):
+        return WARNING, f"its first deployment is not over: {said}"
+    return status, said

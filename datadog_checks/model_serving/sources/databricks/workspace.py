@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from ...errors import ScrapeError
+from requests.exceptions import HTTPError
+
+from ...errors import NotYet, ScrapeError
+from ...http.body import Answer
 from ...http.pool import Expired, Job
 from ...http.transport import Transport
 from ...log_once import LogOnce
+from ...scrape.endpoint import NothingExported
 from ...scrape.scraper import ServingScraper
 from ..probes.base import CRITICAL, OK, WARNING
 from ..several import Fetched, Member, SeveralEndpoints
@@ -24,6 +29,15 @@ LOOK_SECONDS = 30.0
 FORGET_SECONDS = 3600.0
 """How long an endpoint may be away without being taken for another when it comes again."""
 
+YOUNG_SECONDS = 3600.0
+"""Age in seconds up to which an endpoint that appears is new. An older one was hidden, as by a missing permission."""
+
+FIRST_REQUESTS = 2
+"""Requests that the first look at an endpoint takes: for its description, and for its metrics."""
+
+OF_THE_CALLER = (401, 403, 429)
+"""Refusals that have to do with who asks, and not with the endpoint."""
+
 MakeScraper = Callable[[str, tuple[str, ...]], ServingScraper]
 """Builds the scraper of an endpoint from its name and tags."""
 
@@ -32,13 +46,14 @@ class ServingEndpoint(Member):
     """One endpoint of the workspace, which is described before it is asked for metrics.
 
     Its tags are from the description, those of Databricks as far as `allowed`. `state` is what the list said when it
-    was last scheduled.
+    was last scheduled; `met` says that it was asked before.
     """
 
     def __init__(self, name: str, discovery: Discovery, make: MakeScraper, allowed: Collection[str]) -> None:
         self.name = name
         self.tags: tuple[str, ...] = ()
         self.state: tuple[object, ...] = ()
+        self.met = False
         self._discovery = discovery
         self._make = make
         self._allowed = allowed
@@ -47,13 +62,21 @@ class ServingEndpoint(Member):
 
     def fetch(self, http: Any, deadline: float) -> Fetched:
         """Ask for the description, if that is scheduled, and then for the metrics."""
-        self._discovery.describe(self.name, http, deadline)
+        described = self._discovery.describe(self.name, http, deadline)
         if time.monotonic() >= deadline:
             return Fetched(Expired())
-        return super().fetch(http, deadline)
+        fetched = super().fetch(http, deadline)
+        if not _refuses(fetched.answer):
+            return fetched
+        if not described:
+            # It may have been stopped since the list and the description were had.
+            self._discovery.describe(self.name, http, deadline, doubted=True)
+        # What the export of one that is stopped answers is told nowhere. That there is none is no fault.
+        return Fetched(NothingExported()) if self._discovery.stopped(self.name) else fetched
 
     def take(self, fetched: Fetched) -> ServingScraper:
         """Give the scraper for the tags that the endpoint has by now."""
+        self.met = self.met or not isinstance(fetched.answer, NotYet)
         self.renew()
         return super().take(fetched)
 
@@ -70,10 +93,18 @@ class ServingEndpoint(Member):
         return self.tags if description is None else metric_tags(description, self._allowed)
 
 
+def _refuses(answer: Answer | Exception) -> bool:
+    """Whether an answer is a refusal that has to do with the endpoint."""
+    if not isinstance(answer, HTTPError) or answer.response is None:
+        return False
+    return answer.response.status_code not in OF_THE_CALLER
+
+
 class DatabricksWorkspace:
     """All endpoints of a workspace that the discovery finds, as members of `endpoints`, which has none yet.
 
-    `tokens` is what token requests go over; `checks` says whether there are service checks for the state of endpoints.
+    `tokens` is what token requests go over; `checks` says whether there are service checks for the state of endpoints;
+    `initial_rate` how many requests a second endpoints cost that are asked for the first time.
     """
 
     def __init__(
@@ -85,6 +116,7 @@ class DatabricksWorkspace:
         make: MakeScraper,
         tags: tuple[str, ...],
         databricks_tags: tuple[str, ...],
+        initial_rate: float,
         checks: bool = True,
     ) -> None:
         self.check = check
@@ -96,6 +128,7 @@ class DatabricksWorkspace:
         self.reporter = StateReporter(check, check.cache, workspace=host, checks=checks)
         self._make = make
         self._allowed = databricks_tags
+        self._initial_rate = initial_rate
         self._once = LogOnce(check.log)
         self._listing_failed = False
         self._seen: set[str] | None = None
@@ -146,7 +179,7 @@ class DatabricksWorkspace:
             for name, member in endpoints.members.items()
             if not member.scheduled(now) and discovery.stale(name)
         ]
-        problems = endpoints.scrape(described)
+        problems = endpoints.scrape(described, self._paced())
         if pool.closed.is_set():
             return []
         for job in described:
@@ -169,8 +202,8 @@ class DatabricksWorkspace:
             # To the first look nothing is new, unless it remembers what there was before the Agent was restarted.
             self._seen = set(known or names)
             self._gone = dict.fromkeys(known, now)
-        new = set(names) - self._seen
-        self._seen |= new
+        new = {name for name in names if name not in self._seen and self._is_young(name)}
+        self._seen |= set(names)
         for name in names:
             self._gone.pop(name, None)
             if name not in members:
@@ -190,6 +223,17 @@ class DatabricksWorkspace:
         for name in forgotten:
             del self._gone[name]
         return new
+
+    def _is_young(self, name: str) -> bool:
+        """Whether an endpoint can have been created since the last listing, and not only been hidden from it."""
+        endpoint = self.discovery.endpoint(name)
+        created = endpoint.created if endpoint is not None else None
+        return created is None or time.time() - created / 1000 < YOUNG_SECONDS
+
+    def _paced(self) -> dict[str, float]:
+        """When within the run each endpoint is asked that was not asked before: a workspace may have hundreds."""
+        unmet = [name for name, member in self.endpoints.members.items() if not member.met]
+        return {name: number * FIRST_REQUESTS / self._initial_rate for number, name in enumerate(unmet)}
 
     def _health(self) -> None:
         """Report how the listing went, and once that there are more endpoints than are watched."""
@@ -216,6 +260,12 @@ class DatabricksWorkspace:
             self._warn("beyond", text)
         else:
             self._once.forget("beyond")
+        if discovery.left_out:
+            text = (
+                f"{discovery.url}: {discovery.left_out} pay-per-token endpoints are left out, which export no metrics; "
+                "`pay_per_token: true` in `serving_endpoints` watches their readiness"
+            )
+            self._once.log(text, "left out", logging.INFO)
 
     def _warn(self, key: str, text: str) -> None:
         """In the status for as long as it holds, in the log once."""

@@ -32,7 +32,7 @@ def probe(probe: Probe) -> None:
         probe.endpoint(CRITICAL, probe.problem or refusal(response.status_code))
         return
     named = next((tag.partition(":")[2] for tag in probe.tags if tag.startswith("endpoint_name:")), "")
-    endpoint = read(json_object(response), named)
+    endpoint = read(json_object(response), named, detailed=True)
     if endpoint is None:
         probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
         return

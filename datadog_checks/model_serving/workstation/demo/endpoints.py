@@ -1,6 +1,7 @@
 """A serving endpoint's state, as Databricks' REST API describes it, and its configuration updates.
 
-Field names follow `ServingEndpointDetailed` (detail) and `SimulatedEndpoint` (list) of Databricks' public Python SDK.
+Field names follow Databricks' public Python SDK, and what lists of real workspaces hold beyond it: `suspend`,
+`endpoint_type`, `permission_level` of each element, and what others have published of theirs.
 """
 
 from __future__ import annotations
@@ -17,18 +18,17 @@ Export = Callable[[], str | None]
 """Returns the metrics page; None where the endpoint has no metrics."""
 
 CREATOR = "someone@example.com"
-SUMMARY = (
-    "name",
-    "id",
-    "creator",
-    "creation_timestamp",
-    "last_updated_timestamp",
-    "description",
-    "state",
-    "tags",
-    "task",
-)
-ENTITY_SUMMARY = ("name", "entity_name", "entity_version", "external_model", "foundation_model")
+CREATOR_NAME = "Some One In Person"
+STOPPED = "STOPPED"
+NOT_LISTED = ("config", "pending_config")
+"""What the list leaves out of a description, or tells less of. No other key tells one from the other."""
+
+ENTITY_SUMMARY = ("name", "entity_name", "entity_version", "type", "external_model", "foundation_model")
+MODEL_SUMMARY = ("name", "model_name", "model_version", "type")
+CUSTOM, PAY_PER_TOKEN, TILE = "custom", "pay_per_token", "tile"
+KINDS = (CUSTOM, PAY_PER_TOKEN, TILE)
+"""One that somebody made of models, a model that Databricks hosts for all, and one that an agent of theirs made."""
+
 VOLATILE = ("creation_timestamp", "creator", "state")
 CREATING, READY, FAILED, ABORTED = (f"DEPLOYMENT_{state}" for state in ("CREATING", "READY", "FAILED", "ABORTED"))
 
@@ -51,11 +51,20 @@ class Config:
         ]
         found: Json = {
             "served_entities": copy.deepcopy(self.entities),
-            "served_models": [_as_model(entity) for entity in self.entities if "entity_name" in entity],
+            "served_models": [_as_model(entity) for entity in self.entities if "entity_version" in entity],
             "traffic_config": {"routes": routes},
             "config_version": self.version,
         }
         return found if self.start_time is None else {**found, "start_time": self.start_time}
+
+    def summary(self) -> Json:
+        """Return what the list has of it, which is all that there is of what Databricks hosts."""
+        models = [_as_model(entity) for entity in self.entities if "entity_version" in entity]
+        found = {
+            "served_entities": [{key: one[key] for key in ENTITY_SUMMARY if key in one} for one in self.entities],
+            "served_models": [{key: one[key] for key in MODEL_SUMMARY if key in one} for one in models],
+        }
+        return {key: copy.deepcopy(value) for key, value in found.items() if value}
 
 
 @dataclass
@@ -71,6 +80,9 @@ class SimulatedEndpoint:
     tags: dict[str, str] = field(default_factory=dict)
     creator: str = CREATOR
     task: str = ""
+    kind: str = CUSTOM
+    suspend: str = "NOT_SUSPENDED"
+    system_update_failure: bool = False
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: now_ms())
     updated: int = 0
@@ -83,16 +95,25 @@ class SimulatedEndpoint:
         ready = self.ready() if callable(self.ready) else self.ready
         found: Json = {
             "name": self.name,
-            "id": self.id,
-            "creator": self.creator,
             "creation_timestamp": self.created,
             "last_updated_timestamp": self.updated,
             "state": {"ready": "READY" if ready else "NOT_READY", "config_update": self.update},
+            "permission_level": "CAN_QUERY",
         }
+        if self.kind == CUSTOM:
+            found["state"] |= {"suspend": self.suspend, "system_update_failure": self.system_update_failure}
+        if self.kind == PAY_PER_TOKEN:
+            found |= {"endpoint_type": "FOUNDATION_MODEL_API", "capabilities": {"function_calling": True}}
+        else:
+            found |= {"id": self.id, "creator": self.creator, "route_optimized": False, "description": ""}
+            found |= {"creator_display_name": CREATOR_NAME, "creator_kind": "User"}
+        if self.kind == TILE:
+            found["tile_endpoint_metadata"] = {"tile_id": "1", "problem_type": "MULTI_AGENT_SUPERVISOR"}
         if self.config is not None:
-            found["config"] = self.config.describe()
-            if not ready:
-                for entity in found["config"]["served_entities"]:
+            found["config"] = self.config.describe() if self.kind == CUSTOM else self.config.summary()
+            # What becomes of the entities of one that is stopped, nobody has told.
+            if not ready and self.suspend != STOPPED:
+                for entity in found["config"].get("served_entities", ()):
                     if entity.get("state", {}).get("deployment") == READY:
                         entity["state"] = {"deployment": "DEPLOYMENT_RECOVERING", "deployment_state_message": ""}
         if self.pending is not None:
@@ -101,20 +122,12 @@ class SimulatedEndpoint:
             found["tags"] = [{"key": key, **({"value": value} if value else {})} for key, value in self.tags.items()]
         if self.task:
             found["task"] = self.task
-        return {**found, "permission_level": "CAN_QUERY", "route_optimized": False}
+        return found
 
     def summary(self) -> Json:
         """Return what `GET /api/2.0/serving-endpoints` tells of it: no deployment, no traffic, no pending update."""
-        detail = self.detail()
-        found = {key: detail[key] for key in SUMMARY if key in detail}
-        if "config" in detail:
-            entities = detail["config"]["served_entities"]
-            models = [_as_model(entity) for entity in entities if "entity_name" in entity]
-            found["config"] = {
-                "served_entities": [{key: one[key] for key in ENTITY_SUMMARY if key in one} for one in entities],
-                "served_models": [{key: one[key] for key in ("name", "model_name", "model_version")} for one in models],
-            }
-        return found
+        found = {key: value for key, value in self.detail().items() if key not in NOT_LISTED}
+        return found if self.config is None else {**found, "config": self.config.summary()}
 
     def begin(self, entities: Iterable[Mapping[str, Any]], traffic: Mapping[str, int] | None) -> None:
         """Ask for another configuration. Entities that it keeps stay as they are, the others are being created."""
@@ -140,6 +153,21 @@ class SimulatedEndpoint:
         self.config, self.pending = config, None
         if not callable(self.ready):
             self.ready = True
+
+    def stop(self, deployment: str, message: str) -> None:
+        """Take all replicas away until somebody starts it; `deployment` is what its entities say meanwhile."""
+        if self.config is None or self.suspend == STOPPED:
+            raise ValueError(f"endpoint {self.name} serves nothing that could be stopped")
+        self.suspend, self.ready = STOPPED, False
+        for entity in self.config.entities:
+            entity["state"] = _deployment(deployment, message)
+
+    def start(self) -> None:
+        """Begin to serve again, in a new version of the configuration: finish that update."""
+        if self.config is None or self.suspend != STOPPED:
+            raise ValueError(f"endpoint {self.name} is not stopped: stop it first")
+        self.suspend = "NOT_SUSPENDED"
+        self.begin(self.config.entities, self.config.traffic)
 
     def end(self, update: str, deployment: str, message: str, *, keep_pending: bool) -> None:
         """End the update badly: what served before goes on."""
@@ -171,8 +199,10 @@ def complete(entity: Mapping[str, Any]) -> Json:
 
     One that names neither an external nor a foundation model is a custom model, on CPU, Small, scaling to zero.
     """
+    inner = [key for key in ("external_model", "foundation_model") if key in entity]
     found: Json = {"creation_timestamp": now_ms(), "creator": CREATOR, **entity}
-    if not {"external_model", "foundation_model"} & entity.keys():
+    found.setdefault("type", inner[0].upper() if inner else "UC_MODEL")
+    if not inner:
         found.setdefault("entity_name", "main.models.model")
         found.setdefault("entity_version", "1")
         defaults = {"workload_size": "Small", "workload_type": "CPU", "scale_to_zero_enabled": True}

@@ -15,8 +15,51 @@ from typing import Any
 from .messages import Reply
 
 LOGIN = b"<!doctype html><html><head><title>Sign in</title></head><body>Sign in to continue</body></html>"
+WORKSPACE_ID = "1234567890123456"
+REFUSALS: Mapping[str, tuple[int, Mapping[str, Any], Mapping[str, str]]] = {
+    "token": (
+        403,
+        {"error_code": 403, "message": "Invalid access token."},
+        {"X-Databricks-Reason-Phrase": "Invalid access token."},
+    ),
+    "ip list": (
+        403,
+        {
+            "error_code": 403,
+            "message": f"Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: {WORKSPACE_ID}",
+        },
+        {},
+    ),
+    "not assigned": (403, {"error_code": 403, "message": f"Unauthorized access to workspace: {WORKSPACE_ID}"}, {}),
+    "other workspace": (
+        403,
+        {"error_code": 403, "message": f"Invalid access to Org: {WORKSPACE_ID}"},
+        {"X-Databricks-Reason-Phrase": f"Invalid access to Org: {WORKSPACE_ID}"},
+    ),
+    "scopes": (
+        403,
+        {
+            "error_code": "PERMISSION_DENIED",
+            "message": "Provided OAuth token does not have required scopes: model-serving",
+        },
+        {},
+    ),
+    "permission": (403, {"error_code": "PERMISSION_DENIED", "message": "You may not view this endpoint."}, {}),
+    **{
+        f"feature {status}": (
+            status,
+            {"error_code": "FEATURE_DISABLED", "message": "Model serving is not enabled for your workspace."},
+            {},
+        )
+        for status in (400, 403, 404)
+    },
+    "private link": (303, {}, {"Location": f"/login.html?error=private-link-validation-error:{WORKSPACE_ID}"}),
+}
+"""Status, body and headers of refusals that were published, by what they are about."""
+
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "status": {"code": 500, "headers": {}},
+    "refusal": {"reason": "permission"},
     "rate_limit": {"retry_after": 1},
     "stall": {"seconds": None},
     "drop": {},
@@ -26,7 +69,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 """Every kind and its options with their defaults.
 
-`status`: that code with these headers. `rate_limit`: 429 with Retry-After to every
+`status`: that code with these headers. `refusal`: one of `REFUSALS`. `rate_limit`: 429 with Retry-After to every
 request from the first one on, for that many seconds. `stall`: no answer for that long, or ever (None). `drop`: the
 connection closes without an answer. `cut`: it closes after that share of the body, whose Content-Length tells of all.
 `drip`: a byte at a time, with that many seconds in between. `html`: a login page.
@@ -70,6 +113,8 @@ class Fault:
         match self.kind:
             case "status":
                 return Reply.error(self.how["code"], "Simulated fault.", "SIMULATED", self.how["headers"])
+            case "refusal":
+                return Reply.json(*REFUSALS[self.how["reason"]])
             case "rate_limit":
                 seconds = max(1, math.ceil(self._until - time.monotonic()))
                 message = "Too many requests: slow down."

@@ -19,6 +19,7 @@ from .dialects.databricks import Databricks
 from .dialects.dcgm import Dcgm
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
+from .endpoints import PAY_PER_TOKEN
 from .nvml import usable
 from .rollouts import rollouts
 from .workspace import Served, SimulatedWorkspace, serve_workspace
@@ -145,8 +146,7 @@ def world_workspace(world: World) -> SimulatedWorkspace:
         if isinstance(endpoint.dialect, Databricks):
             _add(workspace, world, endpoint.dialect)
     for name in world.scenario.pay_per_token:
-        hosted = {"name": name, "foundation_model": {"name": name.removeprefix("databricks-")}}
-        workspace.add(name, entities=[hosted], task="llm/v1/chat")
+        workspace.add(name, kind=PAY_PER_TOKEN, task="llm/v1/chat")
     return workspace
 
 

@@ -9,7 +9,7 @@ import time
 
 import click
 
-from .endpoints import Export
+from .endpoints import PAY_PER_TOKEN, Export
 from .workspace import SimulatedWorkspace, minute_page, serve_workspace
 
 MINUTE_MS = 60_000
@@ -41,6 +41,7 @@ def minutes(name: str, number: int, minute_seconds: float) -> Export:
 
 @click.command()
 @click.option("--endpoints", type=click.IntRange(min=0), default=20, show_default=True)
+@click.option("--hosted", type=click.IntRange(min=0), default=0, show_default=True, help="Pay-per-token endpoints.")
 @click.option("--latency", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Seconds per answer.")
 @click.option(
     "--minute-seconds",
@@ -50,7 +51,7 @@ def minutes(name: str, number: int, minute_seconds: float) -> Export:
     help="Seconds until the next minute is exported.",
 )
 @click.option("--token-seconds", type=click.FloatRange(min=0, min_open=True), default=3600.0, show_default=True)
-def serve(endpoints: int, latency: float, minute_seconds: float, token_seconds: float) -> None:
+def serve(endpoints: int, hosted: int, latency: float, minute_seconds: float, token_seconds: float) -> None:
     """Serve a workspace until stdin closes.
 
     Prints a line of JSON with url, ca, token, client_id and client_secret; and, for every line `stats` on stdin, one
@@ -63,6 +64,8 @@ def serve(endpoints: int, latency: float, minute_seconds: float, token_seconds: 
     for number in range(endpoints):
         name = f"endpoint-{number:04}"
         workspace.add(name, export=minutes(name, number, minute_seconds))
+    for number in range(hosted):
+        workspace.add(f"databricks-model-{number:03}", kind=PAY_PER_TOKEN)
     with serve_workspace(workspace) as served:
         _say(url=served.url, ca=served.ca, token=token, client_id=client, client_secret=secret)
         for line in sys.stdin:

@@ -20,7 +20,18 @@ from urllib.parse import unquote
 import trustme
 
 from .dialects.databricks import CONTENT_TYPE, minute_page
-from .endpoints import ABORTED, CREATOR, FAILED, Export, Json, SimulatedEndpoint, configure
+from .endpoints import (
+    ABORTED,
+    CREATOR,
+    CUSTOM,
+    FAILED,
+    KINDS,
+    PAY_PER_TOKEN,
+    Export,
+    Json,
+    SimulatedEndpoint,
+    configure,
+)
 from .faults import Fault, Faults
 from .https import HOST, Call, serve_tls
 from .messages import Reply, Request
@@ -45,6 +56,8 @@ class SimulatedWorkspace(TokenIssuer):
         self.latency = latency
         self.forbidden: set[str] = set()
         """Endpoints that are listed, but whose metrics the credentials may not see."""
+        self.unlisted: set[str] = set()
+        """Endpoints that the list leaves out, as those on which the credentials have no permission."""
         self.calls: list[Call] = []
         self.connections_opened = 0
         self.open_connections = 0
@@ -66,21 +79,28 @@ class SimulatedWorkspace(TokenIssuer):
         traffic: Mapping[str, int] | None = None,
         task: str = "",
         creating: bool = False,
+        kind: str = CUSTOM,
+        created: int = 0,
     ) -> None:
         """Add an endpoint; without `entities` it serves version 1 of `main.models.<name>`.
 
         `entities` are objects of the REST API, in which everything may be left out. Without `export` its metrics are a
         404, as those of pay-per-token endpoints are. One that is `creating` has its first configuration still pending:
-        finish or fail that update. Raises ValueError if there is one with that name.
+        finish or fail that update. `kind` is one of `KINDS`: one that is not custom says as little in its description
+        as in the list. `created` is in epoch milliseconds, now where it is 0. Raises ValueError if there is one with
+        that name, or no such kind.
         """
         with self._lock:
             if name in self._endpoints:
                 raise ValueError(f"there is an endpoint {name} already: remove it first")
+            if kind not in KINDS:
+                raise ValueError(f"no endpoint is of the kind {kind!r}; there are: {', '.join(KINDS)}")
             if entities is None:
-                entities = [{"entity_name": f"main.models.{name.replace('-', '_')}"}]
+                entities = _entities(name, kind)
             config = None if creating else configure(entities, traffic)
             one = SimulatedEndpoint(name, config, export=export or (lambda: None), tags=dict(tags or {}), task=task)
-            one.creator, one.ready = creator, False if creating else ready
+            one.creator, one.ready, one.kind = creator, False if creating else ready, kind
+            one.created = one.updated = created or one.created
             if creating:
                 one.begin(entities, traffic)
             self._endpoints[name] = one
@@ -138,8 +158,8 @@ class SimulatedWorkspace(TokenIssuer):
         with self._lock:
             self._find(name).finish()
 
-    def fail_update(self, name: str, message: str = "Build failed", *, keep_pending: bool = False) -> None:
-        """Let the update fail. No page tells whether `pending_config` is still shown then: choose."""
+    def fail_update(self, name: str, message: str = "Build failed", *, keep_pending: bool = True) -> None:
+        """Let the update fail. `pending_config` was seen to be shown on, which no page promises: choose."""
         with self._lock:
             self._find(name).end("UPDATE_FAILED", FAILED, message, keep_pending=keep_pending)
 
@@ -147,6 +167,16 @@ class SimulatedWorkspace(TokenIssuer):
         """Let somebody cancel the update."""
         with self._lock:
             self._find(name).end("UPDATE_CANCELED", ABORTED, "Canceled", keep_pending=keep_pending)
+
+    def stop(self, name: str, deployment: str = ABORTED, message: str = "Stopped") -> None:
+        """Stop an endpoint, as `POST .../config:stop` does. What its entities say meanwhile nobody has told: choose."""
+        with self._lock:
+            self._find(name).stop(deployment, message)
+
+    def start(self, name: str) -> None:
+        """Start an endpoint that is stopped: an update begins, which is to be finished."""
+        with self._lock:
+            self._find(name).start()
 
     def fault(self, kind: str, *, match: str = "*", times: int | None = 1, **how: Any) -> Fault:
         """Let something go wrong for the next `times` requests (None: until cleared) to paths that the glob matches.
@@ -214,7 +244,7 @@ class SimulatedWorkspace(TokenIssuer):
         if not found or request.method != "GET":
             return Reply.error(404, f"No API found for '{request.method} {request.path}'", "ENDPOINT_NOT_FOUND")
         if found[1] is None:
-            listed = [endpoint.summary() for endpoint in self._endpoints.values()]
+            listed = [one.summary() for name, one in self._endpoints.items() if name not in self.unlisted]
             # An empty list is left out, as everything that is empty.
             return Reply.json(200, {"endpoints": listed} if listed else {})
         name = unquote(found[1])
@@ -251,6 +281,17 @@ def serve_workspace(workspace: SimulatedWorkspace) -> Iterator[Served]:
         authority.cert_pem.write_to_path(ca)
         with serve_tls(workspace, context, "demo-workspace") as address:
             yield Served(f"https://{HOST}:{address.port}", ca, address.disconnect)
+
+
+def _entities(name: str, kind: str) -> list[Json]:
+    """What an endpoint serves of which nothing else is said."""
+    if kind == CUSTOM:
+        return [{"entity_name": f"main.models.{name.replace('-', '_')}"}]
+    if kind == PAY_PER_TOKEN:
+        model = f"system.ai.{name}"
+        hosted = {"name": model, "display_name": name, "pricing_model": "Pay-per-token"}
+        return [{"name": name, "entity_name": model, "foundation_model": hosted}]
+    return []
 
 
 def _page(endpoint: SimulatedEndpoint) -> Reply:
