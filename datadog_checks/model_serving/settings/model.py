@@ -99,7 +99,8 @@ class DatabricksSettings:
     """A workspace, and how to log in to it. `url` is scheme and host.
 
     `endpoint` is empty for all endpoints that `selection` takes. They are listed every `interval` seconds; `tags` are
-    the keys of Databricks tags to send.
+    the keys of Databricks tags to send. `workspace_id` tells the workspace from others of the host, `account_id` is
+    that of its account; both are empty where nobody says.
     """
 
     url: str
@@ -108,6 +109,8 @@ class DatabricksSettings:
     selection: Selection
     interval: float
     tags: tuple[str, ...]
+    workspace_id: str = ""
+    account_id: str = ""
 
     @property
     def metrics_url(self) -> str:
