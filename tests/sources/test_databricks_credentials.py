@@ -358,7 +358,7 @@ def test_old_token_is_used_while_renewal_fails(server: Server, caplog: pytest.Lo
     assert server.token_requests == 1 + 8
     assert "it fails (HTTP 500): it is asked again by itself. The token at hand is used until it ends" in caplog.text
     clock.now = 1000 + 3600
-    with pytest.raises(CredentialsError, match="it fails .HTTP 500"):
+    with pytest.raises(CredentialsError, match=r"it fails \(HTTP 500\)"):
         one.header()
     server.scripted.clear()
     clock.now += 60
@@ -524,7 +524,7 @@ ANSWERS: dict[str, tuple[Answer, str]] = {
     "busy": (Answer(503, {}, {"Retry-After": "3"}), "it limits requests (HTTP 503)"),
     "redirect": (
         Answer(302, b"", {"Location": f"https://login.example.com/x?token={MARK}"}),
-        "it redirects to https://login.example.com (HTTP 302): check `databricks_host`",
+        "it redirects to https://login.example.com, a login for persons (HTTP 302): check `databricks_host`",
     ),
     "redirect to a path": (Answer(302, b"", {"Location": "/login"}), "redirects to another path of the same host"),
     "redirect to nowhere": (Answer(302, b"", {"Location": "http://["}), "the request failed unexpectedly (ValueError)"),

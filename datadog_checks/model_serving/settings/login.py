@@ -390,7 +390,7 @@ def _authority(kind: str, values: Mapping[str, Any], source: str, host: str, pro
     if named not in AUTHORITIES and problems.needs(f"{PREFIX}azure_environment"):
         known = ", ".join(each.upper() for each in AUTHORITIES)
         problems.add(
-            f"{_name('azure_environment', source)} names no environment of Azure: write one of {known}, or leave it out",
+            f"{_name('azure_environment', source)} names no environment of Azure: write one of {known}, or remove it",
             f"{PREFIX}azure_environment",
         )
     return AUTHORITIES.get(named, "")

@@ -134,7 +134,7 @@ def _explain(systems: tuple[str, ...], access: Access | None) -> Callable[[Any],
 
 
 def _access(check: Check, databricks: DatabricksSettings, http: Callable[[], Any]) -> Access:
-    """Requests to a workspace, with one login for all threads. `http` gives a wrapper for token requests, one at a time."""
+    """Requests to a workspace, with one login for all threads. `http` gives a wrapper for requests for tokens."""
     check.log.info("%s: logging in with %s", databricks.url, databricks.login.describe())
     for secret in databricks.login.secrets:
         check.secrets.register(secret)

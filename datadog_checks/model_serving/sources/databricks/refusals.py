@@ -2,7 +2,7 @@
 
 What a workspace says beside the status can hold names, addresses and secrets, so none of it is repeated. It is searched
 for the phrases and codes of this table, and the table's own words are shown. Of an answer itself only the status is
-shown, the host that a redirect leads to, and a code that is one of the table's or looks like Databricks' (capitals).
+shown, the host that a redirect leads to, and a code that is one of this file or looks like Databricks' (capitals).
 """
 
 from __future__ import annotations
@@ -217,14 +217,6 @@ REFUSALS = (
         f"{_CHECK_HOST}",
         codes="unsupported_grant_type",
     ),
-    _row(
-        "client refused",
-        (TOKEN,),
-        (400, 401),
-        "{credential} is refused",
-        "{mend}",
-        codes="invalid_client unauthorized_client invalid_grant invalid_request invalid_target",
-    ),
     _row("client refused", (TOKEN,), (400, 401), "{credential} is refused", "{mend}"),
     _row(
         "forbidden",
@@ -288,14 +280,6 @@ REFUSALS = (
         range(400, 500),
         "the application is refused",
         "check its id, secret and tenant: `databricks_azure_client_id`, {holder} and `databricks_azure_tenant_id`",
-        codes="invalid_client invalid_request invalid_resource invalid_scope unsupported_grant_type",
-    ),
-    _row(
-        "application refused",
-        (ENTRA,),
-        range(400, 500),
-        "the application is refused",
-        "check its id, secret and tenant: `databricks_azure_client_id`, {holder} and `databricks_azure_tenant_id`",
     ),
     # Tokens of a managed identity.
     _row(
@@ -319,6 +303,21 @@ REFUSALS = (
     _row("other", ALL, range(300, 600), "it refuses the request", "check `databricks_host`, and a proxy in between"),
 )
 """The first row that fits counts."""
+
+_OAUTH = frozenset(
+    (
+        "access_denied",
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_resource",
+        "invalid_scope",
+        "invalid_target",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    )
+)
+"""The words of OAuth that are shown as codes."""
 
 _CODE = re.compile(r"[A-Z][A-Z_]{2,59}")
 _PLAIN_TEXT = re.compile(r"\s*([A-Z][A-Z_]{2,59}):")
@@ -359,7 +358,7 @@ def refusal(response: Any, place: str = API) -> tuple[Refusal, str]:
         known = next((code for code in codes if code in row.codes), "")
         found = row.marker is not None and row.marker.search(excerpt.text) is not None
         if known or found or not (row.codes or row.marker):
-            return row, known or next((code for code in codes if _CODE.fullmatch(code)), "")
+            return row, known or next((code for code in codes if code in _OAUTH or _CODE.fullmatch(code)), "")
     return REFUSALS[-1], ""
 
 

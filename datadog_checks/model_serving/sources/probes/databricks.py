@@ -38,12 +38,12 @@ def probe(probe: Probe) -> None:
     probe.findings.append(report)
 
 
-def explain(response: Any) -> str | None:
+def explain(response: Any) -> str:
     """What a refused request for metrics means; empty where the answer is that there are none."""
     if response.status_code == 404 and refusal(response)[0].name == NOT_FOUND:
         # Pay-per-token foundation models, among others, export nothing.
         return ""
-    return refusals.explain(response) if response.status_code < 500 else None
+    return refusals.explain(response)
 
 
 def _explain(response: Any, place: str) -> str:
