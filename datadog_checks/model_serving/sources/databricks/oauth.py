@@ -20,7 +20,7 @@ from ...errors import BodyError, CredentialsError, TokenLimited
 from ...http.redact import without_secrets
 from ...settings.login import SENDABLE
 from .refusals import IDENTITY, explain
-from .rest import backoff, drop_authorization, limits, problem, read_object, retry_after
+from .rest import backoff, drop_authorization, limits, only_headers, problem, read_object, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,14 @@ def ask_token(http: Any, request: TokenRequest, clock: Callable[[], float]) -> t
     Raises CredentialsError, or TokenLimited where the endpoint limits requests.
     """
     failed_with = f"no token from {without_secrets(request.url)}"
-    options: dict[str, Any] = {"auth": request.client or drop_authorization}
+    headers = {"Accept": "application/json", **request.headers}
+    options: dict[str, Any] = {"extra_headers": headers, "auth": request.client or drop_authorization}
+    if request.foreign:
+        options["auth"] = only_headers(headers)
     if request.form:
         options["data"] = dict(request.form)
     if request.query:
         options["params"] = dict(request.query)
-    headers = {"Accept": "application/json", **request.headers}
-    options["headers" if request.foreign else "extra_headers"] = headers
     if request.direct:
         options["proxies"] = {"http": "", "https": ""}
     response = send(http, "post" if request.form else "get", request.url, failed_with, options)

@@ -76,6 +76,7 @@ def _row(
 TOKEN_REFUSED = "token refused"
 NOT_FOUND = "not found"
 
+_PAUSE = "Retry-After"
 _CHECK_HOST = "check `databricks_host`, which must be the URL of a workspace"
 
 REFUSALS = (
@@ -199,7 +200,8 @@ REFUSALS = (
     ),
     _row("failure", REST, FAILURES, "the workspace fails", "it is asked again by itself"),
     # Tokens of Databricks.
-    _row("rate limit", ALL, (429, 503), "it limits requests", "it is asked again by itself, after a pause"),
+    _row("rate limit", ALL, (429,), "it limits requests", "it is asked again by itself, after a pause"),
+    _row("rate limit", ALL, (503,), "it limits requests", "it is asked again by itself, after a pause", marker=_PAUSE),
     _row(
         "scope refused",
         (TOKEN,),
@@ -344,6 +346,8 @@ def remember(response: Any, seconds: float = EXCERPT_SECONDS) -> None:
         text = str(response.headers.get("X-Databricks-Reason-Phrase") or "")
         if 400 <= status < 500:
             text = f"{_beginning(response, seconds)}\n{text}"
+        elif response.headers.get(_PAUSE):
+            text = f"{text}\n{_PAUSE}"
     held[_EXCERPT] = _Excerpt(status, text)
 
 

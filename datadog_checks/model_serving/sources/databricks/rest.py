@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ MAX_PAUSE = 300.0
 """Longest pause in seconds that a server is granted: a wrong `Retry-After` must not silence a check for a day."""
 
 _Request = TypeVar("_Request")
+_PLAIN_HEADERS = frozenset(("Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Host", "User-Agent"))
 
 
 def keep_authorization(request: _Request) -> _Request:
@@ -30,10 +31,25 @@ def keep_authorization(request: _Request) -> _Request:
     return request
 
 
-def drop_authorization(request: _Request) -> _Request:
-    """An `auth` for requests that takes the header away: what the instance says of it is not meant for this host."""
-    request.headers.pop("Authorization", None)  # type: ignore[attr-defined]
+def drop_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An `auth` for requests that takes the header away: what the instance says of it is not meant for this."""
+    request.headers.pop("Authorization", None)
     return request
+
+
+def only_headers(own: Mapping[str, str]) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """An `auth` for requests that leaves no headers but `own` and those that every request has.
+
+    Those of the instance are for its workspace, and may hold secrets.
+    """
+
+    def keep(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        for name in set(request.headers) - _PLAIN_HEADERS:
+            del request.headers[name]
+        request.headers.update(own)
+        return request
+
+    return keep
 
 
 def backoff(failures: int, cap: float = MAX_PAUSE) -> float:
