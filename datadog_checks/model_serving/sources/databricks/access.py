@@ -131,6 +131,10 @@ class Access:
             )
         return body
 
+    def selector(self, host: str) -> str:
+        """A host with the workspace that is meant, for which an account has several."""
+        return f"{host}?o={self.workspace_id}" if self.workspace_id else host
+
     def explain(self, response: requests.Response, place: str = API) -> str:
         """What an answer of 300 or more means, and what to do about it with this login."""
         return explain(response, self.credentials.words(), place)
@@ -224,3 +228,7 @@ class Authorized:
     def explain(self, response: requests.Response, place: str) -> str:
         """As that of the access."""
         return self._access.explain(response, place)
+
+    def selector(self, host: str) -> str:
+        """As that of the access."""
+        return self._access.selector(host)

@@ -242,13 +242,17 @@ class WorkspaceCredentials:
         return self._own(found) if isinstance(found, str) and found else f"{root}/v1/token"
 
     def _metadata(self, http: Any, url: str, words: Mapping[str, str]) -> dict[str, Any]:
-        """What a host says about itself; nothing where it has no such page."""
+        """What a host says about itself; nothing where it has no such page, whatever it shows instead.
+
+        A failure is no answer: it raises CredentialsError, or TokenLimited.
+        """
         failed = f"no token endpoint from {without_secrets(url)}"
         response = send(http, "get", url, failed, {"auth": drop_authorization})
-        if 400 <= response.status_code < 500 and not limits(response):
+        if 300 <= response.status_code < 500 and not limits(response):
+            # What stands in the way of that, as a private link, is told by the request for a token.
             response.close()
             return {}
-        return read_answer(response, failed, TokenRequest(url, TOKEN, words), self._clock)
+        return read_answer(response, failed, TokenRequest(url, TOKEN, words), self._clock, other={})
 
     def _own(self, url: str) -> str:
         """A URL of this host, or of Databricks over TLS. Raises CredentialsError for any other."""

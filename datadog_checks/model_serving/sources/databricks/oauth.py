@@ -95,9 +95,16 @@ def send(http: Any, method: str, url: str, failed_with: str, options: Mapping[st
 
 
 def read_answer(
-    response: requests.Response, failed_with: str, request: TokenRequest, clock: Callable[[], float]
+    response: requests.Response,
+    failed_with: str,
+    request: TokenRequest,
+    clock: Callable[[], float],
+    other: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON object of an answer, which is closed then. Raises CredentialsError or TokenLimited for any other."""
+    """The JSON object of an answer, which is closed then; `other` in the place of a body that is none.
+
+    Raises CredentialsError or TokenLimited for any other answer.
+    """
     failed, answer = "", None
     status = response.status_code
     try:
@@ -106,7 +113,9 @@ def read_answer(
         else:
             answer = read_object(response, MAX_ANSWER, ANSWER_SECONDS, clock)
     except Exception as error:
-        failed = f"the answer is {problem(error)}" if isinstance(error, BodyError) else problem(error)
+        failed = problem(error)
+        if isinstance(error, BodyError):
+            failed, answer = f"the answer is {failed}", other
         failed += ". Check `databricks_host`, and a proxy in between"
     finally:
         response.close()

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..databricks import refusals
+from ..databricks.access import Authorized
 from ..databricks.description import read
 from ..databricks.refusals import ENDPOINT, NOT_FOUND, refusal
 from ..databricks.state import StateReporter
@@ -16,9 +17,10 @@ from .base import CRITICAL, UNKNOWN, Probe, SystemProbe, json_object
 def probe(probe: Probe) -> None:
     """Report the one endpoint of an instance."""
     response = probe.get("")
-    if response is None or response.status_code >= 400:
-        told = getattr(probe.http, "explain", _explain) if response is not None else None
-        probe.endpoint(CRITICAL, probe.problem if told is None else told(response, ENDPOINT))
+    access = probe.http if isinstance(probe.http, Authorized) else None
+    if response is None or response.status_code >= 300:
+        explained = access.explain if access is not None else _explain
+        probe.endpoint(CRITICAL, probe.problem if response is None else explained(response, ENDPOINT))
         return
     named = next((tag.partition(":")[2] for tag in probe.tags if tag.startswith("endpoint_name:")), "")
     endpoint = read(json_object(response), named)
@@ -26,12 +28,13 @@ def probe(probe: Probe) -> None:
         probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
         return
     host = urlsplit(probe.base).netloc.rpartition("@")[2]
+    workspace = access.selector(host) if access is not None else host
 
     def report(check: Any) -> None:
         """With the reporter of this workspace, which remembers what was reported before."""
-        reporter = probe.remembered.get(host)
+        reporter = probe.remembered.get(workspace)
         if reporter is None:
-            reporter = probe.remembered[host] = StateReporter(check, workspace=host)
+            reporter = probe.remembered[workspace] = StateReporter(check, workspace=workspace)
         reporter.report(endpoint, probe.tags)
         reporter.flush()
 
