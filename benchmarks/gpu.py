@@ -23,6 +23,7 @@ from typing import Any
 
 from datadog_checks.base.stubs import aggregator
 
+from datadog_checks.model_serving.scrape.versions import SeenVersions
 from datadog_checks.model_serving.settings import GpuSettings
 from datadog_checks.model_serving.sources.gpu.device import table
 from datadog_checks.model_serving.sources.gpu.driver import Driver
@@ -50,11 +51,15 @@ class Nowhere:
 
     def __init__(self) -> None:
         self.submitted = 0
+        self.versions = SeenVersions(self)
 
     def gauge(self, *_: Any, **__: Any) -> None:
         self.submitted += 1
 
-    count = event = service_check = gauge
+    def read_persistent_cache(self, _: str) -> str:
+        return ""
+
+    count = event = service_check = write_persistent_cache = gauge
 
 
 def say(text: str = "") -> None:

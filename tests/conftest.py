@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from math import inf
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from datadog_checks.base.stubs import datadog_agent as agent_stub
 from hypothesis import HealthCheck, settings
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.submit.agent_cache import AgentCache, forget_claims
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -120,6 +122,23 @@ def serving() -> Iterator[Endpoint]:
     thread.join()
 
 
+@pytest.fixture(params=["patched", "as published"])
+def agent_parser(request: pytest.FixtureRequest, datadog_agent: Any) -> Iterator[None]:
+    """From base package 38 on the Agent replaces functions of prometheus_client, unless `patch_prometheus_client`."""
+    try:
+        from datadog_checks.base.checks.openmetrics import parser_optimizations
+    except ImportError:
+        if request.param == "patched":
+            pytest.skip("this base package leaves prometheus_client as it is")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datadog_agent._config, "patch_prometheus_client", request.param == "patched")
+        parser_optimizations.init_from_agent_config()
+        yield
+    parser_optimizations.init_from_agent_config()
+
+
 @pytest.fixture
 def aggregator() -> Iterator[Any]:
     """The stub that takes what a check submits, empty before and after."""
@@ -137,10 +156,30 @@ def datadog_agent() -> Iterator[Any]:
 
 
 def make_check(**instance: Any) -> ModelServingCheck:
-    """The check as the Agent builds it, for one instance."""
+    """The check as the Agent builds it, for one instance, in a process that is no trial: it may write its memory."""
     check = ModelServingCheck(name="model_serving", init_config={}, instances=(instance,))
     check.check_id = "model_serving:test"
+    as_in_a_new_agent(check.cache)
     return check
+
+
+def spy_on_cache(check: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the check writes into the Agent's cache from now on, text by text."""
+    written: list[str] = []
+    write = check.write_persistent_cache
+
+    def spy(key: str, text: str) -> None:
+        written.append(text)
+        write(key, text)
+
+    monkeypatch.setattr(check, "write_persistent_cache", spy)
+    return written
+
+
+def as_in_a_new_agent(cache: AgentCache) -> None:
+    """The cache of a check that nobody has claimed, as after a restart, and that may be written."""
+    forget_claims()
+    cache.born = -inf
 
 
 def submissions(aggregator: Any, hidden: Mapping[str, str] | tuple[str, ...] = (), buckets: str = "") -> list[str]:

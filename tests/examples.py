@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.scrape import collector
+from datadog_checks.model_serving.submit import validate
+
 from .conftest import Endpoint, in_buckets, submissions
+from .scrape.generated import Clock
 
 ALWAYS = ("serving_system", "endpoint_name")
 SCRAPE = re.compile(r"^# (?:first|second|third|fourth) scrape\n", re.MULTILINE)
+AT = re.compile(r"^# at (\d+)$", re.MULTILINE)
 
 
 def hold(
@@ -19,7 +24,7 @@ def hold(
 ) -> None:
     """Serve each scrape of `served` to the check, and hold it to `said`: that of every scrape, or of the last.
 
-    Both are texts, divided by `# first scrape` and so on where there are several.
+    Both are texts, divided by `# first scrape` and so on where there are several. `# at` gives the time of a scrape.
     """
     scrapes = SCRAPE.split(served)[1:] or [served]
     expected = SCRAPE.split(said)[1:] or [*[None] * (len(scrapes) - 1), said]
@@ -30,7 +35,11 @@ def hold(
         check.warnings.clear()
         caplog.clear()
         endpoint.serve(payload)
-        report = check.run()
+        at = AT.search(payload)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (collector, validate) if at is not None else ():
+                patch.setattr(module, "time", Clock(float(at.group(1))))
+            report = check.run()
         assert report == "", report
         if lines is not None:
             due = [line for line in lines.splitlines() if line != "nothing"]

@@ -62,7 +62,9 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "gpu_processes": (GPU, False),
     "gpu_process_limit": (GPU, 3),
     "keep_labels": (ONE, ["id"]),
+    "stale_after": (ONE, 60),
     "max_payload_bytes": (ONE, 1000),
+    "restart_memory_bytes": (ONE, 0),
 }
 """An instance, and another value of the option than the instance has."""
 

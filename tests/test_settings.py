@@ -109,6 +109,8 @@ def test_unknown_options(option: str, meant: str, datadog_agent: Any) -> None:
         ("models", "fraud", "list"),
         ("keep_labels", "id", "list"),
         ("max_payload_bytes", 0, "greater than or equal to 1"),
+        ("stale_after", -1, "greater than or equal to 0"),
+        ("stale_after", "1h", "number"),
         ("max_payload_bytes", "64 MB", "integer"),
         ("readiness_interval", -1, "greater than or equal to 0"),
         ("headers", "Authorization: Bearer x", "mapping"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
-from datadog_checks.model_serving.catalog.model import NAMESPACE, CanonicalMetric, Catalog, RawMetric, System, Target
+from datadog_checks.model_serving.catalog.model import NAMESPACE, CanonicalMetric, Catalog, Derived, RawMetric, Target
 from datadog_checks.model_serving.sources.gpu.device import table as nvml_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +20,10 @@ code of the last error. Counters are found with and without `_total`, histograms
 `make generate` writes this file from the catalog.
 """
 
+SHARED = """\
+Of every system that has them; behind a federation, of targets of a known system.
+"""
+
 
 def render() -> str:
     """Return the text of docs/metrics.md."""
@@ -28,8 +32,10 @@ def render() -> str:
     parts = [INTRODUCTION, "## Canonical vocabulary\n"]
     parts.append(_table(metric for name, metric in catalog.metrics.items() if name not in own))
     parts += ["## GPUs of the host, through NVML\n", "`gpu: nvml`\n", _gpus(catalog)]
+    parts += ["## Processes\n", SHARED, _mapping(next(iter(catalog.systems.values())).shared)]
     for system in catalog.systems.values():
-        parts += [f"## {system.title}\n", f"`serving_system: {system.name}`\n", _mapping(system)]
+        parts += [f"## {system.title}\n", f"`serving_system: {system.name}`\n"]
+        parts.append(_mapping(system.metrics, system.derived))
         if system.own_metrics:
             parts += ["Metrics of this system alone:\n", _table(system.own_metrics)]
     return "\n".join(parts)
@@ -72,18 +78,18 @@ def _dcgm_fields(catalog: Catalog, metric: str, tags: str) -> Iterator[str]:
                 break
 
 
-def _mapping(system: System) -> str:
+def _mapping(metrics: Iterable[RawMetric], computed: Iterable[Derived] = ()) -> str:
     lines = ["| raw metric | type | factor | becomes |", "|---|---|---|---|"]
-    for raw in system.metrics:
+    for raw in metrics:
         names = ", ".join(f"`{name}`" for name in raw.names)
         lines.append(f"| {names} | {raw.type} | {raw.scale:g} | {'; '.join(_targets(raw))} |")
-    lines += [f"| computed | gauge | | `{derived.metric.name}` |" for derived in system.derived]
+    lines += [f"| computed | gauge | | `{derived.metric.name}` |" for derived in computed]
     return "\n".join(lines) + "\n"
 
 
 def _targets(raw: RawMetric) -> Iterator[str]:
     for target in raw.targets:
-        part = f"{target.value} as " if target.value else ""
+        part = f"{'0' if target.value == 'zero' else target.value} as " if target.value else ""
         yield f"{part}`{target.metric.name}`{_condition(target)}"
 
 

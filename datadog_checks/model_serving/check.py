@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
@@ -15,10 +16,20 @@ from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .errors import ScrapeError
 from .http.redact import Secrets
-from .settings import Problems, Settings, check_option_names, check_option_types, describe, read_settings
+from .scrape.versions import SeenVersions
+from .settings import (
+    Problems,
+    Settings,
+    check_option_names,
+    check_option_types,
+    describe,
+    read_settings,
+    source_id,
+)
 from .sources.build import build_source
 from .sources.claims import read_twice
 from .sources.source import Source
+from .submit.agent_cache import AgentCache
 from .submit.persisted import Memory
 
 
@@ -43,11 +54,21 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         self.source: Source | None = None
         # Schedules the endpoints where there are several; a simulation puts its own in the place.
         self.clock: Callable[[], float] = time.monotonic
-        self.memory = Memory(self)
+        self.cache = AgentCache(self, lambda: self.clock())
+        self.memory = Memory(self.cache)
+        self.versions = SeenVersions(self, self.cache)
         self.secrets = Secrets(self.log)
         self._problems = Problems("")
         self._running = threading.Lock()
         self._cancelled = threading.Event()
+
+    @cached_property
+    def _source_id(self) -> str:
+        return source_id(self.instance)
+
+    def persistent_cache_id(self) -> str:
+        """What is remembered is of a source. The Agent's own id changes with every edit of the file."""
+        return self._source_id
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
         """Check the names of options, then their types; `configure_scrapers` raises what is wrong with them.
@@ -67,6 +88,8 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         for secret in settings.secrets:
             self.secrets.register(secret)
         self.settings = settings
+        self.cache.interval = settings.interval
+        self.memory.restart_bytes = settings.restart_memory_bytes
         if not settings.limits_contexts:
             self.metric_limiter = None
         try:
@@ -92,13 +115,23 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         if not self._running.acquire(blocking=False):
             self.log.warning("%s: the run before is still going on: this one is left out", settings.instance)
             return
+        twice: list[str] = []
         try:
             self.warnings.extend(settings.warnings)
+            if self.cache.born is None:
+                self.log.info("%s: the first run; counts and distributions come from the second on", settings.instance)
+            self.cache.begin()
             failures = source.run()
-            self.warnings.extend(read_twice(self, source))
+            twice = read_twice(self, source)
+            self.warnings.extend(twice)
         finally:
             self.memory.keep()
+            self.versions.keep()
+            if self.cache.problem and not twice:
+                self.warnings.append(self.cache.problem)
             self._running.release()
+            if self._cancelled.is_set():
+                self._let_go()
         if failures:
             raise ScrapeError("; ".join(failures)) from None
 
@@ -112,3 +145,10 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         self._cancelled.set()
         if self.source is not None:
             self.source.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Another instance of the same source may remember from now on, once the last run is over."""
+        if self._running.acquire(blocking=False):
+            self.cache.release()
+            self._running.release()

@@ -259,7 +259,7 @@ def test_stock_buckets_in_the_unit_of_the_metric(
 def test_own_system_beside_ours(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
     """With a file of the user's our systems are recognised as ever."""
     check = make_check(openmetrics_endpoint=endpoint.url, catalog=written(tmp_path, OWN), readiness=False)
-    endpoint.serve("translator_busy_ratio 0.5\ncpu_usage_percentage 7\nrequest_latency_ms_count 3 60000\n")
+    endpoint.serve("translator_busy_ratio 0.5\ncpu_usage_percentage 7\nprovisioned_concurrent_requests 4\n")
     assert check.run() == ""
     found = {m.value: m.tags for m in aggregator.metrics("model_serving.cpu.utilization")}
     assert "serving_system:translator" in found[50]

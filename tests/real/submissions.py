@@ -18,7 +18,8 @@ GENERIC = {"cluster", "env", "host", "hostname", "service", "version"}
 @dataclass(frozen=True, repr=False)
 class Run:
     """Values by metric name and tags. Counts and buckets that were submitted several times under one name and tag set
-    are added up, as the Agent does; buckets are {(lower, upper): increment}."""
+    are added up, as the Agent does; buckets are {(lower, upper): increment}. `process` is what the server's process
+    uses, which differs from run to run."""
 
     error: str
     counts: dict[Series, float]
@@ -26,6 +27,7 @@ class Run:
     buckets: dict[Series, dict[tuple[float, float], float]]
     service_checks: list[Any]
     warnings: list[str]
+    process: dict[Series, float]
 
     def count(self, name: str, *tags: str) -> float:
         """The sum of the counts `name` over every series that has all `tags`."""
@@ -70,11 +72,14 @@ def run(check: Any) -> Run:
     counts: dict[Series, float] = defaultdict(float)
     gauges: dict[Series, float] = {}
     buckets: dict[Series, dict[tuple[float, float], float]] = {}
+    process: dict[Series, float] = {}
     for name in aggregator.metric_names:
         for metric in aggregator.metrics(name):
             series = name, frozenset(metric.tags or [])
             assert len(series[1]) == len(metric.tags or []), f"a tag twice on {name}: {metric.tags}"
-            if metric.type == aggregator.COUNT:
+            if name.startswith("model_serving.process."):
+                process[series] = metric.value
+            elif metric.type == aggregator.COUNT:
                 counts[series] += metric.value
             else:
                 assert metric.type == aggregator.GAUGE, f"{name} is of type {metric.type}"
@@ -87,7 +92,7 @@ def run(check: Any) -> Run:
             own = buckets.setdefault((name, frozenset(bucket.tags or [])), defaultdict(float))
             own[bounds] += bucket.value
     service_checks = [each for name in list(aggregator._service_checks) for each in aggregator.service_checks(name)]
-    return Run(error, dict(counts), gauges, buckets, service_checks, list(check.get_warnings()))
+    return Run(error, dict(counts), gauges, buckets, service_checks, list(check.get_warnings()), process)
 
 
 def succeed(check: Any) -> Run:

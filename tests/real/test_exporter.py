@@ -100,6 +100,7 @@ def expected_counts(optional: bool) -> dict[Series, float]:
         counts[series("request.count", model_name="fraud", status_code="ok", status_class="2xx")] = 7.0
         counts[series("request.count", model_name="fraud", status_code="error")] = 3.0
         counts[series("request.error.count", model_name="fraud", status_code="error", error_type="error")] = 3.0
+        counts[series("request.error.count", model_name="fraud")] = 0.0
     else:
         # Without a counter of requests, the predictions that were timed are the traffic.
         counts[series("request.count", model_name="fraud")] = 5.0
@@ -181,6 +182,13 @@ def test_gauges_are_the_values(runs: tuple[Run, Run], formats: Formats) -> None:
 def test_values_that_are_no_number_are_refused_and_counted(runs: tuple[Run, Run]) -> None:
     refused = "reason:non_finite", "raw_metric:feature_drift_score"
     assert runs[1].count("model_serving.scrape.samples.rejected", *refused) == 2
+
+
+def test_what_the_process_uses(runs: tuple[Run, Run]) -> None:
+    names = ["cpu.time", "memory.resident", "open_fds"]
+    assert sorted(name for name, _ in runs[1].process) == [f"model_serving.process.{name}" for name in names]
+    (memory,) = (value for (name, _), value in runs[1].process.items() if name.endswith("memory.resident"))
+    assert 1 << 20 < memory < 1 << 30
 
 
 def test_both_formats_submit_the_same(formats: Formats) -> None:

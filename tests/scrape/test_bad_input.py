@@ -21,9 +21,14 @@ from typing import Any
 
 import pytest
 import trustme
+from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
 
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.http import body as body_module
+from datadog_checks.model_serving.scrape import collector as collector_module
+from datadog_checks.model_serving.scrape.tags import TagRules
+from datadog_checks.model_serving.submit.series import Series
+from datadog_checks.model_serving.submit.submitter import Submitter
 
 from ..conftest import Answer, Endpoint, make_check, submissions
 from ..ports import free_port
@@ -192,6 +197,13 @@ REFUSED: dict[str, tuple[Served, dict[str, Any], tuple[str, ...]]] = {
         {"max_payload_bytes": 4 << 20},
         ("`max_payload_bytes`",),
     ),
+    "gzip that doesn't say so": (
+        text(gzip.compress(good(1000).encode())),
+        {},
+        ("compressed with gzip", "text/plain", "`Content-Encoding: gzip`"),
+    ),
+    "UTF-16": (text(good(1000).encode("utf-16")), {}, ("UTF-16", "have the server send UTF-8")),
+    "one line, cut off": (broken_off(b"model_infer_request_success_total 1"), {}, ("only line has no end", "URL")),
     "gzip that is none": (text(good(1000), Content_Encoding="gzip"), {}, ("can't be decompressed", "proxy")),
     "a broken gzip": (
         text(gzip.compress(good(1000).encode())[:20] + b"xxxx" * 20, Content_Encoding="gzip"),
@@ -467,6 +479,12 @@ TAKEN: dict[str, Served] = {
     ),
     "blanks and comments": text("\n# a comment\n#\n\n" + good(30).replace("\n", "  \n\n")),
     "a redirect to metrics": lambda handler: moved(handler),
+    "a byte order mark": text(b"\xef\xbb\xbf" + good(30).encode()),
+    "a byte order mark before OpenMetrics": text(
+        b"\xef\xbb\xbf%b# EOF\n" % good(30).replace("success_total counter", "success counter").encode(), OPENMETRICS
+    ),
+    "a name in braces first": text('{__name__="not_ours", a="b"} 7\n' + good(30)),
+    "a long name in quotes first": text('{"' + "not.ours" * 20 + '", a="b"} 7\n' + good(30)),
     "a UTF-8 name": text('{"not.ours", a="b"} 7\n' + good(30)),
 }
 
@@ -494,6 +512,7 @@ def test_taken(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: An
 
 # -- broken lines among good ones
 
+NATIVE = "{count:1,sum:1.5,schema:0,zero_threshold:1e-10,zero_count:0,positive_spans:[0:1],positive_buckets:[1]}"
 LINES = {
     "malformed lines": (
         'model_infer_request_success_total{model="b" 5\nmodel_infer_request_success_total{model="b"}\n'
@@ -543,6 +562,30 @@ LINES = {
     "invalid UTF-8": (
         b"not_ours 1\nmodel_infer_request_\xff\xfe 1\n\xc3\x28\n",
         ["2 raw_metric:unknown reason:malformed"],
+    ),
+    "native histograms": (
+        "# TYPE rest_server_request_duration_seconds histogram\n"
+        f"rest_server_request_duration_seconds {NATIVE}\n"
+        f'rest_server_request_duration_seconds{{endpoint="/"}} {NATIVE} 1788718020000\nnot_ours{NATIVE}\n',
+        [
+            "2 raw_metric:rest_server_request_duration_seconds reason:unsupported",
+            "1 raw_metric:unknown reason:unsupported",
+        ],
+    ),
+    "counts that no number holds": (
+        'batch_request_queue_bucket{model_name="b",le="1"} 1\n'
+        f'batch_request_queue_count{{model_name="b"}} {2**53 + 2}\n'
+        'batch_request_queue_bucket{model_name="c",le="1"} 1e20\nbatch_request_queue_sum{model_name="c"} 3\n'
+        f"model_infer_request_duration_count {2**63}\nmodel_infer_request_duration_sum 5\n",
+        [
+            "2 raw_metric:batch_request_queue reason:out_of_range",
+            "1 raw_metric:model_infer_request_duration reason:out_of_range",
+        ],
+    ),
+    "lines that are too long": (
+        f'model_infer_request_success_total{{model="{"x" * body_module.MAX_LINE}"}} 5\n'
+        f"# HELP not_ours {'x' * 300_000}\n{'x' * (3 << 20)}\n",
+        ["1 raw_metric:model_infer_request_success_total reason:malformed", "2 raw_metric:unknown reason:malformed"],
     ),
     "metadata of no sense": (
         "# TYPE\n# TYPE x\n# TYPE not_ours timer\nnot_ours 3\n# TYPE 1x counter\n# HELP\n# TYPE y counter z\n#\n",
@@ -726,6 +769,110 @@ def test_broken_openmetrics_family(name: str, endpoint: Endpoint, aggregator: An
         endpoint.serve(BROKEN_FAMILIES[name] + sound + BROKEN_FAMILIES[name] + "# EOF\n", content_type=OPENMETRICS)
         assert check.run() == ""
     assert [line for line in submissions(aggregator, HIDDEN, BUCKETS) if ".rejected" not in line] == grown(20, 10)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", OPENMETRICS])
+def test_names_in_quotes(content_type: str, agent_parser: None, endpoint: Endpoint, aggregator: Any) -> None:
+    """Names as Prometheus 3 writes them mean what they do without quotes, whatever the Agent does to its parser."""
+    check = mlserver(endpoint.url, metrics=["our.jobs"])
+    strict = content_type == OPENMETRICS
+    for number in (5, 9):
+        endpoint.serve(
+            f'# HELP "model_infer_request_success{"" if strict else "_total"}" What it is.\n'
+            f'# TYPE "model_infer_request_success{"" if strict else "_total"}" counter\n'
+            f'{{"model_infer_request_success_total",model="q"}} {number}\n'
+            f'{{"model_infer_request_success_total",model="r","zone-id"="5, }} \\"x\\""}} {number}\n'
+            f'{{model="s","model_infer_request_success_total","version"="1"}} {number}\n'
+            f'# TYPE "our.jobs" gauge\n{{"our.jobs","größe"="L"}} {number}\n# EOF\n',
+            content_type=content_type,
+        )
+        aggregator.reset()
+        assert check.run() == ""
+    assert submissions(aggregator, HIDDEN) == [
+        "count request.count 4 model_name:q",
+        'count request.count 4 model_name:r zone-id:5, } "x"',
+        "count request.count 4 model_name:s model_version:1",
+        "gauge our.jobs 9 größe:L",
+    ]
+    assert [health.status for health in aggregator.service_checks(HEALTH)] == [OK]
+
+
+def test_no_content(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """HTTP 204 is an endpoint that has no metrics yet: what comes later has begun since."""
+    check = mlserver(endpoint.url)
+    endpoint.answers["/metrics"] = Answer(b"", None, 204, length=False)
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            aggregator.reset()
+            assert check.run() == ""
+            assert submissions(aggregator) == []
+            assert [health.status for health in aggregator.service_checks(HEALTH)] == [OK]
+            assert [metric.value for metric in aggregator.metrics("model_serving.scrape.samples")] == [0]
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if "204" in record.getMessage()]
+    assert told == [("INFO", f"{endpoint.url}: the endpoint has no metrics yet (HTTP 204)")]
+    endpoint.serve(good(4))
+    assert check.run() == ""
+    assert submissions(aggregator, HIDDEN, BUCKETS) == grown(4, 2)
+
+
+FAULTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+    "its tags": (TagRules, "tags", lambda rules, system, labels, target, raw: raw.get("poison") == "1"),
+    "its readings": (Series, "read", lambda series, layouts: series.raw.names[0] == POISON),
+    "its validation": (collector_module, "sound", lambda series, reject: series.raw.names[0] == POISON),
+    "its submission": (
+        Submitter,
+        "_series",
+        lambda submitter, series, readings, fresh, now: series.raw.names[0] == POISON,
+    ),
+    "what the user wants of it": (
+        MetricTransformer,
+        "get",
+        lambda transformer, metric: metric.name == POISON,
+    ),
+}
+POISON = "rest_server_requests_in_progress"
+
+
+@pytest.mark.parametrize("place", [0, 1, 7])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_exception_in_one_family(
+    fault: str,
+    place: int,
+    endpoint: Endpoint,
+    aggregator: Any,
+    datadog_agent: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A fault of the check itself in what it does for one family costs that family, and is told once."""
+    where, name, hit = FAULTS[fault]
+    real = getattr(where, name)
+
+    def faulty(*args: Any) -> Any:
+        if hit(*args):
+            raise TypeError("a fault of ours")
+        return real(*args)
+
+    monkeypatch.setattr(where, name, faulty)
+    check = mlserver(endpoint.url)
+    with caplog.at_level(logging.WARNING):
+        for number in (10, 30, 50):
+            lines = good(number).splitlines(keepends=True)
+            lines.insert(place, f'# TYPE {POISON} gauge\n{POISON}{{poison="0"}} 3\n{POISON}{{poison="1"}} 4\n')
+            endpoint.serve("".join(lines))
+            aggregator.reset()
+            assert check.run() == ""
+            found = submissions(aggregator, HIDDEN, BUCKETS)
+            assert [line for line in found if POISON not in line and "in_flight" not in line] == (
+                [] if number == 10 else grown(20, 10)
+            )
+            assert [line.split()[1:] for line in found if "rejected" in line] == [
+                ["scrape.samples.rejected", "2", f"raw_metric:{POISON}", "reason:error"]
+            ]
+            assert [health.status for health in aggregator.service_checks(HEALTH)] == [OK]
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    refused = f"refused 2 sample(s) of {POISON}: error"
+    assert told == [f"{endpoint.url}: {refused}. The fault is the check's own, its debug log says where"]
 
 
 def test_messages_are_logged_once(

@@ -1,11 +1,13 @@
-"""The guards before the parsers: no line, chunk or cut changes what a sound sample says, and none stops the others."""
+"""Reading an exposition: no line, chunk or cut changes what a sound sample says, and none stops the others."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,12 +16,15 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 
 from datadog_checks.model_serving.errors import PayloadError
+from datadog_checks.model_serving.http import body as body_module
 from datadog_checks.model_serving.http.body import Answer, body_chunks
 from datadog_checks.model_serving.scrape.exposition import reader
 from datadog_checks.model_serving.scrape.exposition.cache import LineCache
-from datadog_checks.model_serving.scrape.exposition.reader import StrictReader, TextReader
+from datadog_checks.model_serving.scrape.exposition.reader import OpenMetricsReader, TextReader
 
 Lost = Callable[[str, bool], None]
+
+pytestmark = pytest.mark.usefixtures("agent_parser")
 
 
 class Nobody:
@@ -44,7 +49,7 @@ def text_families(lines: Iterable[str], malformed: Lost) -> Iterator[Metric]:
 
 def openmetrics_families(lines: Iterable[str], malformed: Lost) -> Iterator[Metric]:
     """The families of an OpenMetrics payload."""
-    return StrictReader(cast(Any, Nobody()), malformed, True).families([list(lines)])
+    return OpenMetricsReader(cast(Any, Nobody()), malformed, True).families([list(lines)])
 
 
 STEADY: dict[str, Any] = {"deadline": None, "derandomize": True, "database": None}
@@ -169,51 +174,161 @@ def test_cuts(numbers: list[int], limit: int, newlines: bool, openmetrics: bool)
         assert all(names.count(name) == 3 for name in names)
 
 
-NAMES = ["foo", "foo_total", "foo_bucket", "foo_sum", "foo_count", "foobar", "other", "a:b", '"foo"', "é"]
-SETS = [
-    "",
-    "{}",
-    '{a="1"}',
-    '{a="1",}',
-    '{a="1",b="x y"}',
-    '{a="1" , b="2"}',
-    '{a="1",a="2"}',
-    '{a:b="1"}',
-    '{__a="1"}',
-    '{__name__="foo",a="1"}',
-    r'{a="q\"u"}',
-    '{a="} 5"}',
-    '{le="+Inf"}',
-    '{a="ünï"}',
-    '{"foo",a="1"}',
-]
-NUMBERS = ["1", "-1", "+1", "1.5", "1e3", ".5", "NaN", "+Inf", "9" * 30, "1_0", "1 1788718020000", "1 5.5", "1 -5", ""]
-KINDS = ["counter", "gauge", "histogram", "summary", "untyped"]
-DECLARED = [
-    [],
-    *([f"# TYPE {name} {kind}"] for name in NAMES[:3] for kind in KINDS),
-    ["# HELP foo It.", "# TYPE foo counter"],
-    ['# TYPE "foo" gauge'],
-]
+# -- the published parsers read the same
 
 
-@settings(max_examples=400, **STEADY)
-@given(
-    metadata=st.sampled_from(DECLARED),
-    lines=st.lists(st.builds("{}{} {}".format, *map(st.sampled_from, (NAMES, SETS, NUMBERS))), max_size=6),
+def published(name: str) -> ModuleType:
+    """A module of prometheus_client as it was published, whatever has been put in its place in this process."""
+    found = importlib.util.find_spec(name)
+    assert found is not None
+    assert found.origin is not None
+    package, _, last = name.rpartition(".")
+    spec = importlib.util.spec_from_file_location(f"{package}._{last}_as_published", found.origin)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PARSERS = {
+    "text": published("prometheus_client.parser").text_fd_to_metric_families,
+    "OpenMetrics": published("prometheus_client.openmetrics.parser").text_fd_to_metric_families,
+}
+NAMES = st.sampled_from(["foo", "foo_seconds", "a:b", "x", "_y9", "foo.bar", "größe", 'q"u\\o', "http requests"])
+VALUES = st.sampled_from(
+    ["", "b", "+Inf", "x y", "{},=#", "# {", "} 5", 'q"u', "two\nlines", "back\\slash", "\\n", "ünï 🐈"]
 )
-def test_lines_that_need_no_parser(metadata: list[str], lines: list[str]) -> None:
-    """What is made of lines without the parser is what the parser makes of them."""
+FLOATS = st.sampled_from(["0", "1", "17", "2.5", "1e3", "1.5e-05", "0.1", "123456789012", ".5"])
+KINDS = ["counter", "gauge", "histogram", "summary"]
+ANY_FLOAT = FLOATS | st.sampled_from(["-3", "NaN", "+Inf", "-Inf", "1e999"])
 
-    def outcome(work: Callable[[], list[Metric]]) -> Any:
-        try:
-            families = work()
-        except (ValueError, IndexError) as error:
-            return type(error)
-        return [(family.name, family.type, family.documentation, *map(repr, family.samples)) for family in families]
 
-    sound = [line for line in lines if reader.sound_line(line, lambda line, cut: None) is not None]
-    assert outcome(lambda: reader.families(metadata, sound)) == outcome(lambda: reader.parsed([*metadata, *sound]))
+def quoted(text: str, always: bool = False) -> str:
+    """A name as it is written, or a label's value."""
+    if not always and re.fullmatch("[a-zA-Z_:][a-zA-Z0-9_:]*", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+@st.composite
+def lawful(draw: st.DrawFn, strict: bool) -> list[str]:
+    """A payload that keeps every rule of its format."""
+    lines: list[str] = []
+    for name in draw(st.lists(NAMES, max_size=4, unique=True)):
+        # The published parser of OpenMetrics wants names in quotes declared.
+        undeclared = [""] if not strict or quoted(name) == name else []
+        kind = draw(st.sampled_from([*KINDS, "unknown" if strict else "untyped", *undeclared]))
+        shown = f"{name}_total" if kind == "counter" and not strict and draw(st.booleans()) else name
+        if draw(st.booleans()):
+            lines.append(f"# HELP {quoted(shown)} What it {draw(st.sampled_from(['is', '(a # b)', 'TYPE']))}.")
+        if kind:
+            lines.append(f"# TYPE {quoted(shown)} {kind}")
+        at = draw(st.sampled_from(["", "", " 1788718020", " 1788718020.125"]))
+        behind = at if strict else at.replace(" 1788718020", " 1788718020000").replace(".125", "")
+        label_sets = st.lists(
+            st.dictionaries(st.sampled_from(["a", "b_c", "_", "zone-id", "é"]), VALUES, max_size=3),
+            max_size=3,
+            unique_by=lambda labels: tuple(sorted(labels.items())),
+        )
+
+        def sample(suffix: str, labels: dict[str, str], value: str, name: str = shown, behind: str = behind) -> str:
+            pairs = [f"{quoted(label)}={quoted(value, True)}" for label, value in labels.items()]
+            written = quoted(name + suffix)
+            if written.startswith('"'):
+                return f"{{{','.join([written, *pairs])}}} {value}{behind}"
+            return f"{written}{'{' + ','.join(pairs) + '}' if pairs else ''} {value}{behind}"
+
+        for labels in draw(label_sets):
+            if kind == "histogram":
+                counts = [str(draw(st.integers(0, 9)) + 10 * place) for place in range(3)]
+                bounds = zip(["0.5", "1.0", "+Inf"], counts, strict=True)
+                lines += [sample("_bucket", {**labels, "le": bound}, count) for bound, count in bounds]
+                lines += [sample("_sum", labels, draw(FLOATS)), sample("_count", labels, counts[-1])]
+            elif kind == "summary":
+                lines += [sample("", {**labels, "quantile": "0.5"}, draw(FLOATS))]
+                lines += [sample("_sum", labels, draw(FLOATS)), sample("_count", labels, "7")]
+            elif kind == "counter":
+                lines.append(sample("_total" if strict else "", labels, draw(FLOATS)))
+                if strict and draw(st.booleans()):
+                    lines[-1] += ' # {trace="a} b"} 0.5 1788718020.5'
+            else:
+                lines.append(sample("", labels, draw(ANY_FLOAT)))
+    return [*lines, "# EOF"] if strict else lines
+
+
+def seen(families: Iterable[Metric]) -> dict[tuple[str, str], list[tuple[Any, ...]]]:
+    """Samples by family. Those without a declaration are families of one sample for one parser, and not for others."""
+    found: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+    for family in families:
+        found.setdefault((family.name, family.type), []).extend(
+            (sample.name, sample.labels, repr(float(sample.value)), sample.timestamp and float(sample.timestamp))
+            for sample in family.samples
+        )
+    return found
+
+
+@pytest.mark.parametrize("form", PARSERS)
+@settings(max_examples=300, **STEADY)
+@given(data=st.data())
+def test_published_parsers(form: str, data: st.DataObject) -> None:
+    """What keeps the rules of its format is read as the parser of its reference implementation reads it."""
+    lines = data.draw(lawful(form == "OpenMetrics"))
+    lost: list[str] = []
+    found = seen(READERS[form](lines, lambda line, cut: lost.append(line)))
+    assert found == seen(PARSERS[form](f"{line}\n" for line in lines))
+    assert lost == []
+
+
+LINES: dict[str, tuple[str, dict[str, str]] | None] = {
+    "foo 1": ("foo", {}),
+    "foo\t1": ("foo", {}),
+    "  foo   1  ": ("foo", {}),
+    'foo{a="b"}1': ("foo", {"a": "b"}),
+    'foo{ a = "b" , } 1': ("foo", {"a": "b"}),
+    "foo{} 1": ("foo", {}),
+    'foo{a="b"} 1 # {t="}"} 2': ("foo", {"a": "b"}),
+    '{"foo"} 1': ("foo", {}),
+    '{"foo bar",a="b"} 1': ("foo bar", {"a": "b"}),
+    '{"q\\"u\\\\o\\n",a="b"} 1': ('q"u\\o\n', {"a": "b"}),
+    'foo{"zone-id"="5",b="c"} 1': ("foo", {"zone-id": "5", "b": "c"}),
+    '{"foo","zone-id"="5"} 1': ("foo", {"zone-id": "5"}),
+    # Prometheus takes the name wherever it stands, once.
+    '{model="a","b",version="1"} 1': ("b", {"model": "a", "version": "1"}),
+    '{model="a","b"} 1': ("b", {"model": "a"}),
+    '{__name__="foo",a="b"} 1': ("foo", {"a": "b"}),
+    'foo{__a="b"} 1': ("foo", {"__a": "b"}),
+    '{"foo","bar"} 1': None,
+    'foo{"bar"} 1': None,
+    'foo{__name__="bar"} 1': None,
+    '{a="b"} 1': None,
+    "{} 1": None,
+    '{""} 1': None,
+    'foo{""="b"} 1': None,
+    'foo{a="b",a="c"} 1': None,
+    'foo{a="b","a"="c"} 1': None,
+    'foo{a-b="c"} 1': None,
+    "foo{a='b'} 1": None,
+    'foo{a="b" c="d"} 1': None,
+    'foo{,a="b"} 1': None,
+    'foo{a="b",,} 1': None,
+    "foo 1_0": None,
+    "foo 0x1": None,
+    "foo 1 2 3": None,
+    "foo": None,
+}
+
+
+@pytest.mark.parametrize("form", READERS)
+@pytest.mark.parametrize("line", LINES)
+def test_grammar(form: str, line: str) -> None:
+    """Each line by itself, with or without the Agent's changes to prometheus_client, and whatever its version."""
+    lost: list[str] = []
+    families = list(READERS[form](["ours 1", line], lambda line, cut: lost.append(line)))
+    found = [(each.name, each.labels) for family in families for each in family.samples if each.name != "ours"]
+    expected = LINES[line]
+    assert (found, lost) == (([], [line]) if expected is None else ([expected], []))
 
 
 def samples(families: list[Metric]) -> list[tuple[Any, ...]]:
@@ -247,21 +362,58 @@ def read(chunks: list[bytes], **headers: str) -> tuple[list[str], list[tuple[str
     return [line for lines in read_chunks() for line in lines], lost, size
 
 
-@settings(max_examples=100, **STEADY)
+LIMIT = 20
+BODIES = [
+    "foo 1",
+    'foo{a="é模"} 2',
+    "",
+    "  ",
+    "# TYPE foo gauge",
+    "\r",
+    "x" * LIMIT,
+    "x" * LIMIT + "\r",
+    "x" * (LIMIT + 1),
+    "é" * (LIMIT // 2) + "y",
+    "z" * (3 * LIMIT),
+]
+
+
+@settings(max_examples=400, **STEADY)
 @given(
-    cuts=st.lists(st.integers(0, 200)),
-    body=st.lists(st.sampled_from(["foo 1", 'foo{a="é模"} 2', "", "  ", "# TYPE foo gauge", "\r"]), max_size=8),
+    cuts=st.lists(st.integers(0, 300)),
+    body=st.lists(st.sampled_from(BODIES), max_size=8),
     ended=st.booleans(),
+    mark=st.booleans(),
 )
-def test_chunks(cuts: list[int], body: list[str], ended: bool) -> None:
-    """Lines are the same wherever the body is cut into chunks."""
-    data = "\n".join(body).encode() + (b"\n" if ended else b"")
+def test_chunks(cuts: list[int], body: list[str], ended: bool, mark: bool) -> None:
+    """Lines are the same wherever the body is cut into chunks, and each that is too long costs itself."""
+    text = "\n".join(body).encode() + (b"\n" if ended else b"")
+    data = (b"\xef\xbb\xbf" if mark else b"") + text
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     chunks = [data[start:end] for start, end in pairwise(places)]
-    lines, lost, size = read(chunks, Content_Length=str(len(data)))
-    assert lines == [line for line in (line.rstrip("\r") for line in body) if line.strip()]
-    assert lost == []
-    assert size == len(data)
+    due = [line for line in (line.rstrip("\r") for line in body) if line.strip()]
+    long = [line for line in due if len(line.encode()) > LIMIT]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body_module, "MAX_LINE", LIMIT)
+        if long == due and long:
+            with pytest.raises(PayloadError, match="a line is longer than"):
+                read(chunks, Content_Length=str(len(data)))
+            return
+        lines, lost, size = read(chunks, Content_Length=str(len(data)))
+    assert lines == [line for line in due if line not in long]
+    assert [cut for _, cut in lost] == [False] * len(long)
+    assert all(line.startswith(start.rstrip("\r\ufffd")) for (start, _), line in zip(lost, long, strict=True))
+    assert size == len(text)
+
+
+def test_body_without_line_ends() -> None:
+    """A body that goes on and on in its first line is not read to its end."""
+    chunks = [b"x" * 65536 for _ in range(1000)]
+    taken = iter(chunks)
+    answer = Answer("text/plain", True, "", None, taken)
+    with pytest.raises(PayloadError, match="a line is longer than 131072 bytes"):
+        list(body_chunks(answer, 1 << 30, lambda line, cut: None))
+    assert len(list(taken)) > 900
 
 
 @pytest.mark.parametrize(
@@ -286,6 +438,10 @@ def test_last_line(headers: dict[str, str], lines: list[str], lost: list[tuple[s
         (b"  \r\n<html>", "an HTML page"),
         (b'{"a": 1}', "JSON"),
         (b"{", "JSON"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip"),
+        (b"\xff\xfef\x00", "UTF-16"),
+        (b'{"' + b"long." * 100 + b'"} 1\n', ""),
+        (b'{__name__="foo"} 1\n', ""),
         (b"{}", "JSON"),
         (b'[{"a"', "JSON"),
         (b'{"foo.bar"} 1\n', ""),
@@ -295,7 +451,7 @@ def test_last_line(headers: dict[str, str], lines: list[str], lost: list[tuple[s
 )
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_foreign(start: bytes, kind: str, size: int) -> None:
-    """HTML and JSON are known by their first characters, in whatever pieces these come; a quoted name is neither."""
+    """What is no exposition is known by its first characters, in whatever pieces these come; a name in braces isn't."""
     chunks = [start[place : place + size] for place in range(0, len(start), size)]
     if not kind:
         assert read(chunks, Content_Length="1")[0] == [start.decode().strip()]

@@ -23,7 +23,7 @@ from datadog_checks.model_serving.errors import ScrapeError
 from datadog_checks.model_serving.http.body import Answer
 from datadog_checks.model_serving.scrape import collector as collector_module
 from datadog_checks.model_serving.scrape.exposition import cache as cache_module
-from datadog_checks.model_serving.scrape.exposition import reader
+from datadog_checks.model_serving.scrape.exposition import reader, syntax
 from datadog_checks.model_serving.submit import submitter
 from datadog_checks.model_serving.submit.series import SPARE
 
@@ -89,6 +89,8 @@ class Side:
         self.check: ModelServingCheck = make_check(
             **{"openmetrics_endpoint": "http://127.0.0.1:1/metrics", "readiness": False, **options}
         )
+        # Two of one source would share a memory.
+        self.check.persistent_cache_id = lambda: f"{id(self)}"
         self.check.read_persistent_cache = self.agent.cache.get
         self.check.write_persistent_cache = self.agent.cache.__setitem__
         self.check.run_check_initializations()
@@ -447,6 +449,25 @@ KNOWN_TO_MATTER = {
     ),
     "names that a system ignores": text(*[PYTHON] * 3, *[PYTHON + SOUND] * 3),
     "a family among lines of another": text(*[STRAY] * 3, STRAY + TOTAL + '{model="z"} 3\n'),
+    "a family behind lines of another": text(
+        *[f"{DECLARED}{TOTAL}_b 2\n{TOTAL} 1\n"] * 3, *[f"{DECLARED}{TOTAL}_b 2\n"] * 2, STRAY
+    ),
+    "a declaration whose lines have other names": text(
+        *["# TYPE ours counter\nours_total 44\nours 44\n"] * 2, *["# TYPE ours counter\nours_total 44\n"] * 2
+    ),
+    "names in quotes": text(
+        *(
+            f'# TYPE "{TOTAL}" counter\n{{"{TOTAL}",model="m"}} {n}\n{{"a.b"}} 1\n{{model="o","{TOTAL}"}} {n}\n'
+            for n in range(4)
+        ),
+    ),
+    "native histograms": text(
+        *(
+            f"# TYPE batch_request_queue histogram\nbatch_request_queue {{count:{n},sum:1}}\n{SOUND}# EOF\n"
+            for n in range(4)
+        ),
+        content_type=STRICT,
+    ),
     "what the user names becomes lawful": text(
         *[OURS.format(-1) + "# EOF\n"] * 3, *[OURS.format(1) + "# EOF\n"] * 3, content_type=STRICT, metrics=["ours"]
     ),
@@ -570,18 +591,18 @@ def test_real(path: Path, options: dict[str, Any]) -> None:
 
 def test_known_lines_need_no_parser() -> None:
     """What stays goes to its series without any parsing; of a known family only the lines that are new are parsed."""
-    side, parse = Side({}, True), reader.families
+    side, parse = Side({}, True), syntax.sample
     for number in range(3):
         side.scrape(Scrape(SOUND + "".join(f"# TYPE n{number}_{n} gauge\nn{number}_{n} 1\n" for n in range(50))))
-    with patch.object(reader, "families", side_effect=AssertionError):
+    with patch.object(syntax, "sample", side_effect=AssertionError):
         found = side.scrape(Scrape(QUEUE.format(3, 9, 12) + CALLS.format("m", 8)))
     assert any("3.0" in call and "'model_serving.request.count'" in call for call in found["submitted"])
     for _ in range(3):
         side.scrape(Scrape(MANY))
     for new in "xyz":
-        with patch.object(reader, "families", side_effect=parse) as parsed:
+        with patch.object(syntax, "sample", side_effect=parse) as parsed:
             found = side.scrape(Scrape(MANY.replace('"3"', f'"{new}"')))
-        assert [call.args[1] for call in parsed.call_args_list] == [[f'{TOTAL}{{model="{new}"}} 1']]
+        assert [call.args[0] for call in parsed.call_args_list] == [f'{TOTAL}{{model="{new}"}} 1']
         counts = [call for call in found["submitted"] if "'model_serving.request.count'" in call]
         assert [f"model_name:{new}" in call[4] for call in counts].count(True) == 1
         assert len(counts) == 8
@@ -675,7 +696,7 @@ def test_declarations_need_no_parser() -> None:
     body = SOUND + "".join(f"# HELP n{n} What.\n# TYPE n{n} gauge\n" for n in range(50))
     for _ in range(2):
         side.scrape(Scrape(body))
-    with patch.object(reader, "families", side_effect=AssertionError):
+    with patch.object(syntax, "sample", side_effect=AssertionError):
         assert not side.scrape(Scrape(body))["error"]
 
 

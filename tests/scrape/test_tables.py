@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from datadog_checks.model_serving.submit import submitter
+from datadog_checks.model_serving.scrape import collector
+from datadog_checks.model_serving.submit import submitter, validate
 
 from ..conftest import Endpoint, in_buckets, make_check, submissions
 from .generated import Clock
@@ -42,7 +43,8 @@ def test_case(
         if scrape.get("restart"):
             check = make_check(**instance)
         if "at" in scrape:
-            monkeypatch.setattr(submitter, "time", Clock(float(scrape["at"])))
+            for module in (collector, submitter, validate):
+                monkeypatch.setattr(module, "time", Clock(float(scrape["at"])))
         options = {key: scrape[key] for key in ("content_type", "status") if key in scrape}
         endpoint.serve(payload_of(scrape), **options)
         report = check.run()

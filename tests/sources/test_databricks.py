@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -249,6 +251,33 @@ def test_gauges(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None
         (found,) = aggregator.metrics(f"model_serving.{name}")
         assert found.value == value
         assert set(found.tags) == set(ready.tags)
+
+
+# What the description says of the creation of an entity, by the time in milliseconds, and the age that is submitted.
+AGES: dict[str, tuple[Callable[[int], Any], float | None]] = {
+    "an hour ago": (lambda now: now - 3_600_000, 3600),
+    "as a text": (lambda now: str(now - 3_600_000), 3600),
+    "by a clock that is ahead": (lambda now: now + 60_000, 0),
+    "in an hour": (lambda now: now + 3_600_000, None),
+    "in seconds": (lambda now: now // 1000, None),
+    "never": (lambda now: 0, None),
+    "a negative number": (lambda now: -1, None),
+    "null": (lambda now: None, None),
+    "words": (lambda now: "yesterday", None),
+}
+
+
+@pytest.mark.parametrize("name", AGES)
+def test_age(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Since when a version is served, where that is told and can be meant."""
+    created, age = AGES[name]
+    described = detail("3")
+    described["config"]["served_entities"][0]["creation_timestamp"] = created(int(time.time() * 1000))
+    check = check_of(endpoint)
+    serve_json(endpoint, DETAIL, described)
+    assert check.run() == ""
+    found = [metric.value for metric in aggregator.metrics("model_serving.model.age")]
+    assert found == ([] if age is None else [pytest.approx(age, abs=30)])
 
 
 def test_events(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:

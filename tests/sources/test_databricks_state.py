@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -26,8 +27,10 @@ from datadog_checks.model_serving.sources.databricks.description import (
     read,
 )
 from datadog_checks.model_serving.sources.databricks.state import CACHE_KEY, StateReporter
+from datadog_checks.model_serving.submit.agent_cache import AgentCache
 from datadog_checks.model_serving.workstation.demo.workspace import SimulatedWorkspace
 
+from ..conftest import as_in_a_new_agent, spy_on_cache
 from .readiness import WORDS
 
 ENTITY = ServedEntity(
@@ -274,6 +277,13 @@ def fresh_check() -> AgentCheck:
     return check
 
 
+def reporter_of(check: AgentCheck, *args: Any, **options: Any) -> StateReporter:
+    """The reporter of a check in a process that may write its memory."""
+    cache = AgentCache(check, time.monotonic)
+    as_in_a_new_agent(cache)
+    return StateReporter(check, cache, *args, **options)
+
+
 @pytest.fixture(autouse=True)
 def agent() -> Iterator[None]:
     """Empty stubs of the aggregator and of the Agent's cache before and after."""
@@ -289,7 +299,7 @@ def agent() -> Iterator[None]:
 def test_any_json(told: Any, then: Any) -> None:
     """No answer, and no two after one another, stop the report; what is sent of them is in range and encodable."""
     aggregator_stub.reset()
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint in map(read, (told, then)):
         if endpoint is None:
             continue
@@ -413,14 +423,14 @@ def test_signals(case: str) -> None:
     told, expected = SIGNALS[case]
     endpoint = read(told)
     assert endpoint is not None
-    reporter = StateReporter(fresh_check(), ["zone:test"])
+    reporter = reporter_of(fresh_check(), ["zone:test"])
     reporter.report(endpoint, ["model_name:stale", "workload_size:stale"])
     assert signals() == expected
 
 
 def test_tags_of_the_caller_are_not_doubled() -> None:
     """Where the caller names the endpoint and the system, these stand."""
-    StateReporter(fresh_check()).report(replace(ENDPOINT, entities=()), ["serving_system:x", "endpoint_name:shown"])
+    reporter_of(fresh_check()).report(replace(ENDPOINT, entities=()), ["serving_system:x", "endpoint_name:shown"])
     assert signals() == ["check endpoint.ready OK serving_system:x endpoint_name:shown"]
 
 
@@ -575,20 +585,20 @@ def told() -> list[str]:
 @pytest.mark.parametrize("case", SEQUENCES)
 def test_sequences(case: str, restarts: bool) -> None:
     """Each change of an endpoint is one event, looked at twice and with or without a restart of the Agent."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint, expected in SEQUENCES[case]:
         for due in (expected, []):
             reporter.report(replace(endpoint))
             reporter.flush()
             assert told() == due
             if restarts:
-                reporter = StateReporter(fresh_check())
+                reporter = reporter_of(fresh_check())
 
 
 def test_words_and_tags() -> None:
     """What an event says, and what it can be found by."""
     other = replace(ENTITY, name="risk-1", model_name="main.models.risk", model_version="1", traffic=20.0)
-    reporter = StateReporter(fresh_check(), workspace="adb-1.azuredatabricks.net")
+    reporter = reporter_of(fresh_check(), workspace="adb-1.azuredatabricks.net")
     reporter.report(at(3, version(3)), ["team:risk", "model_version:3"])
     reporter.report(at(4, version(4, traffic=80.0), other), ["team:risk", "model_version:3"])
     finished, deployed, added = aggregator_stub.events
@@ -631,7 +641,7 @@ def test_words_and_tags() -> None:
 )
 def test_what_is_replaced(steps: list[EndpointDescription], text: str) -> None:
     """Versions of the same model, else of models that are gone, also where the new one takes its time."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint in steps:
         reporter.report(endpoint)
     assert aggregator_stub.events[-1]["msg_text"].endswith(text)
@@ -639,7 +649,7 @@ def test_what_is_replaced(steps: list[EndpointDescription], text: str) -> None:
 
 def test_failed_update_says_why() -> None:
     """The messages of pending entities are in the event, and those of failed deployments in theirs."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(V3)
     broken = (version(4, deployment=FAILED, message="no such wheel"),)
     reporter.report(replace(TO4, update="UPDATE_FAILED", pending=broken))
@@ -665,23 +675,23 @@ def test_failed_update_says_why() -> None:
 )
 def test_new_endpoint(looks: list[tuple[EndpointDescription, bool]], expected: list[str], restart: bool) -> None:
     """What an endpoint serves that appears while others are watched is a deployment."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     found = []
     for endpoint, new in looks:
         reporter.report(endpoint, new=new)
         reporter.flush()
         found += told()
-        reporter = StateReporter(fresh_check()) if restart else reporter
+        reporter = reporter_of(fresh_check()) if restart else reporter
     assert found == expected
 
 
 def test_forgotten_endpoint() -> None:
     """One that was deleted and comes again is looked at for the first time."""
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(V3)
     assert reporter.known() == {"fraud-scorer"}
     reporter.flush()
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     assert reporter.known() == {"fraud-scorer"}
     reporter.forget(["fraud-scorer", "never-seen"])
     reporter.flush()
@@ -692,10 +702,9 @@ def test_forgotten_endpoint() -> None:
 
 def test_written_only_when_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that shows nothing new writes nothing."""
-    written = []
     check = fresh_check()
-    monkeypatch.setattr(check, "write_persistent_cache", lambda key, text: written.append(text))
-    reporter = StateReporter(check)
+    written = spy_on_cache(check, monkeypatch)
+    reporter = reporter_of(check)
     reporter.flush()
     for endpoint, due in ((V3, 1), (replace(V3), 1), (replace(V3, ready="NOT_READY"), 1), (V4, 2)):
         reporter.report(endpoint)
@@ -706,7 +715,7 @@ def test_written_only_when_changed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Endpoints beyond the limit are reported, and no events are told of them."""
     monkeypatch.setattr(databricks_state, "MAX_ENDPOINTS", 2)
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     for endpoint in (V3, V4):
         for name in "abc":
             reporter.report(replace(endpoint, name=name))
@@ -718,13 +727,13 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workspaces_are_apart() -> None:
     """Endpoints of one name in two workspaces are two."""
     check = fresh_check()
-    one, two = (StateReporter(check, workspace=host) for host in ("one", "two"))
+    one, two = (reporter_of(check, workspace=host) for host in ("one", "two"))
     one.report(V3)
     one.flush()
     two.report(V4)
     two.flush()
     assert told() == []
-    StateReporter(fresh_check(), workspace="one").report(V4)
+    reporter_of(fresh_check(), workspace="one").report(V4)
     assert told() == [FINISHED, serves(4)]
 
 
@@ -757,7 +766,7 @@ ENTRY = [3, "NOT_UPDATING", False, None, [["main.models.fraud", "3"]], [], [], F
 def test_cache_that_is_corrupt(kept: Any, expected: list[str]) -> None:
     """What can't be read counts as never seen."""
     fresh_check().write_persistent_cache(CACHE_KEY, kept if isinstance(kept, str) else json.dumps(kept))
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(V4)
     assert told() == expected
     reporter.report(V5)
@@ -858,13 +867,13 @@ def test_each_change_is_told_once(steps: list[tuple[str, int, bool, int]]) -> No
     agent_stub.reset()
     aggregator_stub.reset()
     story = Story()
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
     reporter.report(story.look())
     reporter.flush()
     for step, model, restart, looks in steps:
         story.steps[step](model)
         for _ in range(looks):
-            reporter = StateReporter(fresh_check()) if restart else reporter
+            reporter = reporter_of(fresh_check()) if restart else reporter
             reporter.report(story.look())
             reporter.flush()
             assert sorted(told()) == sorted(story.due)
@@ -878,14 +887,14 @@ def test_restarts_and_second_looks_change_nothing(looks: list[tuple[EndpointDesc
 
     def events(restarts: bool) -> list[str]:
         agent_stub.reset()
-        reporter = StateReporter(fresh_check())
+        reporter = reporter_of(fresh_check())
         found = []
         for endpoint, twice in looks:
             reporter.report(replace(endpoint))
             reporter.flush()
             found += told()
             if restarts:
-                reporter = StateReporter(fresh_check())
+                reporter = reporter_of(fresh_check())
             if twice:
                 reporter.report(replace(endpoint))
                 assert told() == []
@@ -905,7 +914,7 @@ def test_stand_in(keep_pending: bool) -> None:
     """The descriptions of the stand-in workspace, through the life of an endpoint."""
     workspace, name = SimulatedWorkspace(), "fraud-scorer"
     models = [[{"entity_name": "main.models.fraud", "entity_version": str(number)}] for number in range(6)]
-    reporter = StateReporter(fresh_check())
+    reporter = reporter_of(fresh_check())
 
     def step() -> list[str]:
         for _ in range(2):

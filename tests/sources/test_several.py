@@ -452,3 +452,17 @@ def test_wrong_certificate(many: Many, endpoint: Endpoint, tmp_path: Any) -> Non
     assert "127.0.0.1" in check.run()
     check.cancel()
     wait_until(no_threads)
+
+
+def test_no_metrics_yet(many: Many, endpoint: Endpoint, clock: Clock, aggregator: Any, datadog_agent: Any) -> None:
+    """An endpoint that has no metrics yet (HTTP 204) is well, and asked again in the next run."""
+    endpoint.answers["/a"] = Answer(b"", None, 204, length=False)
+    endpoint.serve(PAGE.format(model="b", count=5), "/b")
+    check = many("a", "b")
+    assert check.run() == ""
+    assert health(aggregator) == {"a": [(0, "")], "b": [(0, "")]}
+    endpoint.serve(PAGE.format(model="a", count=3), "/a")
+    aggregator.reset()
+    assert check.run() == ""
+    counts = [line for line in submissions(aggregator) if line.startswith("count request.count 3")]
+    assert len(counts) == 1

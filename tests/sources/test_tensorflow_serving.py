@@ -118,3 +118,40 @@ def test_nothing_to_ask(endpoint: Endpoint, aggregator: Any, datadog_agent: Any)
     endpoint.serve(":tensorflow:serving:request_example_count_total 0\n", METRICS)
     assert check.run() == ""
     assert readiness(aggregator) == []
+
+
+NAMED = {
+    "calls by version": ':tensorflow:serving:model_call_count{model_name="half",model_version="1"} 7\n',
+    "examples": ':tensorflow:serving:request_example_count_total{model="half"} 7\n',
+    "the runtime's latency": ':tensorflow:serving:runtime_latency_count{model_name="half",API="Predict"} 7\n',
+    "a setting": ':tensorflow:serving:batching:max_enqueued_batches{model_name="half"} 0\n',
+    "an answer among failures": SEEN + ':tensorflow:serving:request_count{model_name="half",status="INTERNAL"} 9\n',
+    "failures of a request that reached the runtime": (
+        ':tensorflow:serving:request_count{model_name="half",status="OK"} 1\n'
+        ':tensorflow:serving:request_count{model_name="gone",status="NOT_FOUND"} 7\n'
+        ':tensorflow:serving:request_log_count{model_name="gone",status="NOT_FOUND"} 7\n'
+    ),
+    "a name that nothing was counted for": (
+        ':tensorflow:serving:model_call_count{model_name="half"} 7\n'
+        ':tensorflow:serving:model_call_count{model_name="gone"} 0\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_models_of_any_metric(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Models are asked that any metric of theirs shows, but none that is nothing but failures."""
+    check = check_of(endpoint, readiness=True)
+    endpoint.serve(NAMED[name], METRICS)
+    serve_json(endpoint, "/v1/models/half", {"model_version_status": [state("1", "AVAILABLE")]})
+    assert check.run() == ""
+    assert readiness(aggregator) == ["endpoint OK", "model OK model_name:half model_version:1"]
+
+
+def test_models_of_the_system_alone(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Models that another system in the same payload names are not asked of this one."""
+    check = check_of(endpoint, readiness=True, serving_system=["tensorflow_serving", "custom_ml"])
+    endpoint.serve(SEEN + 'model_accuracy{model_name="theirs"} 0.9\n', METRICS)
+    serve_json(endpoint, "/v1/models/half", {"model_version_status": [state("1", "AVAILABLE")]})
+    assert check.run() == ""
+    assert readiness(aggregator) == ["endpoint OK", "model OK model_name:half model_version:1"]

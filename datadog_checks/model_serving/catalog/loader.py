@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import translate
@@ -33,11 +33,13 @@ from .model import (
 
 HERE = Path(__file__).parent
 CODES = HERE / "codes"
+SHARED = HERE / "process.yaml"
 METRIC_TYPES = ("gauge", "count", "distribution")
 COMBINATIONS = ("sum", "mean", "max", "last")
 TARGET_TYPES = {
     "counter": {"count"},
     "gauge": {"gauge"},
+    "timestamp": {"gauge"},
     "window_gauge": {"count", "gauge"},
     "histogram": {"distribution"},
     "window_histogram": {"distribution"},
@@ -46,7 +48,8 @@ TARGET_TYPES = {
     "recent_count": {"count", "gauge"},
 }
 CODED_TYPES = ("last_code", "recent_count", "counter")
-PART_TYPES = {"": "", "mean": "gauge", "count": "count"}
+PART_TYPES = {"": "", "mean": "gauge", "count": "count", "zero": "count"}
+COUNTED = GROUPED_TYPES | {"counter", "window_gauge"}
 KEYS = {
     "system": (
         "system",
@@ -63,7 +66,7 @@ KEYS = {
         "own_metrics",
         "derived",
     ),
-    "recognise": ("any", "hint", "hints_needed"),
+    "recognise": ("any", "hint", "hints_needed", "any_needed"),
     "labels": ("rename", "drop", "lower", "absent"),
     "identity": ("levels", "worldwide", "about", "default"),
     "ports": ("metrics", "api"),
@@ -117,6 +120,7 @@ def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
     systems, metrics = dict(catalog.systems), dict(catalog.metrics)
     for path in paths:
         system = _Reader(path, metrics).system()
+        system = replace(system, shared=tuple(_shared(system, metrics)))
         # In the order of the files, also where one replaces another.
         systems.pop(system.name, None)
         systems[system.name] = system
@@ -133,6 +137,15 @@ def _canonical() -> _Reader:
 def dropped_everywhere() -> frozenset[str]:
     """Labels that give no tag, whatever the system, unless its file names them."""
     return frozenset(_canonical().strings(_canonical().data.get("drop") or [], "key `drop`"))
+
+
+def _shared(system: System, metrics: Mapping[str, CanonicalMetric]) -> Iterator[RawMetric]:
+    """The metrics that every system has, as those of one system, which may have better ones of the same name."""
+    own = system.by_name()
+    reader = _Reader(SHARED, metrics)
+    for raw in reader.raw_metrics(reader.data["metrics"], system.name):
+        if own.keys().isdisjoint(raw.names):
+            yield replace(raw, shared=True)
 
 
 class _Reader:
@@ -219,6 +232,10 @@ class _Reader:
             key: self.typed(data.get(key), bool, "true or false", f"key `{key}`")
             for key in ("any_prefix", "series_start_at_zero")
         }
+        needed = {
+            key: self.typed(recognise.get(key), int, "a whole number, such as 3", f"recognise.{key}")
+            for key in ("any_needed", "hints_needed")
+        }
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
         self.things = self.identity(data.get("identity"))
         self.blanks = frozenset(float(value) for value in self.numbers(data.get("blanks") or [], "blanks"))
@@ -226,10 +243,9 @@ class _Reader:
             name=name,
             title=str(data.get("title", name)),
             any_of=compile_globs(self.strings(recognise.get("any") or [], "recognise.any")),
+            any_needed=needed["any_needed"] or 1,
             hints=frozenset(self.strings(recognise.get("hint") or [], "recognise.hint")),
-            hints_needed=self.typed(
-                recognise.get("hints_needed"), int, "a whole number, such as 3", "recognise.hints_needed"
-            ),
+            hints_needed=needed["hints_needed"],
             any_prefix=flags["any_prefix"] is True,
             series_start_at_zero=flags["series_start_at_zero"] is not False,
             labels=self.labels(data.get("labels") or {}),
@@ -404,8 +420,9 @@ class _Reader:
         metric = self.lookup(entry.get("metric"), where)
         part = entry.get("value", "")
         if part not in PART_TYPES:
-            raise self.fail(where, f"`value` can only be `mean` or `count`, not {part!r}.")
-        fits = TARGET_TYPES[kind] if not part else {PART_TYPES[part]} if kind in GROUPED_TYPES else set()
+            raise self.fail(where, f"`value` can only be `mean` or `count`, or `zero` for a count, not {part!r}.")
+        has_part = kind in (COUNTED if part == "zero" else GROUPED_TYPES)
+        fits = TARGET_TYPES[kind] if not part else {PART_TYPES[part]} if has_part else set()
         if metric.type not in fits:
             taken = f"the {part} of a {kind}" if part else f"a {kind}"
             raise self.fail(where, f"{taken} cannot feed `{metric.name}`, which is a {metric.type}.")

@@ -15,6 +15,7 @@ NAMESPACE = "model_serving"
 RAW_TYPES = (
     "counter",
     "gauge",
+    "timestamp",
     "histogram",
     "summary",
     "window_gauge",
@@ -24,8 +25,9 @@ RAW_TYPES = (
 )
 """What a raw metric truly is. A payload can't make a gauge of a counter, or the reverse, by declaring it as such.
 
-`window_*` hold the total of one minute; `last_code` holds the code of the last error, 0 for none; `recent_count` holds
-how many there were of late, in a window that slides.
+`timestamp` holds when something happened, in epoch seconds, and stands for its age; `window_*` hold the total of one
+minute; `last_code` holds the code of the last error, 0 for none; `recent_count` holds how many there were of late, in a
+window that slides.
 """
 
 ROUNDING_UP = 1.01
@@ -135,7 +137,7 @@ class Target:
     """One canonical metric that a raw metric feeds, and for which of its series.
 
     `value` is what is taken of a histogram or summary: everything (empty), its `count`, or the
-    `mean` of what came since the previous scrape.
+    `mean` of what came since the previous scrape. With `zero` nothing is, and 0 is sent.
     """
 
     metric: CanonicalMetric
@@ -162,6 +164,7 @@ class RawMetric:
     counted by a label that holds one. Without an `identity` all labels tell its series apart. `blanks` are values that
     say that there is none. What exceeds the highest valid value up to `overshoot` times is taken for that. A
     histogram or summary that comes as a plain value is refused, unless it is known to carry nothing (`ignore_plain`).
+    With `shared` it is one that every system has, and no name of the system's own.
 
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
@@ -180,6 +183,7 @@ class RawMetric:
     blanks: frozenset[float] = frozenset()
     overshoot: float = ROUNDING_UP
     ignore_plain: bool = False
+    shared: bool = False
 
     @property
     def grouped(self) -> bool:
@@ -229,13 +233,15 @@ class Labels:
 class System:
     """A serving system: how to recognise it, how to read its labels, what its metrics mean.
 
+    A name that matches `any_of` proves the system, with others of its names up to `any_needed`.
     `series_start_at_zero` is false where counters are older than the series that show them, such as
-    those of a GPU whose labels name the pod that holds it now.
+    those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have.
     """
 
     name: str
     title: str
     any_of: re.Pattern[str] | None
+    any_needed: int
     hints: frozenset[str]
     hints_needed: int | None
     any_prefix: bool
@@ -246,11 +252,12 @@ class System:
     metrics: tuple[RawMetric, ...]
     derived: tuple[Derived, ...]
     own_metrics: tuple[CanonicalMetric, ...]
+    shared: tuple[RawMetric, ...] = ()
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""
         index: dict[str, RawMetric] = {}
-        for metric in self.metrics:
+        for metric in (*self.metrics, *self.shared):
             for name in metric.names:
                 index.setdefault(name, metric)
                 for variant in _spellings(name, metric.type):

@@ -10,26 +10,66 @@ from .model import Catalog, RawMetric, System
 PARTS = ("bucket", "sum", "count")
 SUFFIXES = (*(f"_{part}" for part in PARTS), "_created")
 
+UNTYPED = ("", "unknown", "untyped")
+AGREEING = {
+    "counter": ("counter",),
+    "gauge": ("gauge",),
+    "timestamp": ("gauge",),
+    "window_gauge": ("gauge",),
+    "last_code": ("gauge",),
+    "recent_count": ("counter", "gauge"),
+    "histogram": ("histogram", "summary", "gaugehistogram"),
+    "summary": ("histogram", "summary", "gaugehistogram"),
+    "window_histogram": ("histogram", "summary", "gaugehistogram"),
+}
+"""Declared types by what the catalog knows a metric to be. Another one says that it is somebody else's."""
+
+COMPANY = 2
+"""Different names that must be met before a prefix, or hints, are taken for anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """A family of a payload as the catalog reads it.
 
     `part` is empty for a family that stands whole, or names the piece (`bucket`, `sum`, `count`,
-    `created`) of a histogram or summary whose pieces arrive as families of their own.
+    `created`) of a histogram or summary whose pieces arrive as families of their own. `prefix` is
+    what stands in front of the name that the catalog has.
     """
 
     raw: RawMetric
     part: str = ""
     required_label: str = ""
-    prefixed: bool = False
+    prefix: str = ""
+
+    def contradicted_by(self, kind: str) -> bool:
+        """Whether a metric of this meaning would not be declared as one of this type."""
+        if kind in UNTYPED or self.part == "created":
+            return False
+        # The pieces of a histogram are numbers that rise, each declared as somebody saw fit.
+        return kind not in (("counter", "gauge") if self.part else AGREEING[self.raw.type])
+
+
+class Evidence:
+    """What a payload has shown of one system that isn't known to be there.
+
+    `met` are its raw metrics by the prefix they stood behind, `hints` those that hint at it; `against` says that a
+    metric of its names was declared to be something else.
+    """
+
+    def __init__(self) -> None:
+        self.met: dict[str, set[str]] = {}
+        self.hints: set[str] = set()
+        self.against = False
 
 
 class Recogniser:
     """Decides, family by family, which system a payload's names belong to.
 
-    With `chosen` systems only these are looked up, in that order. Without, a system is active from
-    the first name that proves it; names that only hint at a system are remembered in `hints_seen`.
+    With `chosen` systems only these are looked up, in that order. Without, a system is active once the
+    names that were met prove it: one that nobody else uses, or as many as the catalog asks for. Behind a
+    prefix that doesn't name the system a second one must be met behind the same prefix. A name whose
+    declared type contradicts the catalog proves nothing.
     `active` grows and never shrinks: a target behind a federation may appear later.
     """
 
@@ -42,30 +82,41 @@ class Recogniser:
             else {name: catalog.systems[name] for name in (*always, *catalog.systems)}
         )
         self.active: list[str] = list(self.systems) if not self.automatic else list(always)
-        self.hints_seen: dict[str, set[str]] = {}
+        self._evidence = {name: Evidence() for name in self.systems}
         self._indexes = {name: system.by_name() for name, system in self.systems.items()}
         self._candidates: dict[str, tuple[Match, ...]] = {}
 
     def candidates(self, family: str) -> tuple[Match, ...]:
-        """Every reading of a family's name, best first, active systems or not; may activate systems."""
+        """Every reading of a family's name, best first, active systems or not."""
         matches = self._candidates.get(family)
         if matches is None:
-            matches = tuple(self._find(family))
-            self._candidates[family] = matches
-            for match in matches:
-                self._learn(match)
+            matches = self._candidates[family] = tuple(self._find(family))
         return matches
 
-    def match(self, family: str) -> Match | None:
-        """The reading of a family by the one active system that claims it, or None."""
-        claims = [match for match in self.candidates(family) if match.raw.system in self.active]
+    def match(self, family: str, kind: str = "") -> Match | None:
+        """The reading of a family by the one active system that claims it, or None; may activate systems.
+
+        `kind` is the type that the payload declares, empty where it declares none.
+        """
+        candidates = self.candidates(family)
+        for match in candidates:
+            if match.raw.system not in self.active:
+                self._learn(match, kind)
+        claims = [match for match in candidates if match.raw.system in self.active]
         claims = [match for match in claims if not match.required_label] or claims
         if not claims:
             return None
         first = claims[0]
+        if first.raw.shared:
+            return first
         if self.automatic and any(other.raw.system != first.raw.system for other in claims):
             return None
         return first
+
+    def shared(self, family: str, system: str) -> RawMetric | None:
+        """A metric that all systems have, as that of one of them, unless that one knows better."""
+        raws = (match.raw for match in self.candidates(family) if match.raw.system == system)
+        return next((raw for raw in raws if raw.shared), None)
 
     def undecided(self, family: str) -> bool:
         """Whether the family is known to some system, but none that is active."""
@@ -80,8 +131,12 @@ class Recogniser:
         return family.endswith("_created")
 
     def unproven(self) -> dict[str, set[str]]:
-        """Systems that names hinted at without proving them, with those names."""
-        return {name: hints for name, hints in self.hints_seen.items() if name not in self.active}
+        """Systems that several names hinted at without proving them, and nothing spoke against, with those names."""
+        return {
+            name: evidence.hints
+            for name, evidence in self._evidence.items()
+            if name not in self.active and len(evidence.hints) >= COMPANY and not evidence.against
+        }
 
     def forget(self) -> None:
         """Drop remembered names, so that a payload with ever new ones doesn't grow the memory."""
@@ -117,7 +172,7 @@ class Recogniser:
             if character in ":_":
                 match = self._exact(index, family[position:])
                 if match is not None:
-                    return replace(match, prefixed=True)
+                    return replace(match, prefix=family[:position])
         return None
 
     @staticmethod
@@ -132,21 +187,21 @@ class Recogniser:
                 return Match(raw, part, raw.like_label)
         return None
 
-    @staticmethod
-    def _proves(system: System, raw: RawMetric) -> bool:
-        return system.any_of is not None and any(system.any_of.match(name) for name in raw.names)
-
-    def _learn(self, match: Match) -> None:
-        raw = match.raw
-        system = self.systems[raw.system]
-        if raw.system in self.active or match.required_label:
+    def _learn(self, match: Match, kind: str) -> None:
+        """Take a name that was met for evidence of a system that isn't active yet."""
+        raw, prefix = match.raw, match.prefix
+        system, evidence = self.systems[raw.system], self._evidence[raw.system]
+        if match.required_label or match.part == "created" or raw.shared:
             return
-        if self._proves(system, raw):
+        if match.contradicted_by(kind):
+            evidence.against = evidence.against or not prefix
+            return
+        if not prefix:
+            evidence.hints |= system.hints.intersection(raw.names)
+        met = evidence.met.setdefault(prefix, set())
+        met.update(raw.names[:1])
+        needed = system.any_needed if not prefix or system.name in prefix else max(system.any_needed, COMPANY)
+        proven = system.any_of is not None and any(map(system.any_of.match, met)) and len(met) >= needed
+        hinted = system.hints_needed is not None and len(evidence.hints) >= system.hints_needed
+        if proven or hinted:
             self.active.append(raw.system)
-            return
-        hints = {name for name in raw.names if name in system.hints}
-        if hints and not match.prefixed:
-            seen = self.hints_seen.setdefault(raw.system, set())
-            seen |= hints
-            if system.hints_needed is not None and len(seen) >= system.hints_needed:
-                self.active.append(raw.system)

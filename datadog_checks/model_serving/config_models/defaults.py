@@ -136,6 +136,10 @@ def instance_request_size():
     return 16
 
 
+def instance_restart_memory_bytes():
+    return 100000
+
+
 def instance_serving_system():
     return 'auto'
 

@@ -184,12 +184,14 @@ class InstanceConfig(BaseModel):
     readiness_url: Optional[str] = None
     rename_labels: Optional[MappingProxyType[str, Any]] = None
     request_size: Optional[float] = None
+    restart_memory_bytes: Optional[int] = Field(None, ge=0)
     send_distribution_buckets: Optional[bool] = None
     service: Optional[str] = None
     serving_endpoints: Optional[ServingEndpoints] = None
     serving_system: Optional[Union[str, tuple[str, ...]]] = None
     share_labels: Optional[MappingProxyType[str, Union[bool, ShareLabels]]] = None
     skip_proxy: Optional[bool] = None
+    stale_after: Optional[float] = Field(None, ge=0.0)
     tag_by_endpoint: Optional[bool] = None
     tags: Optional[tuple[str, ...]] = None
     target_info: Optional[bool] = None

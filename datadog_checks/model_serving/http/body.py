@@ -16,16 +16,30 @@ from ..errors import PayloadError
 from .redact import without_secrets
 
 MAX_LINE = 1 << 17
-"""Longest line in bytes. Real ones stay below some thousand; a body without line ends would fill the memory."""
+"""Longest line in bytes, without its end. Real ones stay below some thousand. A longer one is left out."""
+
+TOO_LONG = f"a line is longer than {MAX_LINE} bytes"
+
+MAX_BEGINNING = 1 << 20
+"""A body that begins with so many bytes without a line end is no exposition."""
 
 CHUNK = 1 << 16
-HEAD = 64
+HEAD = 1024
+EXCERPT = 1024
 BLANK = " \t\r\v\f"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Malformed = Callable[[str, bool], None]
 """Takes a line that can't be read, and whether more than this line may be missing."""
 
-_QUOTED_SERIES = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*[,}=]')
+_SERIES_IN_BRACES = re.compile(rb'\{\s*(?:"(?:[^"\\]|\\.)*"\s*[,}=]|[a-zA-Z_])')
+
+_FOREIGN = (
+    (b"\x1f\x8b", "compressed with gzip", "send the header `Content-Encoding: gzip`, which says so"),
+    (b"\xff\xfe", "UTF-16", "send UTF-8"),
+    (b"\xfe\xff", "UTF-16", "send UTF-8"),
+)
+"""How a body starts that is no text, what it is, and what the server has to do instead."""
 
 
 @dataclass(slots=True)
@@ -67,37 +81,77 @@ class Answer:
 
 
 def body_chunks(answer: Answer, max_bytes: int, malformed: Malformed) -> Generator[list[str], None, int]:
-    """Lines of a streamed response body as they come, without their ends, decoded as UTF-8. Empty ones are left out.
+    """Lines of a streamed response body as they come, without their ends, decoded as UTF-8. Empty ones are left out,
+    and so is a byte order mark at the start.
 
-    At most one chunk and one line are held in memory. A last line without an end is given to
-    `malformed` where the body is not `framed`: half a number is no number. Returns the size of the body.
+    At most one chunk and one line are held in memory. `malformed` gets the start of each line beyond `MAX_LINE`, and of
+    a last line without an end where the body is not `framed`: half a number is no number. Returns the size of the rest.
 
-    Raises PayloadError for a line beyond `MAX_LINE`, a body beyond `max_bytes` or the answer's time, and HTML
-    or JSON; an exception of requests for what breaks off or can't be decompressed.
+    Raises PayloadError for a body that has only lines like these, is beyond `max_bytes` or the answer's time, or is
+    HTML, JSON or no text; an exception of requests for what breaks off or can't be decompressed.
     """
     pending = head = b""
-    received = 0
-    for chunk in answer.chunks:
+    received = skipped = 0
+    taken, problem = False, ""
+
+    def leave_out(line: bytes, what: str, cut: bool = False) -> None:
+        nonlocal problem
+        problem = what
+        malformed(line[:EXCERPT].decode("utf-8", "replace"), cut)
+
+    for chunk in _without_mark(answer.chunks):
         received += len(chunk)
         _refuse_large(received, max_bytes)
         if len(head) < HEAD and b"\n" not in head:
             head = (head + chunk).lstrip()[:HEAD]
             if len(head) == HEAD or b"\n" in head:
                 _refuse_foreign(head, answer)
+        if skipped:
+            rest, end, chunk = chunk.partition(b"\n")
+            skipped = 0 if end else skipped + len(rest)
         complete, end, pending = (pending + chunk).rpartition(b"\n")
+        if len(complete) > MAX_LINE and max(map(len, lines := complete.split(b"\n"))) > MAX_LINE:
+            for line in filter(_too_long, lines):
+                leave_out(line, TOO_LONG)
+            complete = b"\n".join(line for line in lines if not _too_long(line))
         if end:
-            yield _decoded(complete)
-        if len(pending) > MAX_LINE:
-            raise PayloadError(f"a line is longer than {MAX_LINE} bytes, so this is no metrics payload: check the URL")
+            decoded = _decoded(complete)
+            taken = taken or bool(decoded)
+            yield decoded
+        # One byte more may belong to the end of the line.
+        if len(pending) > MAX_LINE + 1:
+            leave_out(pending, TOO_LONG)
+            skipped, pending = len(pending), b""
+        if skipped > MAX_BEGINNING and not taken:
+            break
     if len(head) < HEAD and b"\n" not in head:
         _refuse_foreign(head, answer)
-    if pending.strip():
-        last = pending.decode("utf-8", "replace").rstrip("\r")
-        if answer.framed or last.lstrip().startswith("#"):
-            yield [last]
+    if _too_long(pending):
+        leave_out(pending, TOO_LONG)
+    elif pending.strip():
+        if answer.framed or pending.lstrip().startswith(b"#"):
+            taken = True
+            yield _decoded(pending)
         else:
-            malformed(last, True)
+            leave_out(pending, "its only line has no end, so nothing tells whether it is whole", cut=True)
+    if problem and not taken:
+        raise PayloadError(f"{problem}, and no other has come: this is no metrics payload, check the URL")
     return received
+
+
+def _too_long(line: bytes) -> bool:
+    return len(line) > MAX_LINE and len(line.removesuffix(b"\r")) > MAX_LINE
+
+
+def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks of a body without its byte order mark, if it has one."""
+    start, chunks = b"", iter(chunks)
+    for chunk in chunks:
+        start += chunk
+        if not BYTE_ORDER_MARK.startswith(start):
+            break
+    yield start.removeprefix(BYTE_ORDER_MARK)
+    yield from chunks
 
 
 def _decoded(text: bytes) -> list[str]:
@@ -152,11 +206,14 @@ def _refuse_large(received: int, max_bytes: int) -> None:
 
 
 def _refuse_foreign(start: bytes, answer: Answer) -> None:
-    """Raise PayloadError when a body starts like HTML or JSON, naming the redirect or content type behind it."""
-    kind = "an HTML page" if start.startswith(b"<") else "JSON" if start[:1] in (b"{", b"[") else ""
-    if not kind or _QUOTED_SERIES.match(start):
-        return
+    """Raise PayloadError when a body starts like HTML, JSON or no text, naming the redirect or content type behind."""
     content_type = answer.content_type or "none"
+    for mark, what, cure in _FOREIGN:
+        if start.startswith(mark):
+            raise PayloadError(f"the answer is {what} (content type {content_type}): have the server {cure}")
+    kind = "an HTML page" if start.startswith(b"<") else "JSON" if start[:1] in (b"{", b"[") else ""
+    if not kind or _SERIES_IN_BRACES.match(start):
+        return
     if answer.redirected:
         raise PayloadError(
             f"the answer is {kind} (content type {content_type}) after a redirect to {answer.redirected}, probably a "

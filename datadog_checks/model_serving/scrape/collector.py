@@ -6,6 +6,8 @@ leaves the memory as it was.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +21,10 @@ from ..catalog.recognise import Match, Recogniser
 from ..submit.series import Layouts, Output, Part, Series, size_of
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
+from .pushes import PUSH_TIME, PUSHED_FOR, Pushes
 from .tags import TagRules
+
+logger = logging.getLogger(__name__)
 
 KEEP_UNSEEN = 240
 """Scrapes for which a vanished series is remembered, an hour at the Agent's default interval."""
@@ -35,7 +40,8 @@ OWN_LABELS = {"le": "histogram", "quantile": "summary"}
 NO_SHAPE = ("gaugehistogram", "info", "stateset")
 """Declared types that nothing of the catalog has."""
 
-Labelled = Iterable[tuple[int, Any, Mapping[str, str], str]]
+Item = tuple[int, Any, Mapping[str, str], str]
+Labelled = Iterable[Item]
 """Samples of one family: number, sample, labels, and the host name that a label gives, if any."""
 
 
@@ -44,16 +50,21 @@ class Collector:
 
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
     `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
-    shape; `unclaimed` are names that nobody knows, `present` the raw metrics that the payload has, as (federated
-    target, name without `_total`). `cache` is what is known of its lines.
+    shape; `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has, as
+    (federated target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have begun
+    since somebody took them. After `stale_after` seconds a value isn't taken; None means that of pushed values alone,
+    after `PUSHED_FOR`.
     """
 
-    def __init__(self, recogniser: Recogniser, rules: TagRules) -> None:
+    def __init__(self, recogniser: Recogniser, rules: TagRules, stale_after: float | None = None) -> None:
         self.recogniser = recogniser
         self.rules = rules
+        self.stale_after = stale_after
+        self.pushes = Pushes()
         self.cache = LineCache()
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
         self.things: dict[tuple[int, Things], Series] = {}
+        self.fresh: list[Series] = []
         self.frame: list[Series] = []
         self.refused: list[Series] = []
         self.rejected: Counter[tuple[str, str]] = Counter()
@@ -71,6 +82,10 @@ class Collector:
         self._doubted: set[int] | None = None
         self._held: list[tuple[Metric, Labelled]] = []
         self._means: dict[int, RawMetric] = {}
+        self._unread: set[str] = set()
+        self._systems: dict[str, str] = {}
+        self._shared: list[tuple[Metric, Labelled]] = []
+        self._strangers: set[str] = set()
         self._without_numbers: list[Series] = []
 
     def begin(self) -> None:
@@ -80,7 +95,9 @@ class Collector:
         self._doubts = set()
         self.refused = []
         self.frame = []
+        self.pushes.begin()
         self._held = []
+        self._shared = []
         self._without_numbers = []
         self.rejected.clear()
         self.present = set()
@@ -105,6 +122,23 @@ class Collector:
         """A line said what another one has said already. The first counts."""
         self.reject("duplicate", series.raw.names[0])
 
+    def failed(self, family: str, samples: int = 1, undo: bool = False) -> None:
+        """An exception, which is being handled, came of a family: it costs its samples, and nothing else.
+
+        `undo` takes back what the family has said in this scrape.
+        """
+        logger.debug("%s could not be handled", family, exc_info=True)
+        self.rejected["error", family] += max(samples, 1)
+        self.cache.forgo()
+        raws = [match.raw for match in self.recogniser.candidates(family)]
+        for raw in raws:
+            self.doubt(raw)
+        if undo:
+            own = {id(each) for raw in raws for each in (raw, self._means.get(id(raw)))}
+            for series in self.series.values():
+                if id(series.raw) in own:
+                    series.clear()
+
     def doubt(self, raw: RawMetric | None) -> None:
         """Remember that this payload has lost a line of `raw`, or of who knows what."""
         if raw is None:
@@ -127,7 +161,7 @@ class Collector:
         name, cache = metric.name, self.cache
         self.samples += len(metric.samples)
         self._bound_names()
-        match = self.recogniser.match(name)
+        match = self.recogniser.match(name, metric.type)
         if match is not None:
             cache.ignore()
             if not metric.samples:
@@ -150,6 +184,9 @@ class Collector:
         if name == "process_start_time_seconds":
             cache.forgo()
             self._started(samples(metric))
+        elif name == PUSH_TIME:
+            cache.forgo()
+            self.pushes.note((labels, _float(sample.value)) for _, sample, labels, _ in samples(metric))
 
     def _bound_names(self) -> None:
         if len(self.recogniser) > MAX_NAMES:
@@ -169,36 +206,59 @@ class Collector:
 
     def finish(self) -> None:
         """Decide what had to wait for the end of the payload, make readings of the numbers, and drop what is wrong."""
+        unread = set()
         for metric, samples in self._held:
-            match = self.recogniser.match(metric.name)
+            match = self.recogniser.match(metric.name, metric.type)
             if match is not None:
-                self._take(match, metric, samples)
+                try:
+                    self._take(match, metric, samples)
+                except Exception:
+                    self.failed(metric.name, undo=True)
             else:
+                unread.add(metric.name)
                 self.unclaim(metric.name)
         self._held = []
+        self._unread = unread
+        strangers = set()
+        for metric, samples in self._shared:
+            strangers |= {federated_target(labels) for _, _, labels, _ in self._take_shared(metric, samples)}
+        self._shared = []
+        self._strangers = strangers
+        ages = self.pushes.complete() or self.stale_after is not None
+        now = time.time()
         self._read = 0
         several: dict[int, tuple[Series, list[Series]]] = {}
-        for series in self.series.values():
-            if series.read(self._layouts):
-                self._meet(series)
-                self._read += 1
-                self._renew = self._renew or not series.numbers
-                taken = sound(series, self.reject)
-                if series.whole is None:
-                    (self.frame if taken else self.refused).append(series)
-                else:
-                    parts = several.setdefault(id(series.whole), (series.whole, []))[1]
-                    if taken:
-                        parts.append(series)
+        for (_, identity), series in self.series.items():
+            try:
+                if series.read(self._layouts):
+                    self._meet(series)
+                    self._read += 1
+                    self._renew = self._renew or not series.numbers
+                    stale = ages and self._stale(series, identity, now)
+                    if stale:
+                        self.reject("stale", series.raw.names[0])
+                    taken = not stale and sound(series, self.reject)
+                    if series.whole is None:
+                        (self.frame if taken else self.refused).append(series)
+                    else:
+                        parts = several.setdefault(id(series.whole), (series.whole, []))[1]
+                        if taken:
+                            parts.append(series)
+            except Exception:
+                series.clear()
+                self.failed(series.raw.names[0])
         for series in self._without_numbers:
             if series.seen != self.scrape:
                 self._meet(series)
                 self.refused.append(series if series.whole is None else series.whole)
         for series, parts in several.values():
             series.seen = self.scrape
-            if parts:
-                self._gather(series, parts)
-            (self.frame if parts else self.refused).append(series)
+            try:
+                if parts:
+                    self._gather(series, parts)
+                (self.frame if parts else self.refused).append(series)
+            except Exception:
+                self.failed(series.raw.names[0])
         self._complete = True
 
     def _gather(self, series: Series, parts: list[Series]) -> None:
@@ -211,15 +271,45 @@ class Collector:
         series.current, series.hostname, series.group = newest.current, newest.hostname, newest.group
         series.timestamp = max((part.timestamp for part in parts if part.timestamp is not None), default=None)
 
+    def _stale(self, series: Series, labels: frozenset[tuple[str, str]], now: float) -> bool:
+        """Whether a reading is too old to be sent, by the time of its push, or its own where the instance asks."""
+        moment, limit = self.pushes.time_of(labels), self.stale_after
+        if moment is None:
+            return limit is not None and series.timestamp is not None and now - series.timestamp > limit
+        return now - moment > (PUSHED_FOR if limit is None else limit)
+
     def _meet(self, series: Series) -> None:
         series.seen = self.scrape
-        self.present.update(series.names)
+        if not series.raw.shared:
+            self.present.update(series.names)
         if series.stamped != self.scrape:
             series.timestamp = None
 
     def _take(self, match: Match, family: Metric, samples: Labelled) -> None:
-        if match.part != "created":
+        if match.raw.shared:
+            if waiting := self._take_shared(family, samples):
+                self._shared.append((family, waiting))
+        elif match.part != "created":
             self.take(match.raw, family, samples, match.part, match.required_label)
+
+    def _take_shared(self, family: Metric, samples: Labelled) -> list[Item]:
+        """Read a metric that all systems have, each sample as its target's system has it. Returns what has none yet."""
+        found: dict[RawMetric, list[Item]] = {}
+        waiting = []
+        active = self.recogniser.active
+        for item in samples:
+            number, _, labels, _ = item
+            group = federated_target(labels)
+            # What is scraped directly is of the one system there is, also before any other metric of it has come.
+            system = self._systems.get(group) or (active[0] if len(active) == 1 and not group else None)
+            if system is None:
+                self.cache.into(number, None)
+                waiting.append(item)
+            elif (raw := self.recogniser.shared(family.name, system)) is not None:
+                found.setdefault(raw, []).append(item)
+        for raw, items in found.items():
+            self.take(raw, family, items)
+        return waiting
 
     def take(
         self,
@@ -255,6 +345,9 @@ class Collector:
             series = self.series.get((id(shaped), identity))
             if series is None:
                 series = self._new(shaped, dict(sorted(identity)), hostname)
+                # What the scrape before had as well, when nobody knew whose it is, has not begun since.
+                older = family.name in self._unread or (raw.shared and series.group in self._strangers)
+                (series.whole or series).past.older |= older
                 self.series[id(shaped), identity] = series
             if part == "bucket":
                 part = _bound(labels)
@@ -326,6 +419,8 @@ class Collector:
     ) -> Series:
         group = federated_target(labels)
         system = self.recogniser.systems[raw.system]
+        if not raw.shared:
+            self._systems.setdefault(group, raw.system)
         said = self.rules.workload(system.labels, labels)
         outputs = tuple(
             Output(
@@ -342,6 +437,7 @@ class Collector:
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
         names = tuple((group, name.removesuffix("_total")) for name in raw.names)
         series = Series(raw, outputs, hostname, group, key, starts, names)
+        self.fresh.append(series)
         series.rising = all(
             output.target.metric.low is not None and output.target.metric.low >= 0 for output in outputs
         )
@@ -362,6 +458,8 @@ class Collector:
             return
         oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
         gone = [key for key, series in self.series.items() if series.seen <= oldest]
+        left = {series.group for series in self.series.values() if series.seen > oldest and not series.raw.shared}
+        self._systems = {group: system for group, system in self._systems.items() if group in left}
         for key in gone:
             # No line leads to a series that nobody reads any more.
             self.series.pop(key).numbers = []

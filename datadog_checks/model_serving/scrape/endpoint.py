@@ -34,6 +34,10 @@ class NothingExported(InternalSignal):
     """The endpoint says that it has no metrics, which is an answer and no failure."""
 
 
+class NothingYet(NothingExported):
+    """Nor is it a reason to ask it less often."""
+
+
 class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     """The stock scraper with limits on what it reads and secrets kept out of what it says.
 
@@ -111,6 +115,9 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         if response.status_code >= 400 and self.explain is not None and self.explain(response) == "":
             response.close()
             raise NothingExported
+        if response.status_code == 204:
+            response.close()
+            raise NothingYet
         try:
             response.raise_for_status()
         except RequestException:

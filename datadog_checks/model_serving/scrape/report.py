@@ -24,6 +24,12 @@ TELLING = re.compile(r"request|latency|token|queue|error|fail|gpu|infer|predict|
 RUNTIME = re.compile(r"(go|process|python|promhttp|prometheus|scrape|jvm|nodejs|dotnet|up)(_|$)")
 """What libraries expose of the process itself, whatever it serves."""
 
+ADVICE = {
+    "unsupported": ". Their value is no number, as that of a native histogram: have the server expose buckets as well",
+    "error": ". The fault is the check's own, its debug log says where",
+}
+"""What is said of a reason why samples were refused."""
+
 
 class Report:
     """Speaks for one source, scraped from `url`, whose readings are in `collector`.
@@ -43,7 +49,7 @@ class Report:
         self.url = url
         self.collector = collector
         self._once = LogOnce(check.log)
-        self._models: tuple[str, ...] = ()
+        self._models: dict[str, tuple[str, ...]] = {}
         self._settings = settings
         self._named = named
         self._told: set[str] = set()
@@ -112,7 +118,7 @@ class Report:
         if not automatic:
             recogniser = Recogniser(self._settings.catalog)
             for name in unmapped:
-                recogniser.candidates(name)
+                recogniser.match(name)
             start = f"{self.url}: none of the {len(unmapped)} metrics is of {' or '.join(self._systems())}"
             if recogniser.active:
                 titles = " and ".join(recogniser.systems[name].title for name in recogniser.active)
@@ -181,7 +187,8 @@ class Report:
             self.check.count(f"{NAMESPACE}.scrape.samples.rejected", number, tags=tags, raw=True)
             wrong = self.collector.wrong_types.get(raw_metric) if reason == "wrong_type" else None
             problem = reason if wrong is None else f"it comes as a {wrong} (a `catalog` file can say otherwise)"
-            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}")
+            advice = ADVICE.get(reason, "")
+            self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}{advice}")
 
     def telemetry(self, seconds: float, sent: Sent) -> None:
         """Submit the duration in seconds, the samples of the payload, and what of them was submitted."""
@@ -206,27 +213,31 @@ class Report:
         """Log a message, the first time something of this key happens."""
         self._once.log(f"{self.url}: {message}", key, logging.WARNING if warning else logging.INFO)
 
-    def model_names(self) -> tuple[str, ...]:
-        """Models that answered at least one request well, as the last complete payload tells them.
+    def model_names(self, system: str) -> tuple[str, ...]:
+        """Models of one system, as whatever metric in the last complete payload names them.
 
-        A model that has only failed may be no more than a name that somebody mistyped in a request.
+        A model that nothing has been counted for, or whose requests have all failed, may be no more than a name that
+        somebody mistyped in a request.
         """
         if self.collector.frame:
-            self._models = tuple(
-                sorted(
-                    {
-                        tag.partition(":")[2]
-                        for series in self.collector.frame
-                        if (series.current.value or series.current.count)
-                        and not any(output.target.metric.name == "request.error.count" for output in series.outputs)
-                        for output in series.outputs
-                        if output.target.metric.name in ("request.count", "request.latency")
-                        for tag in output.tags
-                        if tag.startswith("model_name:")
-                    }
-                )
-            )
-        return self._models
+            named, failed, answered = set(), set(), set()
+            for series in self.collector.frame:
+                counted = series.current.value or series.current.count or series.raw.type in ("gauge", "timestamp")
+                if series.raw.system != system or not counted:
+                    continue
+                metrics = {output.target.metric.name for output in series.outputs if output.target.value != "zero"}
+                names = {_value(output.tags, "model_name") for output in series.outputs} - {""}
+                named |= names
+                if "request.error.count" in metrics:
+                    failed |= names
+                elif not metrics.isdisjoint(("request.count", "request.latency")):
+                    answered |= names
+            self._models[system] = tuple(sorted(named - (failed - answered)))
+        return self._models.get(system, ())
+
+
+def _value(tags: tuple[str, ...], name: str) -> str:
+    return next((tag.partition(":")[2] for tag in tags if tag.startswith(f"{name}:")), "")
 
 
 def _families(names: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families as parse_openmetrics
+from prometheus_client.samples import Sample
 
 from datadog_checks.base.agent import datadog_agent
 from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
@@ -25,10 +26,12 @@ from ..submit.persisted import Memory
 from ..submit.sender import UserMetrics
 from ..submit.submitter import Submitter
 from .collector import Collector
-from .endpoint import Endpoint, NothingExported, Requester
-from .exposition.reader import Reader, StrictReader, TextReader
+from .endpoint import Endpoint, NothingExported, NothingYet, Requester
+from .exposition import syntax
+from .exposition.reader import OpenMetricsReader, Reader, TextReader
 from .report import Report
 from .tags import TagRules, federated_job
+from .versions import VersionWatch
 
 WINDOW_TYPES = frozenset(("native", "native_dynamic", "histogram"))
 NO_LABELS = Labels()
@@ -68,7 +71,7 @@ class ServingScraper(Endpoint):
             default_endpoint_name=server(self.endpoint),
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
-        self.collector = Collector(self.recogniser, rules)
+        self.collector = Collector(self.recogniser, rules, settings.stale_after)
         self.submitter = Submitter(
             check,
             settings.catalog,
@@ -85,6 +88,7 @@ class ServingScraper(Endpoint):
             if name == re.escape(name)
         }
         self._user_windows: dict[str, RawMetric] = {}
+        self.versions = VersionWatch(check.versions, self.collector, settings.tags)
         self.report = Report(check, self.url, self.collector, settings, self._is_named)
         self.none_exported = False
         # What looks at every sample, or at other families, needs them all parsed.
@@ -104,6 +108,8 @@ class ServingScraper(Endpoint):
         try:
             super().scrape()
             self.collector.finish()
+        except NothingYet:
+            self.report.once("nothing yet", "the endpoint has no metrics yet (HTTP 204)", warning=False)
         except NothingExported:
             self.none_exported = True
         except Exception as error:
@@ -120,6 +126,7 @@ class ServingScraper(Endpoint):
         agent_start = datadog_agent.get_process_start_time() if self.use_process_start_time else None
         self.submitter.submit(self.collector, agent_start)
         self.report.processes(self.submitter.processes.in_turn(), self.submitter.suspected)
+        self.versions.look()
         self.submit_health_check(ServiceCheck.OK)
         self.report.rejected()
         if self.enable_telemetry:
@@ -136,10 +143,13 @@ class ServingScraper(Endpoint):
     def _collect(self, metric: Metric) -> Metric:
         if self.exclude_metrics or self.exclude_metrics_pattern is not None:
             # A piece of a histogram is excluded by the name of the whole.
-            match = self.recogniser.match(metric.name)
+            match = self.recogniser.match(metric.name, metric.type)
             if match is not None and any(self._excluded(name) for name in match.raw.names):
                 return metric
-        self.collector.add(metric, self._labelled)
+        try:
+            self.collector.add(metric, self._labelled)
+        except Exception:
+            self.collector.failed(metric.name, len(metric.samples), undo=True)
         return metric
 
     def _is_named(self, family: str) -> bool:
@@ -166,17 +176,25 @@ class ServingScraper(Endpoint):
         runtime_data = {"flush_first_value": bool(self.flush_first_value), "static_tags": self.static_tags}
         named: list[tuple[Callable[..., None], Metric, list[SampleData]]] = []
         for metric in self.yield_metrics(runtime_data):
-            if self._as_window(metric):
-                continue
-            transformer = self.metric_transformer.get(metric)
-            if transformer is not None:
-                self.collector.cache.forgo()
-                metric.samples = [sample for sample in metric.samples if not _creation_time(metric, sample.name)]
-                # Shared labels hold as long as the payload is read.
-                named.append((transformer, metric, list(self.generate_sample_data(metric))))
+            try:
+                if self._as_window(metric):
+                    continue
+                transformer = self.metric_transformer.get(metric)
+                if transformer is not None:
+                    self.collector.cache.forgo()
+                    metric.samples = [sample for sample in metric.samples if not _creation_time(metric, sample.name)]
+                    if self.parse_metric_families is parse_openmetrics:
+                        _leave_repetitions_out(metric)
+                    # Shared labels hold as long as the payload is read.
+                    named.append((transformer, metric, list(self.generate_sample_data(metric))))
+            except Exception:
+                self.collector.failed(metric.name, len(metric.samples))
         with self.check.adopt_namespace(self.own_namespace):
             for transformer, metric, samples in named:
-                transformer(metric, self._tagged(metric.name, samples), runtime_data)
+                try:
+                    transformer(metric, self._tagged(metric.name, samples), runtime_data)
+                except Exception:
+                    self.collector.failed(metric.name, len(metric.samples))
 
     def _tagged(self, family: str, samples: list[SampleData]) -> Iterator[SampleData]:
         """Samples for a stock transformer, with the tags that everything has, and one value for each key."""
@@ -194,7 +212,7 @@ class ServingScraper(Endpoint):
         entry = self._user_names.get(metric.name)
         if entry is None or entry["type"] not in WINDOW_TYPES:
             return False
-        match = self.recogniser.match(metric.name)
+        match = self.recogniser.match(metric.name, metric.type)
         if match is None or match.raw.type != "window_histogram" or match.part:
             return False
         raw = self._user_windows.get(metric.name)
@@ -242,11 +260,8 @@ class ServingScraper(Endpoint):
         strict = self.parse_metric_families is parse_openmetrics
         late_start = self.flush_first_value is None and self.use_process_start_time
         self.collector.cache.enabled = self.caches_lines and not late_start
-        reader: Reader = (
-            StrictReader(self.collector, self.malformed, self.whole)
-            if strict
-            else TextReader(self.collector, self.malformed)
-        )
+        kind: type[Reader] = OpenMetricsReader if strict else TextReader
+        reader = kind(self.collector, self.malformed, self.whole)
         for metric in reader.families(chain([lines], chunks)):
             self.submit_telemetry_number_of_total_metric_samples(metric)
             if self.raw_metric_prefix and metric.name.startswith(self.raw_metric_prefix):
@@ -258,17 +273,26 @@ class ServingScraper(Endpoint):
 
     def malformed(self, line: str, cut: bool) -> None:
         """Reject the line, and doubt what it may have told."""
-        name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line.lstrip().removeprefix(self.raw_metric_prefix))
-        known = self.recogniser.candidates(name.group()) if name is not None else ()
+        name = syntax.beginning(line).removeprefix(self.raw_metric_prefix)
+        known = self.recogniser.candidates(name) if name else ()
         for match in known:
             self.collector.doubt(match.raw)
         self.cut = self.cut or cut
         if cut:
             self.collector.doubt(None)
-        self.collector.reject("malformed", name.group() if name is not None and known else "unknown")
-        self.report.once(
-            f"malformed {name.group() if known and name else ''}", f"left out a malformed line: {excerpt(line)}"
-        )
+        if syntax.composite(line):
+            self.collector.reject("unsupported", name if known else "unknown")
+            return
+        self.collector.reject("malformed", name if known else "unknown")
+        self.report.once(f"malformed {name if known else ''}", f"left out a malformed line: {excerpt(line)}")
+
+
+def _leave_repetitions_out(metric: Metric) -> None:
+    """A series that comes twice at the same time is the same sample in OpenMetrics."""
+    samples: dict[object, Sample] = {}
+    for sample in metric.samples:
+        samples.setdefault((sample.name, frozenset(sample.labels.items()), sample.timestamp), sample)
+    metric.samples = list(samples.values())
 
 
 def _creation_time(metric: Metric, sample_name: str) -> bool:

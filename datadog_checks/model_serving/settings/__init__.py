@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .identity import source_id
 from .model import (
     DatabricksSettings,
     GpuSettings,
@@ -34,4 +35,5 @@ __all__ = [
     "check_option_types",
     "describe",
     "read_settings",
+    "source_id",
 ]

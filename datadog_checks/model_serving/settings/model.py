@@ -14,6 +14,9 @@ from .login import Login
 SERVING_ENDPOINTS = "/api/2.0/serving-endpoints"
 """Where the endpoints of a Databricks workspace are listed."""
 
+DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
+"""Where the metrics of one of them are, on any host."""
+
 
 def endpoint_path(name: str) -> str:
     """Where a serving endpoint is described, below the workspace. Its metrics are below that."""
@@ -25,8 +28,9 @@ class ScrapeSettings:
     """How endpoints are read.
 
     `options` are those of the stock check, for its classes. `systems` is empty where they are to be recognised;
-    `own_systems` are those of the user's catalog files. The last three say how histograms are sent that are no
-    distributions: with buckets, each with a count of its own; and whether sum and count are sent as well.
+    `own_systems` are those of the user's catalog files. `stale_after` is in seconds, None for the time that pushed
+    values have by default. The last three say how histograms are sent that are no distributions: with buckets, each
+    with a count of its own; and whether sum and count are sent as well.
     """
 
     options: Mapping[str, Any] = field(repr=False)
@@ -38,16 +42,19 @@ class ScrapeSettings:
     namespace: str
     keep_labels: frozenset[str]
     max_payload_bytes: int
+    stale_after: float | None
     buckets: bool
     separate_buckets: bool
     totals: bool
 
     def at(self, url: str, endpoint_name: str = "", tags: tuple[str, ...] = ()) -> ScrapeSettings:
-        """The same for one of several endpoints, with a name and more tags of its own."""
+        """The same for one of several endpoints, with a name and more tags of its own. Databricks shows in the URL."""
         tags = (*self.tags, *tags)
+        databricks = not self.systems and DATABRICKS_URL.search(url) is not None
         return replace(
             self,
             options={**self.options, "openmetrics_endpoint": url, "tags": list(tags)},
+            systems=("databricks",) if databricks else self.systems,
             endpoint_name=endpoint_name or self.endpoint_name,
             tags=tags,
         )
@@ -164,7 +171,8 @@ class Settings:
     """A checked instance. `instance` is what messages call it, `source` what it reads.
 
     `warnings` hold for as long as the instance is what it is; `secrets` must not be shown. `limits_contexts` says
-    whether the stock limit on the number of metric contexts is in force.
+    whether the stock limit on the number of metric contexts is in force, `interval` how many seconds lie between runs,
+    `restart_memory_bytes` how much may be written in each to go on after a restart.
     """
 
     instance: str
@@ -172,3 +180,5 @@ class Settings:
     warnings: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
     limits_contexts: bool = True
+    interval: float = 0.0
+    restart_memory_bytes: int = 0

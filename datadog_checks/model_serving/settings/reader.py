@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ from ..http.address import socket_path
 from ..http.redact import PLACEHOLDER, secrets_of, without_secrets
 from .databricks import databricks_settings
 from .model import (
+    DATABRICKS_URL,
     DatabricksSettings,
     GpuSettings,
     ParallelSettings,
@@ -35,7 +37,6 @@ from .names import MOOT_OPTIONS, describe
 from .options import Options
 from .problems import Problems
 
-DATABRICKS_URL = re.compile(r"/api/2\.0/serving-endpoints/([^/?#]+)/metrics/?(?:[?#]|$)")
 OLD_SPELLING = "send_distribution_buckets"
 """The one option of the V1 check that is honoured, as published configurations have it."""
 
@@ -75,9 +76,10 @@ def _settings(
     _check_values(options, problems)
     # The stock limit is meant for one payload, and leaves out what comes last.
     limited = options.given("max_returned_metrics") is not None
+    interval = options["min_collection_interval"]
     gpu = _gpu(options, problems)
     if gpu is not None and not options.urls and options.workspace is None:
-        return Settings(where, gpu, limits_contexts=limited)
+        return Settings(where, gpu, limits_contexts=limited, interval=interval)
     databricks = databricks_settings(options, environ, problems)
     readiness = _readiness(options)
     several = _several(options, readiness, problems)
@@ -97,7 +99,10 @@ def _settings(
     else:
         source = SingleSettings(scrape, readiness, databricks)
         limited = True
-    return Settings(where, source, _warnings(where, instance, scrape, options), secrets_of(instance), limited)
+    warnings = _warnings(where, instance, scrape, options)
+    # A cluster check, as which this option marks it, may have run elsewhere meanwhile: its readings are not the last.
+    restart_bytes = 0 if options["empty_default_hostname"] else options["restart_memory_bytes"]
+    return Settings(where, source, warnings, secrets_of(instance), limited, interval, restart_bytes)
 
 
 def _gpu(options: Options, problems: Problems) -> GpuSettings | None:
@@ -185,6 +190,7 @@ def _scrape(
     distributions = buckets and not separate if distributions is None else distributions
     totals = options.given("collect_counters_with_distributions")
     totals = distributions if totals is None else totals
+    stale_after = options.given("stale_after")
     return ScrapeSettings(
         options={
             **instance,
@@ -200,6 +206,7 @@ def _scrape(
         namespace=options["namespace"] or NAMESPACE,
         keep_labels=frozenset(options["keep_labels"] or ()),
         max_payload_bytes=options["max_payload_bytes"],
+        stale_after=inf if stale_after == 0 else stale_after,
         buckets=buckets,
         separate_buckets=separate,
         totals=totals,

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from datadog_checks.base.utils.http import RequestsWrapper
 
 from ..http.pool import WorkerPool
-from ..http.redact import Secrets
+from ..http.redact import Secrets, without_credentials
 from ..http.transport import Transport
 from ..scrape.scraper import ServingScraper
+from ..scrape.versions import SeenVersions
 from ..settings import (
     DatabricksSettings,
     GpuSettings,
@@ -22,6 +23,7 @@ from ..settings import (
     SingleSettings,
     WorkspaceSettings,
 )
+from ..submit.agent_cache import AgentCache
 from ..submit.persisted import Memory
 from .databricks.access import Access
 from .databricks.credentials import WorkspaceCredentials
@@ -35,12 +37,14 @@ from .source import Source
 
 
 class Check(Protocol):
-    """What sources need of a check. `clock` schedules endpoints; `memory` outlives a restart of the Agent."""
+    """What sources need of a check. `clock` schedules endpoints; `memory` and `versions` outlast the Agent."""
 
     init_config: Any
     log: Any
     HTTP_CONFIG_REMAPPER: Any
+    cache: AgentCache
     memory: Memory
+    versions: SeenVersions
     secrets: Secrets
     clock: Callable[[], float]
 
@@ -71,7 +75,13 @@ def _single(check: Check, settings: SingleSettings) -> SingleEndpoint:
 def _several(check: Check, settings: SeveralSettings) -> SeveralEndpoints[Member]:
     """Several endpoints, each with a scraper and, where its system has one, a readiness probe of its own."""
     readiness = Readiness(settings.readiness)
-    scrapers = {url: _scraper(check, settings.scrape.at(url), f"{url} ") for url in settings.urls}
+    # What is remembered of an endpoint is not to hold a secret, nor to be lost with one.
+    names = [without_credentials(url) for url in settings.urls]
+    prefixes = [f"{name} {names[:at].count(name) or ''}" for at, name in enumerate(names)]
+    scrapers = {
+        url: _scraper(check, settings.scrape.at(url), prefix)
+        for url, prefix in zip(settings.urls, prefixes, strict=True)
+    }
     first = next(iter(scrapers.values()))
     endpoints = SeveralEndpoints[Member](
         check,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from .agent_cache import AgentCache
+from .journal import Journal
 from .series import CLOCK_PUT_RIGHT
 
 CACHE_KEY = "scrape"
@@ -18,24 +19,36 @@ class Memory:
 
     `codes` is the last code by device, `minutes` the newest minute counted by series, `counted` the bits that
     `Series.minutes` holds. All sources of one check share a memory; it is read with the first use of `recall`
-    and written by `keep`, where something has changed.
+    and written by `keep`, where something has changed. `restart_bytes` is what the journals of all its endpoints may
+    write in a run.
     """
 
-    def __init__(self, check: Any) -> None:
+    def __init__(self, cache: AgentCache) -> None:
         self.codes: dict[str, float] = {}
         self.minutes: dict[str, float] = {}
         self.counted: dict[str, float] = {}
-        self._check = check
+        self.restart_bytes = 0
+        self._cache = cache
+        self._journals: dict[str, Journal] = {}
         self._written: str | None = None
+
+    def journal(self, prefix: str) -> Journal:
+        """A new journal for the readings of one endpoint, which goes on from the one that it had before."""
+        self._journals[prefix] = journal = Journal(self._cache, prefix, self._share)
+        return journal
+
+    def _share(self) -> int:
+        return self.restart_bytes // len(self._journals)
 
     def recall(self) -> None:
         """Read what was kept, once. What can't be read is forgotten."""
         if self._written is not None:
             return
         try:
-            kept = json.loads(self._check.read_persistent_cache(CACHE_KEY) or "{}")
+            kept = json.loads(self._cache.read(CACHE_KEY) or "{}")
             parts = [{key: float(value) for key, value in dict(kept.get(part, {})).items()} for part in PARTS]
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            self._cache.broken(CACHE_KEY, error)
             parts = [{}, {}, {}]
         self.codes, self.minutes, self.counted = parts
         self._written = self._text()
@@ -50,8 +63,7 @@ class Memory:
             self.counted = {key: self.counted[key] for key in self.minutes}
         self.codes = dict(list(self.codes.items())[-MAX_CODES:])
         text = self._text()
-        if text != self._written:
-            self._check.write_persistent_cache(CACHE_KEY, text)
+        if text != self._written and self._cache.write(CACHE_KEY, text):
             self._written = text
 
     def _text(self) -> str:

@@ -6,7 +6,7 @@ started (`process_start_time_seconds`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 JITTER = 1.5
@@ -77,6 +77,18 @@ class Processes:
             del answering.known[min(answering.known.values(), key=lambda one: one.seen).start]
         answering.several = answering.several and len(answering.known) > 1
         return process
+
+    def remember(self, target: str, starts: Sequence[float], at: float) -> None:
+        """The starts of the processes that answered before the Agent was restarted, at `at` for the last time.
+
+        That of the last one comes first. Nothing changes where the target has answered since.
+        """
+        answering = self._targets.setdefault(target, Answering())
+        if answering.current is None and starts:
+            answering.known = {start: Process(start, start) for start in starts}
+            answering.current, answering.at = answering.known[starts[0]], at
+            answering.current.answers = 1
+            answering.several = len(answering.known) > 1
 
     def forget(self, others_than: Collection[str]) -> None:
         """Where most of what is known is of other targets than these, forget it."""

@@ -9,13 +9,11 @@ from typing import Any, Protocol
 
 from ..catalog.model import CanonicalMetric, Catalog, Target, Things, device_of
 from .histograms import as_buckets, as_distribution
+from .journal import ACCUMULATING
 from .persisted import Memory
 from .processes import Process, Processes
 from .sender import Sender
 from .series import Increment, Output, Reading, Series, whole
-
-COUNTED = ("counter", "histogram", "summary")
-"""Types whose readings are running totals."""
 
 TOLD_TWICE = 4
 """Scrapes within which two metrics that count the same errors show the same one."""
@@ -49,6 +47,9 @@ class Readings(Protocol):
     def surely_new(self, series: Series) -> bool:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
 
+    def failed(self, family: str) -> None:
+        """An exception, which is being handled, came of a series of a family: it costs nothing else."""
+
 
 class Submitter:
     """Turns the readings of one source into submissions of a check.
@@ -74,6 +75,7 @@ class Submitter:
         self.check = check
         self.memory = memory
         self.prefix = prefix
+        self.journal = memory.journal(prefix)
         self.derived = {name: system.derived for name, system in catalog.systems.items()}
         # Of systems that tell what a series is about: the gauges that others follow from.
         self.inputs = {
@@ -107,14 +109,21 @@ class Submitter:
             group for group, start in readings.process_start.items() if agent_start is not None and start > agent_start
         }
         groups = {series.group for series in readings.frame}
+        for target, process_starts, at in self.journal.recall(readings.frame, now):
+            self.processes.remember(target, process_starts, at)
         told = self._meet(readings, now)
+        # Before the first submission: what a crash from here on leaves unsaid is lost, and never said twice.
+        self.journal.begin(readings.frame, {target: process.start for target, process in told.items()}, now)
         for series in readings.refused:
             series.past.older = series.past.older or not self._from_zero(series, readings, fresh, told)
         devices: set[Things] = set()
         for series in readings.frame:
             if series.thing:
                 devices.add(device_of(series.thing))
-            self._series(series, readings, fresh, told, now)
+            try:
+                self._series(series, readings, fresh, told, now)
+            except Exception:
+                readings.failed(series.raw.names[0])
         self._groups = dict.fromkeys(groups, self._scrapes)
         self._devices |= devices
         if len(self._devices) > MANY_DEVICES + 2 * len(devices):
@@ -128,7 +137,7 @@ class Submitter:
 
         def fell(group: str) -> bool:
             return any(
-                series.group == group and series.starts_at_zero and series.raw.type in COUNTED and series.fell()
+                series.group == group and series.starts_at_zero and series.raw.type in ACCUMULATING and series.fell()
                 for series in readings.frame
             )
 
@@ -154,7 +163,7 @@ class Submitter:
         kind, outputs = series.raw.type, self._outputs(series, readings.present)
         # Counters older than their series do not start with the process that shows them either.
         process = told.get(series.group) if series.starts_at_zero else None
-        if kind == "gauge":
+        if kind in ("gauge", "timestamp"):
             for output in outputs:
                 self._gauge(series, output, self._level(series, output, process) * output.scale)
         elif kind == "last_code":
@@ -174,7 +183,7 @@ class Submitter:
             minute = self._window(series, now)
             if minute is not None:
                 self._counted(series, outputs, minute)
-        else:
+        elif not self.journal.waiting or not self._waits(series, process):
             from_zero = same = False
             if process is not None:
                 same = process.exact and series.past.start is not None
@@ -186,6 +195,11 @@ class Submitter:
             if series.turns > 1:
                 self.suspected.add(series.group)
             self._counted(series, outputs, increment)
+
+    def _waits(self, series: Series, process: Process | None) -> bool:
+        if process is None:
+            return self.journal.holds(series, None, False)
+        return self.journal.holds(series, process.start, process.began)
 
     def _level(self, series: Series, output: Output, process: Process | None) -> float:
         """The value of a gauge, over all processes that answer at the address in turn."""
@@ -205,11 +219,15 @@ class Submitter:
 
     def _rise(self, series: Series, from_zero: bool, readings: Readings) -> Increment:
         """What has come in a window that slides: as many as there are more of, at least."""
-        last, current, past = series.last, series.current, series.past
-        if last is not None and series.counted < self._scrapes - 1 and readings.surely_new(series):
+        last, current, past, key = series.last, series.current, series.past, f"{self.prefix}{series.key}"
+        before = self.memory.codes.pop(key, None)
+        if last is None and before is not None:
+            last = Reading(before)
+        elif last is not None and series.counted < self._scrapes - 1 and readings.surely_new(series):
             # The window was empty, and a series that counts nothing is not printed.
             last = Reading(0.0)
         series.counted, past.last = self._scrapes, current
+        self.memory.codes[key] = current.value
         if last is None:
             return whole(current) if from_zero and not past.older else Increment()
         return Increment(value=max(0.0, current.value - last.value))
@@ -239,6 +257,11 @@ class Submitter:
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:
         metric, scale, host = output.target.metric, output.scale, series.hostname
+        if output.target.value == "zero":
+            # What is known of the series tells nothing more, but where nothing is known of it nor is this.
+            if increment.value is not None or increment.count is not None:
+                self.sender.count(output.name, 0, output.tags, host)
+            return
         if output.target.value == "count":
             if increment.count is not None:
                 self.sender.count(output.name, increment.count, output.tags, host)

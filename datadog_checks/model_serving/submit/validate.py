@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from math import isfinite
 
 from .histograms import rising
 from .series import Series, finite
+
+EARLIEST = 946_684_800.0
+"""The year 2000 in epoch seconds. A timestamp before it is a 0 that stands for never, or is of another unit."""
+
+AHEAD = 300.0
+"""Seconds by which the clock of a target may be ahead of ours. What is yet to come by more has no age."""
+
+EXACT = 2.0**53
+"""Beyond it a float is not exactly the count that was meant, and from 2**63 on the Agent takes none."""
 
 Reject = Callable[[str, str], None]
 """Takes a reason and the name of a raw metric."""
@@ -31,7 +41,8 @@ def sound(series: Series, reject: Reject) -> bool:
         if not finite(reading):
             reject("non_finite", raw.names[0])
             return False
-        if (reading.count or 0) < 0 or not rising(reading.counts):
+        count, counts = reading.count or 0, reading.counts
+        if not 0 <= count <= EXACT or not rising(counts) or (counts and counts[-1] > EXACT):
             reject("out_of_range", raw.names[0])
             return False
         return _sum_in_range(series, reject)
@@ -41,6 +52,12 @@ def sound(series: Series, reject: Reject) -> bool:
     if reading.value in raw.blanks:
         reject("out_of_range", raw.names[0])
         return False
+    if raw.type == "timestamp":
+        elapsed = age(reading.value * raw.scale, time.time())
+        if elapsed is None:
+            reject("out_of_range", raw.names[0])
+            return False
+        reading.value = elapsed / raw.scale
     for output in series.outputs:
         metric, value = output.target.metric, reading.value * output.scale
         if metric.high is not None and metric.high < value <= metric.high * raw.overshoot:
@@ -49,6 +66,11 @@ def sound(series: Series, reject: Reject) -> bool:
             reject("out_of_range", raw.names[0])
             return False
     return True
+
+
+def age(moment: float, now: float) -> float | None:
+    """Seconds since a moment, both in epoch seconds. None for one that can't be meant."""
+    return max(0.0, now - moment) if EARLIEST <= moment <= now + AHEAD else None
 
 
 def _sum_in_range(series: Series, reject: Reject) -> bool:

@@ -373,3 +373,16 @@ def test_closed_before_the_first_run(host: Host) -> None:
     assert error_of(check) == ""
     assert host.nvml.initialised() == 0
     until(lambda: watching() == [])
+
+
+def test_another_driver_is_told_once(host: Host, aggregator: Any) -> None:
+    """A driver that was updated is an event, also where the Agent was restarted with it, and the first one is none."""
+    titles = []
+    for version in ("550.54.15", "550.54.15", "560.35.03", "560.35.03"):
+        host.boot({**TWO, "driver": version})
+        aggregator.reset()
+        check = host.check()
+        assert error_of(check) == ""
+        check.cancel()
+        titles.append([event["msg_title"] for event in aggregator.events if "serving_driver" in event["event_type"]])
+    assert titles == [[], [], ["box has driver version 560.35.03"], []]

@@ -59,6 +59,16 @@ def test_json_has_one_object_per_run(endpoint: Endpoint, conf: Conf) -> None:
     ]
 
 
+def test_nothing_is_remembered_from_call_to_call(endpoint: Endpoint, conf: Conf) -> None:
+    """What came between two calls is in neither of them."""
+    path = conf(f"openmetrics_endpoint: '{endpoint.url}', serving_system: mlserver")
+    for _ in range(2):
+        done = model_serving("check", "-c", path, "--interval", "0", "--json")
+        first, second = flushes(done.stdout)
+        assert values(first, "count") == {}
+        assert values(second, "count")["request.count"] == 100
+
+
 def test_tags_are_shown_as_datadog_stores_them(endpoint: Endpoint, conf: Conf) -> None:
     """As a query must spell them; the JSON has them as they are sent too."""
     tag = "path:/v2/{Model}/infer"

@@ -52,7 +52,6 @@ SLOS = {one.key: one.body for one in ALL if one.kind == "slo"}
 CHECKED = {"monitor": check_monitor, "dashboard": check_dashboard, "slo": check_slo}
 
 ONLY_BY_USERS = {
-    "model_serving.model.age",
     "model_serving.token.generation.count",
     "model_serving.token.prompt.count",
 }

@@ -247,3 +247,21 @@ def test_rounds_combine() -> None:
     (distribution,) = whole.distributions
     assert (distribution.sketch.count, distribution.sketch.sum) == (3, pytest.approx(5, rel=0.01))
     assert whole.discarded == ["gone: the value nan is not finite"]
+
+
+def test_sketches_of_the_current_second_are_held_back() -> None:
+    """As the Agent does where asked for: they come with the next commit, in one sketch with what came since."""
+    times: list[float] = []
+    recorder, aggregation = Recorder(clock=lambda: times[-1]), Aggregation(hold_back=True)
+
+    def run(*seconds: float) -> list[int]:
+        """Submits at each of some times, and commits at the last."""
+        for second in seconds:
+            times.append(second)
+            recorder.bucket("c", "m", 2, 1.0, 1.0, False)
+        aggregation.add(recorder.take())
+        return [each.sketch.count for each in aggregation.commit("c", times[-1]).distributions]
+
+    assert [run(1000.2), run(1015.0, 1015.9), run(1029.9, 1030.0), run()] == [[], [2], [6], []]
+    times.append(1031.0)
+    assert run() == [2]

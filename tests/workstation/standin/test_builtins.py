@@ -183,7 +183,8 @@ def test_the_persistent_cache_remembers(tmp_path: Path, in_files: bool) -> None:
         assert datadog_agent["read_persistent_cache"]("c:1_last/../x") == "neuer ü"
     with activated(StandIn(cache_dir=cache_dir)):
         assert datadog_agent["read_persistent_cache"]("c:1_last/../x") == ("neuer ü" if in_files else "")
-    assert [path.parent for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "cache"] * (2 * in_files)
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == ({"cache/c/1_lastx", "cache/other"} if in_files else set())
 
 
 def test_the_log_goes_to_python_logging_once(stand_in: StandIn, caplog: pytest.LogCaptureFixture) -> None:
@@ -237,3 +238,25 @@ def test_without_a_stand_in_nothing_happens() -> None:
     assert datadog_agent["get_hostname"]() is None
     assert datadog_agent["get_config"]("log_level") is None
     assert datadog_agent["log"]("x", 40) is None
+
+
+@pytest.mark.parametrize("count", [2**63, -(2**63) - 1, 10**20])
+def test_a_count_has_64_bits(stand_in: StandIn, count: int) -> None:
+    aggregator["submit_histogram_bucket"](None, "c", "m", 2**63 - 1, 0.5, 1, False, "", [])
+    with pytest.raises(OverflowError, match="too big"):
+        aggregator["submit_histogram_bucket"](None, "c", "m", count, 0.5, 1, False, "", [])
+
+
+def test_tags_may_be_any_sequence(stand_in: StandIn) -> None:
+    aggregator["submit_metric"](None, "c", aggregator["COUNT"], "m", 2.0, ("a:1", "b"), "", False)
+    assert stand_in.recorder.take().samples[0].tags == ("a:1", "b")
+
+
+def test_a_cache_that_is_broken(tmp_path: Path) -> None:
+    """A read raises what rtloader raises, a write is lost without a word."""
+    (tmp_path / "c" / "folder").mkdir(parents=True)
+    for stand_in, key in ((StandIn(cache_dir=tmp_path), "c:folder"), (StandIn(cache_broken=True), "c:1")):
+        with activated(stand_in):
+            datadog_agent["write_persistent_cache"](key, "text")
+            with pytest.raises(RuntimeError, match="failed to read data"):
+                datadog_agent["read_persistent_cache"](key)

@@ -81,6 +81,8 @@ def test_ids_tell_instances_apart_and_stay_the_same(stand_in: StandIn) -> None:
     ids = [[run.check_id for run in runner(stand_in, {}, {"x": 1}).run().runs] for _ in range(2)]
     assert ids[0] == ids[1]
     assert ids[0][0] != ids[0][1]
+    edited = [run.check_id for run in runner(stand_in, {}, {"x": 2}).run().runs]
+    assert not {*edited} & {*ids[0]}, "an edit of one instance gives all of them other ids"
     same = Runner(Probe, "probe", {}, [(1, {"nr": 1}), (2, {"nr": 1})], stand_in).run()
     assert [len(run.commit.series) for run in same.runs] == [1, 1]
     assert same.runs[0].check_id != same.runs[1].check_id

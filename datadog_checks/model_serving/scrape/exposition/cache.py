@@ -2,12 +2,11 @@
 
 The shape is that of Prometheus' scrape loop: between two scrapes almost nothing changes but the numbers, so a line that
 is known costs a look-up and a conversion, and only lines that are new are parsed. Lines are kept per family, under its
-metadata, since that decides how the parser reads them.
+name and type, since these decide how they are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...submit.series import Series
@@ -36,32 +35,28 @@ class Declared:
 
 @dataclass(eq=False, slots=True)
 class Family:
-    """Lines under the same metadata, by their text up to the value.
+    """Lines of one family, by their text up to the value.
 
-    `alone` is what the declaration comes to where no sample follows, None as long as that isn't known; `besides` what
-    it comes to where samples follow that are not of the family.
+    `declared` is what its declaration comes to where no sample follows, None as long as that isn't known.
     """
 
     lines: dict[str, Cell] = field(default_factory=dict)
     older: dict[str, Cell] = field(default_factory=dict)
-    alone: Declared | None = None
-    besides: Declared | None = None
+    declared: Declared | None = None
 
 
 class LineCache:
     """What is known of the lines of one source.
 
     While a family that was parsed is being collected, `family` is where its lines go, `heads` are their texts in the
-    order of the samples, None for a line that can't be cached; `alone` says that no sample follows its declaration,
-    `lawful` that it is read so each time. Nothing is kept where `enabled` is false.
+    order of the samples, None for a line that can't be cached. Nothing is kept where `enabled` is false.
     """
 
     def __init__(self) -> None:
         self.enabled = True
         self.family = Family()
         self.heads: list[str | None] = []
-        self.alone, self.lawful = False, True
-        self._families: dict[str, Family] = {}
+        self._families: dict[tuple[str, str], Family] = {}
         self._cells: dict[int, Cell | None] = {}
         self._default: Cell | None = EXCLUDED
         self._renewing = False
@@ -73,19 +68,18 @@ class LineCache:
             self._families.clear()
             self._context = context
 
-    def family_of(self, metadata: Iterable[str]) -> Family:
-        """The lines under metadata."""
-        key = "\n".join(metadata)
-        family = self._families.get(key)
+    def family_of(self, name: str, kind: str) -> Family:
+        """The lines under the declaration of a family, or under none."""
+        family = self._families.get((name, kind))
         if family is None:
-            family = self._families[key] = Family()
+            family = self._families[name, kind] = Family()
         return family
 
     # -- what a parsed family comes to, told by the collector
 
-    def expect(self, family: Family, heads: list[str | None], alone: bool, lawful: bool) -> None:
+    def expect(self, family: Family, heads: list[str | None]) -> None:
         """The samples of a parsed metric are collected next; unless `into` says otherwise they are excluded."""
-        self.family, self.heads, self.alone, self.lawful = family, heads, alone, lawful
+        self.family, self.heads = family, heads
         self._cells = {}
         self._default = EXCLUDED
 
@@ -100,12 +94,8 @@ class LineCache:
 
     def declares(self, declared: Declared) -> None:
         """The family has no samples. What that comes to is so each time."""
-        if not self.enabled or not self.lawful:
-            return
-        if self.alone:
-            self.family.alone = declared
-        else:
-            self.family.besides = declared
+        if self.enabled:
+            self.family.declared = declared
 
     def into(self, number: int, cell: Cell | None) -> None:
         """Sample `number` goes to a cell; None if it must be parsed each time."""

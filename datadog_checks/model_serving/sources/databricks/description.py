@@ -34,7 +34,7 @@ class ServedEntity:
     """What one endpoint serves of one model. Texts are empty and numbers None where the API doesn't say.
 
     `deployment` is `DEPLOYMENT_READY` and the like; `traffic` the share of the endpoint's requests in percent, 0
-    where the routes leave the entity out; concurrency is in parallel requests.
+    where the routes leave the entity out; concurrency is in parallel requests, `created` in epoch milliseconds.
     """
 
     name: str
@@ -48,6 +48,7 @@ class ServedEntity:
     min_concurrency: float | None
     max_concurrency: float | None
     traffic: float | None
+    created: float | None = None
 
     @property
     def called(self) -> bool:
@@ -176,6 +177,7 @@ def _entities(config: Mapping[str, Any], secrets: list[str]) -> Iterator[ServedE
             min_concurrency=0.0 if idle and low is not None else low,
             max_concurrency=high,
             traffic=shares.get(name, 0.0) if shares else None,
+            created=_amount(one.get("creation_timestamp")),
         )
 
 

@@ -99,13 +99,13 @@ def event(change: EndpointChange, name: str, workspace: str, tags: Sequence[str]
 
 
 def recalled(text: str) -> dict[str, ReportedState]:
-    """What was remembered by endpoint. What can't be read is left out, and counts as never seen."""
-    try:
-        kept = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {}
+    """What was remembered by endpoint. An entry that can't be read is left out, and counts as never seen.
+
+    Raises ValueError, or RecursionError, where the whole can't be read.
+    """
+    kept = json.loads(text or "{}")
     if not isinstance(kept, dict):
-        return {}
+        raise ValueError("it holds no endpoints")
     read = ((name, _remembered(entry)) for name, entry in kept.items())
     return {name: remembered for name, remembered in read if remembered is not None}
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...catalog.model import NAMESPACE
 from ...scrape.tags import CONTROL
+from ...submit.agent_cache import AgentCache
+from ...submit.validate import age
 from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING
 from .description import MODEL_TAGS, EndpointDescription, ServedEntity
 from .events import ReportedState, event, recalled, since
@@ -41,11 +44,14 @@ class StateReporter:
 
     `tags` come with everything; `workspace` is the host, which keeps endpoints of the same name apart. With `checks`
     there are service checks as well as gauges and events. What was reported is remembered over restarts of the Agent:
-    after a round of reports `flush` puts it into the persistent cache.
+    after a round of reports `flush` puts it into the Agent's `cache`.
     """
 
-    def __init__(self, check: Any, tags: Iterable[str] = (), workspace: str = "", checks: bool = True) -> None:
+    def __init__(
+        self, check: Any, cache: AgentCache, tags: Iterable[str] = (), workspace: str = "", checks: bool = True
+    ) -> None:
         self.check = check
+        self.cache = cache
         self.checks = checks
         self.tags = tuple(tags)
         self.workspace = workspace
@@ -88,8 +94,7 @@ class StateReporter:
         """Write what is remembered, if that has changed."""
         if self._changed:
             kept = {name: remembered.as_json() for name, remembered in self._recall().items()}
-            self.check.write_persistent_cache(self._key, json.dumps(kept, separators=(",", ":")))
-            self._changed = False
+            self._changed = not self.cache.write(self._key, json.dumps(kept, separators=(",", ":")))
 
     def _common(self, name: str, tags: Iterable[str]) -> list[str]:
         own = [f"endpoint_name:{CONTROL.sub('_', name)}", "serving_system:databricks"]
@@ -110,6 +115,9 @@ class StateReporter:
             value = getattr(entity, field)
             if value is not None:
                 self.check.gauge(f"{NAMESPACE}.{metric}", float(value), tags=tags, raw=True)
+        elapsed = None if entity.created is None else age(entity.created / 1000, time.time())
+        if elapsed is not None:
+            self.check.gauge(f"{NAMESPACE}.model.age", elapsed, tags=tags, raw=True)
 
     def _events(self, endpoint: EndpointDescription, tags: list[str], new: bool) -> None:
         memory = self._recall()
@@ -125,5 +133,9 @@ class StateReporter:
 
     def _recall(self) -> dict[str, ReportedState]:
         if self._memory is None:
-            self._memory = recalled(self.check.read_persistent_cache(self._key))
+            try:
+                self._memory = recalled(self.cache.read(self._key))
+            except (ValueError, RecursionError) as error:
+                self.cache.broken(self._key, error)
+                self._memory = {}
         return self._memory

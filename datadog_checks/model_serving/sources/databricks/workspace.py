@@ -95,7 +95,7 @@ class DatabricksWorkspace:
         self.tags = [*tags, f"databricks_host:{host}"]
         if workspace_id:
             self.tags.append(f"databricks_workspace_id:{workspace_id}")
-        self.reporter = StateReporter(check, workspace=discovery.access.selector(host), checks=checks)
+        self.reporter = StateReporter(check, check.cache, workspace=discovery.access.selector(host), checks=checks)
         self._make = make
         self._allowed = databricks_tags
         self._once = LogOnce(check.log)

@@ -17,6 +17,7 @@ from ...catalog.model import NAMESPACE
 from ...errors import DriverError
 from ...log_once import LogOnce
 from ...scrape.scraper import ServingScraper
+from ...scrape.versions import Version
 from ...settings import GpuSettings
 from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
@@ -103,6 +104,8 @@ class GpuSource:
             raise self._lost(error) from None
         if not self.devices and not self.broken and not self.settings.optional:
             raise DriverError("the NVIDIA driver is loaded but shows no GPU: see `nvidia-smi`")
+        if self.driver.version:
+            self.check.versions.see(self.tags, [Version("driver_version", "", self.driver.version)], "NVIDIA GPUs")
         self._xids()
         for device in self.broken:
             self._failed(device, device.problem)

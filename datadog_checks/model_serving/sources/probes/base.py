@@ -13,6 +13,7 @@ from ...errors import UserError
 from ...http.address import root
 from ...http.errors import connection_problem
 from ...http.redact import without_secrets
+from ...scrape.versions import Version
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 
@@ -82,8 +83,10 @@ class Probe:
         self._service_check("model.ready", status, tags, message)
 
     def server_version(self, version: str) -> None:
-        """Report the version of the serving system, as metadata of the check."""
+        """Report the version of the serving system, as metadata of the check, and by an event where it is new."""
+        found = [Version("server_version", "", version)]
         self.findings.append(lambda check: check.set_metadata("version", version))
+        self.findings.append(lambda check: check.versions.see(tuple(self.tags), found, "Serving system"))
 
     def _service_check(self, name: str, status: int, tags: list[str], message: str) -> None:
         self.findings.append(lambda check: check.service_check(name, status, tags=tags, message=message or None))

@@ -34,7 +34,7 @@ def probe(probe: Probe) -> None:
         """With the reporter of this workspace, which remembers what was reported before."""
         reporter = probe.remembered.get(workspace)
         if reporter is None:
-            reporter = probe.remembered[workspace] = StateReporter(check, workspace=workspace)
+            reporter = probe.remembered[workspace] = StateReporter(check, check.cache, workspace=workspace)
         reporter.report(endpoint, probe.tags)
         reporter.flush()
 

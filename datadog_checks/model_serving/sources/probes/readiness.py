@@ -73,7 +73,7 @@ class Readiness:
                 base=base,
                 tags=scraper.report.own_tags(),
                 models=settings.models,
-                seen_models=scraper.report.model_names(),
+                seen_models=scraper.report.model_names(system),
                 wants_metadata=scraper.check.is_metadata_collection_enabled,
                 findings=findings,
                 remembered=self._remembered,

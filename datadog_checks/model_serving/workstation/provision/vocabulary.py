@@ -101,7 +101,7 @@ def vocabulary(catalog: Catalog) -> Vocabulary:
 def _scraped(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
     for system in catalog.systems.values():
         own: dict[str, set[str]] = {}
-        for raw in system.metrics:
+        for raw in (*system.metrics, *system.shared):
             labels = _labels(system, raw)
             for target in raw.targets:
                 own.setdefault(target.metric.name, set()).update(_tags(system, raw, target, labels))

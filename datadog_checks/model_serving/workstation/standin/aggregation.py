@@ -1,7 +1,8 @@
 """What the Agent makes of the submissions of check instances: one `Commit` per run of an instance.
 
-Contexts of different instances never mix, as in the Agent, where each instance has a sampler of its own. One
-difference: the Agent may hold a distribution back until the next run, here it always comes with its own run.
+Contexts of different instances never mix, as in the Agent, where each instance has a sampler of its own. The Agent
+commits with each run the sketches of all seconds but the current one, so that what a short run submits comes with the
+run after it: `Aggregation(hold_back=True)` does that too, else a distribution comes with its own run.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ class Commit:
 
 
 class Aggregation:
-    """Samplers of all check instances, by check id."""
+    """Samplers of all check instances, by check id. `hold_back` keeps the sketches of the second of a commit back."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold_back: bool = False) -> None:
+        self._hold_back = hold_back
         self._samplers: dict[str, Sampler] = {}
 
     def add(self, batch: Batch) -> None:
@@ -67,9 +69,9 @@ class Aggregation:
         for bucket in batch.buckets:
             self._sampler(bucket.check_id).add_bucket(bucket)
 
-    def commit(self, check_id: str) -> Commit:
-        """End a run of one instance and return its points."""
-        return self._sampler(check_id).commit()
+    def commit(self, check_id: str, now: float = math.inf) -> Commit:
+        """End a run of one instance and return its points. `now` is when that is, in seconds since the epoch."""
+        return self._sampler(check_id).commit(int(now) if self._hold_back and now < math.inf else None)
 
     def _sampler(self, check_id: str) -> Sampler:
         return self._samplers.setdefault(check_id, Sampler())
@@ -80,7 +82,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._accumulators: dict[Context, tuple[MetricType, Accumulator]] = {}
-        self._sketches: dict[Context, Sketch] = {}
+        self._sketches: dict[int, dict[Context, Sketch]] = {}
         self._last_buckets: dict[Context, dict[tuple[float, float] | None, int]] = {}
         self._last_seen: dict[Context, int] = {}
         self._discarded: list[str] = []
@@ -116,11 +118,14 @@ class Sampler:
             context = self._track(bucket.name, bucket.tags, bucket.host)
             count = self._gain(context, bucket, lower, upper) if bucket.monotonic else bucket.value
             if count > 0:
-                sketch = self._sketches.setdefault(context, Sketch())
+                sketch = self._sketches.setdefault(int(bucket.timestamp), {}).setdefault(context, Sketch())
                 sketch.insert_bucket(lower, lower if math.isinf(upper) else upper, count)
 
-    def commit(self) -> Commit:
-        """End the run: return its points, forget contexts that are long gone."""
+    def commit(self, current: int | None = None) -> Commit:
+        """End the run: return its points, forget contexts that are long gone.
+
+        Distributions of the `current` second and later ones are kept for the next commit.
+        """
         commit = Commit(discarded=self._discarded)
         self._discarded = []
         for context, (_, samples) in self._accumulators.items():
@@ -130,8 +135,11 @@ class Sampler:
             except Discarded as reason:
                 commit.discarded.append(f"{context.name}: {reason}")
         commit.series.sort(key=lambda series: series.context)
-        commit.distributions = [Distribution(context, self._sketches[context]) for context in sorted(self._sketches)]
-        self._sketches = {}
+        sketches: dict[Context, Sketch] = {}
+        for second in [second for second in self._sketches if current is None or second < current]:
+            for context, sketch in self._sketches.pop(second).items():
+                sketches.setdefault(context, Sketch()).merge(sketch)
+        commit.distributions = [Distribution(context, sketches[context]) for context in sorted(sketches)]
         for context in [key for key, seen in self._last_seen.items() if self._commits - seen >= FORGET_AFTER]:
             del self._last_seen[context]
             self._last_buckets.pop(context, None)

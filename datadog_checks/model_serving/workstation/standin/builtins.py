@@ -1,8 +1,9 @@
 """The modules that a check imports inside an Agent, made of Python and feeding a `Recorder`.
 
-The functions, their arguments and their strictness are those of the Agent's rtloader
-(github.com/DataDog/datadog-agent, rtloader/common/builtins); where the Agent silently drops a value of a wrong type,
-these raise TypeError, so that a mistake shows on the workstation. `install.standing_in` puts the modules in place.
+The functions and their arguments are those of the Agent's rtloader (github.com/DataDog/datadog-agent,
+rtloader/common/builtins). Where the Agent silently drops what is of a wrong type, such as a tag that is no text, cuts a
+text at a null character, or takes a whole number for a float, these raise an exception, so that a mistake shows on the
+workstation. `install.standing_in` puts the modules in place.
 
 Without an active stand-in every function does nothing and returns None, as in the Agent before it is ready.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .recorder import Event, MetricType, ServiceCheck, ServiceStatus
@@ -52,6 +53,12 @@ def _whole(value: Any, what: str) -> int:
     return value
 
 
+def _count(value: Any, what: str) -> int:
+    if not -(2**63) <= _whole(value, what) < 2**63:
+        raise OverflowError("int too big to convert")
+    return int(value)
+
+
 def _number(value: Any, what: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _refuse(what, "float", value)
@@ -59,7 +66,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
+    if not isinstance(value, Sequence) or isinstance(value, str):
         raise _refuse("tags", "list", value)
     return tuple(_text(tag, "a tag") for tag in value)
 
@@ -110,7 +117,7 @@ def submit_histogram_bucket(
     stand_in.recorder.bucket(
         _text(check_id, "check_id"),
         _text(name, "name"),
-        _whole(value, f"the count of a bucket of {name}"),
+        _count(value, f"the count of a bucket of {name}"),
         _number(lower_bound, "lower_bound"),
         _number(upper_bound, "upper_bound"),
         bool(monotonic),
@@ -230,7 +237,10 @@ def get_config(key: str) -> Any:
 
 
 def read_persistent_cache(key: str) -> str | None:
-    """`datadog_agent.read_persistent_cache`: what was last written under a key, empty where nothing was."""
+    """`datadog_agent.read_persistent_cache`: what was last written under a key, empty where nothing was.
+
+    Raises RuntimeError where there is something that can't be read.
+    """
     stand_in = active()
     return None if stand_in is None else stand_in.read_cache(_text(key, "key"))
 

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,8 +74,8 @@ class Runner:
     """Check instances in an active stand-in.
 
     `instances` come with their numbers, which name them in reports. `check_class` is the class itself, or makes
-    one of it; it is imported while standing in. An instance whose constructor raises is reported by every round, and
-    leaves the others alone.
+    one of it; it is imported while standing in. `hold_back` is that of `Aggregation`. An instance whose constructor
+    raises is reported by every round, and leaves the others alone.
     """
 
     def __init__(
@@ -85,14 +85,18 @@ class Runner:
         init_config: Mapping[str, Any],
         instances: Iterable[tuple[int, Mapping[str, Any]]],
         stand_in: StandIn,
+        *,
+        hold_back: bool = False,
     ) -> None:
         self._stand_in = stand_in
-        self._aggregation = Aggregation()
+        self._aggregation = Aggregation(hold_back)
         self._rounds = 0
         self._instances: list[_Instance] = []
         taken: set[str] = set()
-        for number, instance in instances:
-            check_id = _check_id(name, init_config, instance)
+        file = list(instances)
+        configuration = [init_config, [instance for _, instance in file]]
+        for number, instance in file:
+            check_id = _check_id(name, configuration, instance)
             if check_id in taken:
                 check_id = f"{check_id}-{number}"
             taken.add(check_id)
@@ -110,7 +114,7 @@ class Runner:
                 self._run_check(instance, run)
             # Taken for all instances: threads of one may submit while another runs.
             self._collect(round_, self._stand_in.recorder.take())
-            run.commit = self._aggregation.commit(instance.check_id)
+            run.commit = self._aggregation.commit(instance.check_id, self._stand_in.recorder.clock())
             round_.runs.append(run)
         round_.timestamp = self._stand_in.recorder.clock()
         return round_
@@ -180,8 +184,12 @@ def _masked_event(event: Event, secrets: Iterable[str]) -> Event:
     return Event(event.check_id, fields)
 
 
-def _check_id(name: str, init_config: Mapping[str, Any], instance: Mapping[str, Any]) -> str:
-    """Like the Agent's: the name of the check, that of the instance if it has one, and a digest of all options."""
-    digest = hashlib.sha256(json.dumps([init_config, instance], sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _check_id(name: str, configuration: Sequence[Any], instance: Mapping[str, Any]) -> str:
+    """Like the Agent's: the name of the check, that of the instance if it has one, and a digest.
+
+    The digest is also of all other instances of the file: an edit of one gives all of them other ids.
+    """
+    text = json.dumps([configuration, instance], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     own_name = instance.get("name")
     return f"{name}:{own_name}:{digest}" if own_name else f"{name}:{digest}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .recorder import Recorder
+
+UNREADABLE = "failed to read data"
+"""What rtloader says of a cache file that is there and can't be read."""
+
+_ODD = re.compile(r"[^a-zA-Z0-9_-]")
 
 DEFAULT_CONFIG: Mapping[str, Any] = {"enable_metadata_collection": True, "log_level": "info", "logs_enabled": False}
 
@@ -22,7 +26,8 @@ class StandIn:
     """What the builtin modules answer from, and the recorder that they feed.
 
     `config` stands for `datadog.yaml`, on top of `DEFAULT_CONFIG`. `start_time` is when the Agent started, in
-    seconds since the epoch. `cache_dir` keeps the persistent cache in files; without it, it lives in memory.
+    seconds since the epoch. `cache_dir` keeps the persistent cache in files; without it, it lives in memory. With
+    `cache_broken` it can neither be read nor written, as where its files belong to somebody else.
     """
 
     recorder: Recorder = field(default_factory=Recorder)
@@ -33,35 +38,42 @@ class StandIn:
     host_tags: tuple[str, ...] = ()
     entity_tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cache_dir: Path | None = None
+    cache_broken: bool = False
     _cache: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config = {**DEFAULT_CONFIG, **self.config}
 
     def read_cache(self, key: str) -> str:
-        """What was last written under a key, empty where nothing was."""
+        """What was last written under a key, empty where nothing was. Raises RuntimeError where it can't be read."""
+        if self.cache_broken:
+            raise RuntimeError(UNREADABLE)
         if self.cache_dir is None:
             return self._cache.get(key, "")
         try:
             return self._cache_file(key).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
+        except (OSError, UnicodeError):
+            raise RuntimeError(UNREADABLE) from None
 
     def write_cache(self, key: str, value: str) -> None:
-        """Keep a value under a key. A file is replaced as a whole, so that a reader never sees half of it."""
+        """Keep a value under a key. What can't be written is not, and only the Agent's own log says so."""
+        if self.cache_broken:
+            return
         if self.cache_dir is None:
             self._cache[key] = value
             return
         path = self._cache_file(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(value, encoding="utf-8")
-        draft.replace(path)
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_text(value, encoding="utf-8")
+            path.chmod(0o600)
 
     def _cache_file(self, key: str) -> Path:
-        # Keys hold colons and whatever a check puts there, so they cannot name files themselves.
+        """Where the Agent puts it: what is before the first colon names a directory, odd characters are left out."""
         assert self.cache_dir is not None
-        return self.cache_dir / hashlib.sha256(key.encode()).hexdigest()
+        return self.cache_dir.joinpath(*(_ODD.sub("", part) for part in key.split(":", 1)))
 
 
 _active: StandIn | None = None
