@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,23 @@ def test_every_row_is_shown() -> None:
     missed = [row.name for row in refusals.REFUSALS if id(row) not in met and row.name not in ("other", "rate limit")]
     assert missed == []
     assert all(len(row.cure) > 10 or row.cure.startswith("{") for row in refusals.REFUSALS)
+
+
+def test_documentation_names_what_is_said() -> None:
+    """Each sentence of the page on Databricks is one of the table's."""
+    page = (Path(__file__).parents[2] / "docs" / "databricks.md").read_text()
+    section = page.partition("### What a refusal means")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ") and "`" in line]
+    said = [text for cell in cells for text in re.findall("`([^`]+)`", cell)]
+    assert len(said) > 15
+    sentences = [re.sub(r"\{\w+\}", "...", row.sentence) for row in refusals.REFUSALS]
+    sentences += [row.sentence.format_map(defaultdict(str, refusals.WITHOUT_LOGIN)) for row in refusals.REFUSALS]
+    sentences += [row.sentence.replace("{credential}", each) for row in refusals.REFUSALS for each in CREDENTIALS]
+    for text in said:
+        assert any(text.removesuffix(" ...") in sentence for sentence in sentences), text
+
+
+CREDENTIALS = ("the client id or the secret", "the OIDC token in ...")
 
 
 def response_of(status: int, body: bytes, headers: dict[str, str]) -> requests.Response:
