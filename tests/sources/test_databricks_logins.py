@@ -20,6 +20,7 @@ from datadog_checks.model_serving.settings.login import METHODS, OFFICIAL_ONLY, 
 from datadog_checks.model_serving.sources.databricks.access import Access
 from datadog_checks.model_serving.sources.databricks.credentials import Login, WorkspaceCredentials, resolve
 
+from ..conftest import make_check
 from .databricks_http import (
     BASIC,
     CLIENT,
@@ -101,7 +102,7 @@ MEANT: dict[str, tuple[dict[str, Any], dict[str, str], str, str]] = {
         {"databricks_oidc_token_env": "MY_JWT"},
         {"MY_JWT": JWT},
         "env-oidc",
-        "workload identity federation of the federated identity, with the OIDC token from the instance",
+        "workload identity federation of the federated identity, with the OIDC token from the environment",
     ),
     "the variables for a file": (
         {},
@@ -146,6 +147,12 @@ MEANT: dict[str, tuple[dict[str, Any], dict[str, str], str, str]] = {
         {"ARM_USE_MSI": "false", "ARM_CLIENT_ID": CLIENT, "ARM_CLIENT_SECRET": SECRET},
         "azure-client-secret",
         "Entra ID of client 0a1b.. from the environment",
+    ),
+    "a flag that is off": (
+        {"databricks_azure_use_msi": False},
+        {"DATABRICKS_TOKEN": PAT},
+        "pat",
+        "the token from the environment",
     ),
     "a choice in the instance": (
         {"databricks_token": PAT, **OIDC, "databricks_auth_type": "file-oidc"},
@@ -590,6 +597,56 @@ def test_host_that_tells_nothing_now(server: Server) -> None:
     with pytest.raises(CredentialsError, match=r"it fails \(HTTP 503\): it is asked again by itself"):
         one.header()
     assert server.token_requests == 0
+
+
+@pytest.mark.parametrize("endpoint_name", ["", "fraud"])
+def test_check(endpoint_name: str, server: Server, tmp_path: Path, aggregator: Any, datadog_agent: Any) -> None:
+    """A whole check at the host of an account, with federation, scopes and nothing secret in its configuration."""
+    issuing(server, ACCOUNT_TOKEN)
+    told(server)
+    (tmp_path / "jwt").write_text(JWT)
+    options = {
+        "databricks_host": f"{server.url}/?o=1234567890",
+        "databricks_account_id": ACCOUNT,
+        "databricks_client_id": CLIENT,
+        "databricks_oidc_token_filepath": str(tmp_path / "jwt"),
+        "databricks_scopes": ["model-serving:read"],
+        **({"endpoint_name": endpoint_name} if endpoint_name else {}),
+    }
+    metrics = b"# TYPE cpu_usage_percentage gauge\ncpu_usage_percentage 7\n"
+    server.script(LIST, Answer(200, {"endpoints": [{"name": "fraud", "state": {"ready": "READY"}}]}))
+    server.script(f"{LIST}/fraud/metrics", Answer(200, metrics))
+    check = make_check(**options)
+    assert check.run() == ""
+    aggregator.assert_metric("model_serving.cpu.utilization", value=7)
+    (exchange,) = (asked for asked in server.asked if asked.path == ACCOUNT_TOKEN)
+    assert exchange.form == {**EXCHANGE, "client_id": [CLIENT], "scope": ["model-serving:read"]}
+    api = [asked for asked in server.asked if asked.path.startswith(LIST)]
+    assert len(api) > 1
+    assert {asked.headers["X-Databricks-Workspace-Id"] for asked in api} == {"1234567890"}
+    assert {asked.authorization for asked in api} == {f"Bearer tok-{MARK}-1"}
+    for found in aggregator.service_checks("model_serving.workspace.health"):
+        assert {f"databricks_host:{server.url.partition('//')[2]}", "databricks_workspace_id:1234567890"} <= set(
+            found.tags
+        )
+    check.cancel()
+
+
+def test_two_workspaces_of_one_host(server: Server, aggregator: Any, datadog_agent: Any) -> None:
+    """They are no instance read twice, and no workspace's endpoints are taken for the other's."""
+    server.valid.add(PAT)
+    checks = []
+    for number in ("1", "2", "2"):
+        server.script(LIST, Answer(200, {"endpoints": [{"name": "fraud", "state": {"ready": "READY"}}]}))
+        server.script(f"{LIST}/fraud/metrics", Answer(200, b"cpu_usage_percentage 7\n"))
+        checks.append(make_check(databricks_host=f"{server.url}?o={number}", databricks_token=PAT))
+        assert checks[-1].run() == ""
+    warned = [any("also read by another instance" in text for text in check.get_warnings()) for check in checks]
+    assert warned == [False, False, True]
+    keys = [check.source.reporter.workspace for check in checks]
+    assert keys[0] != keys[1] == keys[2]
+    for check in checks:
+        check.cancel()
 
 
 # What a user is told of a token that is refused.

@@ -22,7 +22,7 @@ PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>|%%\w+%%")
 _SECRET_OPTION = re.compile(
     r"(?<![a-z])(api_?key|auth|authorization|credential|key|passphrase|passwd|password|secret|token)s?(?![a-z])"
 )
-_PLACE_OF_SECRET = re.compile(r".*_(path|file|filepath|token_env)|tls_private_key|databricks_auth_type")
+_PLACE_OF_SECRET = re.compile(r".*_(path|file|filepath|token_env)|tls_private_key|(.*_)?auth_type")
 _HEADERS = ("headers", "extra_headers")
 _NAMES_OF_METRICS = ("metrics", "extra_metrics", "rename_labels", "share_labels", "exclude_metrics_by_labels")
 """Options whose keys are names in a payload: `llm_tokens` is no token there."""

@@ -171,6 +171,7 @@ class Login:
         if self.kind == PAT:
             return f"the token from {where}"
         if self.kind in (FILE_OIDC, ENV_OIDC):
+            where = where if self.path else "the environment"
             return f"workload identity federation of {self.who}, with the OIDC token from {where}"
         if self.kind == AZURE_MSI:
             return f"{self.who} of this host"
@@ -196,10 +197,11 @@ def resolve(config: Mapping[str, Any], environ: Mapping[str, str], problems: Pro
     """
     source = INSTANCE
     given = {key: config[f"{PREFIX}{key}"] for key in KEYS if config.get(f"{PREFIX}{key}") is not None}
+    given = _with_flag(given, source, problems)
     chosen, chooser = config.get(AUTH_TYPE), f"`{AUTH_TYPE}`"
     if not given:
         source = ENVIRONMENT
-        given = _of_environment(environ)
+        given = _with_flag(_of_environment(environ), source, problems)
         if chosen is None:
             chosen, chooser = (
                 environ.get(AUTH_TYPE_VARIABLE) or None,
@@ -208,7 +210,6 @@ def resolve(config: Mapping[str, Any], environ: Mapping[str, str], problems: Pro
         if chosen is None and _azure(host) is None:
             # Other tools of Azure have the same variables.
             given = {key: value for key, value in given.items() if not key.startswith("azure_")}
-    given = {key: value for key, value in given.items() if key != "azure_use_msi" or _flag(value, source, problems)}
     kind = _kind(given, source, chosen, chooser, problems)
     values = {key: _value(given[key], key, source, problems) for key in METHODS[kind].keys if key in given}
     _complete(kind, values, source, problems)
@@ -335,12 +336,12 @@ def _value(value: Any, key: str, source: str, problems: Problems) -> Any:
     return text
 
 
-def _flag(value: Any, source: str, problems: Problems) -> bool:
-    """Whether `azure_use_msi` is set; `false` is as good as nothing."""
-    text = str(value).strip().lower()
-    if text not in (*_YES, *_NO):
+def _with_flag(given: Mapping[str, Any], source: str, problems: Problems) -> dict[str, Any]:
+    """What is given, where `azure_use_msi: false` is as good as nothing."""
+    text = str(given.get("azure_use_msi", "")).strip().lower()
+    if "azure_use_msi" in given and text not in (*_YES, *_NO):
         problems.add(f"{_name('azure_use_msi', source)} must be true or false", f"{PREFIX}azure_use_msi")
-    return text in _YES
+    return {key: value for key, value in given.items() if key != "azure_use_msi" or text in _YES}
 
 
 def _of_variable(name: str, source: str, environ: Mapping[str, str], problems: Problems) -> str:
