@@ -321,23 +321,40 @@ def test_official_methods_that_are_not_known(name: str) -> None:
         problems.check()
 
 
-VALUES = {
-    **{option: st.sampled_from([SECRET, "/run/x", f"ENC[{MARK}]", "", f"{MARK} x"]) for option in OPTIONS},
-    "databricks_azure_use_msi": st.booleans(),
+def values(name: str) -> st.SearchStrategy[Any]:
+    """What may be given under a name, the right thing more often than not: it tells where it is from."""
+    if name in ("databricks_azure_use_msi", "ARM_USE_MSI"):
+        return st.sampled_from([True, False] if name.islower() else ["true", "false", MARK])
+    if name.endswith(("_path", "_filepath", "_FILEPATH", "_FILE")):
+        return st.sampled_from([f"/run/{name}", f"/run/{name}", f"{MARK}-{name}"])
+    if name.lower().endswith(("tenant_id", "azure_environment", "arm_environment")):
+        return st.sampled_from([TENANT, "china", "a/b"])
+    if name.lower().endswith("_env"):
+        return st.just("MY_JWT")
+    right = f"{MARK}-{name}"
+    return st.sampled_from([right, right, right, f"ENC[{MARK}]", f"{MARK} x"])
+
+
+OF_INSTANCE = {
+    **{option: values(option) for option in OPTIONS},
     "databricks_auth_type": st.sampled_from([*METHODS, "azure-cli", MARK]),
     "databricks_scopes": st.sampled_from([["all-apis"], [], [f"{MARK} x"]]),
-    "databricks_azure_tenant_id": st.sampled_from([TENANT, "", "a/b"]),
 }
-NAMES = [name for names in VARIABLES.values() for name in names]
+OF_ENVIRONMENT = {
+    **{name: values(name) for names in VARIABLES.values() for name in names},
+    "DATABRICKS_AUTH_TYPE": st.sampled_from([*METHODS, "azure-cli", MARK]),
+    "MY_JWT": st.just(f"{MARK}-MY_JWT"),
+}
 
 
-@settings(max_examples=400, deadline=None)
-@given(
-    st.fixed_dictionaries({}, optional=VALUES),
-    st.dictionaries(
-        st.sampled_from([*NAMES, "DATABRICKS_AUTH_TYPE"]), st.sampled_from([SECRET, "true", "/run/x", "pat"])
-    ),
-)
+def some(options: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """A few of them, where most would only be complained about."""
+    names = st.lists(st.sampled_from(sorted(options)), max_size=5, unique=True)
+    return names.flatmap(lambda chosen: st.fixed_dictionaries({name: options[name] for name in chosen}))
+
+
+@settings(max_examples=1500, deadline=None)
+@given(some(OF_INSTANCE), some(OF_ENVIRONMENT))
 def test_any_combination(config: dict[str, Any], environ: dict[str, str]) -> None:
     """There is one login, from one place, with what it needs and nothing of another; or a complaint without secrets."""
     problems = Problems(WHERE)
@@ -348,12 +365,25 @@ def test_any_combination(config: dict[str, Any], environ: dict[str, str]) -> Non
         assert_silent(str(error))
         return
     own = any(config.get(option) not in (None, False) for option in OPTIONS)
-    assert login.source == ("instance" if own else "environment") or login.kind == "azure-msi"
+    assert login.source == ("instance" if own else "environment")
+    method = METHODS[login.kind]
+    spelled = {key: {f"databricks_{key}"} if own else set(VARIABLES.get(key, ())) for key in method.keys}
+    of_marks = {name for mark in method.marks for name in spelled[mark]}
+    if login.kind == "env-oidc":
+        of_marks.add("MY_JWT")
     assert bool(login.secret) + bool(login.path) == (login.kind != "azure-msi")
-    if login.kind in ("oauth-m2m", "azure-client-secret"):
-        assert login.client_id
+    assert not login.secret or login.secret.removeprefix(f"{MARK}-") in of_marks
+    assert not login.path or login.path.removeprefix("/run/") in of_marks
+    ids = {name for key in method.keys if key.endswith("client_id") for name in spelled[key]}
+    assert not login.client_id or login.client_id.removeprefix(f"{MARK}-") in ids
+    assert login.client_id or not method.needs
+    assert not login.tenant or "azure_tenant_id" in method.keys
     chosen = config.get("databricks_auth_type") or (None if own else environ.get("DATABRICKS_AUTH_TYPE"))
     assert login.kind == (chosen or login.kind)
+    for kind, other in METHODS.items():
+        for mark in other.marks if kind != login.kind and not chosen else ():
+            names = {f"databricks_{mark}"} if own else set(VARIABLES.get(mark, ()))
+            assert not any((config if own else environ).get(name) not in (None, False, "false") for name in names)
     assert_silent(shown(login))
 
 
