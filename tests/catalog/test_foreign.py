@@ -40,6 +40,8 @@ def federated(text: str) -> str:
         sample = re.match(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+(\S+)", line)
         if sample is not None:
             name, labels, value = sample.groups()
+            # As Prometheus does with labels that clash with those of the target.
+            labels = re.sub(r"\b(job|instance)=", r"exported_\1=", labels or "")
             labels = f"{labels.rstrip(',')}," if labels else ""
             line = f'{name}{{{labels}instance="a:1",job="j"}} {value} 1795219268150'
             families.setdefault(name, []).append(line)

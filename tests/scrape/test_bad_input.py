@@ -203,7 +203,11 @@ REFUSED: dict[str, tuple[Served, dict[str, Any], tuple[str, ...]]] = {
         ("compressed with gzip", "text/plain", "`Content-Encoding: gzip`"),
     ),
     "UTF-16": (text(good(1000).encode("utf-16")), {}, ("UTF-16", "have the server send UTF-8")),
-    "one line, cut off": (broken_off(b"model_infer_request_success_total 1"), {}, ("only line has no end", "URL")),
+    "one line, cut off": (
+        broken_off(b"model_infer_request_success_total 1"),
+        {},
+        ("ends within its first line", "URL"),
+    ),
     "gzip that is none": (text(good(1000), Content_Encoding="gzip"), {}, ("can't be decompressed", "proxy")),
     "a broken gzip": (
         text(gzip.compress(good(1000).encode())[:20] + b"xxxx" * 20, Content_Encoding="gzip"),
@@ -822,7 +826,7 @@ FAULTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "its submission": (
         Submitter,
         "_series",
-        lambda submitter, series, readings, fresh, now: series.raw.names[0] == POISON,
+        lambda submitter, series, readings, fresh, told, now: series.raw.names[0] == POISON,
     ),
     "what the user wants of it": (
         MetricTransformer,

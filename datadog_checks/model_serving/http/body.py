@@ -18,7 +18,12 @@ from .redact import without_secrets
 MAX_LINE = 1 << 17
 """Longest line in bytes, without its end. Real ones stay below some thousand. A longer one is left out."""
 
-TOO_LONG = f"a line is longer than {MAX_LINE} bytes"
+TOO_LONG = f"a line is longer than {MAX_LINE} bytes, and no other has come: this is no metrics payload, check the URL"
+BROKEN_OFF = (
+    "the answer ends within its first line, as if it broke off on its way or while it was compressed: nothing of it "
+    "was used; check the URL, and look into the server's log"
+)
+"""What is wrong with a body of such a line alone."""
 
 MAX_BEGINNING = 1 << 20
 """A body that begins with so many bytes without a line end is no exposition."""
@@ -133,9 +138,9 @@ def body_chunks(answer: Answer, max_bytes: int, malformed: Malformed) -> Generat
             taken = True
             yield _decoded(pending)
         else:
-            leave_out(pending, "its only line has no end, so nothing tells whether it is whole", cut=True)
+            leave_out(pending, BROKEN_OFF, cut=True)
     if problem and not taken:
-        raise PayloadError(f"{problem}, and no other has come: this is no metrics payload, check the URL")
+        raise PayloadError(problem)
     return received
 
 

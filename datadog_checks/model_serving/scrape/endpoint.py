@@ -66,7 +66,6 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         self.fetched: Answer | Exception | None = None
         self.unreachable = ""
         self.whole = False
-        self.cut = False
 
     def stream_connection_lines(self) -> Iterator[str]:
         for lines in self.stream_connection_chunks():
@@ -74,7 +73,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
 
     def stream_connection_chunks(self) -> Iterator[list[str]]:
         """The lines of the answer, many at a time. `unreachable` says why there are none, where that is no failure."""
-        self.unreachable, self.cut = "", False
+        self.unreachable = ""
         fetched, self.fetched = self.fetched, None
         try:
             if isinstance(fetched, Exception):

@@ -251,11 +251,6 @@ class ServingScraper(Endpoint):
         if lines is None:
             if self.unreachable:
                 return
-            if self.cut:
-                raise PayloadError(
-                    "the answer ends within its first line, as if it broke off on its way or while it was compressed: "
-                    "nothing of it was used; look into the server's log"
-                )
             raise PayloadError("the answer is empty: check that the path of the URL is the metrics path")
         strict = self.parse_metric_families is parse_openmetrics
         late_start = self.flush_first_value is None and self.use_process_start_time
@@ -277,7 +272,6 @@ class ServingScraper(Endpoint):
         known = self.recogniser.candidates(name) if name else ()
         for match in known:
             self.collector.doubt(match.raw)
-        self.cut = self.cut or cut
         if cut:
             self.collector.doubt(None)
         if syntax.composite(line):

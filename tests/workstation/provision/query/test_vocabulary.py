@@ -121,7 +121,7 @@ def test_patterns_fit_the_catalog() -> None:
         ("mlserver.rest.request.count", "count", {"path", "method"}, {"model_name"}),
         ("gpu.memory.utilization", "gauge", {"gpu", "gpu_uuid", "mig_instance", "mig_uuid"}, {"xid"}),
         ("gpu.temperature", "gauge", {"gpu_model", "gpu_host", "persistence_mode"}, {"model_name"}),
-        ("gpu.xid.count", "count", {"xid", "gpu_uuid"}, {"pod_name"}),
+        ("gpu.xid.count", "count", {"xid", "gpu_uuid"}, {"process_name"}),
         ("gpu.process.memory.used", "gauge", {"process_name", "pod_name"}, {"xid"}),
         ("model.age", "gauge", {"model_name"}, {"gpu"}),
         ("scrape.samples.rejected", "count", {"reason", "raw_metric"}, {"model_name"}),
