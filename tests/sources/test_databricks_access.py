@@ -37,8 +37,8 @@ from .databricks_http import (
 )
 
 LIST = "/api/2.0/serving-endpoints"
-OAUTH = Login("oauth", "instance", SECRET, client_id=CLIENT)
-PAT = Login("token", "instance", f"dapi-{MARK}")
+OAUTH = Login("oauth-m2m", "instance", SECRET, client_id=CLIENT)
+PAT = Login("pat", "instance", f"dapi-{MARK}")
 LOGIN_PAGE = b"<!doctype html><html>Sign in</html>"
 
 
@@ -58,11 +58,9 @@ def wrapper(**config: Any) -> RequestsWrapper:
 
 
 def make(server: Server, clock: Clock, login: Login = OAUTH) -> Access:
-    if login.kind == "token":
+    if login.kind == "pat":
         server.valid.add(login.secret)
-    return Access(
-        WorkspaceCredentials(login, server.url, wrapper().post, [].append, clock), clock=clock, wait=clock.wait
-    )
+    return Access(WorkspaceCredentials(login, server.url, wrapper, [].append, clock), clock=clock, wait=clock.wait)
 
 
 def limited(seconds: str | None, status: int = 429) -> Answer:
@@ -195,7 +193,9 @@ def test_redirects_are_not_followed(server: Server, clock: Clock) -> None:
     server.script(LIST, *[Answer(302, b"", {"Location": "/login.html"})] * 2)
     access = make(server, clock, PAT)
     assert access.request(wrapper(), "get", f"{server.url}{LIST}").status_code == 302
-    with pytest.raises(AccessError, match=r"redirects to another path of the same host \(HTTP 302\)") as caught:
+    with pytest.raises(
+        AccessError, match=r"redirects to another path of the same host, a login for persons \(HTTP 302\)"
+    ) as caught:
         access.get_json(wrapper(), f"{server.url}{LIST}")
     assert caught.value.status == 302
     assert server.count("/login.html") == 0
@@ -361,7 +361,7 @@ def test_pause_that_begins_during_a_renewal(server: Server, clock: Clock) -> Non
 
 def test_cancelled_while_waiting(server: Server) -> None:
     """With the real clock and the event of its own."""
-    access = Access(WorkspaceCredentials(PAT, server.url, wrapper().post, [].append))
+    access = Access(WorkspaceCredentials(PAT, server.url, wrapper, [].append))
     server.valid.add(PAT.secret)
     answered = threading.Event()
     server.script(LIST, Answer(429, {}, {"Retry-After": "300"}, before=answered.set))
@@ -394,12 +394,12 @@ def test_json_and_a_kept_connection(server: Server, clock: Clock) -> None:
 JSON: dict[str, tuple[Login, Answer, str]] = {
     "401, token": (PAT, Answer(401, {"message": MARK}), "Databricks refuses the token (HTTP 401): it has expired"),
     "403, token": (PAT, Answer(403, {"message": MARK}), "the token lacks permission (HTTP 403)"),
-    "403 that means 401": (PAT, REFUSALS["403 by its body"], "Databricks refuses the token (HTTP 401)"),
+    "403 that means 401": (PAT, REFUSALS["403 by its body"], "Databricks refuses the token (HTTP 403): it has"),
     "403, OAuth": (OAUTH, Answer(403, {}), "service principal 0a1b.. lacks permission (HTTP 403)"),
     "400": (PAT, Answer(400, {}), "the request is not understood (HTTP 400)"),
     "404": (PAT, Answer(404, LOGIN_PAGE), "there is nothing at this path (HTTP 404): check that `databricks_host`"),
-    "418": (PAT, Answer(418, {}), "the workspace answers HTTP 418"),
-    "500": (PAT, Answer(500, {"message": MARK}), "the workspace answers HTTP 500: it is asked again by itself"),
+    "418": (PAT, Answer(418, {}), "the workspace refuses the request (HTTP 418)"),
+    "500": (PAT, Answer(500, {"message": MARK}), "the workspace fails (HTTP 500): it is asked again by itself"),
     "login page": (PAT, Answer(200, LOGIN_PAGE), "the answer can't be used: an HTML page, probably a login. Check"),
     "no JSON": (PAT, Answer(200, f'"{MARK}'.encode()), "the answer can't be used: no JSON object"),
     "no object": (PAT, Answer(200, [MARK]), "the answer can't be used: no JSON object"),
@@ -410,7 +410,7 @@ JSON: dict[str, tuple[Login, Answer, str]] = {
     "redirect": (
         PAT,
         Answer(307, b"", {"Location": f"https://u:{MARK}@accounts.example.com/?t={MARK}"}),
-        "it redirects to https://accounts.example.com (HTTP 307), which is not followed with a token",
+        "it redirects to https://accounts.example.com, a login for persons (HTTP 307)",
     ),
 }
 
@@ -560,9 +560,9 @@ def test_any_sequence(events: list[tuple[str, Any]]) -> None:
     """Nothing is sent during a pause; a refused header is renewed once and not sent again; all is well in the end."""
     clock = Clock()
     world = World(clock)
-    login = Login("oauth", "instance", SECRET, client_id=CLIENT)
+    login = Login("oauth-m2m", "instance", SECRET, client_id=CLIENT)
     access = Access(
-        WorkspaceCredentials(login, "https://workspace", world.post, [].append, clock), clock=clock, wait=clock.wait
+        WorkspaceCredentials(login, "https://workspace", lambda: world, [].append, clock), clock=clock, wait=clock.wait
     )
     for kind, value in events:
         if kind == "pass":

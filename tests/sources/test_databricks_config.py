@@ -48,6 +48,32 @@ def test_source(config: dict[str, Any], environ: dict[str, str], url: str, endpo
     assert "dapi-0123456789" not in repr(found)
 
 
+ACCOUNT = "aaaabbbb-cccc-dddd-eeee-ffff00001111"
+OF_HOST = {"DATABRICKS_WORKSPACE_ID": "7", "DATABRICKS_ACCOUNT_ID": ACCOUNT}
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "url", "ids"),
+    [
+        ({"databricks_host": f"{HOST}/?o=12345"}, {}, HOST, ("12345", "")),
+        ({"databricks_host": "acme.databricks.com/ml?x=1&o=12345#y"}, {}, "https://acme.databricks.com", ("12345", "")),
+        ({"databricks_host": HOST, "databricks_workspace_id": "12345"}, {}, HOST, ("12345", "")),
+        ({"databricks_host": HOST, "databricks_workspace_id": 12345}, {}, HOST, ("12345", "")),
+        ({"databricks_host": f"{HOST}?o=12345", "databricks_workspace_id": 12345}, {}, HOST, ("12345", "")),
+        ({"databricks_host": HOST, "databricks_account_id": ACCOUNT}, {}, HOST, ("", ACCOUNT)),
+        # What the environment says of its own host is nothing to another.
+        ({"databricks_host": HOST}, OF_HOST, HOST, ("", "")),
+        ({"serving_system": "databricks"}, {"DATABRICKS_HOST": HOST, **OF_HOST}, HOST, ("7", ACCOUNT)),
+        ({"serving_system": "databricks"}, {"DATABRICKS_HOST": f"{HOST}/?o=8"}, HOST, ("8", "")),
+    ],
+)
+def test_workspace_of_a_host(config: dict[str, Any], environ: dict[str, str], url: str, ids: tuple[str, str]) -> None:
+    """The id that the browser shows, an option or a variable give, stays beside the host."""
+    found = databricks_settings({**config, **LOGIN}, environ, "instance")
+    assert found is not None
+    assert (found.url, (found.workspace_id, found.account_id)) == (url, ids)
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -101,9 +127,34 @@ def test_choice(choice: dict[str, Any] | None, watched: list[str], beyond: int, 
         ({"databricks_host": HOST, "serving_endpoints": {"only": ["a"]}, **LOGIN}, "there are include, exclude, limit"),
         ({"databricks_host": HOST, "serving_endpoints": {"exclude": ["a", "("]}, **LOGIN}, "`exclude` of"),
         ({"databricks_host": HOST}, "no credentials for Databricks"),
+        ({"databricks_scopes": ["all-apis"]}, "`databricks_scopes` needs `databricks_host`"),
+        ({"databricks_workspace_id": "1"}, "`databricks_workspace_id` needs `databricks_host`"),
+        ({"databricks_host": f"{HOST}?o=me", **LOGIN}, "`?o=` of the host is no id of a workspace"),
+        ({"databricks_host": HOST, "databricks_workspace_id": "x", **LOGIN}, "`databricks_workspace_id` is no id"),
+        ({"databricks_host": HOST, "databricks_workspace_id": "", **LOGIN}, "`databricks_workspace_id` is no id"),
+        ({"databricks_host": f"{HOST}?o=1", "databricks_workspace_id": "2", **LOGIN}, "name different workspaces"),
+        ({"databricks_host": HOST, "databricks_account_id": "me", **LOGIN}, "`databricks_account_id` is no id"),
+        ({"databricks_host": "acme.databricks.com", **LOGIN}, "is the URL of an account: add `?o=` with the id"),
+        ({"databricks_host": "accounts.cloud.databricks.com", **LOGIN}, "is the account console: write the URL"),
+        ({"databricks_host": "accounts.azuredatabricks.net/?o=1", **LOGIN}, "is the account console: write the URL"),
     ],
 )
 def test_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^instance `x`: ") as caught:
         databricks_settings(config, {}, "instance `x`")
     assert words in str(caught.value)
+
+
+def test_all_that_is_wrong_at_once() -> None:
+    """The host, what goes with it and the login, in one message."""
+    config = {
+        "databricks_host": "acme.databricks.com",
+        "databricks_account_id": "me",
+        "databricks_token": "t x",
+        "databricks_oidc_token_filepath": "/run/jwt",
+        "databricks_scopes": [],
+    }
+    with pytest.raises(ConfigurationError, match=r"^instance `x`: 5 problems: ") as caught:
+        databricks_settings(config, {}, "instance `x`")
+    for option in config:
+        assert f"`{option}`" in str(caught.value)

@@ -41,7 +41,7 @@ from .databricks_http import (
 WHERE = "instance `https://a.cloud.databricks.com`"
 PAT = f"dapi-{MARK}-0123"
 ID = {"databricks_client_id": CLIENT}
-OAUTH = Login("oauth", "instance", SECRET, client_id=CLIENT)
+OAUTH = Login("oauth-m2m", "instance", SECRET, client_id=CLIENT)
 
 
 @pytest.fixture
@@ -59,8 +59,10 @@ def credentials(
     server: Server | str, login: Login = OAUTH, clock: Any = None, secrets: Any = None
 ) -> WorkspaceCredentials:
     url = server if isinstance(server, str) else server.url
-    post = RequestsWrapper({"timeout": 10}, {}).post
-    return WorkspaceCredentials(login, url, post, (secrets if secrets is not None else []).append, clock or Clock())
+    http = RequestsWrapper({"timeout": 10}, {})
+    return WorkspaceCredentials(
+        login, url, lambda: http, (secrets if secrets is not None else []).append, clock or Clock()
+    )
 
 
 # Which login an instance means.
@@ -113,16 +115,16 @@ def test_login(name: str) -> None:
 
 SECRETS_OPTION = {**ID, "databricks_client_secret": SECRET}
 WRONG: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
-    "nothing": ({}, {}, "there are no credentials for Databricks: give `databricks_token`"),
+    "nothing": ({}, {}, "there are no credentials for Databricks: give `databricks_client_id`"),
     "two ways": (
         {"databricks_token": PAT, **SECRETS_OPTION},
         {},
-        "`databricks_token` and `databricks_client_id` are different ways to log in: keep one of them",
+        "`databricks_token` and `databricks_client_secret` are different ways to log in: keep one of them",
     ),
     "token and file": (
         {"databricks_token": PAT, "databricks_token_path": "/run/token"},
         {},
-        "`databricks_token` and `databricks_token_path` are different ways",
+        "`databricks_token` and `databricks_token_path` are different ways to give the token",
     ),
     "secret and file": (
         {**SECRETS_OPTION, "databricks_client_secret_path": "/run/secret"},
@@ -184,7 +186,7 @@ def test_wrong_login(name: str) -> None:
 
 
 def test_token_of_the_instance(secrets: list[str]) -> None:
-    one = credentials("http://127.0.0.1:1", Login("token", "instance", "dapi/+x"), secrets=secrets)
+    one = credentials("http://127.0.0.1:1", Login("pat", "instance", "dapi/+x"), secrets=secrets)
     assert secrets == ["dapi/+x", "dapi%2F%2Bx"]
     assert one.header() == "Bearer dapi/+x"
     assert one.refused("Bearer dapi/+x") is False
@@ -193,7 +195,7 @@ def test_token_of_the_instance(secrets: list[str]) -> None:
 def test_token_file_that_rotates(tmp_path: Path, secrets: list[str]) -> None:
     file = tmp_path / "token"
     file.write_text(f"{PAT}-1\n")
-    one = credentials("http://127.0.0.1:1", Login("token", "instance", path=str(file)), secrets=secrets)
+    one = credentials("http://127.0.0.1:1", Login("pat", "instance", path=str(file)), secrets=secrets)
     assert one.header() == f"Bearer {PAT}-1"
     assert one.refused(f"Bearer {PAT}-1") is False
 
@@ -221,7 +223,7 @@ def test_file_is_read_when_it_changes_only(tmp_path: Path, monkeypatch: pytest.M
         opened.append(path)
         return real(path, *args, **options)
 
-    one = credentials("http://127.0.0.1:1", Login("token", "instance", path=str(file)))
+    one = credentials("http://127.0.0.1:1", Login("pat", "instance", path=str(file)))
     monkeypatch.setattr(Path, "open", counting)
     assert {one.header() for _ in range(100)} == {f"Bearer {PAT}"}
     assert len(opened) == 1
@@ -239,18 +241,18 @@ FILES: dict[str, tuple[bytes | None, str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("kind", ["token", "oauth"])
+@pytest.mark.parametrize("kind", ["pat", "oauth-m2m"])
 def test_unusable_file(name: str, kind: str, tmp_path: Path) -> None:
     content, said = FILES[name]
     file = tmp_path / "token"
     if content is not None:
         file.write_bytes(content)
     clock = Clock()
-    login = Login(kind, "instance", path=str(file), client_id=CLIENT if kind == "oauth" else "")
+    login = Login(kind, "instance", path=str(file), client_id=CLIENT if kind == "oauth-m2m" else "")
     one = credentials("http://127.0.0.1:1", login, clock)
     with pytest.raises(CredentialsError) as caught:
         one.header()
-    option = "databricks_token_path" if kind == "token" else "databricks_client_secret_path"
+    option = "databricks_token_path" if kind == "pat" else "databricks_client_secret_path"
     assert str(caught.value).startswith(f"`{option}`: the file {file} ")
     assert said in str(caught.value)
     assert_silent(shown(caught.value, one))
@@ -258,13 +260,13 @@ def test_unusable_file(name: str, kind: str, tmp_path: Path) -> None:
 
 def test_directory_for_a_file(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match="can't be read: Is a directory"):
-        credentials("http://127.0.0.1:1", Login("token", "instance", path=str(tmp_path))).header()
+        credentials("http://127.0.0.1:1", Login("pat", "instance", path=str(tmp_path))).header()
 
 
 def test_file_that_is_away_for_a_moment(tmp_path: Path) -> None:
     file, clock = tmp_path / "token", Clock()
     file.write_text(PAT)
-    one = credentials("http://127.0.0.1:1", Login("token", "instance", path=str(file)), clock)
+    one = credentials("http://127.0.0.1:1", Login("pat", "instance", path=str(file)), clock)
     one.header()
     file.write_text("")
     assert one.header() == f"Bearer {PAT}"
@@ -289,7 +291,7 @@ def test_token_request(server: Server, secrets: list[str], tmp_path: Path, monke
     monkeypatch.setenv("NETRC", str(netrc))
     config = {"username": "u", "password": "p", "extra_headers": {"Authorization": "Bearer wrong", "X-Own": "1"}}
     http = RequestsWrapper({**config, "persist_connections": True}, {})
-    one = WorkspaceCredentials(OAUTH, f"{server.url}/", http.post, secrets.append)
+    one = WorkspaceCredentials(OAUTH, f"{server.url}/", lambda: http, secrets.append)
     assert one.header() == f"Bearer tok-{MARK}-1"
     (asked,) = server.asked
     assert (asked.method, asked.path, asked.authorization) == ("POST", TOKEN_PATH, f"Basic {BASIC}")
@@ -354,9 +356,9 @@ def test_old_token_is_used_while_renewal_fails(server: Server, caplog: pytest.Lo
         assert one.header() == f"Bearer tok-{MARK}-1"
     # At 0, and after 1, 2, 4, 8, 16, 32 and 60 seconds.
     assert server.token_requests == 1 + 8
-    assert "answers HTTP 500; it is asked again by itself. The token at hand is used until it ends" in caplog.text
+    assert "it fails (HTTP 500): it is asked again by itself. The token at hand is used until it ends" in caplog.text
     clock.now = 1000 + 3600
-    with pytest.raises(CredentialsError, match="answers HTTP 500"):
+    with pytest.raises(CredentialsError, match=r"it fails \(HTTP 500\)"):
         one.header()
     server.scripted.clear()
     clock.now += 60
@@ -383,7 +385,7 @@ def test_failure_is_answered_until_the_pause_is_over(retry_after: str | None, pa
 def test_secret_file_is_read_for_each_token(server: Server, tmp_path: Path, secrets: list[str]) -> None:
     file, clock = tmp_path / "secret", Clock()
     file.write_text(f"{MARK}-old")
-    login = Login("oauth", "instance", path=str(file), client_id=CLIENT)
+    login = Login("oauth-m2m", "instance", path=str(file), client_id=CLIENT)
     one = credentials(server, login, clock, secrets)
     with pytest.raises(CredentialsError, match="client id or the secret is refused"):
         one.header()
@@ -509,17 +511,20 @@ ANSWERS: dict[str, tuple[Answer, str]] = {
         Answer(400, {"error": "invalid_client"}),
         "the client id or the secret is refused (HTTP 400, invalid_client)",
     ),
-    "without a word": (Answer(401, b""), "the client id or the secret is refused (HTTP 401, no known reason)"),
-    "a reason that tells too much": (Answer(400, {"error": SECRET}), "is refused (HTTP 400, no known reason)"),
+    "without a word": (Answer(401, b""), "the client id or the secret is refused (HTTP 401): check"),
+    "a reason that tells too much": (Answer(400, {"error": SECRET}), "is refused (HTTP 400): check"),
     "scope": (Answer(400, {"error": "invalid_scope"}), "the scope `all-apis` is refused (HTTP 400, invalid_scope)"),
-    "grant": (Answer(400, {"error": "unsupported_grant_type"}), "it knows no client credentials"),
+    "grant": (
+        Answer(400, {"error": "unsupported_grant_type"}),
+        "it knows no login of the kind `oauth-m2m` (HTTP 400, unsupported_grant_type)",
+    ),
     "forbidden": (Answer(403, {"message": SECRET}), "access is forbidden (HTTP 403): check the IP access list"),
     "no workspace": (Answer(404, LOGIN_PAGE), "there is no token endpoint (HTTP 404): check `databricks_host`"),
-    "failure": (Answer(502, LOGIN_PAGE), "it answers HTTP 502; it is asked again by itself"),
+    "failure": (Answer(502, LOGIN_PAGE), "it fails (HTTP 502): it is asked again by itself"),
     "busy": (Answer(503, {}, {"Retry-After": "3"}), "it limits requests (HTTP 503)"),
     "redirect": (
         Answer(302, b"", {"Location": f"https://login.example.com/x?token={MARK}"}),
-        "it redirects to https://login.example.com (HTTP 302): check `databricks_host`",
+        "it redirects to https://login.example.com, a login for persons (HTTP 302): check `databricks_host`",
     ),
     "redirect to a path": (Answer(302, b"", {"Location": "/login"}), "redirects to another path of the same host"),
     "redirect to nowhere": (Answer(302, b"", {"Location": "http://["}), "the request failed unexpectedly (ValueError)"),
@@ -577,8 +582,8 @@ def test_token_endpoint_that_is_slow(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        post = RequestsWrapper({"timeout": 0.05}, {}).post
-        one = WorkspaceCredentials(OAUTH, f"http://127.0.0.1:{silent.getsockname()[1]}", post, [].append)
+        http = RequestsWrapper({"timeout": 0.05}, {})
+        one = WorkspaceCredentials(OAUTH, f"http://127.0.0.1:{silent.getsockname()[1]}", lambda: http, [].append)
         with pytest.raises(CredentialsError, match="no answer within the time-out: raise `timeout`") as caught:
             one.header()
     assert_silent(shown(caught.value) + caplog.text)
@@ -595,30 +600,11 @@ def test_token_endpoint_without_tls(server: Server, caplog: pytest.LogCaptureFix
     "error", [RuntimeError(SECRET), ValueError(f"Invalid header value {SECRET}"), KeyError(SECRET)]
 )
 def test_surprise_of_the_http_client(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    def post(url: str, **options: Any) -> Any:
-        raise error
+    class Http:
+        def post(self, url: str, **options: Any) -> Any:
+            raise error
 
-    one = WorkspaceCredentials(OAUTH, "http://127.0.0.1", post, [].append)
+    one = WorkspaceCredentials(OAUTH, "http://127.0.0.1", Http, [].append)
     with pytest.raises(CredentialsError, match=r"unexpectedly|a header has a line break") as caught:
         one.header()
     assert_silent(shown(caught.value) + caplog.text)
-
-
-ADVICE = {
-    (Login("token", "instance", PAT), 401): "put it into `databricks_token`",
-    (Login("token", "environment", PAT), 401): "put it into DATABRICKS_TOKEN, and restart the Agent",
-    (Login("token", "instance", path="/run/token"), 401): "put it into /run/token, which is read again by itself",
-    (Login("token", "instance", PAT), 403): "grant its owner `Can View` or `Can Query`",
-    (OAUTH, 401): "the token that service principal 0a1b.. was just given (HTTP 401)",
-    (OAUTH, 403): "service principal 0a1b.. lacks permission (HTTP 403): grant it `Can View`",
-}
-
-
-def test_advice() -> None:
-    for (login, status), said in ADVICE.items():
-        one = credentials("http://127.0.0.1:1", login)
-        advice = one.advice(status)
-        assert advice is not None
-        assert said in advice
-        assert_silent(advice)
-        assert one.advice(404) is one.advice(429) is one.advice(500) is None

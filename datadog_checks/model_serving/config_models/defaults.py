@@ -44,6 +44,14 @@ def instance_collect_histograms_as_distributions():
     return False
 
 
+def instance_databricks_azure_use_msi():
+    return False
+
+
+def instance_databricks_oidc_token_env():
+    return 'DATABRICKS_OIDC_TOKEN'
+
+
 def instance_disable_generic_tags():
     return False
 

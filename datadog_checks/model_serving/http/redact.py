@@ -22,7 +22,7 @@ PLACEHOLDER = re.compile(r"(?<!ENC)\[[A-Z][A-Z_]+\]|<[A-Z][A-Z_]+>|%%\w+%%")
 _SECRET_OPTION = re.compile(
     r"(?<![a-z])(api_?key|auth|authorization|credential|key|passphrase|passwd|password|secret|token)s?(?![a-z])"
 )
-_PLACE_OF_SECRET = re.compile(r".*_(path|file)|tls_private_key")
+_PLACE_OF_SECRET = re.compile(r".*_(path|file|filepath|token_env)|tls_private_key|(.*_)?auth_type")
 _HEADERS = ("headers", "extra_headers")
 _NAMES_OF_METRICS = ("metrics", "extra_metrics", "rename_labels", "share_labels", "exclude_metrics_by_labels")
 """Options whose keys are names in a payload: `llm_tokens` is no token there."""
@@ -89,7 +89,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 def is_secret(name: str) -> bool:
     """Whether an option of this name holds a secret. It must be a word of the name: `tokenizer` is no token. A path to
-    where the secret is, as `databricks_token_path` names it, is none.
+    where the secret is, as `databricks_token_path` names it, is none, and nor is the name of a variable.
     """
     words = _CAMEL.sub("_", name).lower()
     return _SECRET_OPTION.search(words) is not None and not _PLACE_OF_SECRET.fullmatch(words)

@@ -41,8 +41,8 @@ class NothingYet(NothingExported):
 class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
     """The stock scraper with limits on what it reads and secrets kept out of what it says.
 
-    `explain_status` turns a refused answer (an HTTP status) into advice, into an empty text where the status means
-    that nothing is exported, or returns None.
+    `explain` turns a refused answer into advice, into an empty text where it means that nothing is exported, or
+    returns None. It is called as long as the answer can be read, and later again.
     """
 
     tags: tuple[str, ...]
@@ -52,13 +52,13 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         self,
         check: Any,
         settings: ScrapeSettings,
-        explain_status: Callable[[int], str | None] | None = None,
+        explain: Callable[[Any], str | None] | None = None,
         access: Requester | None = None,
     ) -> None:
         super().__init__(check, check.get_config_with_defaults(settings.options))
         # So does the base class, with `log_requests` and where a certificate is incomplete.
         check.log.logger.addFilter(_mask_urls)
-        self.explain_status = explain_status
+        self.explain = explain
         self.url = without_secrets(self.endpoint)
         self._hide_secrets_in_tags()
         self.max_payload_bytes = settings.max_payload_bytes
@@ -110,8 +110,8 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             response = self.access.request(http, "get", self.endpoint, deadline=deadline, stream=True)
         if 300 <= response.status_code < 400:
             response.close()
-            raise PayloadError(self._not_followed(response.status_code, response.headers.get("Location") or ""))
-        if response.status_code == 404 and self.explain_status is not None and self.explain_status(404) == "":
+            raise PayloadError(self._not_followed(response))
+        if response.status_code >= 400 and self.explain is not None and self.explain(response) == "":
             response.close()
             raise NothingExported
         if response.status_code == 204:
@@ -124,10 +124,12 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             raise
         return response
 
-    def _not_followed(self, status: int, location: str) -> str:
+    def _not_followed(self, response: Any) -> str:
+        status, location = response.status_code, response.headers.get("Location") or ""
         if self.access is not None:
             # What was asked with a token is not followed to where the token is not meant for.
-            return f"the endpoint redirects (HTTP {status}), which is not followed with a token: check the host"
+            told = self.explain(response) if self.explain is not None else None
+            return told or f"the endpoint redirects (HTTP {status}), which is not followed with a token: check the host"
         if not location:
             return f"the endpoint redirects (HTTP {status}) without saying where to: check the URL"
         there = without_secrets(urljoin(self.endpoint, location))
@@ -152,8 +154,9 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         raise NotImplementedError
 
     def problem(self, error: Exception) -> str:
-        status = error.response.status_code if isinstance(error, HTTPError) else None
-        advice = self.explain_status(status) if status is not None and self.explain_status is not None else None
+        response = error.response if isinstance(error, HTTPError) else None
+        status = response.status_code if response is not None else None
+        advice = self.explain(response) if response is not None and self.explain is not None else None
         return f"{self.url}: {advice or connection_problem(error, status, self.endpoint)}"
 
     def _hide_secrets_in_tags(self) -> None:

@@ -42,7 +42,7 @@ SampleData = tuple[Any, list[str], str]
 class ServingScraper(Endpoint):
     """Scrapes one endpoint and submits what the catalog knows of it, plus what the user names.
 
-    `explain_status` turns a refused answer (an HTTP status) into advice, or returns None. `prefix` is what the memory
+    `explain` turns a refused answer into advice, or returns None. `prefix` is what the memory
     tells this endpoint from others by.
     """
 
@@ -50,13 +50,13 @@ class ServingScraper(Endpoint):
         self,
         check: Any,
         settings: ScrapeSettings,
-        explain_status: Callable[[int], str | None] | None = None,
+        explain: Callable[[Any], str | None] | None = None,
         *,
         memory: Memory,
         prefix: str = "",
         access: Requester | None = None,
     ) -> None:
-        super().__init__(check, settings, explain_status, access)
+        super().__init__(check, settings, explain, access)
         self.user_metrics = UserMetrics(check)
         # That of the stock scraper calls the check's own methods.
         self.metric_transformer: Any = MetricTransformer(self.user_metrics, self.config)

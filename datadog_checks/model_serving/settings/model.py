@@ -111,6 +111,8 @@ class DatabricksSettings:
 
     `endpoint` is empty for all endpoints that `selection` takes. They are listed every `interval` seconds, and asked
     for the first time with at most `initial_rate` requests per second; `tags` are the keys of Databricks tags to send.
+    `workspace_id` tells the workspace from others of the host, `account_id` is that of its account; both are empty
+    where nobody says.
     """
 
     url: str
@@ -120,6 +122,8 @@ class DatabricksSettings:
     interval: float
     tags: tuple[str, ...]
     initial_rate: float
+    workspace_id: str = ""
+    account_id: str = ""
 
     @property
     def metrics_url(self) -> str:

@@ -91,7 +91,7 @@ def describe(instance: Mapping[str, Any]) -> str:
 
 
 def bare_host(host: str) -> str:
-    """Host and port. People copy it from the browser, with a path and `?o=` behind it."""
+    """Host and port. People copy it from the browser, with a path behind it, and the workspace in `?o=`."""
     return re.split(r"[/?#]", re.sub(r"^https?://", "", host.strip(), flags=re.IGNORECASE))[0]
 
 

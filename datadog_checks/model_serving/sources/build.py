@@ -67,7 +67,7 @@ def _single(check: Check, settings: SingleSettings) -> SingleEndpoint:
     access = None
     if settings.databricks is not None:
         http = RequestsWrapper(settings.scrape.options, check.init_config, check.HTTP_CONFIG_REMAPPER, check.log)
-        access = _access(check, settings.databricks, http.post)
+        access = _access(check, settings.databricks, lambda: http)
     scraper = _scraper(check, settings.scrape, access=access)
     return SingleEndpoint(scraper, Readiness(settings.readiness), access)
 
@@ -100,7 +100,7 @@ def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace
     prototype = _scraper(check, settings.scrape)
     # Everybody waits for a token, so the deadline of the one endpoint that asks for it must not cut that off.
     tokens = Transport(prototype.http, size=1)
-    access = _access(check, databricks, lambda *args, **options: tokens.wrapper().post(*args, **options))
+    access = _access(check, databricks, tokens.wrapper)
     discovery = Discovery(databricks.url, access, databricks.selection, databricks.interval, check.clock)
 
     def make(name: str, tags: tuple[str, ...]) -> ServingScraper:
@@ -131,26 +131,34 @@ def _scraper(check: Check, settings: ScrapeSettings, prefix: str = "", access: A
     return ServingScraper(check, settings, explain, memory=check.memory, prefix=prefix, access=access)
 
 
-def _explain(systems: tuple[str, ...], access: Access | None) -> Callable[[int], str | None] | None:
+def _explain(systems: tuple[str, ...], access: Access | None) -> Callable[[Any], str | None] | None:
     """What a refused answer means, in the words of the system, or of how the check has logged in to it."""
     probe = PROBES.get(systems[0]) if len(systems) == 1 else None
-    if probe is None:
-        return None if access is None else access.credentials.advice
+    if access is None:
+        return None if probe is None else probe.explain
 
-    def explain(status: int) -> str | None:
-        advice = access.credentials.advice(status) if access is not None else None
-        return advice or probe.explain_status(status)
+    def explain(response: Any) -> str | None:
+        nothing = probe is not None and probe.explain(response) == ""
+        return "" if nothing else access.explain(response)
 
     return explain
 
 
-def _access(check: Check, databricks: DatabricksSettings, post: Callable[..., Any]) -> Access:
-    """Requests to a workspace, with one login for all threads. `post` sends token requests, one at a time."""
+def _access(check: Check, databricks: DatabricksSettings, http: Callable[[], Any]) -> Access:
+    """Requests to a workspace, with one login for all threads. `http` gives a wrapper for requests for tokens."""
     check.log.info("%s: logging in with %s", databricks.url, databricks.login.describe())
     for secret in databricks.login.secrets:
         check.secrets.register(secret)
-    passing = partial(check.secrets.register, passing=True)
-    return Access(WorkspaceCredentials(databricks.login, databricks.url, post, passing))
+    credentials = WorkspaceCredentials(
+        databricks.login,
+        databricks.url,
+        http,
+        partial(check.secrets.register, passing=True),
+        # A host of one workspace has its token endpoint where all of these have it.
+        discover=bool(databricks.workspace_id or databricks.account_id),
+        account_id=databricks.account_id,
+    )
+    return Access(credentials, workspace_id=databricks.workspace_id)
 
 
 def _pool(scraper: ServingScraper, settings: ParallelSettings, hosts: int) -> WorkerPool:

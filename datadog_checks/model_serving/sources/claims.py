@@ -8,15 +8,15 @@ from weakref import WeakValueDictionary
 from ..scrape.scraper import ServingScraper
 from .source import Source
 
-_READERS: WeakValueDictionary[tuple[str, str], ServingScraper] = WeakValueDictionary()
-"""Who reads what: by URL, and by the host that a header names, which may lead to different servers."""
+_READERS: WeakValueDictionary[tuple[str, str, str], ServingScraper] = WeakValueDictionary()
+"""Who reads what: by URL, by the host that a header names, which may lead to different servers, and by workspace."""
 
 
 def read_twice(check: Any, source: Source) -> list[str]:
     """A warning where another instance, that is not cancelled, reads URLs of this source. Claims all others for it."""
     shared = []
     for url, scraper in source.scrapers.items():
-        key = url, str(scraper.http.options["headers"].get("Host"))
+        key = url, str(scraper.http.options["headers"].get("Host")), getattr(scraper.access, "workspace_id", "")
         reader = _READERS.get(key)
         if reader is None or reader.check is check or reader.check.cancelled:
             _READERS[key] = scraper

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from datadog_checks.model_serving.workstation.cli.root import root
 
+from ...sources.databricks_http import serve
 from .conftest import Endpoint, model_serving
 
 Conf = Callable[..., str]
@@ -148,6 +149,26 @@ def test_secrets_are_sent_and_never_printed(endpoint: Endpoint, conf: Conf) -> N
         for secret in ("in-the-query", "in-the-header", "in-the-url"):
             assert secret not in printed
     assert endpoint.authorization[0] == "Bearer in-the-header"
+
+
+def test_a_profile_of_databricks_tools(conf: Conf, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It logs the command in, and is told without its secrets."""
+    with serve() as server:
+        server.valid.add("dapi-hush-0123")
+        (tmp_path / "profiles").write_text(f"[lab]\nhost = {server.url}/?o=12345\ntoken = dapi-hush-0123\n")
+        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
+        monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "lab")
+        path = conf("serving_system: databricks")
+        done = model_serving("check", "-c", path, "--times", "1", "--json", "--log-level", "debug")
+    assert done.returncode == 0, done.stderr
+    assert f"instance 1 logs in to Databricks with profile lab of {tmp_path / 'profiles'}" in done.stderr
+    asked = server.asked[-1]
+    assert (asked.authorization, asked.headers["X-Databricks-Workspace-Id"]) == ("Bearer dapi-hush-0123", "12345")
+    (flush,) = flushes(done.stdout)
+    (health,) = flush["service_checks"]
+    assert (health["name"], health["status"]) == ("model_serving.workspace.health", "ok")
+    assert "databricks_workspace_id:12345" in health["tags"]
+    assert "hush" not in done.stdout + done.stderr
 
 
 def test_the_log_is_printed_on_request(endpoint: Endpoint, conf: Conf) -> None:

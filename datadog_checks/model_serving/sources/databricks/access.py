@@ -12,7 +12,8 @@ import requests
 from ...errors import AccessError, Cancelled, RateLimited, TokenLimited
 from ...http.redact import without_secrets
 from .credentials import WorkspaceCredentials
-from .rest import backoff, keep_authorization, limits, problem, read_object, redirect_host, refuses_token, retry_after
+from .refusals import API, explain, refuses_token, remember
+from .rest import backoff, keep_authorization, limits, problem, read_object, retry_after
 
 ROUNDS = 8
 """How often one request is sent or waits at most, however long its deadline is."""
@@ -22,17 +23,15 @@ BODY_SECONDS = 60.0
 DENIED_SECONDS = 300.0
 """How long a URL that refused two valid headers in a row may not cause another token request."""
 
-_ADVICE = {
-    400: "the request is not understood (HTTP 400): check that `databricks_host` is the URL of a workspace",
-    404: "there is nothing at this path (HTTP 404): check that `databricks_host` is the URL of a workspace",
-}
+WORKSPACE_HEADER = "X-Databricks-Workspace-Id"
+"""Says which workspace of a host is meant. Hosts of one workspace take no notice of it."""
 
 
 class Access:
     """Sends requests to a workspace for all threads, which share one header and one pause.
 
     `wait` sleeps for some seconds and returns True when the check was cancelled (`threading.Event.wait`).
-    Without one, `stop` cancels.
+    Without one, `stop` cancels. `workspace_id` is sent along, for hosts of a whole account.
     """
 
     def __init__(
@@ -41,8 +40,10 @@ class Access:
         *,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
+        workspace_id: str = "",
     ) -> None:
         self.credentials = credentials
+        self.workspace_id = workspace_id
         self._clock = clock
         self._cancelled = threading.Event()
         self._wait = wait or self._cancelled.wait
@@ -62,6 +63,8 @@ class Access:
         """
         send = getattr(http, method.lower())
         headers = dict(arguments.pop("extra_headers", None) or {})
+        if self.workspace_id:
+            headers[WORKSPACE_HEADER] = self.workspace_id
         arguments.setdefault("allow_redirects", False)
         renewed = False
         for _ in range(ROUNDS):
@@ -75,7 +78,9 @@ class Access:
                 response.close()
                 self._pause(seconds, sent)
                 continue
-            if not refuses_token(response, bool(arguments.get("stream"))):
+            if response.status_code >= 300:
+                remember(response)
+            if not refuses_token(response):
                 self._answered(url, header, response.status_code, sent)
                 return response
             # Databricks says 403 as well, of which nobody could tell whether it is about permissions.
@@ -110,7 +115,7 @@ class Access:
         status = response.status_code
         if status != 200:
             response.close()
-            raise AccessError(f"{where}: {self._explain(response)}", status)
+            raise AccessError(f"{where}: {self.explain(response)}", status)
         left = BODY_SECONDS if deadline is None else max(0.0, deadline - self._clock())
         try:
             body = read_object(response, MAX_BODY, left, self._clock)
@@ -125,6 +130,14 @@ class Access:
                 status,
             )
         return body
+
+    def selector(self, host: str) -> str:
+        """A host with the workspace that is meant, for which an account has several."""
+        return f"{host}?o={self.workspace_id}" if self.workspace_id else host
+
+    def explain(self, response: requests.Response, place: str = API) -> str:
+        """What an answer of 300 or more means, and what to do about it with this login."""
+        return explain(response, self.credentials.words(), place)
 
     def paused(self) -> float:
         """Seconds for which nothing may be sent, 0 when something may."""
@@ -196,17 +209,6 @@ class Access:
             if self._wait(left):
                 raise Cancelled
 
-    def _explain(self, response: requests.Response) -> str:
-        status = response.status_code
-        if 300 <= status < 400:
-            return (
-                f"it redirects to {redirect_host(response)} (HTTP {status}), which is not followed with a token: check "
-                "`databricks_host`, which must be the URL of a workspace as the browser shows it"
-            )
-        if status >= 500:
-            return f"the workspace answers HTTP {status}: it is asked again by itself"
-        return self.credentials.advice(status) or _ADVICE.get(status) or f"the workspace answers HTTP {status}"
-
 
 SIDE_SECONDS = 5.0
 """How long a request waits for its turn that is not about metrics."""
@@ -222,3 +224,11 @@ class Authorized:
     def get(self, url: str, **options: Any) -> requests.Response:
         """As that of the wrapper."""
         return self._access.request(self._http, "get", url, deadline=time.monotonic() + SIDE_SECONDS, **options)
+
+    def explain(self, response: requests.Response, place: str) -> str:
+        """As that of the access."""
+        return self._access.explain(response, place)
+
+    def selector(self, host: str) -> str:
+        """As that of the access."""
+        return self._access.selector(host)

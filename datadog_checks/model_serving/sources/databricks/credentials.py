@@ -1,18 +1,35 @@
-"""The Authorization header for a Databricks workspace: a personal token or OAuth, also from files that rotate."""
+"""The Authorization header for a Databricks workspace: a token, or what a login gives; also from files that rotate."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import requests
+from typing import Any
+from urllib.parse import urlsplit
 
 from ...errors import CredentialsError
-from ...settings.login import ENVIRONMENT, INSTANCE, OAUTH, TOKEN, Login, flaw, resolve, secret_forms, short
-from .oauth import TokenKeeper, ask_token
+from ...http.redact import without_secrets
+from ...settings.login import (
+    AZURE_MSI,
+    AZURE_SECRET,
+    ENV_OIDC,
+    ENVIRONMENT,
+    FILE_OIDC,
+    INSTANCE,
+    M2M,
+    PAT,
+    Login,
+    flaw,
+    resolve,
+    secret_forms,
+)
+from .oauth import TokenKeeper, TokenRequest, ask_token, read_answer, send
+from .refusals import ENTRA, IDENTITY, TOKEN
+from .rest import drop_authorization, limits
 
 __all__ = ["Login", "WorkspaceCredentials", "resolve"]
 
@@ -20,30 +37,56 @@ MAX_FILE = 1 << 16
 GRACE = 60.0
 """Seconds that the last content of a file is used while it can't be read: rotation may empty or replace it."""
 
+TOKEN_PATH = "/oidc/v1/token"
+HOST_METADATA = "/.well-known/databricks-config"
+SERVER_METADATA = "/.well-known/oauth-authorization-server"
+"""Below the root of a host, and of its OAuth, what tells more: the root of the one, the token endpoint of the other."""
+
+DATABRICKS_IN_AZURE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"
+"""What a token of Entra ID must be for: the application that stands for Databricks in every tenant."""
+
+IDENTITY_VERSION = "2018-02-01"
+_OWN_ZONES = (
+    ".databricks.com",
+    ".databricks.us",
+    ".azuredatabricks.net",
+    ".databricks.azure.us",
+    ".databricks.azure.cn",
+)
+"""Where the OAuth of a Databricks host may be. A secret is sent nowhere else, whatever a host says."""
+
+_TENANT = re.compile(r"/([A-Za-z0-9][A-Za-z0-9.-]{0,99})/")
+
 
 class WorkspaceCredentials:
     """The Authorization header for one workspace, for all threads.
 
-    `base` is scheme and host of the workspace. `post` sends token requests, from one thread at a time;
-    `on_secret` gets every secret before it is used, from one thread at a time as well.
+    `base` is scheme and host of the workspace. `http` gives a requests wrapper for token requests, from one thread at a
+    time; `on_secret` gets every secret before it is used, from one thread at a time as well. With `discover` the host
+    is asked where its token endpoint is, as that of an account has to be; `account_id` is of that account.
     """
 
     def __init__(
         self,
         login: Login,
         base: str,
-        post: Callable[..., requests.Response],
+        http: Callable[[], Any],
         on_secret: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        discover: bool = False,
+        account_id: str = "",
     ) -> None:
         self.login = login
         self._base = base.rstrip("/")
-        self._post = post
+        self._http = http
         self._on_secret = on_secret
         self._clock = clock
+        self._account_id = account_id
+        self._token_url = "" if discover else f"{self._base}{TOKEN_PATH}"
+        self._tenant = login.tenant
         self._register(login.secrets)
         self._file = _SecretFile(login, self._register, clock) if login.path else None
-        self._keeper = TokenKeeper(self._ask, clock, self._watch) if login.kind == OAUTH else None
+        self._keeper = None if login.kind == PAT else TokenKeeper(self._ask, clock, self._watch)
 
     def header(self, deadline: float | None = None) -> str:
         """`Bearer ...`. May send a token request, or wait until `deadline` (clock time) for that of another thread.
@@ -57,7 +100,7 @@ class WorkspaceCredentials:
     def refused(self, header: str, deadline: float | None = None) -> bool:
         """To be called with a header that got HTTP 401. True when another attempt makes sense: there is a newer one.
 
-        A token from OAuth is renewed, once for all threads that were refused with it. Raises what `header` raises.
+        A token that was issued is renewed, once for all threads that were refused with it. Raises what `header` raises.
         """
         if self._keeper is not None:
             return self._keeper.refused(header, deadline)
@@ -73,25 +116,50 @@ class WorkspaceCredentials:
         if self._keeper is not None:
             self._keeper.stop()
 
-    def advice(self, status: int) -> str | None:
-        """What the user can do about an HTTP status of the REST API; None where the login makes no difference."""
-        login = self.login
-        if login.kind == OAUTH:
-            who = f"service principal {short(login.client_id)}"
-            return {
-                401: f"Databricks refuses the token that {who} was just given (HTTP 401): check that the service "
-                "principal is active and part of this workspace",
-                403: f"{who} lacks permission (HTTP 403): grant it `Can View` or `Can Query` on the serving endpoint, "
-                "and check the IP access list of the workspace",
-            }.get(status)
-        target = {INSTANCE: "into `databricks_token`", ENVIRONMENT: "into DATABRICKS_TOKEN, and restart the Agent"}
-        put = f"into {login.path}, which is read again by itself" if login.path else target[login.source]
-        return {
-            401: "Databricks refuses the token (HTTP 401): it has expired or was revoked, or is of another workspace. "
-            f"Create a new one (workspace settings, Developer, Access tokens) and put it {put}",
-            403: "the token lacks permission (HTTP 403): grant its owner `Can View` or `Can Query` on the serving "
-            "endpoint, or use the token of somebody who has it; check the IP access list of the workspace",
-        }.get(status)
+    def words(self) -> Mapping[str, str]:
+        """What the sentences about refusals need to know of the login."""
+        login, who = self.login, self.login.who
+        words = {"who": who, "owner": who, "kind": login.kind, "holder": login.holder}
+        words["scopes"] = ", ".join(f"`{scope}`" for scope in login.scopes)
+        words["scope"] = "name it in `databricks_scopes`, as `model-serving:read`, and have the login allow it"
+        words["grant"] = (
+            f"grant {'it' if login.client_id else 'the one that it stands for'} `Can View` or `Can Query` on the "
+            "serving endpoint, and check the IP access list of the workspace"
+        )
+        words["token"] = f"the token that {who} was just given"
+        words["renew"] = "check that the service principal is active and part of this workspace"
+        words["credential"] = "the client id or the secret"
+        words["mend"] = (
+            "check that both belong to one service principal, that the service principal is part of this workspace, "
+            "and that the secret has not expired (create a new one on the service principal's page, Secrets)"
+        )
+        if login.kind in (FILE_OIDC, ENV_OIDC):
+            words["credential"] = f"the OIDC token in {login.holder}"
+            words["mend"] = (
+                "check that a federation policy of the service principal in `databricks_client_id` (or of the account, "
+                "where none is given) has its issuer, subject and audience, and that it has not expired"
+            )
+            if login.kind == ENV_OIDC:
+                words["mend"] += (
+                    "; a variable keeps the one that the process was started with: `databricks_oidc_token_filepath` "
+                    "takes a file that is renewed"
+                )
+        if login.kind in (AZURE_SECRET, AZURE_MSI):
+            words["renew"] = "check that the service principal is active and was added to this workspace"
+        if login.kind == PAT:
+            target = {INSTANCE: "into `databricks_token`", ENVIRONMENT: "into DATABRICKS_TOKEN, and restart the Agent"}
+            put = f"into {login.path}, which is read again by itself" if login.path else target[login.source]
+            words["owner"], words["token"] = "the owner of the token", "the token"
+            words["renew"] = (
+                "it has expired or was revoked, or is of another workspace. Create a new one (workspace settings, "
+                f"Developer, Access tokens) and put it {put}"
+            )
+            words["grant"] = (
+                "grant its owner `Can View` or `Can Query` on the serving endpoint, or use the token of somebody who "
+                "has it; check the IP access list of the workspace"
+            )
+            words["scope"] = f"make a token that has it, such as `model-serving:read`, and put it {put}"
+        return words
 
     def _register(self, forms: tuple[str, ...]) -> None:
         for form in forms:
@@ -101,11 +169,103 @@ class WorkspaceCredentials:
         return self._file.signature() if self._file is not None else None
 
     def _ask(self) -> tuple[str, float]:
-        login = self.login
-        secret = self._file.read(again=True) if self._file is not None else login.secret
-        token, life = ask_token(self._post, self._base, login.client_id, secret, self._clock)
+        secret = self._file.read(again=True) if self._file is not None else self.login.secret
+        http = self._http()
+        token, life = ask_token(http, self._request(http, secret), self._clock)
         self._register(secret_forms(token))
         return token, life
+
+    def _request(self, http: Any, secret: str) -> TokenRequest:
+        """The token request of the method. Raises CredentialsError where it can't be made."""
+        login, words = self.login, self.words()
+        if login.kind == AZURE_MSI:
+            query = {"api-version": IDENTITY_VERSION, "resource": DATABRICKS_IN_AZURE}
+            if login.client_id:
+                query["client_id"] = login.client_id
+            return TokenRequest(
+                login.authority, IDENTITY, words, query=query, headers={"Metadata": "true"}, foreign=True, direct=True
+            )
+        if login.kind == AZURE_SECRET:
+            self._tenant = self._tenant or self._find_tenant(http)
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": login.client_id,
+                "client_secret": secret,
+                "resource": DATABRICKS_IN_AZURE,
+            }
+            return TokenRequest(f"{login.authority}/{self._tenant}/oauth2/token", ENTRA, words, form, foreign=True)
+        self._token_url = self._token_url or self._find_token_url(http, words)
+        scope = " ".join(login.scopes)
+        if login.kind == M2M:
+            form = {"grant_type": "client_credentials", "scope": scope}
+            return TokenRequest(self._token_url, TOKEN, words, form, client=(login.client_id, secret))
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "subject_token": secret,
+            "scope": scope,
+        }
+        if login.client_id:
+            form["client_id"] = login.client_id
+        return TokenRequest(self._token_url, TOKEN, words, form)
+
+    def _find_tenant(self, http: Any) -> str:
+        """The tenant of a workspace in Azure, whose login leads to its Entra ID."""
+        url = f"{self._base}/aad/auth"
+        failed = f"no tenant from {without_secrets(url)}"
+        response = send(http, "get", url, failed, {"auth": drop_authorization})
+        response.close()
+        found = _TENANT.match(urlsplit(str(response.headers.get("Location") or "")).path)
+        if not 300 <= response.status_code < 400 or found is None:
+            raise CredentialsError(
+                f"{failed} (HTTP {response.status_code}): give `databricks_azure_tenant_id`, or ARM_TENANT_ID in the "
+                "Agent's environment"
+            )
+        return found.group(1)
+
+    def _find_token_url(self, http: Any, words: Mapping[str, str]) -> str:
+        """The token endpoint as the host tells it; that of a workspace where the host tells nothing."""
+        answer = self._metadata(http, f"{self._base}{HOST_METADATA}", words)
+        root = answer.get("oidc_endpoint")
+        if not isinstance(root, str) or not root:
+            return f"{self._base}{TOKEN_PATH}"
+        if "{account_id}" in root:
+            account = self._account_id or str(answer.get("account_id") or "")
+            if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", account):
+                raise CredentialsError(
+                    f"{without_secrets(self._base)} is the host of several accounts: give `databricks_account_id`, or "
+                    "DATABRICKS_ACCOUNT_ID beside DATABRICKS_HOST in the Agent's environment"
+                )
+            root = root.replace("{account_id}", account)
+        root = self._own(root.rstrip("/"))
+        found = self._metadata(http, f"{root}{SERVER_METADATA}", words).get("token_endpoint")
+        return self._own(found) if isinstance(found, str) and found else f"{root}/v1/token"
+
+    def _metadata(self, http: Any, url: str, words: Mapping[str, str]) -> dict[str, Any]:
+        """What a host says about itself; nothing where it has no such page, whatever it shows instead.
+
+        A failure is no answer: it raises CredentialsError, or TokenLimited.
+        """
+        failed = f"no token endpoint from {without_secrets(url)}"
+        response = send(http, "get", url, failed, {"auth": drop_authorization})
+        if 300 <= response.status_code < 500 and not limits(response):
+            # What stands in the way of that, as a private link, is told by the request for a token.
+            response.close()
+            return {}
+        return read_answer(response, failed, TokenRequest(url, TOKEN, words), self._clock, other={})
+
+    def _own(self, url: str) -> str:
+        """A URL of this host, or of Databricks over TLS. Raises CredentialsError for any other."""
+        there, here = urlsplit(url), urlsplit(self._base)
+        name = (there.hostname or "").lower()
+        if (there.scheme, there.netloc) == (here.scheme, here.netloc.rpartition("@")[2]):
+            return url
+        if there.scheme == "https" and "@" not in there.netloc and name.endswith(_OWN_ZONES):
+            return url
+        raise CredentialsError(
+            f"{without_secrets(self._base)} names a token endpoint on a host that is not Databricks', to which no "
+            "secret is sent: check `databricks_host`"
+        )
 
 
 class _SecretFile:
@@ -114,7 +274,7 @@ class _SecretFile:
     def __init__(self, login: Login, register: Callable[[tuple[str, ...]], None], clock: Callable[[], float]) -> None:
         self._path = Path(login.path)
         self._client_id = login.client_id
-        self._option = "databricks_token_path" if login.kind == TOKEN else "databricks_client_secret_path"
+        self._holder = login.holder
         self._register = register
         self._clock = clock
         self._lock = threading.Lock()
@@ -144,7 +304,7 @@ class _SecretFile:
             self._failing_since = now if self._failing_since is None else self._failing_since
             if self._secret and now < self._failing_since + GRACE:
                 return self._secret
-            raise CredentialsError(f"`{self._option}`: the file {self._path} {failed}")
+            raise CredentialsError(f"{self._holder}: the file {self._path} {failed}")
 
     def _content(self) -> tuple[str, tuple[int, ...] | None, str]:
         try:

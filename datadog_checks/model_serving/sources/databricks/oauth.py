@@ -1,6 +1,7 @@
-"""OAuth machine-to-machine: the token endpoint of a workspace, and one token kept fresh for all threads.
+"""Requests for access tokens, and one token kept fresh for all threads.
 
-Protocol: client credentials grant of RFC 6749 (section 4.4), at `/oidc/v1/token` of the workspace.
+Protocols: the client credentials grant of RFC 6749 (section 4.4), the token exchange of RFC 8693, and what hosts in
+Azure give for their managed identities.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,16 +19,15 @@ import requests
 from ...errors import BodyError, CredentialsError, TokenLimited
 from ...http.redact import without_secrets
 from ...settings.login import SENDABLE
-from .rest import backoff, limits, problem, read_object, redirect_host, retry_after
+from .refusals import IDENTITY, explain
+from .rest import backoff, drop_authorization, limits, only_headers, problem, read_object, retry_after
 
 logger = logging.getLogger(__name__)
 
-TOKEN_PATH = "/oidc/v1/token"
-SCOPE = "all-apis"
 MAX_ANSWER = 1 << 20
 ANSWER_SECONDS = 30.0
 DEFAULT_LIFE = 600.0
-"""Seconds that a token without `expires_in` is taken to live; one that ends earlier is renewed when it is refused."""
+"""Seconds that a token is taken to live where nobody says; one that ends earlier is renewed when it is refused."""
 
 MARGIN, MIN_MARGIN, MAX_MARGIN = 0.1, 45.0, 300.0
 """A token is renewed when this share of its life is left, within these seconds, but never before half of its life.
@@ -38,101 +38,108 @@ Databricks refuses tokens that have less than 30 seconds left.
 MAX_BACKOFF = 60.0
 
 
-_REFUSED = (
-    "the client id or the secret is refused (HTTP {status}, {error}): check that both belong to one service principal, "
-    "that the service principal is part of this workspace, and that the secret has not expired (create a new one on "
-    "the service principal's page, Secrets)"
-)
-_ANSWERS = {
-    "invalid_client": _REFUSED,
-    "unauthorized_client": _REFUSED,
-    "invalid_grant": _REFUSED,
-    "invalid_scope": "the scope `all-apis` is refused (HTTP {status}, {error}): check `databricks_host`, which must be "
-    "that of a workspace",
-    "unsupported_grant_type": "it knows no client credentials (HTTP {status}, {error}): check `databricks_host`, which "
-    "must be that of a workspace",
-}
-_STATUS = {
-    400: _REFUSED,
-    401: _REFUSED,
-    403: "access is forbidden (HTTP 403): check the IP access list of the workspace, and that the service principal "
-    "is active",
-    404: "there is no token endpoint (HTTP 404): check `databricks_host`, which must be the URL of a workspace and not "
-    "that of the account console",
-}
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """How a token is asked for: `place` says where, in the terms of the refusals, and `words` fill in their sentences.
+
+    `client` is for HTTP Basic. A `foreign` endpoint, one that is no part of Databricks, gets none of the headers that
+    the instance names. `direct` requests go past any proxy.
+    """
+
+    url: str
+    place: str
+    words: Mapping[str, str] = field(repr=False)
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client: tuple[str, str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    foreign: bool = False
+    direct: bool = False
 
 
-def ask_token(
-    post: Callable[..., requests.Response], base: str, client_id: str, secret: str, clock: Callable[[], float]
-) -> tuple[str, float]:
-    """A new access token and its life in seconds, from the workspace at `base` (scheme and host).
+def ask_token(http: Any, request: TokenRequest, clock: Callable[[], float]) -> tuple[str, float]:
+    """A new access token and its life in seconds. `http` is a requests wrapper.
 
     Raises CredentialsError, or TokenLimited where the endpoint limits requests.
     """
-    url = f"{base}{TOKEN_PATH}"
-    shown_url = without_secrets(url)
-    failed, answer = "", None
+    failed_with = f"no token from {without_secrets(request.url)}"
+    headers = {"Accept": "application/json", **request.headers}
+    options: dict[str, Any] = {"extra_headers": headers, "auth": request.client or drop_authorization}
+    if request.foreign:
+        options["auth"] = only_headers(headers)
+    if request.form:
+        options["data"] = dict(request.form)
+    if request.query:
+        options["params"] = dict(request.query)
+    if request.direct:
+        options["proxies"] = {"http": "", "https": ""}
+    response = send(http, "post" if request.form else "get", request.url, failed_with, options)
+    answer = read_answer(response, failed_with, request, clock)
+    token = answer.get("access_token")
+    if not isinstance(token, str) or not SENDABLE.fullmatch(token):
+        raise CredentialsError(f"{failed_with}: the answer holds no usable `access_token`. Check `databricks_host`")
+    return token, _life(answer, request.place)
+
+
+def send(http: Any, method: str, url: str, failed_with: str, options: Mapping[str, Any]) -> requests.Response:
+    """The answer to a request, of whatever status. Raises CredentialsError, which quotes nothing."""
+    failed = ""
     try:
-        response = post(
-            url,
-            data={"grant_type": "client_credentials", "scope": SCOPE},
-            auth=(client_id, secret),
-            extra_headers={"Accept": "application/json"},
-            allow_redirects=False,
-            stream=True,
-        )
+        response: requests.Response = getattr(http, method)(url, allow_redirects=False, stream=True, **options)
     except Exception as error:
         failed = problem(error)
     if failed:
         # Outside of the except clause, here and below: a chained exception could hold a secret.
-        raise CredentialsError(f"no token from {shown_url}: {failed}")
+        raise CredentialsError(f"{failed_with}: {failed}")
+    return response
+
+
+def read_answer(
+    response: requests.Response,
+    failed_with: str,
+    request: TokenRequest,
+    clock: Callable[[], float],
+    other: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The JSON object of an answer, which is closed then; `other` in the place of a body that is none.
+
+    Raises CredentialsError or TokenLimited for any other answer.
+    """
+    failed, answer = "", None
+    status = response.status_code
     try:
-        answer = read_object(response, MAX_ANSWER, ANSWER_SECONDS, clock)
+        if status != 200 or limits(response):
+            failed = explain(response, request.words, request.place)
+        else:
+            answer = read_object(response, MAX_ANSWER, ANSWER_SECONDS, clock)
     except Exception as error:
-        failed = f"the answer is {problem(error)}" if isinstance(error, BodyError) else problem(error)
+        failed = problem(error)
+        if isinstance(error, BodyError):
+            failed, answer = f"the answer is {failed}", other
+        failed += ". Check `databricks_host`, and a proxy in between"
     finally:
         response.close()
-    if response.status_code != 200 or limits(response):
-        _refuse(shown_url, response, answer or {})
-    if answer is None:
-        raise CredentialsError(f"no token from {shown_url}: {failed}. Check `databricks_host`, and a proxy in between")
-    token = answer.get("access_token")
-    if not isinstance(token, str) or not SENDABLE.fullmatch(token):
-        raise CredentialsError(
-            f"no token from {shown_url}: the answer holds no usable `access_token`. Check `databricks_host`"
-        )
-    return token, _life(answer.get("expires_in"))
-
-
-def _refuse(shown_url: str, response: requests.Response, answer: dict[str, Any]) -> None:
-    status = response.status_code
     if limits(response):
-        text = (
-            f"no token from {shown_url}: it limits requests (HTTP {status}); it is asked again by itself, after a pause"
-        )
-        raise TokenLimited(text, retry_after(response))
-    if 300 <= status < 400:
-        text = (
-            f"it redirects to {redirect_host(response)} (HTTP {status}): check `databricks_host`, which must be the "
-            "URL of a workspace as the browser shows it"
-        )
-    else:
-        # Only words of the standard are repeated: the description beside them can hold anything.
-        error = str(answer.get("error"))
-        error = error if error in _ANSWERS else "no known reason"
-        form = _ANSWERS.get(error) or _STATUS.get(status) or "it answers HTTP {status}; it is asked again by itself"
-        text = form.format(status=status, error=error)
-    raise CredentialsError(f"no token from {shown_url}: {text}")
+        raise TokenLimited(f"{failed_with}: {failed}", retry_after(response))
+    if answer is None:
+        raise CredentialsError(f"{failed_with}: {failed}")
+    return answer
 
 
-def _life(value: Any) -> float:
+def _life(answer: Mapping[str, Any], place: str) -> float:
+    """Seconds that a token has left. A host in Azure hands out tokens that it has had for a while."""
+    life, until = _seconds(answer.get("expires_in")), _seconds(answer.get("expires_on"))
+    if place == IDENTITY and until is not None and until > time.time():
+        life = until - time.time()
+    return DEFAULT_LIFE if life is None else max(life, 1.0)
+
+
+def _seconds(value: Any) -> float | None:
     try:
-        life = float(value)
+        seconds = float(value)
     except (TypeError, ValueError, OverflowError):
-        return DEFAULT_LIFE
-    if isinstance(value, bool) or not math.isfinite(life):
-        return DEFAULT_LIFE
-    return max(life, 1.0)
+        return None
+    return None if isinstance(value, bool) or not math.isfinite(seconds) else seconds
 
 
 @dataclass(slots=True, eq=False)

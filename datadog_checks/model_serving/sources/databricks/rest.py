@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 from requests.exceptions import RequestException
@@ -20,9 +19,8 @@ from ...http.errors import BAD_HEADER, connection_problem
 MAX_PAUSE = 300.0
 """Longest pause in seconds that a server is granted: a wrong `Retry-After` must not silence a check for a day."""
 
-MAX_REASON = 1 << 12
-_INVALID_TOKEN = re.compile(r"(?i)\b(?:invalid|expired) (?:access )?token\b|\btoken (?:is |has )?expir")
 _Request = TypeVar("_Request")
+_PLAIN_HEADERS = frozenset(("Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Host", "User-Agent"))
 
 
 def keep_authorization(request: _Request) -> _Request:
@@ -31,6 +29,27 @@ def keep_authorization(request: _Request) -> _Request:
     Without one requests takes the user's .netrc, or the `username` of the instance, and overwrites the header.
     """
     return request
+
+
+def drop_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An `auth` for requests that takes the header away: what the instance says of it is not meant for this."""
+    request.headers.pop("Authorization", None)
+    return request
+
+
+def only_headers(own: Mapping[str, str]) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """An `auth` for requests that leaves no headers but `own` and those that every request has.
+
+    Those of the instance are for its workspace, and may hold secrets.
+    """
+
+    def keep(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        for name in set(request.headers) - _PLAIN_HEADERS:
+            del request.headers[name]
+        request.headers.update(own)
+        return request
+
+    return keep
 
 
 def backoff(failures: int, cap: float = MAX_PAUSE) -> float:
@@ -58,23 +77,6 @@ def limits(response: requests.Response) -> bool:
     return response.status_code == 429 or (response.status_code == 503 and bool(response.headers.get("Retry-After")))
 
 
-def refuses_token(response: requests.Response, streamed: bool) -> bool:
-    """Whether an answer says that the token is no good: 401, or one of the 403 that Databricks gives for that.
-
-    Reads the body of a 403 if it is short; a streamed one can't be read again.
-    """
-    if response.status_code != 403:
-        return response.status_code == 401
-    reason = str(response.headers.get("X-Databricks-Reason-Phrase") or "")
-    if _INVALID_TOKEN.search(reason):
-        return True
-    try:
-        body = _read(response, MAX_REASON, 5.0, time.monotonic) if streamed else response.content[:MAX_REASON]
-    except (RequestException, BodyError):
-        return False
-    return _INVALID_TOKEN.search(body.decode("utf-8", "replace")) is not None
-
-
 def read_object(
     response: requests.Response, limit: int, seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> dict[str, Any]:
@@ -93,12 +95,6 @@ def read_object(
     if body.lstrip()[:1] == b"<":
         raise BodyError("an HTML page, probably a login")
     raise BodyError("no JSON object")
-
-
-def redirect_host(response: requests.Response) -> str:
-    """Where a redirect leads to: scheme and host, since path and query may hold what nobody is to see."""
-    parts = urlsplit(str(response.headers.get("Location") or ""))
-    return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another path of the same host"
 
 
 def problem(error: Exception) -> str:

@@ -123,9 +123,11 @@ class DatabricksWorkspace:
         self.discovery = discovery
         self.endpoints = endpoints
         self._token_transport = tokens
-        host = discovery.url.partition("://")[2]
+        host, workspace_id = discovery.url.partition("://")[2], discovery.access.workspace_id
         self.tags = [*tags, f"databricks_host:{host}"]
-        self.reporter = StateReporter(check, check.cache, workspace=host, checks=checks)
+        if workspace_id:
+            self.tags.append(f"databricks_workspace_id:{workspace_id}")
+        self.reporter = StateReporter(check, check.cache, workspace=discovery.access.selector(host), checks=checks)
         self._make = make
         self._allowed = databricks_tags
         self._initial_rate = initial_rate

@@ -27,15 +27,15 @@ class SystemProbe:
 
     `probe` asks and submits; `base_url` finds the API from the metrics URL and the catalog's ports,
     or gives None where it isn't known. `interval` seconds lie between two probes at least.
-    `explain_status` turns an HTTP status of the metrics URL into advice; an empty text means that
-    the status is an answer ("exports nothing") and no failure.
+    `explain` turns a refused answer of the metrics URL into advice; an empty text means that it
+    is an answer ("exports nothing") and no failure.
     """
 
     probe: Callable[[Probe], None]
     base_url: Callable[[str, dict[str, int]], str | None]
     default_on: bool = True
     interval: float = 0.0
-    explain_status: Callable[[int], str | None] = lambda status: None
+    explain: Callable[[Any], str | None] = lambda response: None
 
 
 @dataclass(slots=True)

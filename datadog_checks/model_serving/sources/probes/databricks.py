@@ -6,30 +6,21 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..databricks import refusals
+from ..databricks.access import Authorized
 from ..databricks.description import read
+from ..databricks.refusals import ENDPOINT, NOT_FOUND, refusal
 from ..databricks.state import StateReporter
 from .base import CRITICAL, UNKNOWN, Probe, SystemProbe, json_object
-
-REFUSALS = {
-    401: (
-        "Databricks refuses the token (HTTP 401): it has expired or was revoked. Create a new one (workspace settings, "
-        "Developer, Access tokens) and put it into `databricks_token` or the Authorization header"
-    ),
-    403: (
-        "the token lacks permission on this serving endpoint (HTTP 403): grant its owner `Can View` or `Can Query` on "
-        "the endpoint, or use the token of somebody who has it"
-    ),
-    # Pay-per-token foundation models, among others, export nothing.
-    404: "",
-    429: "Databricks limits requests (HTTP 429): raise `min_collection_interval` to 60, metrics change once a minute",
-}
 
 
 def probe(probe: Probe) -> None:
     """Report the one endpoint of an instance."""
     response = probe.get("")
-    if response is None or response.status_code >= 400:
-        probe.endpoint(CRITICAL, probe.problem or refusal(response.status_code))
+    access = probe.http if isinstance(probe.http, Authorized) else None
+    if response is None or response.status_code >= 300:
+        explained = access.explain if access is not None else _explain
+        probe.endpoint(CRITICAL, probe.problem if response is None else explained(response, ENDPOINT))
         return
     named = next((tag.partition(":")[2] for tag in probe.tags if tag.startswith("endpoint_name:")), "")
     endpoint = read(json_object(response), named, detailed=True)
@@ -37,23 +28,29 @@ def probe(probe: Probe) -> None:
         probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
         return
     host = urlsplit(probe.base).netloc.rpartition("@")[2]
+    workspace = access.selector(host) if access is not None else host
 
     def report(check: Any) -> None:
         """With the reporter of this workspace, which remembers what was reported before."""
-        reporter = probe.remembered.get(host)
+        reporter = probe.remembered.get(workspace)
         if reporter is None:
-            reporter = probe.remembered[host] = StateReporter(check, check.cache, workspace=host)
+            reporter = probe.remembered[workspace] = StateReporter(check, check.cache, workspace=workspace)
         reporter.report(endpoint, probe.tags)
         reporter.flush()
 
     probe.findings.append(report)
 
 
-def refusal(status: int) -> str:
-    """What an HTTP status of 400 or more means in answer to the request for an endpoint's description."""
-    if status == 404:
-        return "there is no serving endpoint of this name (HTTP 404): check `endpoint_name`, upper and lower case count"
-    return REFUSALS.get(status, f"the serving-endpoints API answers HTTP {status}")
+def explain(response: Any) -> str:
+    """What a refused request for metrics means; empty where the answer is that there are none."""
+    if response.status_code == 404 and refusal(response)[0].name == NOT_FOUND:
+        # Pay-per-token foundation models, among others, export nothing.
+        return ""
+    return refusals.explain(response)
+
+
+def _explain(response: Any, place: str) -> str:
+    return refusals.explain(response, place=place)
 
 
 def _detail_url(metrics_url: str, ports: dict[str, int]) -> str | None:
@@ -61,4 +58,4 @@ def _detail_url(metrics_url: str, ports: dict[str, int]) -> str | None:
     return match.group(1) if match else None
 
 
-PROBE = SystemProbe(probe, _detail_url, interval=60.0, explain_status=REFUSALS.get)
+PROBE = SystemProbe(probe, _detail_url, interval=60.0, explain=explain)

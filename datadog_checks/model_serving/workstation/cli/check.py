@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from ..standin.builtins import TRACE, log_output
 from ..standin.configuration import Configuration, load_configuration
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
+from ..standin.profiles import with_profile
 from ..standin.runner import Round, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
@@ -81,6 +83,9 @@ def check(
     The file is the Agent's, conf.d/model_serving.d/conf.yaml. All instances run once per round, each on its own.
     The table shows all rounds together: counts and distributions add up, gauges are the last.
 
+    An instance of a Databricks workspace without a login takes a profile of ~/.databrickscfg, as Databricks' own tools
+    do: the one that DATABRICKS_CONFIG_PROFILE names, or the default one where no host is given either.
+
     \b
     Examples:
       model-serving check -c conf.yaml
@@ -94,6 +99,9 @@ def check(
     configuration = load_configuration(path)
     if numbers:
         configuration = configuration.only(numbers)
+    configuration, profiles = with_profile(configuration, os.environ)
+    for number, profile in profiles.items():
+        click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
     pause = configuration.interval() if interval is None else interval
     with standing_in(StandIn(config={"log_level": log_level or "info"})) as stand_in:
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
