@@ -14,6 +14,7 @@ import yaml
 
 from datadog_checks.model_serving.config_models import InstanceConfig
 from datadog_checks.model_serving.settings import GpuSettings, Settings, read_settings
+from datadog_checks.model_serving.settings.login import AUTH_TYPE, SCOPES
 from datadog_checks.model_serving.settings.login import OPTIONS as LOGIN
 
 from .conftest import make_check
@@ -38,6 +39,17 @@ ONE = {"openmetrics_endpoint": "http://127.0.0.1:9/metrics"}
 SEVERAL = {"openmetrics_endpoints": ["http://127.0.0.1:9/a", "http://127.0.0.1:9/b"]}
 WORKSPACE = {"databricks_host": "h.example", "databricks_token": "dapi-1"}
 OAUTH = {"databricks_host": "h.example", "databricks_client_id": "a", "databricks_client_secret": "b"}
+AZURE = {
+    "databricks_host": "adb-1.2.azuredatabricks.net",
+    "databricks_azure_client_id": "a",
+    "databricks_azure_client_secret": "b",
+}
+TWO_LOGINS = {**OAUTH, "databricks_token": "dapi-1", "databricks_auth_type": "pat"}
+ACCOUNT = {
+    "databricks_host": "https://acme.databricks.com/?o=1",
+    "databricks_client_id": "a",
+    "databricks_client_secret": "b",
+}
 GPU = {"gpu": "nvml"}
 CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "serving_system": (ONE, "mlserver"),
@@ -48,6 +60,18 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "databricks_client_secret_path": (OAUTH, "/run/secret"),
     "databricks_token": (WORKSPACE, "dapi-2"),
     "databricks_token_path": (WORKSPACE, "/run/token"),
+    "databricks_oidc_token_filepath": (OAUTH, "/run/token"),
+    "databricks_oidc_token_env": (OAUTH, "OIDC_TOKEN"),
+    "databricks_azure_client_id": (AZURE, "c"),
+    "databricks_azure_client_secret": (AZURE, "c"),
+    "databricks_azure_client_secret_path": (AZURE, "/run/secret"),
+    "databricks_azure_tenant_id": (AZURE, "11111111-2222-3333-4444-555555555555"),
+    "databricks_azure_environment": (AZURE, "CHINA"),
+    "databricks_azure_use_msi": (AZURE, True),
+    "databricks_auth_type": (TWO_LOGINS, "oauth-m2m"),
+    "databricks_scopes": (OAUTH, ["model-serving:read"]),
+    "databricks_workspace_id": (WORKSPACE, "1234567890123456"),
+    "databricks_account_id": (ACCOUNT, "11111111-2222-3333-4444-555555555555"),
     "databricks_tags": (WORKSPACE, ["team"]),
     "serving_endpoints": (WORKSPACE, {"limit": 3}),
     "openmetrics_endpoints": (SEVERAL, ["http://127.0.0.1:9/c"]),
@@ -68,7 +92,14 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 """An instance, and another value of the option than the instance has."""
 
-INSTEAD_OF = {"databricks_client_secret_path": "databricks_client_secret", "databricks_token_path": "databricks_token"}
+INSTEAD_OF = {
+    "databricks_client_secret_path": "databricks_client_secret",
+    "databricks_token_path": "databricks_token",
+    "databricks_oidc_token_filepath": "databricks_client_secret",
+    "databricks_oidc_token_env": "databricks_client_secret",
+    "databricks_azure_client_secret_path": "databricks_azure_client_secret",
+    "databricks_azure_use_msi": "databricks_azure_client_secret",
+}
 """Options that take the place of another one."""
 
 
@@ -76,7 +107,9 @@ def settings(instance: dict[str, Any]) -> Settings:
     """The settings of an instance, without the options that the stock classes are given."""
     check = make_check(**instance)
     check.load_configuration_models()
-    found = read_settings(check.instance, check._config_model_instance, {"DATABRICKS_TOKEN": "dapi-0"})
+    found = read_settings(
+        check.instance, check._config_model_instance, {"DATABRICKS_TOKEN": "dapi-0", "OIDC_TOKEN": "ey.1"}
+    )
     if isinstance(found.source, GpuSettings):
         return found
     return replace(found, source=replace(found.source, scrape=replace(found.source.scrape, options={})))
@@ -146,7 +179,7 @@ def test_options_are_read_once() -> None:
         if path.name != "names.py"
         for name, _ in reads(ast.parse(path.read_text(encoding="utf-8")))
     )
-    found.update(LOGIN)
+    found.update((*LOGIN, AUTH_TYPE, SCOPES))
     assert {name: found[name] for name in OWN} == dict.fromkeys(OWN, 1)
 
 

@@ -28,7 +28,10 @@ def databricks_settings(options: Options, environ: Mapping[str, str], problems: 
     """The source that an instance names in a workspace, None where it names none. Complains about what is wrong."""
     host, choice, tags = options.workspace, options["serving_endpoints"], options["databricks_tags"]
     given = {option: options.given(option) for option in (*login.OPTIONS, login.AUTH_TYPE, login.SCOPES)}
-    ids = {option: options.given(option) for option in ("databricks_workspace_id", "databricks_account_id")}
+    ids = {
+        "databricks_workspace_id": options.given("databricks_workspace_id"),
+        "databricks_account_id": options.given("databricks_account_id"),
+    }
     of_host: Mapping[str, str] = {}
     if host is None and options.systems == ("databricks",) and not options.urls:
         host, of_host = environ.get(HOST_VARIABLE) or None, environ
