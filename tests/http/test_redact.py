@@ -283,7 +283,7 @@ def test_records_are_masked(name: str) -> None:
         except ValueError:
             log.exception("%s", "pa55word")
             log.warning("x", exc_info=True)
-        log.debug("config: %s", {"password": "hunter22", "verify": True})
+        log.warning("config: %s", {"password": "hunter22", "verify": True})
     text = written.getvalue()
     for secret in ("pa55word", "toktoktok", "SECRETVAL", "hunter22"):
         shown = [line for line in text.splitlines() if secret in line]
