@@ -21,6 +21,7 @@ from datadog_checks.model_serving.http.redact import (
     HTTP_LOGGERS,
     LONGEST,
     LONGEST_URL,
+    LONGEST_WARNING,
     MASK,
     Secrets,
     is_secret,
@@ -340,3 +341,23 @@ def test_a_url_whose_password_breaks_it_is_not_repeated(rest: str, aggregator: A
     checks = [str(one) for one in aggregator.service_checks("model_serving.openmetrics.health")]
     for text in (result, *tags, *checks, written.getvalue()):
         assert "SECRET" not in text
+
+
+def test_what_a_payload_calls_things_steers_no_terminal(
+    endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """The Agent prints warnings and errors of a run as they are, in its status."""
+    name = "x" * 100_000 + "\x1b[2J\u202e"
+    with agent_log() as written:
+        check = make_check(openmetrics_endpoint=endpoint.url, serving_system="mlserver")
+        endpoint.serve("up 1\n")
+        check.run()
+        check.get_warnings()
+        check.warnings.append(f"a name: {name}")
+        check.log.warning("\x1b[2J %s", name[-10:])
+        [warning] = check.get_warnings()
+        endpoint.serve("", status=302, headers={"Location": "http://127.0.0.1:1/\u009b2J/" + name[:1000]})
+        failed = check.run()
+    assert len(warning) < LONGEST_WARNING + 100
+    for text in (warning, failed, written.getvalue()):
+        assert [char for char in text if not char.isprintable() and char != "\n"] == []

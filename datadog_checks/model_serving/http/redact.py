@@ -1,4 +1,4 @@
-"""What must not be shown: secrets, taken out before one reaches a tag, a message or the log."""
+"""What must not be shown: secrets, before one reaches a tag, a message or the log, and what steers a terminal."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ PASSING_SECRETS = 64
 
 LONGEST = 16_384
 """Characters of a record that are kept: what it costs to look through one has a limit, whoever wrote the text."""
+
+LONGEST_WARNING = 1_000
+"""Characters of what the Agent shows of one warning: five names of a payload may have any length."""
 
 LONGEST_URL = 500
 """Characters of a URL that a message repeats."""
@@ -98,6 +101,11 @@ class Secrets:
     def known(self) -> tuple[str, ...]:
         """All of them that text is searched for."""
         return (*self._lasting, *self._passing)
+
+    def shown(self, text: str, longest: int = LONGEST) -> str:
+        """A message of ours on one line: without the secrets that are known, printable, and not too long."""
+        kept = printable(_replaced(text, _spellings(self.known), longest))
+        return kept if len(text) <= longest else f"{kept}... ({len(text) - longest} more characters)"
 
 
 class _MaskingFilter(logging.Filter):
@@ -162,12 +170,12 @@ def mask_record(record: logging.LogRecord, secrets: Iterable[str]) -> None:
     except Exception:
         # The handler would fail as well, and print the arguments as they are.
         message = "a record that can't be formatted"
-    record.msg, record.args = masked(message, secrets), None
+    record.msg, record.args = printable(masked(message, secrets), lines=True), None
     if record.exc_info and not record.exc_text:
         record.exc_text = _EXCEPTIONS.formatException(record.exc_info)
     record.exc_info = None
     if record.exc_text:
-        record.exc_text = masked(record.exc_text, secrets)
+        record.exc_text = printable(masked(record.exc_text, secrets), lines=True)
     if record.stack_info:
         record.stack_info = masked(record.stack_info, secrets)
 
@@ -237,6 +245,18 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     be told from other text stays.
     """
     return _replaced(text, _spellings(secrets), len(text))
+
+
+def printable(text: str, lines: bool = False) -> str:
+    """The text with all that is not printed spelt out, as in `\\x1b`: control characters, marks that turn the direction
+    of writing, what is invisible. No label, message or file steers a terminal so. With `lines` it may have several.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n" if lines else ""
+    return "".join(
+        char if char.isprintable() or char == kept else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _replaced(text: str, needles: Iterable[str], length: int) -> str:
