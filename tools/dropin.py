@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,16 +22,29 @@ def lay(destination: Path) -> list[Path]:
     """Write the drop-in below `destination` and return the two paths written.
 
     An earlier drop-in of the check is replaced; everything else below `destination` is left alone, the user's own
-    configuration included.
+    configuration included. Raises OSError where that fails, and where a symbolic link below `destination` leads away:
+    who runs this may write where those who own that folder may not.
     """
     check = destination / "checks.d" / PACKAGE
+    for path in (check, destination / EXAMPLE):
+        _refuse_links(path, destination)
     if check.exists():
         shutil.rmtree(check)
     shutil.copytree(ROOT / PACKAGE, check, ignore=_left_out)
     example = destination / EXAMPLE
     example.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / EXAMPLE, example)
+    with tempfile.NamedTemporaryFile(dir=example.parent, prefix=f".{example.name}.", delete=False) as temporary:
+        temporary.write((ROOT / EXAMPLE).read_bytes())
+    # Nothing in it is secret; the Agent's user is another than who runs this.
+    Path(temporary.name).chmod(0o644)
+    Path(temporary.name).replace(example)
     return [check, example]
+
+
+def _refuse_links(path: Path, destination: Path) -> None:
+    for one in (path, *path.parents[: len(path.parent.relative_to(destination).parts)]):
+        if one.is_symlink():
+            raise OSError(0, "a symbolic link is not followed; remove it", str(one))
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:

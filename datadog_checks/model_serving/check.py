@@ -15,7 +15,7 @@ from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 from .catalog.model import NAMESPACE
 from .config_models.instance import InstanceConfig
 from .errors import ScrapeError
-from .http.redact import Secrets
+from .http.redact import LONGEST_WARNING, Secrets
 from .scrape.versions import SeenVersions
 from .settings import (
     Problems,
@@ -133,7 +133,11 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             if self._cancelled.is_set():
                 self._let_go()
         if failures:
-            raise ScrapeError("; ".join(failures)) from None
+            raise ScrapeError(self.secrets.shown("; ".join(failures))) from None
+
+    def get_warnings(self) -> list[str]:
+        """Called by the Agent after each run: what it shows beside the instance, in words that may be of a payload."""
+        return [self.secrets.shown(str(warning), LONGEST_WARNING) for warning in super().get_warnings()]
 
     @property
     def cancelled(self) -> bool:

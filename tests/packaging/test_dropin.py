@@ -89,3 +89,34 @@ def test_dropin_says_what_is_wrong_with_dest(tmp_path, destination, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "conf.d",
+        "conf.d/model_serving.d/conf.yaml.example",
+        "checks.d/datadog_checks",
+        "checks.d/datadog_checks/model_serving",
+    ],
+)
+def test_dropin_follows_no_link(tmp_path, link):
+    """It is laid by root, into folders of the Agent's user."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "conf.yaml.example").write_text("untouched", encoding="utf-8")
+    path = tmp_path / "etc" / link
+    path.parent.mkdir(parents=True)
+    path.symlink_to(victim / path.name if path.suffix == ".example" else victim)
+    command = ["make", "dropin", f"DEST={tmp_path / 'etc'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"a symbolic link is not followed; remove it: {path}" in done.stderr
+    assert [one.read_text(encoding="utf-8") for one in victim.rglob("*")] == ["untouched"]
+
+
+def test_dropin_can_be_read_by_the_agent(dropin):
+    """Whoever laid it."""
+    files = [path for path in dropin.rglob("*") if path.is_file()]
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in files)
+    assert not [path for path in files if path.name.startswith(".conf")]

@@ -11,9 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import CatalogError
+from ..strict_yaml import UnreadableYaml, read_yaml
 from .codes import CodeEvent, Codes
 from .model import (
     GROUPED_TYPES,
@@ -157,17 +156,16 @@ class _Reader:
         self.things: Mapping[str, Identity] = {}
         self.blanks: frozenset[float] = frozenset()
         try:
-            text = path.read_text(encoding="utf-8")
+            data = read_yaml(path)
         except OSError as error:
             raise CatalogError(
                 f"Catalog file {path} cannot be read: {error.strerror}. Check the path and rights."
             ) from None
         except UnicodeDecodeError:
             raise CatalogError(f"Catalog file {path} is not UTF-8 text: save it as UTF-8.") from None
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise CatalogError(f"Catalog file {path} is not valid YAML: {' '.join(str(error).split())}") from None
+        except UnreadableYaml as error:
+            what = "is not valid YAML" if error.syntax else "cannot be used"
+            raise CatalogError(f"Catalog file {path} {what}: {error}") from None
         self.data: dict[str, Any] = self.mapping(data, "the file")
 
     def fail(self, where: str, problem: str) -> CatalogError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -12,12 +11,11 @@ from requests.exceptions import ConnectionError as HTTPConnectionError
 from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
-from datadog_checks.base.utils import tls
 
 from ..errors import InternalSignal, PayloadError
 from ..http.body import Answer, body_chunks
 from ..http.errors import connection_problem
-from ..http.redact import MASK, is_secret, mask_secrets, without_credentials, without_secrets
+from ..http.redact import without_credentials, without_secrets
 from ..settings import ScrapeSettings
 
 BODY_TIMEOUTS = 6
@@ -56,8 +54,6 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         access: Requester | None = None,
     ) -> None:
         super().__init__(check, check.get_config_with_defaults(settings.options))
-        # So does the base class, with `log_requests` and where a certificate is incomplete.
-        check.log.logger.addFilter(_mask_urls)
         self.explain = explain
         self.url = without_secrets(self.endpoint)
         self._hide_secrets_in_tags()
@@ -160,26 +156,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         return f"{self.url}: {advice or connection_problem(error, status, self.endpoint)}"
 
     def _hide_secrets_in_tags(self) -> None:
-        """A query (as in /federate?match[]=...) tells sources apart: it stays in the tag, its secrets do not."""
+        """A query (as in /federate?match[]=...) tells sources apart; no secret of it reaches the tag."""
         shown = f"endpoint:{without_credentials(self.endpoint)}"
         tags = (shown if tag == f"endpoint:{self.endpoint}" else tag for tag in self.static_tags)
         self.static_tags = self.tags = tuple(tags)
-
-
-def _mask_urls(record: logging.LogRecord) -> bool:
-    """Take the secrets out of the URLs in a record. Never keeps a record back."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(mask_secrets(str(arg)) if isinstance(arg, str | Exception) else arg for arg in record.args)
-    return True
-
-
-def _mask_options(record: logging.LogRecord) -> bool:
-    """Take the secrets out of a record whose argument is a mapping of options. Never keeps a record back."""
-    if isinstance(record.args, Mapping):
-        record.args = {name: MASK if value and is_secret(name) else value for name, value in record.args.items()}
-    return True
-
-
-# At debug level it logs each URL with its query, and the stock wrapper all options of TLS.
-logging.getLogger("urllib3.connectionpool").addFilter(_mask_urls)
-logging.getLogger(tls.__file__).addFilter(_mask_options)

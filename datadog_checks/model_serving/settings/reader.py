@@ -275,7 +275,8 @@ def _check_url(url: str, option: str, problems: Problems) -> None:
     except ValueError:
         sound = False
     if not sound:
-        problems.add(f"`{option}` is not a valid URL: check its host and port", option)
+        advice = "; in a password write %2F for `/`, %3F for `?` and %23 for `#`" if "@" in url else ""
+        problems.add(f"`{option}` is not a valid URL: check its host and port{advice}", option)
 
 
 def _unfilled(value: str) -> str:

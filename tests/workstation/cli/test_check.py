@@ -216,3 +216,18 @@ def test_a_file_that_is_missing_or_no_yaml(tmp_path: Any) -> None:
     done = model_serving("check")
     assert done.returncode == 2
     assert "Missing option '-c' / '--config'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "instance",
+    [
+        "2024-01-01: a, 1: b, null: c, openmetrics_endpoint: x",
+        "openmetrics_endpoint: 2024-01-01, tags: [2024-01-01, 1]",
+        "openmetrics_endpoint: 'http://127.0.0.1:1/m', headers: {2024-01-01: 2, 1: x}, min_collection_interval: .inf",
+        "openmetrics_endpoints: {a: b}, catalog: [2024-01-01, 5]",
+    ],
+)
+def test_dates_and_numbers_in_odd_places_are_no_traceback(instance: str, conf: Conf) -> None:
+    done = model_serving("check", "-c", conf(instance), "-n", "1")
+    assert done.returncode in (1, 2), done
+    assert "Traceback" not in done.stderr

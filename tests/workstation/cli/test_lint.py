@@ -211,7 +211,8 @@ def test_nothing_in_a_file_reaches_the_terminal_unprintable(folder: Path) -> Non
         ("first\nsecond\nthird", 9, "second", 2),
         ("first\nsecond", 6, "first", 5),
         ("日本 b", 4, "日本 b", 5),
-        ("a\tb", 3, "a b", 2),
+        ("a\tb", 3, "a\\tb", 3),
+        ("a\x1bb", 2, "a\\x1bb", 1),
     ],
 )
 def test_excerpt(text: str, column: int, line: str, caret: int) -> None:

@@ -348,3 +348,86 @@ def test_no_key_is_ever_shown(
     # The client logs the bodies of answers, not the headers that it sends.
     sent = [record.getMessage() for record in caplog.records if "is not welcome" not in record.getMessage()]
     assert not [line for line in sent if dd.api_key in line or dd.app_key in line]
+
+
+STEERING = "\x1b]0;OWNED\x07\x1b[2J\x1b[1;1H\x9b8m\u202eb\u2066"
+
+
+def unprintable(text: str) -> list[str]:
+    return [char for char in text if not char.isprintable() and char != "\n"]
+
+
+def test_nothing_of_an_account_steers_the_terminal(dd: Standin, tmp_path: Path) -> None:
+    """Whoever may edit a monitor of ours can't hide from others what a plan is about to do."""
+    assert run(dd, "apply", "--yes", *PACK).exit_code == 0
+    for monitor in dd.state.monitors.values():
+        monitor["name"] = f"n{STEERING}"
+        monitor["message"] = f"m\n\nPlan: 0 to change.\n{STEERING}\u2028Plan: 0 to change."
+        monitor["tags"] = [*monitor["tags"], f"t{STEERING}"]
+    out = tmp_path / "plan.json"
+    for command in (("plan", "--out", str(out)), ("plan", "--prune", "--pack", "cost"), ("apply",), ("destroy",)):
+        done = run(dd, *command, *(() if "--pack" in command or command[0] == "destroy" else PACK))
+        assert unprintable(done.output) == []
+        assert not [line for line in done.output.splitlines() if line.startswith("Plan: 0 to")]
+        assert r"\x1b[2J" in done.output or r"\u001b[2J" in done.output
+    assert unprintable(out.read_text(encoding="utf-8")) == []
+    changes = [change for step in json.loads(out.read_text(encoding="utf-8"))["steps"] for change in step["changes"]]
+    assert f"n{STEERING}" in [change["old"] for change in changes]
+
+
+def test_a_tag_that_is_no_key_makes_nothing_ours(dd: Standin) -> None:
+    assert run(dd, "apply", "--yes", *PACK).exit_code == 0
+    monitor = next(iter(dd.state.monitors.values()))
+    monitor["tags"] = ["managed_by:model-serving", f"model_serving_key:{STEERING}"]
+    done = run(dd, "destroy", "--yes")
+    assert done.exit_code == 0
+    assert unprintable(done.output) == []
+    assert list(dd.state.monitors.values()) == [monitor]
+
+
+@pytest.mark.parametrize("command", ["validate", "apply"])
+def test_nothing_that_the_api_says_steers_the_terminal(dd: Standin, command: str) -> None:
+    said = {"errors": [f"no\nDone: 1 created.\n{STEERING}"]}
+    for where in ("ValidateMonitor", "CreateSLO"):
+        dd.faults.add(Fault("status", where=where, status=400, body=said))
+    done = run(dd, command, *(["--yes"] if command == "apply" else []), *PACK)
+    assert done.exit_code in (1, 3)
+    assert unprintable(done.output) == []
+    assert r"no Done: 1 created. \x1b]0;OWNED" in done.output
+
+
+def test_files_are_for_their_owner_and_no_link_is_followed(tmp_path: Path) -> None:
+    """They hold names of routing and whom it reaches; who may write beside them must not choose what is overwritten."""
+    victim = tmp_path / "victim"
+    victim.write_text("untouched", encoding="utf-8")
+    victim.chmod(0o644)
+    out = tmp_path / "plan.json"
+    out.symlink_to(victim)
+    done = run(None, "plan", "--offline", "--out", str(out), *PACK)
+    assert (done.exit_code, done.output.count("plan.json: can't be written: it is a symbolic link")) == (1, 1)
+    out.unlink()
+    out.hardlink_to(victim)
+    assert run(None, "plan", "--offline", "--out", str(out), *PACK).exit_code == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "monitors").symlink_to(tmp_path)
+    done = run(None, "export", str(folder), *PACK)
+    assert (done.exit_code, "monitors is a symbolic link" in done.output) == (1, True)
+    (folder / "monitors").unlink()
+    assert run(None, "export", str(folder), *PACK).exit_code == 0
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
+    # One that is there for all to read becomes private with its new text.
+    written[0].chmod(0o644)
+    assert run(None, "export", str(folder), *PACK).exit_code == 0
+    assert written[0].stat().st_mode & 0o777 == 0o600
+    assert victim.read_text(encoding="utf-8") == "untouched"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "plan.json", "victim"]
+
+
+def test_a_device_is_written_to_as_it_is() -> None:
+    assert run(None, "plan", "--offline", "--out", "/dev/null", *PACK).exit_code == 0
+    full = run(None, "plan", "--offline", "--out", "/dev/full", *PACK)
+    assert full.exit_code == 1
+    assert "/dev/full: can't be written: No space left on device" in full.output

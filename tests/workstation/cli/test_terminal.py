@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.padding import Padding
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
 
+from datadog_checks.model_serving.http.redact import printable
 from datadog_checks.model_serving.workstation.cli.exit import ExitStatus
 from datadog_checks.model_serving.workstation.standin.console import is_coloured, is_terminal, make_console
 
@@ -146,3 +153,32 @@ def test_on_a_terminal(arguments: Command, shell: Shell, coloured: bool, moves: 
         assert ("\x1b" in COLOUR.sub("", shown)) is moves
     else:
         assert "\x1b" not in COLOUR.sub("", shown)
+
+
+STEERING = "a\x1b]0;OWNED\x07\x1b[2J\x9b8m\u202eb\u2066\r\u200b\u2028"
+
+
+def test_a_console_prints_nothing_that_steers_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is given: a text, a table, a line of progress."""
+    stream = Stream(True)
+    monkeypatch.setattr("sys.stdout", stream)
+    console = make_console()
+    table = Table(STEERING)
+    table.add_row(Text(STEERING, "red"))
+    console.print(STEERING, Text(STEERING), table, Padding(Text(f"x\n{STEERING}"), (0, 2)), markup=False)
+    with Status(Text(STEERING), console=console):
+        pass
+    # What is left are codes of the console's own: for colours, and for the cursor of the progress.
+    own = re.sub(r"\x1b\[(?:[\d;]*m|\?25[lh]|[012]?[KA])|\r(?=\x1b|$)", "", stream.getvalue())
+    assert [char for char in own if not char.isprintable() and char != "\n"] == []
+    assert r"\x1b[2J" in own
+
+
+@given(st.text(), st.booleans())
+def test_printable_is_printable_and_says_what_was_there(text: str, lines: bool) -> None:
+    shown = printable(text, lines=lines)
+    assert all(char.isprintable() or (lines and char == "\n") for char in shown)
+    assert printable(shown, lines=lines) == shown
+    shown.encode("utf-8")
+    if text.isprintable():
+        assert shown == text

@@ -11,13 +11,14 @@ import pytest
 from datadog_checks.base import AgentCheck, ConfigurationError
 from rich.console import Console
 
+from datadog_checks.model_serving.http.redact import printable
 from datadog_checks.model_serving.workstation.standin.install import standing_in
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceStatus
 from datadog_checks.model_serving.workstation.standin.runner import Runner, label_of
 from datadog_checks.model_serving.workstation.standin.sinks import combined, to_json
 from datadog_checks.model_serving.workstation.standin.sketch import GAMMA
 from datadog_checks.model_serving.workstation.standin.standin import StandIn
-from datadog_checks.model_serving.workstation.standin.terminal import number, printable, show
+from datadog_checks.model_serving.workstation.standin.terminal import number, show
 
 
 class Probe(AgentCheck):  # type: ignore[misc]

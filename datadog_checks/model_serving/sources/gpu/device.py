@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ...strict_yaml import read_yaml
 from .driver import DeviceLost, Driver, Unreadable, Unsupported
 from .fields import read_fields
 from .model import Device, GpuReading
@@ -18,9 +17,7 @@ from .model import Device, GpuReading
 @lru_cache(maxsize=1)
 def table() -> dict[str, list[dict[str, Any]]]:
     """What NVML reports, from readings.yaml."""
-    tables: dict[str, list[dict[str, Any]]] = yaml.safe_load(
-        Path(__file__).with_name("readings.yaml").read_text(encoding="utf-8")
-    )
+    tables: dict[str, list[dict[str, Any]]] = read_yaml(Path(__file__).with_name("readings.yaml"))
     return tables
 
 

@@ -18,7 +18,7 @@ from rich.status import Status
 from rich.text import Text
 
 from ...catalog.model import BILLED_PER_DISTRIBUTION
-from ...http.redact import mask, secrets_of
+from ...http.redact import mask, printable, secrets_of
 from ..standin.builtins import TRACE, log_output
 from ..standin.configuration import Configuration, load_configuration
 from ..standin.console import is_terminal, make_console
@@ -186,7 +186,7 @@ def _progress() -> Iterator[Tell]:
 
 @contextmanager
 def _logs_to_stderr(level: str | None, configuration: Configuration) -> Iterator[None]:
-    """Print what goes to the Agent's log, without secrets, to standard error."""
+    """Print what goes to the Agent's log, without secrets and printable, to standard error."""
     if level is None:
         yield
         return
@@ -194,7 +194,7 @@ def _logs_to_stderr(level: str | None, configuration: Configuration) -> Iterator
 
     class Masking(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return mask(super().format(record), secrets)
+            return printable(mask(super().format(record), secrets), lines=True)
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Masking("%(asctime)s %(levelname)s %(message)s"))

@@ -12,6 +12,7 @@ import click
 from rich.cells import cell_len
 
 from ...catalog.loader import load_catalog
+from ...http.redact import printable
 from ..provision.query.documents import check_document
 from ..provision.query.known import Known
 from ..provision.query.problems import ERROR, IDS, Problem
@@ -113,7 +114,7 @@ def _show(file: Path, problem: Problem) -> None:
     place = ": ".join(part for part in (str(file), f"{problem.path}{column}") if part)
     coloured = is_coloured(sys.stdout)
     severity = click.style(problem.severity, fg=COLOURS[problem.severity], bold=True)
-    click.echo(f"{place}: {severity}: {_printable(problem.message)} ({problem.id})", color=coloured)
+    click.echo(f"{printable(place)}: {severity}: {printable(problem.message)} ({problem.id})", color=coloured)
     if problem.column is not None:
         line, indent = excerpt(problem.text, problem.column)
         mark = click.style("^", fg=COLOURS[problem.severity], bold=True)
@@ -130,13 +131,7 @@ def excerpt(text: str, column: int) -> tuple[str, int]:
         first = max(0, min(at - WIDTH // 2, len(line) - WIDTH))
         left, right = "..." if first else "", "..." if first + WIDTH < len(line) else ""
         line, at = f"{left}{line[first : first + WIDTH]}{right}", at - first + len(left)
-    line = _printable(line)
-    return line, cell_len(line[:at])
-
-
-def _printable(text: str) -> str:
-    """Without what could move the cursor of a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return printable(line), cell_len(printable(line[:at]))
 
 
 def _many(number: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from ...errors import ProvisionError
+from ..files import json_text
 from .exit import ExitStatus
 from .provision_support import (
     PRUNE,
@@ -93,8 +93,8 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed
             found = make_plan(resources, read(client, resources), prune=prune)
     show(plan_text(found, unchanged=unchanged), credentials)
     if out is not None:
-        text = json.dumps(plan_json(found, credentials.site if credentials else None), indent=2, ensure_ascii=False)
-        write_file(out, masked(text, credentials) + "\n")
+        text = json_text(plan_json(found, credentials.site if credentials else None))
+        write_file(out, masked(text, credentials))
     if found.conflicts:
         sys.exit(ExitStatus.FAILED)
     if detailed and found.differs:
@@ -178,7 +178,7 @@ def export(directory: Path, **options: Any) -> None:
     resources = wanted(ProvisionOptions(**options), marked=False)
     files = export_files(resources)
     for name, text in files.items():
-        write_file(directory / name, text)
+        write_file(directory / name, text, directory)
     click.echo(f"{len(files)} files in {directory}")
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from ...errors import ProvisionError
+from ..files import write_private
 from ..standin.console import is_terminal, make_console
 from .exit import ExitStatus
 
@@ -172,10 +173,12 @@ def masked(text: str, credentials: AccountCredentials | None) -> str:
     return credentials.mask(text) if credentials else text
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write a file and the folders above it. Raises ProvisionError where that fails."""
+def write_file(path: Path, text: str, root: Path | None = None) -> None:
+    """Write a file for its owner only, and the folders above it, of which those below `root` are no symbolic links.
+
+    Raises ProvisionError where that fails.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_private(path, text, root)
     except OSError as error:
         raise ProvisionError(f"{path}: can't be written: {error.strerror}") from None

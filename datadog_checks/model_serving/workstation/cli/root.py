@@ -9,6 +9,7 @@ import click
 
 from ...__about__ import __version__
 from ...errors import UserError
+from ...http.redact import printable
 from .exit import status_of
 
 SUBCOMMANDS = {
@@ -28,7 +29,7 @@ class Subcommands(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(printable(f"Error: {error}", lines=True), err=True)
             ctx.exit(status_of(error))
 
     def list_commands(self, ctx: click.Context) -> list[str]:

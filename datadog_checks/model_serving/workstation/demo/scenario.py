@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Annotated, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ...strict_yaml import parse_yaml
 
 Outcome = Literal["ok", "client", "invalid", "server", "unavailable"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -205,4 +206,4 @@ class Timeline(NamedTuple):
 def load() -> Scenario:
     """Read the scenario that comes with the package."""
     text = files(__package__).joinpath("scenario.yaml").read_text(encoding="utf-8")
-    return Scenario.model_validate(yaml.safe_load(text))
+    return Scenario.model_validate(parse_yaml(text))

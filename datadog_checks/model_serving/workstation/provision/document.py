@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...errors import DocumentError
+from ...strict_yaml import UnreadableYaml, read_yaml
 from .query.tree import seconds
 
 
@@ -105,15 +104,13 @@ class Node:
 def read_document(path: str | Path, what: str) -> Node:
     """The file as one node. Raises DocumentError where it can't be read or is no YAML; an empty file is a mapping."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        data = read_yaml(path)
     except OSError as error:
         raise DocumentError(f"{path}: the {what} can't be read: {error.strerror}; check the path and rights") from None
     except UnicodeDecodeError:
         raise DocumentError(f"{path}: the {what} is not UTF-8 text: save it as UTF-8") from None
-    try:
-        data = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise DocumentError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except UnreadableYaml as error:
+        raise DocumentError(f"{path}: {'not valid YAML: ' if error.syntax else ''}{error}") from None
     return Node(str(path), "", {} if data is None else data)
 
 
@@ -121,19 +118,6 @@ def suggestion(word: str, known: Collection[str]) -> str:
     """`did you mean ...?`, or what is known."""
     close = get_close_matches(word, list(known), 1)
     return f"did you mean `{close[0]}`?" if close else f"known are {', '.join(known)}"
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would keep the last in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen and key.value != "<<":
-                    raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is there twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _kind(value: Any) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import ProvisionError
+from ..files import json_text
 from .model import REFERENCE, Resource, attributes, enveloped
 from .state import metric_of
 from .writes import FRESH_PERCENTILES
@@ -40,21 +40,17 @@ def export_files(resources: Iterable[Resource]) -> dict[str, str]:
     blocks: dict[str, dict[str, Any]] = {}
     for resource in resources:
         path = f"{FOLDERS[resource.kind]}/{resource.key}.json"
-        files[path] = _dump(_whole(resource))
+        files[path] = json_text(_whole(resource))
         block = _BLOCKS[resource.kind](resource, path)
         blocks.setdefault(TYPES[resource.kind], {})[label(resource.key)] = block
     provider = {"required_providers": {"datadog": {"source": "DataDog/datadog"}}}
-    return {**files, TERRAFORM: _dump({"terraform": [provider], "resource": blocks})}
+    return {**files, TERRAFORM: json_text({"terraform": [provider], "resource": blocks})}
 
 
 def label(key: str) -> str:
     """A key as a name in Terraform, where dots separate."""
     name = re.sub(r"[^a-z0-9_-]", "_", key)
     return name if re.match(r"[a-z_]", name) else f"_{name}"
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _whole(resource: Resource) -> Mapping[str, Any]:

@@ -82,7 +82,7 @@ def owned_key(kind: str, body: Mapping[str, Any]) -> str | None:
     if kind in ("monitor", "slo"):
         tags = [str(tag) for tag in body.get("tags") or ()]
         keys = [tag.partition(":")[2] for tag in tags if tag.startswith(f"{KEY_TAG}:")]
-        return keys[0] if OWNER_TAG in tags and keys else None
+        return keys[0] if OWNER_TAG in tags and keys and KEY.fullmatch(keys[0]) else None
     if kind == "dashboard":
         match = DASHBOARD_MARK.search(str(body.get("description") or ""))
         return match.group(1) if match else None

@@ -13,10 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE, Catalog, RawMetric, System, Target
+from ...strict_yaml import read_yaml
 
 PREFIX = f"{NAMESPACE}."
 PARTS = {"sum": frozenset[str](), "count": frozenset[str](), "bucket": frozenset(("lower_bound", "upper_bound"))}
@@ -26,7 +25,7 @@ PARTS = {"sum": frozenset[str](), "count": frozenset[str](), "bucket": frozenset
 @lru_cache(maxsize=1)
 def documented() -> dict[str, Any]:
     """What vocabulary.yaml says."""
-    data: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("vocabulary.yaml").read_text(encoding="utf-8"))
+    data: dict[str, Any] = read_yaml(Path(__file__).with_name("vocabulary.yaml"))
     return data
 
 
@@ -147,7 +146,7 @@ def _nvml(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
             if fnmatchcase(name, pattern):
                 yield name, (*nvml["device"], *extra)
     path = Path(__file__).parents[2] / "sources" / "gpu" / "readings.yaml"
-    for entries in yaml.safe_load(path.read_text(encoding="utf-8")).values():
+    for entries in read_yaml(path).values():
         for entry in entries:
             for name in (entry["metric"],) if "metric" in entry else entry["values"].values():
                 yield name, (*nvml["device"], *entry.get("tags", ()))

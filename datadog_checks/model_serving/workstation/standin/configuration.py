@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...errors import ConfigurationFileError
+from ...strict_yaml import UnreadableYaml, read_yaml
 
 DEFAULT_INTERVAL = 15.0
 """Seconds between runs where an instance does not set `min_collection_interval`, as in the Agent."""
+
+LONGEST_INTERVAL = 366 * 86400.0
+"""No system sleeps for as long as a mistaken number may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def load_configuration(path: Path) -> Configuration:
 
     Raises ConfigurationFileError for what is wrong with the file itself; the options are the business of the check.
     """
-    data = _parse(path, _read(path))
+    data = _read(path)
     if not isinstance(data, dict):
         raise ConfigurationFileError(
             f"{path} holds {_kind(data)}, not a mapping with `init_config:` and `instances:`. Is it the right file?"
@@ -61,9 +64,9 @@ def load_configuration(path: Path) -> Configuration:
     return Configuration(path, init_config, tuple(enumerate(instances, 1)))
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> Any:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_yaml(path)
     except FileNotFoundError:
         raise ConfigurationFileError(
             f"{path} does not exist. Give the path of an Agent configuration, such as "
@@ -78,18 +81,10 @@ def _read(path: Path) -> str:
         ) from None
     except OSError as error:
         raise ConfigurationFileError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from None
-
-
-def _parse(path: Path, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        problem = error.problem or error.context or "the YAML is not valid"
-        raise ConfigurationFileError(f"{place}: {problem}. Check indentation, quotes and colons there.") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationFileError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
+    except UnreadableYaml as error:
+        place = f"{path}, {error.place}" if error.place else f"{path}{' is not valid YAML' if error.syntax else ''}"
+        advice = " Check indentation, quotes and colons there." if error.syntax and error.place else ""
+        raise ConfigurationFileError(f"{place}: {error.problem}.{advice}") from None
 
 
 def _instances(path: Path, data: dict[Any, Any]) -> list[dict[str, Any]]:
@@ -129,7 +124,9 @@ def _encrypted(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 def _interval(instance: dict[str, Any]) -> float:
     value = instance.get("min_collection_interval")
-    return float(value) if isinstance(value, int | float) and value > 0 else DEFAULT_INTERVAL
+    if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        return DEFAULT_INTERVAL
+    return min(float(value), LONGEST_INTERVAL)
 
 
 def _kind(value: Any) -> str:

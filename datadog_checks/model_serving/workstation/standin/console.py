@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from ...http.redact import printable
+
+
+class PrintableConsole(Console):
+    """Prints nothing that steers the terminal but its own codes, whatever it is given and wherever that comes from.
+
+    Text is to be made printable before it is laid out: what has to be spelt out here takes more room than was counted.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            shown = segment.text if segment.control else printable(segment.text, lines=True)
+            yield segment if shown == segment.text else Segment(shown, segment.style)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -32,7 +48,7 @@ def make_console(*, stderr: bool = False) -> Console:
     """
     stream = sys.stderr if stderr else sys.stdout
     terminal, coloured = is_terminal(stream), is_coloured(stream)
-    return Console(
+    return PrintableConsole(
         stderr=stderr,
         highlight=False,
         force_terminal=terminal or coloured,

@@ -189,7 +189,7 @@ def _check_id(name: str, configuration: Sequence[Any], instance: Mapping[str, An
 
     The digest is also of all other instances of the file: an edit of one gives all of them other ids.
     """
-    text = json.dumps([configuration, instance], sort_keys=True, default=str)
+    text = repr([configuration, instance])
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     own_name = instance.get("name")
     return f"{name}:{own_name}:{digest}" if own_name else f"{name}:{digest}"

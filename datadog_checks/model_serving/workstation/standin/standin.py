@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..files import write_private
 from .recorder import Recorder
 
 UNREADABLE = "failed to read data"
@@ -67,8 +68,7 @@ class StandIn:
         path = self._cache_file(key)
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.write_text(value, encoding="utf-8")
-            path.chmod(0o600)
+            write_private(path, value)
 
     def _cache_file(self, key: str) -> Path:
         """Where the Agent puts it: what is before the first colon names a directory, odd characters are left out."""

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ...http.redact import printable
 from ..stored import stored
 from .recorder import LogLine, ServiceStatus
 from .runner import Round, Run
@@ -36,11 +37,6 @@ def show(round_: Round, units: Units, console: Console) -> None:
         for line in lines:
             console.print(Padding(_log_line(line), (0, 0, 0, 2)))
         console.print()
-
-
-def printable(text: str) -> str:
-    """The text with control characters spelt out, so that no label of an endpoint steers the terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def number(value: float) -> str:

@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ....strict_yaml import read_yaml
 from ..query import parse_monitor
 from ..query.tree import MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
 from .queries import groups_of, without_tag
@@ -159,7 +158,7 @@ def dashboard_entries() -> Mapping[str, DashboardEntry]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = read_yaml(path)
     return data
 
 
