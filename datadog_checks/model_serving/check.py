@@ -13,6 +13,7 @@ from typing import Any
 from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 
 from .catalog.model import NAMESPACE
+from .catalog.plain_text import plain_text
 from .config_models.instance import InstanceConfig
 from .errors import ScrapeError
 from .http.redact import Secrets
@@ -134,6 +135,18 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
                 self._let_go()
         if failures:
             raise ScrapeError("; ".join(failures)) from None
+
+    def service_check(
+        self,
+        name: str,
+        status: Any,
+        tags: Any = None,
+        hostname: str | None = None,
+        message: str | None = None,
+        raw: bool = False,
+    ) -> None:
+        """As the base check. Monitors quote the message, and what an endpoint has answered may stand in it."""
+        super().service_check(name, status, tags, hostname, plain_text(message) if message else None, raw)
 
     @property
     def cancelled(self) -> bool:

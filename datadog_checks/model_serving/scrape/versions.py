@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..catalog.plain_text import plain_text
 from ..submit.agent_cache import AgentCache
 from ..submit.series import Series
 from .collector import KEEP_UNSEEN, Collector
@@ -195,8 +196,8 @@ def _event(one: Version, before: list[str], tags: tuple[str, ...], title: str) -
         "timestamp": int(time.time()),
         "event_type": f"serving_{one.kind}",
         "source_type_name": "model_serving",
-        "msg_title": said[:MAX_TITLE],
-        "msg_text": f"{title}: {said}. {past}"[: MAX_TITLE * 4],
+        "msg_title": plain_text(said[:MAX_TITLE]),
+        "msg_text": plain_text(f"{title}: {said}. {past}"[: MAX_TITLE * 4]),
         "alert_type": "info",
         "priority": "normal",
         # Datadog takes keys of up to 100 characters.
