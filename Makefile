@@ -2,7 +2,7 @@ SHELL := /bin/bash
 PIP := -m pip --disable-pip-version-check --quiet --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate validate ddev-test lock dropin wheel clean
+.PHONY: help demo test soak lint format generate validate ddev-test lock dropin wheel clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -12,6 +12,9 @@ demo: .venv/.cli ## Run the check against simulated serving endpoints and show t
 
 test: lint ## Lint, check types, and test with the newest base package
 	.venv/bin/python -m pytest -q
+
+soak: .venv/.test ## Test what an Agent does for months: 10,000 scrapes, 1,000 checks that come and go (SOAK=1 is short)
+	SOAK=$${SOAK:-60} .venv/bin/python -m pytest -q -n0 tests/endurance
 
 lint: .venv/.test ## Check style, format and types
 	.venv/bin/ruff check .
