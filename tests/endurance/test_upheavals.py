@@ -3,8 +3,10 @@ is counted twice."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +197,51 @@ def test_a_fork(how: str, endpoint: Endpoint, tmp_path: Path) -> None:
     total = agent(endpoint, tmp_path, 4, how)
     # The copy takes the third scrape, whose requests then come with the fourth.
     assert total == (2 if how.startswith("several") else 1) * 11110
+
+
+@pytest.mark.parametrize("option", ["openmetrics_endpoint: {url}", "openmetrics_endpoints: ['{url}', '{url}2']"])
+def test_sigterm_in_a_run(option: str, endpoint: Endpoint, tmp_path: Path) -> None:
+    """The command ends at once while an endpoint lets it wait, and shows no traceback."""
+    asked, released = threading.Event(), threading.Event()
+
+    def stall(handler: Any) -> None:
+        asked.set()
+        released.wait(60)
+
+    endpoint.answers["/metrics"] = stall
+    file = tmp_path / "conf.yaml"
+    file.write_text(f"instances: [{{{option.format(url=endpoint.url)}, timeout: 3600}}]\n", encoding="utf-8")
+    command = [sys.executable, "-m", "datadog_checks.model_serving", "check", "-c", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        assert asked.wait(60)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    released.set()
+    assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM), said
+    assert "Traceback" not in said
+
+
+def test_a_machine_that_sleeps_in_a_run(
+    endpoint: Endpoint, clocks: Clocks, aggregator: Any, datadog_agent: Any
+) -> None:
+    """Hours pass between the request and its answer: it counts once, and so do those after it."""
+    total = 100
+
+    def answer(handler: Any) -> None:
+        nonlocal total
+        total += 1
+        clocks.wall += 5 * HOUR
+        clocks.monotonic += 5 * HOUR
+        body = page(total, START - 60.0).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/plain; version=0.0.4")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    endpoint.answers["/metrics"] = answer
+    check = checked(endpoint, clocks)
+    for _ in range(4):
+        assert check.run() == ""
+    assert counted() == 3
+    check.cancel()
