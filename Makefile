@@ -2,7 +2,7 @@ SHELL := /bin/bash
 PIP := -m pip --disable-pip-version-check --quiet --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate validate ddev-test dropin wheel clean
+.PHONY: help demo test soak lint format generate validate ddev-test lock dropin wheel clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -12,6 +12,9 @@ demo: .venv/.cli ## Run the check against simulated serving endpoints and show t
 
 test: lint ## Lint, check types, and test with the newest base package
 	.venv/bin/python -m pytest -q
+
+soak: .venv/.test ## Test what an Agent does for months: 10,000 scrapes, 1,000 checks that come and go (SOAK=1 is short)
+	SOAK=$${SOAK:-60} .venv/bin/python -m pytest -q -n0 tests/endurance
 
 lint: .venv/.test ## Check style, format and types
 	.venv/bin/ruff check .
@@ -34,25 +37,30 @@ validate: .venv/.cli ## Run ddev's validations
 ddev-test: .venv/.cli ## Run `ddev -x test --compat .`: test with the base package of Agent 7.72, on its Python 3.13
 	@.venv/bin/python tools/ddev.py test
 
+lock: ## Bring requirements/*.txt in line with what is asked for (CONTRIBUTING.md)
+	@python=$$(tools/find_python.sh) && "$$python" tools/lock.py $(LOCK)
+
 dropin: ## Lay checks.d/ and conf.d/ into DEST for an Agent
 	@python=$$(tools/find_python.sh) && "$$python" tools/dropin.py "$(DEST)"
 
 wheel: .venv/.cli ## Build dist/*.whl
 	@rm -rf dist
-	@.venv/bin/python -m pip --disable-pip-version-check --quiet --quiet wheel --no-deps --wheel-dir dist .
+	@.venv/bin/python -m pip --disable-pip-version-check --quiet --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
 clean: ## Remove everything that the targets made
 	rm -rf .venv .cache .hypothesis build dist .mypy_cache .pytest_cache .ruff_cache
 	find datadog_checks tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.cli: pyproject.toml
-	@echo "installing .[cli] into .venv"
+# Everything by version and hash, and nothing else: what builds the package is among it.
+.venv/.cli: pyproject.toml requirements/cli.txt
+	@echo "installing requirements/cli.txt into .venv"
 	@python=$$(tools/find_python.sh) && "$$python" -m venv --clear .venv
-	@.venv/bin/python $(PIP) -e '.[cli]'
+	@.venv/bin/python $(PIP) --require-hashes -r requirements/cli.txt
+	@.venv/bin/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.test: .venv/.cli
-	@echo "installing .[cli,test] into .venv"
-	@.venv/bin/python $(PIP) -e '.[cli,test]'
+.venv/.test: .venv/.cli requirements/test.txt
+	@echo "installing requirements/test.txt into .venv"
+	@.venv/bin/python $(PIP) --require-hashes -r requirements/test.txt
 	@touch $@

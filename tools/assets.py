@@ -6,13 +6,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from datadog_checks.model_serving.workstation.provision.access import READS, WRITES
 from datadog_checks.model_serving.workstation.provision.desired import assets, desired
 from datadog_checks.model_serving.workstation.provision.packs import MonitorEntry, builtin_packs
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "provisioning.md"
 FOLDERS = ("assets/monitors", "assets/dashboards")
-TABLES = re.compile(r"(<!-- (packs|monitors|slos): written by tools/assets\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLES = re.compile(
+    r"(<!-- (scopes|packs|monitors|slos): written by tools/assets\.py -->\n).*?(<!-- end -->)", re.DOTALL
+)
+
+
+SHOWN = {"percentiles": "percentiles of distributions", "slo": "SLOs"}
 
 
 def files() -> dict[str, str]:
@@ -22,7 +28,7 @@ def files() -> dict[str, str]:
 
 def document(text: str) -> str:
     """The documentation with its tables as the packs give them."""
-    tables = {"packs": _packs, "monitors": _monitors, "slos": _slos}
+    tables = {"scopes": _scopes, "packs": _packs, "monitors": _monitors, "slos": _slos}
     return TABLES.sub(lambda match: f"{match[1]}\n{chr(10).join(tables[match[2]]())}\n\n{match[3]}", text)
 
 
@@ -30,6 +36,13 @@ def stale() -> list[Path]:
     """Files in the folders of the assets that no pack gives any more."""
     known = {ROOT / path for path in assets()}
     return [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.json")) if path not in known]
+
+
+def _scopes() -> Iterator[str]:
+    yield "| what is provisioned | to read it | to change it |"
+    yield "|---|---|---|"
+    for kind, read in READS.items():
+        yield f"| {SHOWN.get(kind, f'{kind}s'.replace('_', ' '))} | `{read}` | `{WRITES[kind]}` |"
 
 
 def _packs() -> Iterator[str]:

@@ -17,20 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "ddev"
 CHECK = "model_serving"
 VALIDATIONS = ("config", "models", "metadata", "service-checks", "readmes", "package", "imports")
-# Whatever has a hand in generated files is pinned, so that they come out the same on every machine; datadog-checks-dev
-# pins its ruff itself. ddev 20 runs on Python 3.13 only. What an older ddev would generate differs, so it may only run
-# the tests.
-NEWEST = (
-    "3.13",
-    (
-        "ddev==20.1.0",
-        "datadog-checks-dev==40.0.1",
-        "datamodel-code-generator==0.25.9",
-        "black==26.10.1",
-        "isort==5.13.2",
-    ),
-)
-OLDER = ("3.12", ("ddev==14.4.0",))
+# ddev 20 runs on Python 3.13 only. What an older ddev would generate differs, so it may only run the tests. Both are
+# installed as their locks say, requirements/*.txt.
+NEWEST = ("3.13", "ddev")
+OLDER = ("3.12", "ddev-3.12")
 # How generated code is formatted. Where a repository has no configuration for ruff, ddev takes the first one above the
 # folder that it is installed in, so that what it writes would depend on where that is.
 FORMAT = """\
@@ -81,22 +71,23 @@ def generate(arguments: list[str]) -> int:
     return 0
 
 
-def _ddev(*choices: tuple[str, tuple[str, ...]]) -> tuple[str, Path]:
+def _ddev(*choices: tuple[str, str]) -> tuple[str, Path]:
     """Return the Python version and the path of ddev, installed first where it is not there as it should be."""
     if given := os.environ.get("DDEV"):
         return choices[0][0], Path(given)
-    for version, requirements in choices:
+    for version, name in choices:
+        lock = ROOT / "requirements" / f"{name}.txt"
         environment = HOME / f"venv{version}"
         ddev, installed = environment / "bin" / "ddev", environment / "installed.txt"
-        wanted = "\n".join(requirements)
+        wanted = lock.read_text(encoding="utf-8")
         if ddev.exists() and installed.exists() and installed.read_text(encoding="utf-8") == wanted:
             return version, ddev
         if (python := _python(version)) is None:
             continue
-        print(f"installing {requirements[0]} into {environment.relative_to(ROOT)}", flush=True)
+        print(f"installing {lock.relative_to(ROOT)} into {environment.relative_to(ROOT)}", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", str(environment)], check=True)
         pip = [str(ddev.parent / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--quiet"]
-        subprocess.run([*pip, *requirements, "uv"], check=True)
+        subprocess.run([*pip, "--require-hashes", "--requirement", str(lock)], check=True)
         installed.write_text(wanted, encoding="utf-8")
         return version, ddev
     pythons = " or ".join(f"Python {version}" for version, _ in choices)
@@ -118,6 +109,8 @@ def _run(ddev: Path, arguments: list[str], folder: Path) -> int:
         "DDEV_CONFIG": str(settings),
         "HATCH_CONFIG": str(hatch_settings),
         "HATCH_DATA_DIR": str(HOME / "hatch"),
+        # What ddev and hatch install into the environment of the tests is locked too; uv checks the hashes.
+        "UV_CONSTRAINT": str(ROOT / "requirements" / "agent.txt"),
         # uv and the Python of the tests' environment are looked for on PATH.
         "PATH": f"{ddev.parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }

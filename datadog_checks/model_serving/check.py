@@ -13,6 +13,7 @@ from typing import Any
 from datadog_checks.base import ConfigurationError, OpenMetricsBaseCheckV2
 
 from .catalog.model import NAMESPACE
+from .catalog.plain_text import plain_text
 from .config_models.instance import InstanceConfig
 from .errors import ScrapeError
 from .http.redact import LONGEST_WARNING, Secrets
@@ -138,6 +139,18 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
     def get_warnings(self) -> list[str]:
         """Called by the Agent after each run: what it shows beside the instance, in words that may be of a payload."""
         return [self.secrets.shown(str(warning), LONGEST_WARNING) for warning in super().get_warnings()]
+
+    def service_check(
+        self,
+        name: str,
+        status: Any,
+        tags: Any = None,
+        hostname: str | None = None,
+        message: str | None = None,
+        raw: bool = False,
+    ) -> None:
+        """As the base check. Monitors quote the message, and what an endpoint has answered may stand in it."""
+        super().service_check(name, status, tags, hostname, plain_text(message) if message else None, raw)
 
     @property
     def cancelled(self) -> bool:

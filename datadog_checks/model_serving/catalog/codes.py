@@ -7,12 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .plain_text import plain_text
+
 PLACEHOLDER = re.compile(r"\{([a-z0-9_|]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class CodeEvent:
-    """The event for a code. The texts have placeholders, filled from the code's own fields and from tags."""
+    """The event for a code. The texts have placeholders, filled from the code's own fields and from tags.
+
+    What a tag holds comes from outside and is shown as it is. The texts and fields may name people and have markdown.
+    """
 
     title: str
     text: str
@@ -41,17 +46,18 @@ class Codes:
         if self.event is None:
             return None
         tags = list(tags)
-        values = {name: value for name, _, value in (tag.partition(":") for tag in tags)}
-        values |= {**self.fields(code), "code": str(code)}
+        named = {name: value for name, _, value in (tag.partition(":") for tag in tags)}
+        own = {**self.fields(code), "code": str(code)}
+        shown = {name: plain_text(value) for name, value in named.items()} | own
         return {
             "timestamp": int(when),
             "event_type": self.event.type,
             "source_type_name": "model_serving",
-            "msg_title": _filled(self.event.title, values),
-            "msg_text": _filled(self.event.text, values),
+            "msg_title": _filled(self.event.title, shown),
+            "msg_text": _filled(self.event.text, shown),
             "alert_type": "error",
             "priority": "normal",
-            "aggregation_key": _filled(self.event.aggregation_key, values),
+            "aggregation_key": _filled(self.event.aggregation_key, named | own),
             "host": host,
             "tags": tags,
         }

@@ -124,6 +124,8 @@ class WorkerPool:
                 return
             self._tasks.put(job)
             self._open += 1
+            # A copy of the process that `fork` has made is without the threads.
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
             if len(self._threads) < min(self.size, self._open):
                 name = f"{self.name}-{len(self._threads) + 1}"
                 thread = threading.Thread(target=self._thread, name=name, daemon=True)

@@ -52,8 +52,8 @@ class Collector:
     `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
     shape; `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has, as
     (federated target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have begun
-    since somebody took them. After `stale_after` seconds a value isn't taken; None means that of pushed values alone,
-    after `PUSHED_FOR`.
+    since somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After
+    `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`.
     """
 
     def __init__(self, recogniser: Recogniser, rules: TagRules, stale_after: float | None = None) -> None:
@@ -65,6 +65,7 @@ class Collector:
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
         self.things: dict[tuple[int, Things], Series] = {}
         self.fresh: list[Series] = []
+        self.forgotten = -1
         self.frame: list[Series] = []
         self.refused: list[Series] = []
         self.rejected: Counter[tuple[str, str]] = Counter()
@@ -456,7 +457,7 @@ class Collector:
         crowded = len(self.series) > 4 * self._read + 1000
         if not crowded and self.scrape % SWEEP_EVERY:
             return
-        oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
+        self.forgotten = oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
         gone = [key for key, series in self.series.items() if series.seen <= oldest]
         left = {series.group for series in self.series.values() if series.seen > oldest and not series.raw.shared}
         self._systems = {group: system for group, system in self._systems.items() if group in left}

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..catalog.plain_text import plain_text
 from ..submit.agent_cache import AgentCache
 from ..submit.series import Series
-from .collector import KEEP_UNSEEN, Collector
+from .collector import Collector
 from .tags import CONTROL
 
 CACHE_KEY = "versions"
@@ -130,7 +131,7 @@ class VersionWatch:
                     continue
                 if (id(series.whole or series) in taken and _shows(series)) or not self._seen.any_of(tags, one.kind):
                     found.setdefault(tags, {})[one] = self._collector.recogniser.systems[series.raw.system].title
-                elif series.seen > self._collector.scrape - KEEP_UNSEEN and not _failed(series):
+                elif series.seen > self._collector.forgotten and not _failed(series):
                     self._pending.append(series)
         for tags, versions in found.items():
             self._seen.see((*self._tags, *tags), list(versions), next(iter(versions.values())))
@@ -195,8 +196,8 @@ def _event(one: Version, before: list[str], tags: tuple[str, ...], title: str) -
         "timestamp": int(time.time()),
         "event_type": f"serving_{one.kind}",
         "source_type_name": "model_serving",
-        "msg_title": said[:MAX_TITLE],
-        "msg_text": f"{title}: {said}. {past}"[: MAX_TITLE * 4],
+        "msg_title": plain_text(said[:MAX_TITLE]),
+        "msg_text": plain_text(f"{title}: {said}. {past}"[: MAX_TITLE * 4]),
         "alert_type": "info",
         "priority": "normal",
         # Datadog takes keys of up to 100 characters.

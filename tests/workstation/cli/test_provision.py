@@ -202,6 +202,33 @@ def test_missing_permissions_are_named_before_anything_is_read(dd: Standin) -> N
     assert dd.count("ListMonitors") == 0
 
 
+def scopes_of_the_page(*columns: int) -> set[str]:
+    """The scopes in some columns of the table in docs/provisioning.md."""
+    page = (ROOT / "docs" / "provisioning.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- scopes: ")[2].partition("<!-- end -->")[0]
+    rows = [line.split("|") for line in table.splitlines() if "`" in line]
+    return {row[column].strip(" `") for row in rows for column in columns}
+
+
+def test_the_scopes_of_the_page_are_enough_and_all_needed(dd: Standin, tmp_path: Path) -> None:
+    routing = tmp_path / "routing.yaml"
+    routing.write_text("as: rules\nreceiver: mail\nreceivers:\n  mail: {to: [ml@example.com]}\n", encoding="utf-8")
+    options = ("--routing", str(routing), *PACK)
+    needed = scopes_of_the_page(2, 3)
+    for missing in sorted(needed):
+        dd.policy.scopes = {"user_app_keys", *needed} - {missing}
+        done = run(dd, "apply", "--yes", *options)
+        assert done.exit_code == 1
+        assert f"limited to scopes that lack the permission {missing}." in done.output
+    dd.policy.scopes = needed
+    assert run(dd, "apply", "--yes", *options).exit_code == 0
+    dd.policy.scopes = scopes_of_the_page(2)
+    assert run(dd, "plan", *options).exit_code == 0
+    assert run(dd, "validate").exit_code == 0
+    dd.policy.scopes = needed
+    assert run(dd, "destroy", "--yes").exit_code == 0
+
+
 def test_a_conflict_is_a_failure_that_says_what_to_do(dd: Standin) -> None:
     assert run(dd, "apply", "--yes", *PACK).exit_code == 0
     name = next(iter(dd.state.monitors.values()))["name"]

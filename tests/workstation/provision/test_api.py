@@ -162,6 +162,41 @@ def test_every_site_is_spoken_to_by_its_own_host(site: str) -> None:
     assert found.base == f"https://api.{site}"
 
 
+ADDRESSES = {
+    "https://api.example.com": True,
+    "HTTPS://api.example.com:8443/datadog": True,
+    "http://127.0.0.1:8080": True,
+    "http://127.9.9.9": True,
+    "http://localhost:8080/": True,
+    "http://user:secret@[::1]:8080": True,
+    "http://api.example.com": False,
+    "HTTP://api.example.com": False,
+    "http://10.0.0.1": False,
+    "http://0.0.0.0": False,
+    "http://localhost.example.com": False,
+    "http://localhost:secret@api.example.com": False,
+    "http://127.0.0.1.example.com": False,
+    "http://127.0.0.1@api.example.com": False,
+    "http://[::1": False,
+    "ftp://127.0.0.1": False,
+    "file:///etc/secret": False,
+    "api.example.com": False,
+    "https://": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(("address", "taken"), ADDRESSES.items())
+def test_keys_are_sent_in_clear_to_this_machine_alone(address: str, taken: bool) -> None:
+    environment = {"DD_API_KEY": "a" * 32, "DD_APP_KEY": "b" * 40}
+    if taken:
+        assert load_credentials(url=address, environment=environment).base == address.rstrip("/")
+        return
+    with pytest.raises(OptionError, match=r"must begin with https://.*http://127\.0\.0\.1:8080") as caught:
+        load_credentials(url=address, environment=environment)
+    assert "secret" not in str(caught.value)
+
+
 def test_keys_come_from_files_or_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("fromfile123\n")

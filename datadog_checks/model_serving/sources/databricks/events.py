@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
+from ...catalog.plain_text import plain_text
 from ...scrape.tags import CONTROL
 from .description import MAX_ENTITIES, STOPPED, UPDATES, EndpointDescription, ServedEntity
 
@@ -99,8 +100,8 @@ def event(change: EndpointChange, name: str, workspace: str, tags: Sequence[str]
         "timestamp": int(time.time()),
         "event_type": f"databricks_{change.kind}",
         "source_type_name": "model_serving",
-        "msg_title": change.title[:MAX_TITLE],
-        "msg_text": change.text[:MAX_EVENT_TEXT],
+        "msg_title": plain_text(change.title[:MAX_TITLE]),
+        "msg_text": plain_text(change.text[:MAX_EVENT_TEXT]),
         "alert_type": change.alert,
         "priority": "normal",
         # Datadog takes keys of up to 100 characters.

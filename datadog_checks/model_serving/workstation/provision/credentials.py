@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -29,12 +30,22 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{8,}")
 
 @dataclass(frozen=True, slots=True)
 class AccountCredentials:
-    """What a client needs to speak for an account. `url` stands in for that of the site, for proxies and tests."""
+    """What a client needs to speak for an account. `url` stands in for that of the site, for proxies and tests.
+
+    Raises OptionError for a `url` that would send the keys unencrypted over a network.
+    """
 
     api_key: str = field(repr=False)
     app_key: str = field(repr=False)
     site: str = SITES[0]
     url: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not _keeps_keys(self.url):
+            raise OptionError(
+                "the address of the API (MODEL_SERVING_DATADOG_URL) must begin with https://, since the keys are sent "
+                "there; http:// is for this machine alone, such as http://127.0.0.1:8080"
+            )
 
     @property
     def base(self) -> str:
@@ -52,6 +63,18 @@ class AccountCredentials:
     def mask(self, text: str) -> str:
         """The text without any of the secrets."""
         return mask(text, self.secrets())
+
+
+def _keeps_keys(url: str) -> bool:
+    """Whether nobody on the way to a URL can read what is sent there."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if parts.scheme == "http" and host != "localhost":
+            return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+    return parts.scheme in ("https", "http") and bool(host)
 
 
 _PROXIES = tuple(name for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"))
