@@ -262,7 +262,7 @@ def test_the_first_run_says_when_counts_come(
     caplog.set_level(logging.INFO)
     agents.run(agents.start(databricks(endpoint, serving_system="custom_ml")), 3)
     lines = [record for record in caplog.records if "from the second on" in record.getMessage()]
-    assert [record.levelno for record in lines if record.name == "model_serving.agent"] == [logging.INFO]
+    assert [record.levelno for record in lines if record.name.endswith("base.model_serving")] == [logging.INFO]
 
 
 def test_what_a_trial_run_shows(agents: Agents, endpoint: Endpoint) -> None:

@@ -353,7 +353,9 @@ def test_it_is_said_once_that_not_all_fits(
     caplog.set_level("INFO")
     endpoint.serve(many(10))
     agents.run(agents.start(instance(endpoint, restart_memory_bytes=500)), 4)
-    lines = [line for line in caplog.records if line.name == "model_serving.agent" and "fit into" in line.getMessage()]
+    lines = [
+        line for line in caplog.records if line.name.endswith("base.model_serving") and "fit into" in line.getMessage()
+    ]
     assert len(lines) == 1
     assert "of 102 counters and histograms fit into `restart_memory_bytes` (500)" in lines[0].getMessage()
 
