@@ -6,7 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -25,7 +27,8 @@ class WorkspaceCredentials:
     """The Authorization header for one workspace, for all threads.
 
     `base` is scheme and host of the workspace. `post` sends token requests, from one thread at a time;
-    `on_secret` gets every secret before it is used, from one thread at a time as well.
+    `on_secret` gets every secret before it is used, from one thread at a time as well. Each token request is in a
+    context that `limit` makes.
     """
 
     def __init__(
@@ -35,8 +38,10 @@ class WorkspaceCredentials:
         post: Callable[..., requests.Response],
         on_secret: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        limit: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.login = login
+        self._limit = limit
         self._base = base.rstrip("/")
         self._post = post
         self._on_secret = on_secret
@@ -103,7 +108,8 @@ class WorkspaceCredentials:
     def _ask(self) -> tuple[str, float]:
         login = self.login
         secret = self._file.read(again=True) if self._file is not None else login.secret
-        token, life = ask_token(self._post, self._base, login.client_id, secret, self._clock)
+        with self._limit():
+            token, life = ask_token(self._post, self._base, login.client_id, secret, self._clock)
         self._register(secret_forms(token))
         return token, life
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ..databricks.description import read
 from ..databricks.state import StateReporter
-from .base import CRITICAL, UNKNOWN, Probe, SystemProbe, json_object
+from .base import CRITICAL, UNKNOWN, Probe, SystemProbe
 
 REFUSALS = {
     401: (
@@ -28,11 +28,14 @@ REFUSALS = {
 def probe(probe: Probe) -> None:
     """Report the one endpoint of an instance."""
     response = probe.get("")
-    if response is None or response.status_code >= 400:
-        probe.endpoint(CRITICAL, probe.problem or refusal(response.status_code))
+    if response is None:
+        probe.endpoint(CRITICAL, probe.problem)
+        return
+    if response.status_code >= 400:
+        probe.endpoint(CRITICAL, refusal(response.status_code))
         return
     named = next((tag.partition(":")[2] for tag in probe.tags if tag.startswith("endpoint_name:")), "")
-    endpoint = read(json_object(response), named)
+    endpoint = read(response.object, named)
     if endpoint is None:
         probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
         return
