@@ -64,14 +64,14 @@ def _target(asked: SplitResult, url: str, response: Response, private: bool) -> 
     """Where a redirect leads to, with the user of the URL that was asked for where that is the same origin."""
     location = response.headers["location"].encode("latin-1", "replace").decode("utf-8", "replace")
     status = response.status_code
-    there = urljoin(url, location)
     try:
+        there = urljoin(url, location)
         parts = urlsplit(there)
         web = parts.scheme in _PORTS and bool(parts.hostname)
         same = web and _same(asked, parts)
     except ValueError:
-        web = same = False
-    if asked.scheme == "unix":
+        there, parts, web, same = "", asked, False, False
+    if asked.scheme == "unix" and there:
         # There is no host that could be meant, but the path is one of the same server.
         if urlsplit(location).scheme or location.startswith("//"):
             raise RedirectError(f"the endpoint redirects (HTTP {status}) from its socket to a host: check the URL")
