@@ -89,7 +89,14 @@ def test_without_secrets(name: str, endpoint: Endpoint, aggregator: Any, datadog
         assert len(other.requests) == 1
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "unix:///run/docker.sock/info", "http://[", "x:"])
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "unix:///run/docker.sock/info", "x:"])
 def test_no_web_address(location: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
     endpoint.answers["/metrics"] = to(location)
     assert "to what is no web address" in run(endpoint.url)
+
+
+@pytest.mark.parametrize("location", ["http://[", "//[x", "http://[::1"])
+def test_no_address_at_all(location: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """The libraries can't read it either."""
+    endpoint.answers["/metrics"] = to(location)
+    assert "redirects to what is no web address" in run(endpoint.url)

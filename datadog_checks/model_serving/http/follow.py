@@ -64,21 +64,16 @@ def _target(asked: SplitResult, url: str, response: Response, private: bool) -> 
     """Where a redirect leads to, with the user of the URL that was asked for where that is the same origin."""
     location = response.headers["location"].encode("latin-1", "replace").decode("utf-8", "replace")
     status = response.status_code
-    try:
-        there = urljoin(url, location)
-        parts = urlsplit(there)
-        web = parts.scheme in _PORTS and bool(parts.hostname)
-        same = web and _same(asked, parts)
-    except ValueError:
-        there, parts, web, same = "", asked, False, False
-    if asked.scheme == "unix" and there:
+    there = urljoin(url, location)
+    parts = urlsplit(there)
+    if asked.scheme == "unix":
         # There is no host that could be meant, but the path is one of the same server.
         if urlsplit(location).scheme or location.startswith("//"):
             raise RedirectError(f"the endpoint redirects (HTTP {status}) from its socket to a host: check the URL")
         return there
-    if not web:
+    if parts.scheme not in _PORTS or not parts.hostname:
         raise RedirectError(f"the endpoint redirects (HTTP {status}) to what is no web address: check the URL")
-    if same:
+    if _same(asked, parts):
         user = asked.netloc.rpartition("@")[0]
         host = parts.netloc.rpartition("@")[2]
         return urlunsplit(parts._replace(netloc=f"{user}@{host}" if user else host))
