@@ -276,7 +276,7 @@ def pieces(response: Response) -> Iterator[bytes]:
     loaded = response.__dict__.get("_content", False)
     if isinstance(loaded, bytes):
         return iter([loaded] if loaded else [])
-    return decoded(_received(response), response.headers.get("Content-Encoding", ""))
+    return decompressed(_received(response), response.headers.get("Content-Encoding", ""))
 
 
 def load(response: Response, body: bytes) -> None:
@@ -285,7 +285,7 @@ def load(response: Response, body: bytes) -> None:
     held._content, held._content_consumed = body, True
 
 
-def decoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+def decompressed(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     """A body as it is behind its Content-Encoding. Raises what `pieces` raises."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):

@@ -23,7 +23,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from datadog_checks.base.utils.http import RequestsWrapper
 
-from .body import decoded, load
+from .body import decompressed, load
 
 CHALLENGES = (401, 407)
 MAX_CHALLENGE = 1 << 16
@@ -219,7 +219,7 @@ def _without_body(response: Response) -> Response:
         raw.close()
         with suppress(Exception):
             # It says why, as far as it goes.
-            for piece in decoded(iter(received), response.headers.get("Content-Encoding", "")):
+            for piece in decompressed(iter(received), response.headers.get("Content-Encoding", "")):
                 body += piece
                 if len(body) >= MAX_CHALLENGE:
                     break
