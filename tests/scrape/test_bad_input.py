@@ -23,6 +23,7 @@ import trustme
 from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.catalog.plain_text import plain_text
 from datadog_checks.model_serving.http import body as body_module
 from datadog_checks.model_serving.scrape import collector as collector_module
 from datadog_checks.model_serving.scrape.tags import TagRules
@@ -245,7 +246,9 @@ def test_refused(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: 
     assert message.startswith(f"{endpoint.url}: ")
     assert all(word in message for word in words), message
     assert "hush" not in message
-    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [(CRITICAL, message)]
+    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [
+        (CRITICAL, plain_text(message))
+    ]
     assert [line for line in submissions(aggregator, HIDDEN, BUCKETS) if ".rejected" not in line] == []
 
     aggregator.reset()
@@ -371,7 +374,9 @@ def test_no_connection(name: str, aggregator: Any, datadog_agent: Any) -> None:
         message = failure(check)
     assert message.startswith(f"{scheme}://127.0.0.1:{port}/metrics: ")
     assert all(word in message for word in words), message
-    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [(CRITICAL, message)]
+    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [
+        (CRITICAL, plain_text(message))
+    ]
     assert submissions(aggregator) == []
     if scheme == "https":
         return
