@@ -88,6 +88,9 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "keep_labels": (ONE, ["id"]),
     "stale_after": (ONE, 60),
     "max_payload_bytes": (ONE, 1000),
+    "sample_limit": (ONE, 1000),
+    "label_limit": (ONE, 30),
+    "label_value_length_limit": (ONE, 1000),
     "restart_memory_bytes": (ONE, 0),
 }
 """An instance, and another value of the option than the instance has."""

@@ -9,6 +9,7 @@
         QueryError                 a query of a monitor, a dashboard or an SLO
       ScrapeError                  a source could not be scraped: what a run of the check ends with
       PayloadError                 an answer that is no exposition, or beyond a limit
+      RedirectError                a redirect that is not followed
       DeadlineError                no complete answer within the time that an endpoint has
       AccessError                  no usable answer from a Databricks workspace
         NotYet                     nothing was asked, and nobody failed: it is not the time for it
@@ -84,6 +85,10 @@ class ScrapeError(UserError):
 
 class PayloadError(UserError):
     """An answer that is no exposition, or one beyond a limit."""
+
+
+class RedirectError(UserError):
+    """A redirect that is not followed. The message says where it leads to, without secrets."""
 
 
 class DeadlineError(UserError):

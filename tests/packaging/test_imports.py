@@ -14,7 +14,9 @@ from .conftest import ROOT
 NAME = "datadog_checks.model_serving"
 PACKAGE = ROOT / "datadog_checks" / "model_serving"
 WORKSTATION = "workstation"
-SHIPPED_WITH_AGENT = {"prometheus_client", "pydantic", "requests", "typing_extensions", "urllib3", "yaml"}
+SHIPPED_WITH_AGENT = {
+    *("prometheus_client", "pydantic", "requests", "requests_unixsocket", "typing_extensions", "urllib3", "yaml")
+}
 BUILT_INTO_AGENT = {"aggregator", "datadog_agent", "tagger"}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 AGENT_SIDE = [module for module in MODULES if module.split("/")[0] not in (WORKSTATION, "__main__.py")]

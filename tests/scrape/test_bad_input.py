@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ import trustme
 from datadog_checks.base.checks.openmetrics.v2.transform import MetricTransformer
 
 from datadog_checks.model_serving import ModelServingCheck
+from datadog_checks.model_serving.catalog.plain_text import plain_text
 from datadog_checks.model_serving.http import body as body_module
 from datadog_checks.model_serving.scrape import collector as collector_module
 from datadog_checks.model_serving.scrape.tags import TagRules
@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[Served, dict[str, Any], tuple[str, ...]]] = {
     "a circle of redirects": (circle, {}, ("circle", "URL")),
     "no answer": (silent, {"read_timeout": 3}, ("connected, but no answer within the time-out", "raise `timeout`")),
     "half an answer": (slow, {"read_timeout": 3}, ("no answer within the time-out",)),
-    "a slow drip": (drip, {"read_timeout": 30}, ("not complete after 180 s of waiting", "`read_timeout`")),
+    "a slow drip": (drip, {"endpoint_deadline": 0.5}, ("no complete answer within 0.5 s", "`endpoint_deadline`")),
     "HTTP 401": (status(401), {}, ("HTTP 401", "credentials are refused", "`headers`")),
     "HTTP 403": (status(403), {}, ("HTTP 403", "permission")),
     "HTTP 404": (status(404), {}, ("HTTP 404", "check the URL")),
@@ -229,13 +229,8 @@ REFUSED: dict[str, tuple[Served, dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(
-    name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused(name: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
     """A bad answer is told, submits nothing, loses nothing, and touches no other instance."""
-    if name == "a slow drip":
-        # Each look at the clock is a second after the one before, so that a body of many pieces takes minutes.
-        monkeypatch.setattr(body_module, "time", SimpleNamespace(monotonic=count().__next__))
     answer, options, words = REFUSED[name]
     check = mlserver(endpoint.url, **options)
     other = mlserver(f"http://127.0.0.1:{endpoint.port}/other")
@@ -251,7 +246,9 @@ def test_refused(
     assert message.startswith(f"{endpoint.url}: ")
     assert all(word in message for word in words), message
     assert "hush" not in message
-    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [(CRITICAL, message)]
+    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [
+        (CRITICAL, plain_text(message))
+    ]
     assert [line for line in submissions(aggregator, HIDDEN, BUCKETS) if ".rejected" not in line] == []
 
     aggregator.reset()
@@ -377,7 +374,9 @@ def test_no_connection(name: str, aggregator: Any, datadog_agent: Any) -> None:
         message = failure(check)
     assert message.startswith(f"{scheme}://127.0.0.1:{port}/metrics: ")
     assert all(word in message for word in words), message
-    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [(CRITICAL, message)]
+    assert [(health.status, health.message) for health in aggregator.service_checks(HEALTH)] == [
+        (CRITICAL, plain_text(message))
+    ]
     assert submissions(aggregator) == []
     if scheme == "https":
         return
@@ -895,11 +894,13 @@ def test_messages_are_logged_once(
 # -- memory
 
 SCRAPE = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 from datadog_checks.model_serving import ModelServingCheck
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    # That of `resource` begins with what the parent had when it started this process.
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) >> 10
 
 results = {}
 for path in ["/good", *sys.argv[2:]]:
@@ -930,7 +931,7 @@ FLOODS: dict[str, tuple[Served, str]] = {
         ),
         "",
     ),
-    "/names": (endless(lambda number: b"".join(b"a%x 1\n" % (number * 2000 + n) for n in range(2000)), 2), ""),
+    "/names": (endless(lambda number: b"".join(b"a%x 1\n" % (number * 2000 + n) for n in range(2000)), 1), ""),
 }
 
 
@@ -953,7 +954,8 @@ def test_memory(endpoint: Endpoint) -> None:
     for path, (peak, message) in results.items():
         expected = FLOODS[path][1]
         assert (expected in message) if expected else message == "", (path, message)
-        assert peak - baseline < 30, f"{path} took {peak - baseline} MiB"
+        # A body is kept until it is complete, 100 MB of it are allowed, and memory that was freed may come back late.
+        assert peak - baseline < 130, f"{path} took {peak - baseline} MiB"
 
 
 # -- secrets

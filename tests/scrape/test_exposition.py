@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -356,8 +357,8 @@ def read(chunks: list[bytes], **headers: str) -> tuple[list[str], list[tuple[str
 
     def read_chunks() -> Iterator[list[str]]:
         nonlocal size
-        answer = Answer.of(response(chunks, **headers), 1)
-        size = yield from body_chunks(answer, 10_000, lambda line, cut: lost.append((line, cut)))
+        answer = Answer.of(response(chunks, **headers))
+        size = yield from body_chunks(answer, lambda line, cut: lost.append((line, cut)))
 
     return [line for lines in read_chunks() for line in lines], lost, size
 
@@ -412,7 +413,7 @@ def test_body_without_line_ends() -> None:
     taken = iter(chunks)
     answer = Answer("text/plain", True, "", None, taken)
     with pytest.raises(PayloadError, match="a line is longer than 131072 bytes"):
-        list(body_chunks(answer, 1 << 30, lambda line, cut: None))
+        list(body_chunks(answer, lambda line, cut: None))
     assert len(list(taken)) > 900
 
 
@@ -422,13 +423,16 @@ def test_body_without_line_ends() -> None:
         ({"Content_Length": "13"}, ["foo 1", "bar 22"], []),
         ({"Transfer_Encoding": "chunked"}, ["foo 1", "bar 22"], []),
         ({}, ["foo 1"], [("bar 22", True)]),
-        ({"Content_Length": "13", "Content_Encoding": "gzip"}, ["foo 1"], [("bar 22", True)]),
+        ({"Content_Length": "33", "Content_Encoding": "gzip"}, ["foo 1"], [("bar 22", True)]),
     ],
     ids=["length", "chunks", "until closed", "compressed"],
 )
 def test_last_line(headers: dict[str, str], lines: list[str], lost: list[tuple[str, bool]]) -> None:
     """A line without an end counts where something else says that the body is whole."""
-    assert read([b"foo 1\nbar ", b"22"], **headers)[:2] == (lines, lost)
+    chunks = [b"foo 1\nbar ", b"22"]
+    if "Content_Encoding" in headers:
+        chunks = [gzip.compress(b"".join(chunks))]
+    assert read(chunks, **headers)[:2] == (lines, lost)
 
 
 @pytest.mark.parametrize(

@@ -404,7 +404,7 @@ JSON: dict[str, tuple[Login, Answer, str]] = {
     "no JSON": (PAT, Answer(200, f'"{MARK}'.encode()), "the answer can't be used: no JSON object"),
     "no object": (PAT, Answer(200, [MARK]), "the answer can't be used: no JSON object"),
     "no text": (PAT, Answer(200, b"\xff\xfe\x00{"), "the answer can't be used: no JSON object"),
-    "too large": (PAT, Answer(200, gzip.compress(b" " * (33 << 20)), {"Content-Encoding": "gzip"}), "more than 32 MiB"),
+    "too large": (PAT, Answer(200, gzip.compress(b" " * (33 << 20)), {"Content-Encoding": "gzip"}), "more than 16 MiB"),
     "no gzip": (PAT, Answer(200, b"{}", {"Content-Encoding": "gzip"}), "declared compressed but can't be decompressed"),
     "broken off": (PAT, Answer(200, b"{}", {"Content-Length": "99", "Connection": "close"}), "broke off before its"),
     "redirect": (

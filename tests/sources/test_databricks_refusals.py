@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import AccessError, CredentialsError
+from datadog_checks.model_serving.http.transport import Transport
 from datadog_checks.model_serving.sources.databricks import refusals
 from datadog_checks.model_serving.sources.databricks.access import Access
 from datadog_checks.model_serving.sources.databricks.credentials import Login, WorkspaceCredentials
@@ -64,7 +65,9 @@ def test_sentence(
     """Of the list, and of each way to get a token."""
     caplog.set_level(logging.DEBUG)
     one, path = login(at, server, tmp_path)
-    http, clock = RequestsWrapper({"timeout": 10}, {}), Clock()
+    # As everything is asked of a workspace: over connections that read a refusal to the end.
+    transport, clock = Transport(RequestsWrapper({"timeout": 10}, {}), size=1), Clock()
+    http = transport.wrapper()
     credentials = WorkspaceCredentials(one, server.url, lambda: http, [].append, clock)
     if at == "list":
         server.script(LIST, *[answer_of(case)] * 2)
@@ -80,6 +83,7 @@ def test_sentence(
     assert case["says"] in str(caught.value), str(caught.value)
     assert re.search(r"\(HTTP \d{3}(, [\w]+)?\): \S", str(caught.value))
     assert_silent(shown(caught.value, credentials) + caplog.text)
+    transport.close()
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,14 @@ def instance_kerberos_force_initiate():
     return False
 
 
+def instance_label_limit():
+    return 0
+
+
+def instance_label_value_length_limit():
+    return 0
+
+
 def instance_log_requests():
     return False
 
@@ -138,6 +146,10 @@ def instance_request_size():
 
 def instance_restart_memory_bytes():
     return 100000
+
+
+def instance_sample_limit():
+    return 200000
 
 
 def instance_serving_system():

@@ -158,6 +158,8 @@ class InstanceConfig(BaseModel):
     kerberos_hostname: Optional[str] = None
     kerberos_keytab: Optional[str] = None
     kerberos_principal: Optional[str] = None
+    label_limit: Optional[int] = Field(None, ge=0)
+    label_value_length_limit: Optional[int] = Field(None, ge=0)
     loader: Optional[str] = None
     log_requests: Optional[bool] = None
     max_connections: Optional[int] = Field(None, ge=1)
@@ -187,6 +189,7 @@ class InstanceConfig(BaseModel):
     rename_labels: Optional[MappingProxyType[str, Any]] = None
     request_size: Optional[float] = None
     restart_memory_bytes: Optional[int] = Field(None, ge=0)
+    sample_limit: Optional[int] = Field(None, ge=1)
     send_distribution_buckets: Optional[bool] = None
     service: Optional[str] = None
     serving_endpoints: Optional[ServingEndpoints] = None

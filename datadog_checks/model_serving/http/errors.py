@@ -95,6 +95,9 @@ def _of_exception(error: Exception, url: SplitResult) -> str:
     if isinstance(error, ValueError) and "header" in str(error):
         # The standard library's complaint, which quotes the value.
         return BAD_HEADER
+    if isinstance(error, ValueError) and "URL" in str(error):
+        # The standard library's complaint about where a redirect leads to: that of the instance was checked.
+        return "the endpoint redirects to what is no web address: check the URL"
     if isinstance(error, RequestException):
         # Its text may hold the URL with all its secrets.
         return f"the request failed ({type(error).__name__}): check the URL and the options of the connection"

@@ -140,9 +140,10 @@ class WorkerPool:
             with self._lock:
                 job.deadline = time.monotonic() + job.seconds
                 self._busy[me] = job
+                self.transport.cuts.begin()
             try:
                 if wanted:
-                    http = self.transport.wrapper() if http is None else http
+                    http = self.transport.wrapper() if http is None or not self.transport.keep else http
                     job.result = job.work(http, job.deadline)
             except Exception as error:
                 job.problem = Expired() if job.expired else error

@@ -1,8 +1,9 @@
 """Requests from several threads over one TLS context and kept connections, each of which another thread can cut.
 
 A thread that waits for an answer can't be told to stop. Its socket can: once that is shut down, the wait ends. Beyond
-reach are name resolution and the opening of a connection, which the connect time-out limits, and connections through
-a proxy, where `read_timeout` does.
+reach are name resolution and the opening of a connection, which the connect time-out limits, connections through a
+SOCKS proxy, where `read_timeout` does, and what the stock wrapper asks over connections of its own: missing
+certificates, and the tokens of `auth_token`.
 """
 
 from __future__ import annotations
@@ -10,24 +11,44 @@ from __future__ import annotations
 import copy
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
+from requests import Response
 from requests.adapters import HTTPAdapter
+from requests_unixsocket.adapters import UnixAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from datadog_checks.base.utils.http import RequestsWrapper
 
+from .body import decompressed, load
+
+CHALLENGES = (401, 407)
+MAX_CHALLENGE = 1 << 16
+"""Bytes of such a refusal that are read for the sake of its connection, over which a login may go on."""
+
 
 class Cuts:
-    """Which socket each thread waits at, for another to cut it."""
+    """Which socket each thread waits at, for another to cut it. What was cut stays so until the thread begins anew."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: dict[int, socket.socket] = {}
         self._unready: dict[int, socket.socket] = {}
         self._broken_off: set[int] = set()
+        self._over: set[int] = set()
         self._ended = False
+
+    def begin(self) -> None:
+        """The calling thread begins with something that nobody has cut yet."""
+        with self._lock:
+            self._over.discard(threading.get_ident())
+
+    def over(self) -> bool:
+        """Whether what the calling thread does was cut."""
+        return self._ended or threading.get_ident() in self._over
 
     def opened(self, sock: socket.socket) -> None:
         """The calling thread has a socket without TLS yet. The object will be replaced, so another is kept."""
@@ -35,7 +56,7 @@ class Cuts:
         with self._lock:
             self._unready[me] = sock.dup()
             self._broken_off.discard(me)
-            if self._ended:
+            if self._ended or me in self._over:
                 self._broken_off.add(me)
                 _shut(sock)
 
@@ -53,14 +74,15 @@ class Cuts:
             else:
                 # A connection forgets its socket when the server won't keep it, and the body is still to be read.
                 self._sockets[me] = sock
-                if self._ended:
+                if self._ended or me in self._over:
                     _shut(sock)
         if unready is not None:
             unready.close()
 
     def cut(self, thread: int) -> None:
-        """End what a thread waits for."""
+        """End what a thread waits for, and whatever it is about to until it begins anew."""
         with self._lock:
+            self._over.add(thread)
             if thread in self._unready:
                 self._broken_off.add(thread)
             for sock in (self._unready.get(thread), self._sockets.get(thread)):
@@ -82,44 +104,84 @@ def _shut(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+class Limit:
+    """A context in which the calling thread may wait for `seconds`. What it waits for then is cut: see `expired`."""
+
+    def __init__(self, cuts: Cuts, seconds: float) -> None:
+        self.expired = False
+        self._cuts = cuts
+        self._thread = threading.get_ident()
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Limit:
+        self._cuts.begin()
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        self._cuts.use(None)
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._cuts.cut(self._thread)
+
+
 class Transport:
     """Makes a requests wrapper for each of `size` threads, like `http`. `hosts` is how many are talked to.
 
-    Every option of the stock wrapper keeps its meaning, but connections are kept where `keep` says so.
+    Every option of the stock wrapper keeps its meaning, but connections, and with them cookies, are kept where `keep`
+    says so. The body of a redirect is never read, that of a refusal only a little.
     """
 
     def __init__(self, http: RequestsWrapper, size: int, hosts: int = 1, keep: bool = True) -> None:
-        self._http = copy.copy(http)
-        self._http.persist_connections = keep
-        # Copies share them, and so another transport of the same wrapper would get hold of these connections.
-        self._http._https_adapters = {}
+        self.keep = keep
         self.cuts = Cuts()
-        self._lock = threading.Lock()
         self._size, self._hosts = size, hosts
+        self._lock = threading.Lock()
         self._adapters: list[HTTPAdapter] = []
+        self._pools = _pools(self.cuts, keep)
+        self._http = copy.copy(http)
+        # Of a session that is not kept the wrapper would make the adapters itself.
+        self._http.persist_connections = True
+        # Copies share them, and so another transport of the same wrapper would get hold of these connections.
+        self._http._https_adapters = _Adapters(self._prepared)
+        self._plain = self._prepared(HTTPAdapter())
+        self._unix = self._prepared(_UnixAdapter(self.cuts, keep))
 
     def wrapper(self) -> Any:
         """A wrapper for the calling thread alone. It shares adapters, and so connections, with all others."""
         with self._lock:
             http = copy.copy(self._http)
-            if not self._adapters:
-                self._adapters = self._prepared(http.session)
-            else:
-                # Sessions are not made for several threads, the adapters behind them are.
-                for prefix, adapter in http.session.adapters.items():
-                    if adapter not in self._adapters and prefix in ("http://", "https://"):
-                        http.session.mount(prefix, self._adapters[prefix == "https://"])
+            # Sessions are not made for several threads, the adapters behind them are.
+            http.session.mount("http://", self._plain)
+            http.session.mount("unix://", self._unix)
             return http
 
-    def _prepared(self, session: Any) -> list[HTTPAdapter]:
-        """The adapters for HTTP and HTTPS, with room for every thread's connection, all of which can be cut."""
-        adapters = [session.adapters["http://"], session.adapters["https://"]]
-        for adapter in adapters:
-            adapter.init_poolmanager(max(self._hosts, 10), max(self._size, 10))
-            adapter.poolmanager.pool_classes_by_scheme = _pools(self.cuts)
-            # Otherwise connections stay until nothing knows their pool, and answers do for as long as they are known.
-            adapter.poolmanager.pools.dispose_func = lambda pool: pool.close()
-        return adapters
+    def limit(self, seconds: float) -> Limit:
+        """A context in which the calling thread may use a wrapper for `seconds`."""
+        return Limit(self.cuts, seconds)
+
+    def _prepared(self, adapter: HTTPAdapter) -> HTTPAdapter:
+        """An adapter with room for every thread's connection, all of which can be cut."""
+        adapter.init_poolmanager(max(self._hosts, 10), max(self._size, 10))
+        self._cuttable(adapter.poolmanager)
+        # Otherwise connections stay until nothing knows their pool, and answers do for as long as they are known.
+        adapter.poolmanager.pools.dispose_func = lambda pool: pool.close()
+        own: Any = adapter
+        manager, build = own.proxy_manager_for, own.build_response
+        own.proxy_manager_for = lambda proxy, **options: self._cuttable(manager(proxy, **options))
+        own.build_response = lambda request, raw: _without_body(build(request, raw))
+        self._adapters.append(adapter)
+        return adapter
+
+    def _cuttable(self, manager: Any) -> Any:
+        if manager.pool_classes_by_scheme.get("http") is HTTPConnectionPool:
+            manager.pool_classes_by_scheme = self._pools
+        return manager
 
     def close(self) -> None:
         """Cut the connections that somebody uses, those still to be opened included, and close all others."""
@@ -129,13 +191,49 @@ class Transport:
                 adapter.close()
 
 
-def _pools(cuts: Cuts) -> dict[str, type[HTTPConnectionPool]]:
+class _Adapters(dict[Any, Any]):
+    """The stock wrapper's adapters by their options of TLS: it makes one when it needs it."""
+
+    def __init__(self, prepared: Callable[[HTTPAdapter], HTTPAdapter]) -> None:
+        super().__init__()
+        self._prepared = prepared
+
+    def __setitem__(self, options: Any, adapter: HTTPAdapter) -> None:
+        super().__setitem__(options, self._prepared(adapter))
+
+
+def _without_body(response: Response) -> Response:
+    """A response whose body was closed if it is a redirect's, and cut short if it is a refusal's.
+
+    Whoever follows a redirect or logs in, in requests or in its extensions, reads such a body first, without a limit.
+    """
+    raw: Any = response.raw
+    if response.is_redirect:
+        raw.close()
+    elif response.status_code in CHALLENGES:
+        received, body, left = [], bytearray(), MAX_CHALLENGE
+        with suppress(Exception):
+            while left > 0 and (piece := raw.read1(left, decode_content=False)):
+                received.append(piece)
+                left -= len(piece)
+        raw.close()
+        with suppress(Exception):
+            # It says why, as far as it goes.
+            for piece in decompressed(iter(received), response.headers.get("Content-Encoding", "")):
+                body += piece
+                if len(body) >= MAX_CHALLENGE:
+                    break
+        load(response, bytes(body[:MAX_CHALLENGE]))
+    return response
+
+
+def _pools(cuts: Cuts, keep: bool) -> dict[str, type[HTTPConnectionPool]]:
     """urllib3's pools, whose connections report who uses them."""
     pools: dict[str, type[HTTPConnectionPool]] = {}
     for scheme, pool in (("http", HTTPConnectionPool), ("https", HTTPSConnectionPool)):
         kind: Any = pool.ConnectionCls
         connection = type(f"Cuttable{kind.__name__}", (_Cuttable, kind), {"cuts": cuts})
-        own = {"ConnectionCls": connection, "cuts": cuts}
+        own = {"ConnectionCls": connection, "cuts": cuts, "keep": keep}
         pools[scheme] = type(f"Cuttable{pool.__name__}", (_Releasing, pool), own)
     return pools
 
@@ -144,9 +242,13 @@ class _Releasing:
     """Put before a connection pool of urllib3: a connection that is back in the pool is another thread's next."""
 
     cuts: Cuts
+    keep: bool
 
     def _put_conn(self, conn: Any) -> None:
         self.cuts.use(None)
+        # A login that is going on, such as that of NTLM, is one of this connection.
+        if conn is not None and not self.keep and not getattr(conn, "challenged", False):
+            conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 
 
@@ -155,6 +257,7 @@ class _Cuttable:
 
     cuts: Cuts
     sock: socket.socket | None
+    challenged = False
 
     def connect(self) -> None:
         try:
@@ -175,3 +278,31 @@ class _Cuttable:
     def request(self, *args: Any, **options: Any) -> Any:
         self.cuts.use(self.sock)
         return super().request(*args, **options)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()  # type: ignore[misc]
+        if self.cuts.over():
+            # Headers that were cut off look like all that there are.
+            raise ConnectionAbortedError
+        self.challenged = response.status in CHALLENGES
+        return response
+
+
+class _UnixAdapter(UnixAdapter):
+    """The adapter for Unix domain sockets, whose connections report who uses them."""
+
+    def __init__(self, cuts: Cuts, keep: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        connection = type("CuttableUnixHTTPConnection", (_Cuttable, UnixHTTPConnection), {"cuts": cuts})
+        own = {
+            "cuts": cuts,
+            "keep": keep,
+            "_new_conn": lambda pool: connection(pool.socket_path, pool.timeout),
+        }
+        self._pool = type("CuttableUnixHTTPConnectionPool", (_Releasing, UnixHTTPConnectionPool), own)
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        with self.pools.lock:
+            if self.pools.get(url) is None:
+                self.pools[url] = self._pool(url, self.timeout)
+        return super().get_connection(url, proxies)  # type: ignore[no-untyped-call]

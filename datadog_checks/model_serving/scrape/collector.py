@@ -53,13 +53,17 @@ class Collector:
     shape; `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has, as
     (federated target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have begun
     since somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After
-    `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`.
+    `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`. No more
+    series are remembered than `sample_limit`, those that were seen last.
     """
 
-    def __init__(self, recogniser: Recogniser, rules: TagRules, stale_after: float | None = None) -> None:
+    def __init__(
+        self, recogniser: Recogniser, rules: TagRules, stale_after: float | None = None, sample_limit: int = 200_000
+    ) -> None:
         self.recogniser = recogniser
         self.rules = rules
         self.stale_after = stale_after
+        self.sample_limit = sample_limit
         self.pushes = Pushes()
         self.cache = LineCache()
         self.series: dict[tuple[int, frozenset[tuple[str, str]]], Series] = {}
@@ -88,6 +92,8 @@ class Collector:
         self._shared: list[tuple[Metric, Labelled]] = []
         self._strangers: set[str] = set()
         self._without_numbers: list[Series] = []
+        self._begun: list[tuple[int, frozenset[tuple[str, str]]]] = []
+        self._begun_things: list[tuple[int, Things]] = []
 
     def begin(self) -> None:
         self.scrape += 1
@@ -111,6 +117,20 @@ class Collector:
             for series in self.series.values():
                 series.clear()
         self._complete = False
+        self._begun, self._begun_things = [], []
+
+    def give_up(self) -> None:
+        """Forget what began in this scrape, which came to nothing: an answer that is refused costs no memory."""
+        self.frame, self._held, self._shared = [], [], []
+        if not self._begun:
+            return
+        gone = [self.series.pop(key) for key in self._begun] + [self.things.pop(key) for key in self._begun_things]
+        for series in gone:
+            series.numbers = []
+        begun = set(map(id, gone))
+        self.fresh = [series for series in self.fresh if id(series) not in begun]
+        self._begun, self._begun_things = [], []
+        self.cache.drop()
 
     def context(self) -> object:
         """What decides how a line is read, besides the line: with another system its name may mean something else."""
@@ -350,6 +370,7 @@ class Collector:
                 older = family.name in self._unread or (raw.shared and series.group in self._strangers)
                 (series.whole or series).past.older |= older
                 self.series[id(shaped), identity] = series
+                self._begun.append((id(shaped), identity))
             if part == "bucket":
                 part = _bound(labels)
                 if part is None:
@@ -413,6 +434,7 @@ class Collector:
         if part.whole is None:
             part.whole = self.things[id(raw), (*thing, *besides)] = self._made(raw, about, hostname, (*thing, *besides))
             part.whole.thing = thing
+            self._begun_things.append((id(raw), (*thing, *besides)))
         return part
 
     def _made(
@@ -454,11 +476,15 @@ class Collector:
         if self._renew:
             self._renew = False
             self.cache.renew()
-        crowded = len(self.series) > 4 * self._read + 1000
+        crowded = len(self.series) > min(4 * self._read + 1000, self.sample_limit)
         if not crowded and self.scrape % SWEEP_EVERY:
             return
         self.forgotten = oldest = self.scrape - (SWEEP_EVERY if crowded else KEEP_UNSEEN)
         gone = [key for key, series in self.series.items() if series.seen <= oldest]
+        if len(self.series) - len(gone) > self.sample_limit:
+            seen = sorted((series.seen for series in self.series.values()), reverse=True)
+            oldest = min(self.scrape - 1, seen[self.sample_limit])
+            gone = [key for key, series in self.series.items() if series.seen <= oldest]
         left = {series.group for series in self.series.values() if series.seen > oldest and not series.raw.shared}
         self._systems = {group: system for group, system in self._systems.items() if group in left}
         for key in gone:

@@ -12,14 +12,19 @@ from requests.exceptions import HTTPError, RequestException
 
 from datadog_checks.base.checks.openmetrics.v2.scraper import OpenMetricsScraper
 
-from ..errors import InternalSignal, PayloadError
-from ..http.body import Answer, body_chunks
+from ..errors import DeadlineError, InternalSignal, PayloadError
+from ..http.body import Answer, Limits, body_chunks
 from ..http.errors import connection_problem
+from ..http.follow import ask
 from ..http.redact import without_credentials, without_secrets
 from ..settings import ScrapeSettings
 
-BODY_TIMEOUTS = 6
-"""How many times `read_timeout`, which limits each wait, all waits for a body may take: a drip never waits long."""
+
+def late(seconds: float) -> DeadlineError:
+    """What it means that an endpoint's time is over."""
+    return DeadlineError(
+        f"no complete answer within {seconds:g} s: look why the endpoint is slow, or raise `endpoint_deadline`"
+    )
 
 
 class Requester(Protocol):
@@ -57,7 +62,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         self.explain = explain
         self.url = without_secrets(self.endpoint)
         self._hide_secrets_in_tags()
-        self.max_payload_bytes = settings.max_payload_bytes
+        self.limits = Limits(settings.max_payload_bytes, settings.sample_limit)
         self.access = access
         self.fetched: Answer | Exception | None = None
         self.unreachable = ""
@@ -74,32 +79,28 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
         try:
             if isinstance(fetched, Exception):
                 raise fetched
-            if fetched is not None:
-                yield from self._chunks(fetched)
-                return
-            with self.get_connection() as connection:
-                yield from self._chunks(Answer.of(connection, self._patience))
+            yield from self._chunks(fetched or self.fetch())
         except HTTPConnectionError as error:
             if not self.ignore_connection_errors:
                 raise
             self.unreachable = self.problem(error)
             self.log.warning("%s", self.unreachable)
 
-    def fetch(self, http: Any, deadline: float) -> Answer:
+    def fetch(self, http: Any = None, deadline: float | None = None) -> Answer:
         """The whole answer, got with a requests wrapper of the calling thread. A scrape reads what `fetched` holds.
 
         Whatever is raised is of the request, or a NothingExported.
         """
         with self.get_connection(http, deadline) as connection:
-            answer = Answer.of(connection, self._patience)
-            answer.keep(self.max_payload_bytes)
+            answer = Answer.of(connection)
+            answer.keep(self.limits)
         return answer
 
     def get_connection(self, http: Any = None, deadline: float | None = None) -> Any:
         """The open response. Health is reported when the whole payload has been read, not before."""
         http = self.http if http is None else http
         if self.access is None:
-            response = http.get(self.endpoint, stream=True)
+            response = ask(http, "get", self.endpoint)
         else:
             if deadline is None:
                 deadline = time.monotonic() + sum(self.http.options["timeout"])
@@ -134,13 +135,9 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             "that URL, or remove the option"
         )
 
-    @property
-    def _patience(self) -> float:
-        return BODY_TIMEOUTS * float(self.http.options["timeout"][1])
-
     def _chunks(self, answer: Answer) -> Iterator[list[str]]:
         self._content_type, self.whole = answer.content_type, answer.framed
-        size = yield from body_chunks(answer, self.max_payload_bytes, self.malformed)
+        size = yield from body_chunks(answer, self.malformed)
         if self.enable_telemetry:
             length = size if answer.length is None else answer.length
             self.gauge("telemetry.payload.size", length, tags=self.tags)

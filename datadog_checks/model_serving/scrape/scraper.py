@@ -28,7 +28,7 @@ from ..submit.submitter import Submitter
 from .collector import Collector
 from .endpoint import Endpoint, NothingExported, NothingYet, Requester
 from .exposition import syntax
-from .exposition.reader import OpenMetricsReader, Reader, TextReader
+from .exposition.reader import LabelLimits, OpenMetricsReader, Reader, TextReader
 from .report import Report
 from .tags import TagRules, federated_job
 from .versions import VersionWatch
@@ -71,7 +71,7 @@ class ServingScraper(Endpoint):
             default_endpoint_name=server(self.endpoint),
         )
         self.recogniser = Recogniser(settings.catalog, settings.systems, settings.own_systems)
-        self.collector = Collector(self.recogniser, rules, settings.stale_after)
+        self.collector = Collector(self.recogniser, rules, settings.stale_after, settings.sample_limit)
         self.submitter = Submitter(
             check,
             settings.catalog,
@@ -82,6 +82,7 @@ class ServingScraper(Endpoint):
             totals=settings.totals,
             buckets=settings.buckets,
         )
+        self.label_limits = LabelLimits(settings.label_limit, settings.label_value_length_limit)
         self._user_names = {
             name: entry
             for name, entry in MetricTransformer.normalize_metric_config(self.config).items()
@@ -114,7 +115,7 @@ class ServingScraper(Endpoint):
             self.none_exported = True
         except Exception as error:
             problem = self.problem(error)
-            self.collector.frame = []
+            self.collector.give_up()
             self.submit_health_check(ServiceCheck.CRITICAL, message=problem)
             self.report.rejected()
             raise ScrapeError(problem) from None
@@ -256,7 +257,7 @@ class ServingScraper(Endpoint):
         late_start = self.flush_first_value is None and self.use_process_start_time
         self.collector.cache.enabled = self.caches_lines and not late_start
         kind: type[Reader] = OpenMetricsReader if strict else TextReader
-        reader = kind(self.collector, self.malformed, self.whole)
+        reader = kind(self.collector, self.malformed, self.whole, self.label_limits)
         for metric in reader.families(chain([lines], chunks)):
             self.submit_telemetry_number_of_total_metric_samples(metric)
             if self.raw_metric_prefix and metric.name.startswith(self.raw_metric_prefix):

@@ -19,6 +19,9 @@ GENERIC_TAGS = {
 
 EXPORTED = "exported_"
 
+LONGEST = 200
+"""Characters of a tag that Datadog keeps, as it documents."""
+
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 # google.rpc.Code to HTTP, as in the mapping that google/rpc/code.proto documents.
@@ -137,7 +140,7 @@ class TagRules:
         elif "endpoint_name" not in tags and (job := federated_job(raw)):
             tags["endpoint_name"] = job
         tags["serving_system"] = system
-        own = [f"{tag}:{value}" for tag, value in tags.items()]
+        own = [f"{tag}:{value}"[:LONGEST] for tag, value in tags.items()]
         return tuple(sorted({*own, *self._others({tag.lower() for tag in tags})}))
 
     def complete(self, own: Iterable[str] = (), system: str = "", job: str = "") -> list[str]:
@@ -146,7 +149,7 @@ class TagRules:
         `system` is empty where it can't be known, `job` names the target that a federated sample came from.
         """
         common = {"endpoint_name": self.endpoint_name, "serving_system": system}
-        tags = [tag for tag in own if not common.get(_key(tag))]
+        tags = [tag[:LONGEST] for tag in own if not common.get(_key(tag))]
         keys = {_key(tag) for tag in tags} | {key for key, value in common.items() if value}
         tags += (f"{key}:{value}" for key, value in common.items() if value)
         if job and "endpoint_name" not in keys:

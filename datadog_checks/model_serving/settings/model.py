@@ -28,9 +28,10 @@ class ScrapeSettings:
     """How endpoints are read.
 
     `options` are those of the stock check, for its classes. `systems` is empty where they are to be recognised;
-    `own_systems` are those of the user's catalog files. `stale_after` is in seconds, None for the time that pushed
-    values have by default. The last three say how histograms are sent that are no distributions: with buckets, each
-    with a count of its own; and whether sum and count are sent as well.
+    `own_systems` are those of the user's catalog files. Of the limits on a payload those on labels may be 0, for none.
+    `stale_after` is in seconds, None for the time that pushed values have by default. The last three say how histograms
+    are sent that are no distributions: with buckets, each with a count of its own; and whether sum and count are sent
+    as well.
     """
 
     options: Mapping[str, Any] = field(repr=False)
@@ -42,6 +43,9 @@ class ScrapeSettings:
     namespace: str
     keep_labels: frozenset[str]
     max_payload_bytes: int
+    sample_limit: int
+    label_limit: int
+    label_value_length_limit: int
     stale_after: float | None
     buckets: bool
     separate_buckets: bool
@@ -145,10 +149,11 @@ class GpuSettings:
 
 @dataclass(frozen=True, slots=True)
 class SingleSettings:
-    """One endpoint; with `databricks` it is one of that workspace."""
+    """One endpoint; with `databricks` it is one of that workspace. `deadline` is as that of `ParallelSettings`."""
 
     scrape: ScrapeSettings
     readiness: ReadinessSettings
+    deadline: float | None
     databricks: DatabricksSettings | None
 
 

@@ -97,7 +97,7 @@ def _settings(
     elif several:
         source = SeveralSettings(urls, scrape, readiness, parallel)
     else:
-        source = SingleSettings(scrape, readiness, databricks)
+        source = SingleSettings(scrape, readiness, parallel.deadline, databricks)
         limited = True
     warnings = _warnings(where, instance, scrape, options)
     # A cluster check, as which this option marks it, may have run elsewhere meanwhile: its readings are not the last.
@@ -206,6 +206,9 @@ def _scrape(
         namespace=options["namespace"] or NAMESPACE,
         keep_labels=frozenset(options["keep_labels"] or ()),
         max_payload_bytes=options["max_payload_bytes"],
+        sample_limit=options["sample_limit"],
+        label_limit=options["label_limit"],
+        label_value_length_limit=options["label_value_length_limit"],
         stale_after=inf if stale_after == 0 else stale_after,
         buckets=buckets,
         separate_buckets=separate,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol
-
-from datadog_checks.base.utils.http import RequestsWrapper
 
 from ..http.pool import WorkerPool
 from ..http.redact import Secrets, without_credentials
@@ -66,10 +65,13 @@ def build_source(check: Check, settings: Settings) -> Source:
 def _single(check: Check, settings: SingleSettings) -> SingleEndpoint:
     access = None
     if settings.databricks is not None:
-        http = RequestsWrapper(settings.scrape.options, check.init_config, check.HTTP_CONFIG_REMAPPER, check.log)
-        access = _access(check, settings.databricks, lambda: http)
+        # Within the time of the request that needs the token, since nobody else waits for it.
+        access = _access(check, settings.databricks, lambda: transport.wrapper())
     scraper = _scraper(check, settings.scrape, access=access)
-    return SingleEndpoint(scraper, Readiness(settings.readiness), access)
+    transport = Transport(scraper.http, size=1, keep=scraper.http.persist_connections)
+    return SingleEndpoint(
+        scraper, Readiness(settings.readiness), transport, _deadline(scraper, settings.deadline), access
+    )
 
 
 def _several(check: Check, settings: SeveralSettings) -> SeveralEndpoints[Member]:
@@ -86,7 +88,7 @@ def _several(check: Check, settings: SeveralSettings) -> SeveralEndpoints[Member
     endpoints = SeveralEndpoints[Member](
         check,
         _pool(first, settings.parallel, hosts=len(scrapers)),
-        _deadline(first, settings.parallel),
+        _deadline(first, settings.parallel.deadline),
         check.clock,
     )
     endpoints.members |= {url: Member(scraper, readiness) for url, scraper in scrapers.items()}
@@ -100,7 +102,13 @@ def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace
     prototype = _scraper(check, settings.scrape)
     # Everybody waits for a token, so the deadline of the one endpoint that asks for it must not cut that off.
     tokens = Transport(prototype.http, size=1)
-    access = _access(check, databricks, tokens.wrapper)
+    access = _access(
+        check,
+        databricks,
+        tokens.wrapper,
+        # As long as an endpoint has, but from its own beginning.
+        lambda: tokens.limit(_deadline(prototype, settings.parallel.deadline)),
+    )
     discovery = Discovery(databricks.url, access, databricks.selection, databricks.interval, check.clock)
 
     def make(name: str, tags: tuple[str, ...]) -> ServingScraper:
@@ -112,7 +120,7 @@ def _workspace(check: Check, settings: WorkspaceSettings) -> DatabricksWorkspace
         SeveralEndpoints[ServingEndpoint](
             check,
             _pool(prototype, settings.parallel, hosts=1),
-            _deadline(prototype, settings.parallel),
+            _deadline(prototype, settings.parallel.deadline),
             check.clock,
             LOOK_SECONDS,
         ),
@@ -144,8 +152,16 @@ def _explain(systems: tuple[str, ...], access: Access | None) -> Callable[[Any],
     return explain
 
 
-def _access(check: Check, databricks: DatabricksSettings, http: Callable[[], Any]) -> Access:
-    """Requests to a workspace, with one login for all threads. `http` gives a wrapper for requests for tokens."""
+def _access(
+    check: Check,
+    databricks: DatabricksSettings,
+    http: Callable[[], Any],
+    limit: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Access:
+    """Requests to a workspace, with one login for all threads.
+
+    `http` gives a wrapper for requests for tokens, one at a time, each of them in a context that `limit` makes.
+    """
     check.log.info("%s: logging in with %s", databricks.url, databricks.login.describe())
     for secret in databricks.login.secrets:
         check.secrets.register(secret)
@@ -157,6 +173,7 @@ def _access(check: Check, databricks: DatabricksSettings, http: Callable[[], Any
         # A host of one workspace has its token endpoint where all of these have it.
         discover=bool(databricks.workspace_id or databricks.account_id),
         account_id=databricks.account_id,
+        limit=limit,
     )
     return Access(credentials, workspace_id=databricks.workspace_id)
 
@@ -166,6 +183,6 @@ def _pool(scraper: ServingScraper, settings: ParallelSettings, hosts: int) -> Wo
     return WorkerPool(Transport(scraper.http, size, hosts, settings.keep_connections), size)
 
 
-def _deadline(scraper: ServingScraper, settings: ParallelSettings) -> float:
+def _deadline(scraper: ServingScraper, seconds: float | None) -> float:
     """Seconds that an endpoint has for its whole answer."""
-    return sum(scraper.http.options["timeout"]) if settings.deadline is None else settings.deadline
+    return sum(scraper.http.options["timeout"]) if seconds is None else seconds

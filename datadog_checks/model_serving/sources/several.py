@@ -14,10 +14,11 @@ from requests.exceptions import HTTPError
 
 from datadog_checks.base.constants import ServiceCheck
 
-from ..errors import DeadlineError, NotYet, ScrapeError
+from ..errors import NotYet, ScrapeError
 from ..http.body import Answer
 from ..http.pool import Expired, Job, WorkerPool
 from ..log_once import LogOnce
+from ..scrape.endpoint import late
 from ..scrape.scraper import ServingScraper
 from .probes.base import Finding
 from .probes.readiness import Readiness
@@ -181,13 +182,13 @@ class SeveralEndpoints(Generic[MemberT]):
     def _fetched(self, job: Job) -> Fetched:
         """What a job brought. What its deadline has cut off failed because of that, whatever the error says."""
         fetched: Fetched = Fetched(job.problem) if job.problem is not None else job.result
-        late = isinstance(fetched.answer, Expired) or (job.expired and isinstance(fetched.answer, Exception))
-        if not late:
+        answer = fetched.answer
+        # A cut looks like the end of a body whose end nobody has told.
+        partial = isinstance(answer, Exception) or not answer.framed
+        expired = isinstance(answer, Expired) or (job.expired and partial)
+        if not expired:
             return fetched
-        error = DeadlineError(
-            f"no complete answer within {self.seconds:g} s: look why the endpoint is slow, or raise `endpoint_deadline`"
-        )
-        return Fetched(error, fetched.findings)
+        return Fetched(late(self.seconds), fetched.findings)
 
     def _read(self, member: Member, fetched: Fetched) -> str:
         """Submit what an endpoint answered. Returns what is wrong with it."""

@@ -119,6 +119,10 @@ class LineCache:
             if head is not None and cell is not None:
                 self.family.lines[head] = cell
 
+    def drop(self) -> None:
+        """Forget all lines: some lead to series that are gone."""
+        self._families.clear()
+
     # -- staleness
 
     def end(self, lines: int) -> None:

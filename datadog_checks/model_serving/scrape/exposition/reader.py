@@ -67,12 +67,40 @@ class Block:
         return [line[:size] or None for line, size in zip(self.lines, self.sizes, strict=True)]
 
 
+@dataclass(frozen=True, slots=True)
+class LabelLimits:
+    """How many labels a sample may have, and how many characters the value of one. 0 is no limit."""
+
+    labels: int = 0
+    value: int = 0
+
+    def hold(self, sample: Sample) -> None:
+        """Raise PayloadError for a sample beyond a limit."""
+        labels = sample.labels
+        if self.labels and len(labels) > self.labels:
+            raise PayloadError(
+                f"a sample of {excerpt(sample.name)} has {len(labels)} labels, more than `label_limit` "
+                f"({self.labels}): raise the option, or have the endpoint expose less"
+            )
+        if self.value and labels and len(max(labels.values(), key=len)) > self.value:
+            label = max(labels, key=lambda name: len(labels[name]))
+            raise PayloadError(
+                f"a sample of {excerpt(sample.name)} has a label {excerpt(label)} of {len(labels[label])} characters, "
+                f"more than `label_value_length_limit` ({self.value}): raise the option, or have the endpoint expose "
+                "less"
+            )
+
+
+NO_LIMITS = LabelLimits()
+
+
 class Reader:
     """Reads one payload. Broken lines are given to `malformed` and left out.
 
-    `known` gets the numbers of the lines that its cache knows. A subclass is a format: `PER_SECOND` is the unit of its
-    timestamps, `SUFFIXES` say what the samples of a family may be called beyond its name (others: its name alone),
-    `MARKS_END` that `# EOF` is the end, and `FOREIGN` is what is wrong with a payload of which nothing can be read.
+    `known` gets the numbers of the lines that its cache knows; new lines keep to `limits`. A subclass is a format:
+    `PER_SECOND` is the unit of its timestamps, `SUFFIXES` say what the samples of a family may be called beyond its
+    name (others: its name alone), `MARKS_END` that `# EOF` is the end, and `FOREIGN` is what is wrong with a payload of
+    which nothing can be read.
     """
 
     PER_SECOND: ClassVar[int]
@@ -80,8 +108,15 @@ class Reader:
     MARKS_END: ClassVar[bool]
     FOREIGN: ClassVar[str]
 
-    def __init__(self, known: KnownSeries, malformed: Malformed, whole: bool = True) -> None:
+    def __init__(
+        self,
+        known: KnownSeries,
+        malformed: Malformed,
+        whole: bool = True,
+        limits: LabelLimits = NO_LIMITS,
+    ) -> None:
         self._known = known
+        self._limits = limits
         self._cache = known.cache
         self._malformed = malformed
         self._whole = whole
@@ -166,6 +201,7 @@ class Reader:
         if read is None:
             return self._refuse(line)
         size, sample = read
+        self._limits.hold(sample)
         if self._name and not self._owns(sample.name):
             # As for the published parsers it ends the family, and stands without a declaration.
             if self._close():

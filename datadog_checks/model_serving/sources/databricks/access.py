@@ -18,7 +18,7 @@ from .rest import backoff, keep_authorization, limits, problem, read_object, ret
 ROUNDS = 8
 """How often one request is sent or waits at most, however long its deadline is."""
 
-MAX_BODY = 32 << 20
+MAX_BODY = 16 << 20
 BODY_SECONDS = 60.0
 DENIED_SECONDS = 300.0
 """How long a URL that refused two valid headers in a row may not cause another token request."""
@@ -220,6 +220,8 @@ class Authorized:
     def __init__(self, http: Any, access: Access) -> None:
         self._http = http
         self._access = access
+        # What is asked with a token is not followed to anywhere else.
+        self.options = {**http.options, "allow_redirects": False}
 
     def get(self, url: str, **options: Any) -> requests.Response:
         """As that of the wrapper."""

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,7 +64,8 @@ class WorkspaceCredentials:
 
     `base` is scheme and host of the workspace. `http` gives a requests wrapper for token requests, from one thread at a
     time; `on_secret` gets every secret before it is used, from one thread at a time as well. With `discover` the host
-    is asked where its token endpoint is, as that of an account has to be; `account_id` is of that account.
+    is asked where its token endpoint is, as that of an account has to be; `account_id` is of that account. All that is
+    asked for one token is in a context that `limit` makes.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class WorkspaceCredentials:
         clock: Callable[[], float] = time.monotonic,
         discover: bool = False,
         account_id: str = "",
+        limit: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.login = login
+        self._limit = limit
         self._base = base.rstrip("/")
         self._http = http
         self._on_secret = on_secret
@@ -170,8 +174,9 @@ class WorkspaceCredentials:
 
     def _ask(self) -> tuple[str, float]:
         secret = self._file.read(again=True) if self._file is not None else self.login.secret
-        http = self._http()
-        token, life = ask_token(http, self._request(http, secret), self._clock)
+        with self._limit():
+            http = self._http()
+            token, life = ask_token(http, self._request(http, secret), self._clock)
         self._register(secret_forms(token))
         return token, life
 

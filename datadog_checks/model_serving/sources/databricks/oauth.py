@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from ...errors import BodyError, CredentialsError, TokenLimited
+from ...errors import BodyError, CredentialsError, PayloadError, TokenLimited
 from ...http.redact import without_secrets
 from ...settings.login import SENDABLE
 from .refusals import IDENTITY, explain
@@ -115,7 +115,9 @@ def read_answer(
     except Exception as error:
         failed = problem(error)
         if isinstance(error, BodyError):
-            failed, answer = f"the answer is {failed}", other
+            failed = f"the answer is {failed}"
+        if isinstance(error, (BodyError, PayloadError)):
+            answer = other
         failed += ". Check `databricks_host`, and a proxy in between"
     finally:
         response.close()

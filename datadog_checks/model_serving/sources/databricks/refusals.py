@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from requests.exceptions import RequestException
 
-from ...errors import BodyError
+from ...errors import PayloadError
 from ...http.body import pieces
 
 MAX_EXCERPT = 1 << 12
@@ -405,16 +405,13 @@ def _codes(text: str) -> list[str]:
 
 
 def _beginning(response: Any, seconds: float) -> str:
-    """The first part of a body, also of one that is no more to come; what can't be read is left out."""
-    loaded = response.__dict__.get("_content", False)
-    if isinstance(loaded, bytes):
-        return loaded[:MAX_EXCERPT].decode("utf-8", "replace")
+    """The first part of a body; what can't be read is left out."""
     body, end = bytearray(), time.monotonic() + seconds
     try:
         for chunk in pieces(response):
             body += chunk
             if len(body) >= MAX_EXCERPT or time.monotonic() > end:
                 break
-    except (RequestException, BodyError, OSError):
+    except (RequestException, PayloadError, OSError):
         pass
     return bytes(body[:MAX_EXCERPT]).decode("utf-8", "replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -12,8 +11,8 @@ from typing import Any, TypeVar
 import requests
 from requests.exceptions import RequestException
 
-from ...errors import BodyError
-from ...http.body import pieces
+from ...errors import BodyError, PayloadError
+from ...http.body import parse_json, read_body
 from ...http.errors import BAD_HEADER, connection_problem
 
 MAX_PAUSE = 300.0
@@ -84,14 +83,10 @@ def read_object(
 
     Raises BodyError for anything else, and an exception of requests for what breaks off.
     """
-    body = _read(response, limit, seconds, clock)
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
+    body = read_body(response, limit, seconds, clock)
+    value = parse_json(body)
     if isinstance(value, dict):
         return value
-    # Outside of the except clause: the decoder's complaint keeps the whole body, which may hold a token.
     if body.lstrip()[:1] == b"<":
         raise BodyError("an HTML page, probably a login")
     raise BodyError("no JSON object")
@@ -99,26 +94,13 @@ def read_object(
 
 def problem(error: Exception) -> str:
     """One sentence about an exception that a request or the reading of a body raised. Never quotes it."""
-    if isinstance(error, BodyError):
+    if isinstance(error, (BodyError, PayloadError)):
         return str(error)
     if isinstance(error, (RequestException, OSError)):
         return connection_problem(error, None)
     if isinstance(error, ValueError) and "header" in str(error):
         return BAD_HEADER
     return f"the request failed unexpectedly ({type(error).__name__})"
-
-
-def _read(response: requests.Response, limit: int, seconds: float, clock: Callable[[], float]) -> bytes:
-    """A body as it comes; `response.content` has no limit, and lets a slow drip go on for ever."""
-    end = clock() + seconds
-    body = bytearray()
-    for chunk in pieces(response):
-        body += chunk
-        if len(body) > limit:
-            raise BodyError(f"more than {limit >> 20} MiB")
-        if clock() > end:
-            raise BodyError(f"incomplete after {seconds:.0f} s")
-    return bytes(body)
 
 
 def _timestamp(date: str) -> float | None:

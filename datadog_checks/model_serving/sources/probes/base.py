@@ -7,15 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from requests.exceptions import RequestException
+from requests import Response
+from requests.exceptions import ContentDecodingError, RequestException
 
-from ...errors import UserError
+from ...errors import BodyError, PayloadError, UserError
 from ...http.address import root
+from ...http.body import MAX_JSON, load, parse_json, read_body
 from ...http.errors import connection_problem
+from ...http.follow import ask
 from ...http.redact import without_secrets
 from ...scrape.versions import Version
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+
+BODY_SECONDS = 60.0
+"""Seconds for the body of an answer, whatever the time-outs are."""
 
 Finding = Callable[[Any], None]
 """Submits something that was found, through the check that it is given, in the thread of the run."""
@@ -38,6 +44,33 @@ class SystemProbe:
     explain: Callable[[Any], str | None] = lambda response: None
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """An answer to a probe: its HTTP status, and the value of the JSON document that it is, None where it is none.
+
+    `response` is closed, and holds what was read of its body.
+    """
+
+    status_code: int
+    value: Any
+    response: Response = field(repr=False)
+
+    @classmethod
+    def of(cls, response: Response) -> ProbeAnswer:
+        """An answer that has been read. What its status says holds whatever its body is, or isn't."""
+        try:
+            body = read_body(response, MAX_JSON, BODY_SECONDS)
+        except (BodyError, PayloadError, ContentDecodingError):
+            body = b""
+        load(response, body)
+        return cls(response.status_code, parse_json(body), response)
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The JSON object that it is, empty where it is anything else."""
+        return mapping(self.value)
+
+
 @dataclass(slots=True)
 class Probe:
     """One probe going on: `get` and `post` ask below `base`, `endpoint` and `model` report what was found.
@@ -56,17 +89,21 @@ class Probe:
     remembered: dict[str, Any] = field(default_factory=dict)
     problem: str = field(default="", init=False)
 
-    def get(self, path: str) -> Any:
-        """The response to a GET, or None when none came; `problem` then says why."""
-        return self._ask(self.http.get, path)
+    def get(self, path: str) -> ProbeAnswer | None:
+        """The answer to a GET, or None when none came; `problem` then says why."""
+        return self._ask("get", path)
 
-    def post(self, path: str, json: Any) -> Any:
-        """The response to a POST of a JSON body, or None when none came."""
-        return self._ask(self.http.post, path, json=json)
+    def post(self, path: str, json: Any) -> ProbeAnswer | None:
+        """The answer to a POST of a JSON body, or None when none came."""
+        return self._ask("post", path, json=json)
 
-    def _ask(self, method: Callable[..., Any], path: str, **options: Any) -> Any:
+    def _ask(self, method: str, path: str, **options: Any) -> ProbeAnswer | None:
         try:
-            return method(f"{self.base}{path}", extra_headers={"Accept": "application/json"}, **options)
+            response = ask(self.http, method, f"{self.base}{path}", headers={"Accept": "application/json"}, **options)
+            try:
+                return ProbeAnswer.of(response)
+            finally:
+                response.close()
         except (RequestException, OSError, UserError) as error:
             self.problem = f"{without_secrets(self.base + path)}: {connection_problem(error, None, self.base)}"
             return None
@@ -90,15 +127,6 @@ class Probe:
 
     def _service_check(self, name: str, status: int, tags: list[str], message: str) -> None:
         self.findings.append(lambda check: check.service_check(name, status, tags=tags, message=message or None))
-
-
-def json_object(response: Any) -> dict[str, Any]:
-    """The JSON object in a response's body, empty where it is anything else."""
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return mapping(body)
 
 
 def mapping(value: Any) -> dict[str, Any]:

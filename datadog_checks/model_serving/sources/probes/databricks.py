@@ -11,19 +11,22 @@ from ..databricks.access import Authorized
 from ..databricks.description import read
 from ..databricks.refusals import ENDPOINT, NOT_FOUND, refusal
 from ..databricks.state import StateReporter
-from .base import CRITICAL, UNKNOWN, Probe, SystemProbe, json_object
+from .base import CRITICAL, UNKNOWN, Probe, SystemProbe
 
 
 def probe(probe: Probe) -> None:
     """Report the one endpoint of an instance."""
     response = probe.get("")
     access = probe.http if isinstance(probe.http, Authorized) else None
-    if response is None or response.status_code >= 300:
+    if response is None:
+        probe.endpoint(CRITICAL, probe.problem)
+        return
+    if response.status_code >= 300:
         explained = access.explain if access is not None else _explain
-        probe.endpoint(CRITICAL, probe.problem if response is None else explained(response, ENDPOINT))
+        probe.endpoint(CRITICAL, explained(response.response, ENDPOINT))
         return
     named = next((tag.partition(":")[2] for tag in probe.tags if tag.startswith("endpoint_name:")), "")
-    endpoint = read(json_object(response), named, detailed=True)
+    endpoint = read(response.object, named, detailed=True)
     if endpoint is None:
         probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
         return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .base import CRITICAL, OK, Probe, SystemProbe, json_object, other_port
+from .base import CRITICAL, OK, Probe, SystemProbe, other_port
 
 
 def probe(probe: Probe) -> None:
@@ -36,10 +36,7 @@ def _repository(probe: Probe) -> tuple[str, ...]:
     response = probe.post("/v2/repository/index", {})
     if response is None or response.status_code >= 400:
         return ()
-    try:
-        entries = response.json()
-    except ValueError:
-        return ()
+    entries = response.value
     names = (entry.get("name") for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else ()
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
@@ -49,7 +46,7 @@ def _version(probe: Probe) -> None:
         return
     response = probe.get("/v2")
     if response is not None and response.status_code < 400:
-        version = json_object(response).get("version")
+        version = response.object.get("version")
         if isinstance(version, str):
             probe.server_version(version)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .base import CRITICAL, OK, WARNING, Probe, SystemProbe, json_object, mapping, same_port
+from .base import CRITICAL, OK, WARNING, Probe, SystemProbe, mapping, same_port
 
 STATES = {"AVAILABLE": OK, "START": WARNING, "LOADING": WARNING, "UNLOADING": WARNING}
 
@@ -21,7 +21,7 @@ def probe(probe: Probe) -> None:
             probe.model(name, CRITICAL, probe.problem)
             continue
         answered = True
-        versions = json_object(response).get("model_version_status")
+        versions = response.object.get("model_version_status")
         if response.status_code >= 400 or not isinstance(versions, list):
             probe.model(name, CRITICAL, f"no status of this model: HTTP {response.status_code}")
             continue
