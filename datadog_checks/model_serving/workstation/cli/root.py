@@ -9,7 +9,6 @@ import click
 
 from ...__about__ import __version__
 from ...errors import UserError
-from ...http.redact import printable
 from .exit import status_of
 
 SUBCOMMANDS = {
@@ -29,6 +28,9 @@ class Subcommands(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
+            # Help and the version are there at once: they need nothing of the check.
+            from ...http.redact import printable
+
             click.echo(printable(f"Error: {error}", lines=True), err=True)
             ctx.exit(status_of(error))
 
