@@ -33,9 +33,9 @@ def ask(http: Any, method: str, url: str, headers: Mapping[str, str] = NONE, **o
     asked = urlsplit(url)
     private = _private(http, asked, headers)
     while True:
-        response: Response = getattr(http, method)(
-            url, extra_headers=dict(headers), allow_redirects=False, stream=True, **options
-        )
+        # Given none, the wrapper takes its own headers, with the token that it has renewed meanwhile.
+        extra = {"extra_headers": dict(headers)} if headers else {}
+        response: Response = getattr(http, method)(url, allow_redirects=False, stream=True, **extra, **options)
         if not (response.is_redirect and http.options["allow_redirects"]):
             response.history = history
             return response
