@@ -82,7 +82,7 @@ def test_an_answer_of_databricks(name: str, message: str) -> None:
     entity |= {"state": {"deployment": "DEPLOYMENT_FAILED", "deployment_state_message": message}}
     config = {"config_version": 1, "served_entities": [entity]}
     state = {"ready": "READY", "config_update": "UPDATE_FAILED"}
-    detail = read({"name": name, "state": state, "config": config, "pending_config": config}, "e")
+    detail = read({"name": name, "state": state, "config": config, "pending_config": config}, "e", detailed=True)
     assert detail is not None
     _, changes = since(ReportedState(version=1, update="IN_PROGRESS", under_way=True), detail)
     found = [event(change, name, "", []) for change in changes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..files import write_private
 from .recorder import Recorder
 
 UNREADABLE = "failed to read data"
@@ -68,7 +68,10 @@ class StandIn:
         path = self._cache_file(key)
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, value)
+            # In place, as the Agent does it: what is cut short there is torn, and the old text is gone.
+            place = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(place, "w", encoding="utf-8") as file:
+                file.write(value)
 
     def _cache_file(self, key: str) -> Path:
         """Where the Agent puts it: what is before the first colon names a directory, odd characters are left out."""
