@@ -78,6 +78,19 @@ class Endpoint:
         self.answers[path] = Answer(body, **options)
 
 
+def reply(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+    """Send an answer, also from where `answers` have a function of their own."""
+    handler.send_response(answer.status)
+    if answer.content_type is not None:
+        handler.send_header("Content-Type", answer.content_type)
+    for name, value in answer.headers.items():
+        handler.send_header(name, value)
+    if answer.length:
+        handler.send_header("Content-Length", str(len(answer.body)))
+    handler.end_headers()
+    handler.wfile.write(answer.body)
+
+
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     """A server that answers what the test tells it to, 404 where it was told nothing."""
@@ -96,15 +109,7 @@ def serving() -> Iterator[Endpoint]:
             if not isinstance(answer, Answer):
                 answer(self)
                 return
-            self.send_response(answer.status)
-            if answer.content_type is not None:
-                self.send_header("Content-Type", answer.content_type)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            if answer.length:
-                self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
+            reply(self, answer)
 
         do_POST = do_GET
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.submit import submitter
 
-from ..conftest import Endpoint, aggregator_stub, make_check, serving
+from ..conftest import Answer, Endpoint, aggregator_stub, make_check, reply, serving
 
 HOUR = 3600.0
 START = 1_700_000_000.0
@@ -161,11 +161,7 @@ class Growing:
     def answer(self, handler: Any) -> None:
         self.scrapes += 1
         body = page(sum(10**number for number in range(self.scrapes))).encode()
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/plain; version=0.0.4")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        reply(handler, Answer(body))
 
 
 def agent(endpoint: Endpoint, cache_dir: Path, runs: int, how: str = "") -> int:
@@ -233,11 +229,7 @@ def test_a_machine_that_sleeps_in_a_run(
         clocks.wall += 5 * HOUR
         clocks.monotonic += 5 * HOUR
         body = page(total, START - 60.0).encode()
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/plain; version=0.0.4")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        reply(handler, Answer(body))
 
     endpoint.answers["/metrics"] = answer
     check = checked(endpoint, clocks)

@@ -58,15 +58,20 @@ def by_path(answers: dict[bytes, Behaviour], otherwise: Behaviour) -> Behaviour:
     return answer
 
 
+def listening(path: str = "") -> socket.socket:
+    """A socket that listens at a free port of 127.0.0.1, or at the path of a Unix domain socket."""
+    if not path:
+        return socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    return listener
+
+
 @contextmanager
 def hostile(behaviour: Behaviour, path: str = "") -> Iterator[int]:
     """A server at a port of 127.0.0.1, which is yielded, or at the path of a Unix domain socket."""
-    if path:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(path)
-        listener.listen()
-    else:
-        listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening(path)
 
     def serve(connection: socket.socket) -> None:
         with connection, suppress(OSError):

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ..conftest import make_check
+from ..http.hostile import listening
 from ..ports import free_port
 
 SECRET = "geheim-5f3a"
@@ -148,12 +149,7 @@ class Place:
     def raw(self, answer: bytes | None, path: str = "") -> int:
         """The port, or the socket at a path, of a server that sends these bytes and hangs up, or None to say nothing
         for ever."""
-        if path:
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(path)
-            listener.listen()
-        else:
-            listener = socket.create_server(("127.0.0.1", 0))
+        listener = listening(path)
         over = threading.Event()
 
         def serve() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,25 +22,13 @@ from .databricks_workspace import (
     READY,
     WARNING,
     WORKSPACE,
-    Clock,
     World,
-    make_world,
     path_name,
 )
 
 STOPPED = "model_serving.endpoint.stopped"
 DEPLOYMENTS = ["DEPLOYMENT_READY", "DEPLOYMENT_CREATING", "DEPLOYMENT_RECOVERING", "DEPLOYMENT_FAILED"]
 DEPLOYMENTS.append("DEPLOYMENT_ABORTED")
-
-
-@pytest.fixture
-def world(aggregator: Any, datadog_agent: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    clock = Clock()
-    clock.install(monkeypatch)
-    for variable in ("HOST", "TOKEN", "CLIENT_ID", "CLIENT_SECRET"):
-        monkeypatch.delenv(f"DATABRICKS_{variable}", raising=False)
-    with make_world(aggregator, clock) as world:
-        yield world
 
 
 def kinds(run: Any) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +25,13 @@ from .databricks_workspace import (
     TOKEN,
     WARNING,
     WORKSPACE,
-    Clock,
     World,
-    make_world,
     path_name,
     wait_until,
 )
 
 LOOK = 31.0
 """Seconds after which every endpoint that answers is asked again."""
-
-
-@pytest.fixture
-def world(aggregator: Any, datadog_agent: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    clock = Clock()
-    clock.install(monkeypatch)
-    for variable in ("HOST", "TOKEN", "CLIENT_ID", "CLIENT_SECRET"):
-        monkeypatch.delenv(f"DATABRICKS_{variable}", raising=False)
-    with make_world(aggregator, clock) as world:
-        yield world
 
 
 def serving(world: World, *names: str) -> None:

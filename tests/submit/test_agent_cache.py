@@ -15,7 +15,7 @@ from datadog_checks.model_serving.config_models import InstanceConfig
 from datadog_checks.model_serving.settings import source_id
 from datadog_checks.model_serving.settings.identity import HOSTS, NAMES, URLS
 
-from ..conftest import Endpoint
+from ..conftest import Answer, Endpoint, reply
 from .agents import INTERVAL, Agents, counted
 
 MINUTE = "request_count_total 7 1700000040000\n"
@@ -276,10 +276,7 @@ def test_what_a_trial_run_shows(agents: Agents, endpoint: Endpoint) -> None:
             f"inference_latency_seconds_{part} {count}\n"
             for part in ('bucket{le="1"}', 'bucket{le="+Inf"}', "count", "sum")
         )
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/plain; version=0.0.4")
-        handler.end_headers()
-        handler.wfile.write(body.encode())
+        reply(handler, Answer(body.encode(), length=False))
 
     endpoint.answers["/metrics"] = answer
     rounds = agents.trial(databricks(endpoint, serving_system="custom_ml"), hold_back=True)

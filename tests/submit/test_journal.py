@@ -21,7 +21,7 @@ from datadog_checks.model_serving.submit.series import Reading
 from datadog_checks.model_serving.workstation.standin.recorder import Batch
 from datadog_checks.model_serving.workstation.standin.runner import Runner
 
-from ..conftest import Endpoint
+from ..conftest import Answer, Endpoint, reply
 from .agents import INTERVAL, START, Agents, counted
 
 STEADY: dict[str, Any] = {
@@ -596,11 +596,7 @@ def test_killed_by_a_signal(end: str, expected: str, endpoint: Endpoint, tmp_pat
         nonlocal scrapes
         scrapes += 1
         body = payload(sum(10**number for number in range(scrapes))).encode()
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/plain; version=0.0.4")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        reply(handler, Answer(body))
 
     endpoint.answers["/metrics"] = answer
     total = 0

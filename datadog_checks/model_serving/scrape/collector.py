@@ -11,14 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import inf, isfinite, isnan
+from math import isfinite, isnan
 from typing import Any
 
 from prometheus_client import Metric
 
 from ..catalog.model import RawMetric, Things
 from ..catalog.recognise import Match, Recogniser
-from ..submit.series import Layouts, Output, Part, Series, size_of
+from ..submit.series import Layouts, Output, Part, Series
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
 from .pushes import PUSH_TIME, PUSHED_FOR, Pushes
@@ -207,7 +207,7 @@ class Collector:
             self._started(samples(metric))
         elif name == PUSH_TIME:
             cache.forgo()
-            self.pushes.note((labels, _float(sample.value)) for _, sample, labels, _ in samples(metric))
+            self.pushes.note((labels, sample.value) for _, sample, labels, _ in samples(metric))
 
     def _bound_names(self) -> None:
         if len(self.recogniser) > MAX_NAMES:
@@ -221,7 +221,7 @@ class Collector:
     def _started(self, samples: Labelled) -> None:
         """Take note of when processes started. Of several behind one target the oldest speaks for it."""
         for _, sample, labels, _ in samples:
-            if isfinite(start := _float(sample.value)):
+            if isfinite(start := sample.value):
                 group = federated_target(labels)
                 self.process_start[group] = min(start, self.process_start.get(group, start))
 
@@ -288,8 +288,8 @@ class Collector:
         if numbers != series.parts:
             series.parts = numbers
             series.outputs = shared_outputs([part.outputs for part in parts])
-        newest = max(parts, key=size_of)
-        series.current, series.hostname, series.group = newest.current, newest.hostname, newest.group
+        highest = max(parts, key=lambda part: part.current.size)
+        series.current, series.hostname, series.group = highest.current, highest.hostname, highest.group
         series.timestamp = max((part.timestamp for part in parts if part.timestamp is not None), default=None)
 
     def _stale(self, series: Series, labels: frozenset[tuple[str, str]], now: float) -> bool:
@@ -380,12 +380,12 @@ class Collector:
                     continue
             index, numbers = series.index_of(part), series.numbers
             if numbers[index] is None:
-                numbers[index] = _float(sample.value)
+                numbers[index] = sample.value
             else:
                 self.again(series)
             self.cache.into(number, (numbers, index, series))
             if sample.timestamp is not None:
-                self.stamp(series, float(sample.timestamp))
+                self.stamp(series, sample.timestamp)
 
     def _mean_of(self, raw: RawMetric) -> RawMetric | None:
         """What tells a gauge when it comes as a histogram or a summary: the mean of what has come. None for others."""
@@ -508,14 +508,6 @@ def shared_outputs(each: Sequence[tuple[Output, ...]]) -> tuple[Output, ...]:
         for output in each[0]
         if all(id(output.target) in tags for tags in others)
     )
-
-
-def _float(value: float) -> float:
-    """A sample's value as a float without a negative zero. Whole numbers of any size come from the parsers."""
-    try:
-        return float(value) + 0.0
-    except OverflowError:
-        return inf
 
 
 def _bound(labels: Mapping[str, str]) -> float | None:

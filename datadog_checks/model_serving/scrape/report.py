@@ -12,6 +12,7 @@ from ..catalog.recognise import Recogniser
 from ..log_once import LogOnce
 from ..settings import ScrapeSettings
 from ..submit.sender import Sent
+from ..submit.series import tag_value
 from ..submit.validate import NOT_CUMULATIVE
 from .collector import Collector
 
@@ -235,7 +236,7 @@ class Report:
                 if series.raw.system != system or not counted:
                     continue
                 metrics = {output.target.metric.name for output in series.outputs if output.target.value != "zero"}
-                names = {_value(output.tags, "model_name") for output in series.outputs} - {""}
+                names = {tag_value(output.tags, "model_name") for output in series.outputs} - {""}
                 named |= names
                 if "request.error.count" in metrics:
                     failed |= names
@@ -243,10 +244,6 @@ class Report:
                     answered |= names
             self._models[system] = tuple(sorted(named - (failed - answered)))
         return self._models.get(system, ())
-
-
-def _value(tags: tuple[str, ...], name: str) -> str:
-    return next((tag.partition(":")[2] for tag in tags if tag.startswith(f"{name}:")), "")
 
 
 def _families(names: Iterable[str]) -> dict[str, str]:

@@ -53,6 +53,13 @@ class Memory:
         self.codes, self.minutes, self.counted = parts
         self._written = self._text()
 
+    def exchange(self, key: str, code: float) -> float | None:
+        """Remember a code, or a count of late, under a key. What was there before, None where that is nothing."""
+        before = self.codes.pop(key, None)
+        # Those that were seen last come last.
+        self.codes[key] = code
+        return before
+
     def keep(self) -> None:
         """Forget what is too old to matter, and write the rest where it has changed."""
         if self._written is None:

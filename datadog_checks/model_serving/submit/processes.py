@@ -95,11 +95,6 @@ class Processes:
         if len(self._targets) > MANY_TARGETS + 2 * len(others_than):
             self._targets = {target: one for target, one in self._targets.items() if target in others_than}
 
-    def of(self, target: str) -> Process | None:
-        """The process that answered the last scrape that told one."""
-        answering = self._targets.get(target)
-        return answering.current if answering is not None else None
-
     def several(self, target: str) -> bool:
         """Whether several processes are proven to take turns at a target."""
         answering = self._targets.get(target)

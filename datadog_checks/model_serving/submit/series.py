@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from operator import sub
@@ -50,6 +50,11 @@ class Reading:
     bounds: tuple[float, ...] = ()
     counts: list[float] = field(default_factory=list)
 
+    @property
+    def size(self) -> float:
+        """How far it has come: its value, or how much it has counted."""
+        return self.value if self.count is None else self.count
+
     def complete(self) -> None:
         """Fill in what a histogram left out: the +Inf bucket and the count are the same number."""
         if not self.bounds:
@@ -60,6 +65,11 @@ class Reading:
         elif self.bounds[-1] != inf:
             self.bounds += (inf,)
             self.counts.append(self.count)
+
+
+def tag_value(tags: Iterable[str], key: str) -> str:
+    """The value of the tag with a key, empty where there is none."""
+    return next((tag.partition(":")[2] for tag in tags if tag.startswith(f"{key}:")), "")
 
 
 Part = str | float
@@ -250,15 +260,15 @@ class Series:
     def fell(self) -> bool:
         """Whether the reading is below the previous one in any part."""
         last, current = self.past.last, self.current
+        return last is not None and last is not current and (self._is_less(last) or _any_fell(current, last))
+
+    def _is_less(self, last: Reading) -> bool:
+        """Whether the value, the count or the sum of the reading is below that of another."""
+        current = self.current
         return (
-            last is not None
-            and last is not current
-            and (
-                current.value < last.value
-                or _less(current.count, last.count)
-                or (self.rising and _less(current.sum, last.sum, ROUNDING))
-                or _any_fell(current, last)
-            )
+            current.value < last.value
+            or _less(current.count, last.count)
+            or (self.rising and _less(current.sum, last.sum, ROUNDING))
         )
 
     def increment(self, from_zero: bool, same_process: bool = False) -> Increment:
@@ -286,18 +296,16 @@ class Series:
         if current.bounds == last.bounds:
             counts = [0.0] * len(current.counts) if same else list(map(sub, current.counts, last.counts))
         fell = not same and (
-            current.value < last.value
-            or _less(current.count, last.count)
-            or (self.rising and _less(current.sum, last.sum, ROUNDING))
+            self._is_less(last)
             # The counts below each bound may have risen, and still there are fewer between two of them.
             or (not rising(counts) if counts else _any_fell(current, last))
         )
         if fell:
             if past.start is None:
-                self.high = _size(last)
+                self.high = last.size
             return Increment() if same_process else whole(current)
         if self.high is not None:
-            self._climbed(_size(last), _size(current))
+            self._climbed(last.size, current.size)
         return Increment(
             value=current.value - last.value,
             count=_difference(current.count, last.count),
@@ -352,15 +360,6 @@ def _lacks(current: Reading, last: Reading) -> bool:
 def _any_fell(current: Reading, last: Reading) -> bool:
     before = dict(zip(last.bounds, last.counts, strict=True))
     return any(count < before.get(bound, -inf) for bound, count in zip(current.bounds, current.counts, strict=True))
-
-
-def size_of(series: Series) -> float:
-    """How far a series has come: its value, or how much it has counted."""
-    return _size(series.current)
-
-
-def _size(reading: Reading) -> float:
-    return reading.value if reading.count is None else reading.count
 
 
 def whole(reading: Reading) -> Increment:

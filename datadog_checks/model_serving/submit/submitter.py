@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from .journal import ACCUMULATING
 from .persisted import Memory
 from .processes import Process, Processes
 from .sender import Sender
-from .series import Increment, Output, Reading, Series, whole
+from .series import Increment, Output, Reading, Series, tag_value, whole
 
 TOLD_TWICE = 4
 """Scrapes within which two metrics that count the same errors show the same one."""
@@ -219,15 +219,14 @@ class Submitter:
 
     def _rise(self, series: Series, from_zero: bool, readings: Readings) -> Increment:
         """What has come in a window that slides: as many as there are more of, at least."""
-        last, current, past, key = series.last, series.current, series.past, f"{self.prefix}{series.key}"
-        before = self.memory.codes.pop(key, None)
+        last, current, past = series.last, series.current, series.past
+        before = self.memory.exchange(f"{self.prefix}{series.key}", current.value)
         if last is None and before is not None:
             last = Reading(before)
         elif last is not None and series.counted < self._scrapes - 1 and readings.surely_new(series):
             # The window was empty, and a series that counts nothing is not printed.
             last = Reading(0.0)
         series.counted, past.last = self._scrapes, current
-        self.memory.codes[key] = current.value
         if last is None:
             return whole(current) if from_zero and not past.older else Increment()
         return Increment(value=max(0.0, current.value - last.value))
@@ -243,7 +242,7 @@ class Submitter:
             if output.target is not series.raw.targets[0]:
                 self._increment(series, output, increment)
             elif increment.value:
-                code = _value(output.tags, codes.tag)
+                code = tag_value(output.tags, codes.tag)
                 number = int(code) if code.isdecimal() else -1
                 new = increment.value
                 if self._told.pop((series.thing, number), -TOLD_TWICE) > self._scrapes - TOLD_TWICE:
@@ -303,10 +302,10 @@ class Submitter:
 
     def _code(self, series: Series, outputs: Sequence[Output], from_zero: bool) -> None:
         """One count and one event for a code that is not the one seen before on the same device."""
-        code, codes, kind = int(series.current.value), self.memory.codes, series.raw.codes
-        key = f"{self.prefix}{series.key}"
-        last = codes.pop(key, 0 if from_zero else None)
-        codes[key] = code
+        code, kind = int(series.current.value), series.raw.codes
+        last = self.memory.exchange(f"{self.prefix}{series.key}", code)
+        if last is None and from_zero:
+            last = 0
         if last is None or code in (last, 0) or kind is None:
             return
         for output in outputs:
@@ -349,7 +348,7 @@ class Submitter:
             self.sender.gauge(name, value, tags, host)
         self._gauges = {}
         for (tags, host), values in together.items():
-            system = _value(tags, "serving_system")
+            system = tag_value(tags, "serving_system")
             if system not in self.inputs:
                 self._derive(system, values, tags, host)
         for (name, tags, host), (metric, readings) in self._gauges.items():
@@ -384,7 +383,3 @@ def _combined(values: list[float], how: str) -> float:
     if how == "mean":
         return sum(values) / len(values)
     return max(values) if how == "max" else values[-1]
-
-
-def _value(tags: Iterable[str], name: str) -> str:
-    return next((tag.partition(":")[2] for tag in tags if tag.startswith(f"{name}:")), "")

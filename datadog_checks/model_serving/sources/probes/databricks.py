@@ -6,6 +6,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...submit.series import tag_value
 from ..databricks import refusals
 from ..databricks.access import Authorized
 from ..databricks.description import read
@@ -25,8 +26,7 @@ def probe(probe: Probe) -> None:
         explained = access.explain if access is not None else _explain
         probe.endpoint(CRITICAL, explained(response.response, ENDPOINT))
         return
-    named = next((tag.partition(":")[2] for tag in probe.tags if tag.startswith("endpoint_name:")), "")
-    endpoint = read(response.object, named, detailed=True)
+    endpoint = read(response.object, tag_value(probe.tags, "endpoint_name"), detailed=True)
     if endpoint is None:
         probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
         return
