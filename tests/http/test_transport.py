@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -89,4 +90,27 @@ def test_every_thread_keeps_its_connection(workspace: SimulatedWorkspace, served
         for thread in threads:
             thread.join()
     assert workspace.connections_opened == size
+    transport.close()
+
+
+def test_a_wrapper_that_is_given_up_takes_nothing_along(
+    workspace: SimulatedWorkspace, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its adapters are those of all others. It may be collected at any moment, also while another one asks."""
+    http = RequestsWrapper({"tls_ca_cert": served.ca, "timeout": PATIENCE}, {})
+    transport = Transport(http, size=1, keep=False)
+    url = f"{served.url}{API}"
+    given_up = [transport.wrapper()]
+    assert given_up[0].get(url).status_code == 401
+    send = requests.adapters.HTTPAdapter.add_headers
+
+    def collected(*args: Any, **options: Any) -> None:
+        given_up.clear()
+        gc.collect()
+        send(*args, **options)
+
+    # It is called between the choice of a connection pool and its use.
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "add_headers", collected)
+    assert transport.wrapper().get(url).status_code == 401
+    assert not given_up
     transport.close()

@@ -157,8 +157,11 @@ class Transport:
         with self._lock:
             http = copy.copy(self._http)
             # Sessions are not made for several threads, the adapters behind them are.
-            http.session.mount("http://", self._plain)
-            http.session.mount("unix://", self._unix)
+            session: Any = http.session
+            session.mount("http://", self._plain)
+            session.mount("unix://", self._unix)
+            # The stock wrapper closes its session when it is collected, at any time, but others use the adapters.
+            session.close = lambda: None
             return http
 
     def limit(self, seconds: float) -> Limit:
