@@ -133,7 +133,7 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
             self._running.release()
             if self._cancelled.is_set():
                 self._let_go()
-        if failures:
+        if failures and not self._cancelled.is_set():
             raise ScrapeError(self.secrets.shown("; ".join(failures))) from None
 
     def get_warnings(self) -> list[str]:
@@ -149,7 +149,12 @@ class ModelServingCheck(OpenMetricsBaseCheckV2):  # type: ignore[misc]
         message: str | None = None,
         raw: bool = False,
     ) -> None:
-        """As the base check. Monitors quote the message, and what an endpoint has answered may stand in it."""
+        """As the base check. Monitors quote the message, and what an endpoint has answered may stand in it.
+
+        After `cancel` nothing is said any more: what fails then was cut off by that.
+        """
+        if self._cancelled.is_set():
+            return
         super().service_check(name, status, tags, hostname, plain_text(message) if message else None, raw)
 
     @property

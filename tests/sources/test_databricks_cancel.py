@@ -72,6 +72,22 @@ def test_while_it_waits(kind: str, match: str, how: dict[str, Any], world: World
     wait_until(lambda: world.workspace.open_connections == 0)
 
 
+def test_what_is_woken_knows_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is silent even where it comes to its end before `cancel` has come to the threads."""
+    check = world.oauth(**PATIENT)
+    fault = world.workspace.fault("rate_limit", match=API, times=None, retry_after=200)
+    run = threading.Thread(target=check.run)
+    run.start()
+    wait_until(lambda: fault.hits > 0)
+    transport = check.source._token_transport
+    close = transport.close
+    monkeypatch.setattr(transport, "close", lambda: (run.join(60), close()))
+    check.cancel()
+    assert not run.is_alive()
+    assert world.aggregator.service_checks("model_serving.workspace.health") == []
+    assert check.get_warnings() == []
+
+
 def test_while_another_list_stalls(world: World) -> None:
     """What goes on beside the runs ends as well."""
     check = world.oauth(**PATIENT)

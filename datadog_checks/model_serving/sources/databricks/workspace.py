@@ -154,6 +154,8 @@ class DatabricksWorkspace:
 
     def close(self) -> None:
         """End what goes on, and let go of all connections."""
+        # First of all: what is woken by the rest fails, and a run that sees that has to know why.
+        self.endpoints.pool.closed.set()
         self.discovery.access.stop()
         # Before the threads, which may wait for a token, and after them, for what they have put back.
         self._token_transport.close()
