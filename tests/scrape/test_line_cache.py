@@ -653,8 +653,10 @@ def test_buckets_that_always_change(bounds: str) -> None:
         assert not side.scrape(Scrape(f'{body}{name}_sum{{model="m"}} 1\n{name}_count{{model="m"}} 1\n'))["error"]
         (series,) = collector.series.values()
         most = max(most, len(series.numbers))
-        gc.collect()
-        assert len(collector._layouts._known) <= 1
+        if number % 30 == 29:
+            # A layout goes with the last series that has it, which is when the collector of garbage comes by.
+            gc.collect()
+            assert len(collector._layouts._known) <= 1
     assert most <= 2 * 24 + SPARE
     assert series.last is not None
     assert series.last.count == 1

@@ -360,7 +360,7 @@ def agent() -> Iterator[None]:
 
 
 @given(told=JSON | OBJECTS, then=JSON | OBJECTS, first=st.booleans(), second=st.booleans())
-@settings(max_examples=300, deadline=None, suppress_health_check=TOLERATED)
+@settings(max_examples=100, deadline=None, suppress_health_check=TOLERATED)
 def test_any_json(told: Any, then: Any, first: bool, second: bool) -> None:
     """No answer, and no two after one another, stop the report; what is sent of them is in range and encodable."""
     aggregator_stub.reset()
