@@ -75,7 +75,7 @@ Plan: 8 to create."""
 
 
 def test_who_hears_of_something_new_is_shown() -> None:
-    """From the handles in a message, and from the recipients of a rule, also of one that keeps silent in some states."""
+    """From handles in a message, and from recipients of a rule, also of one that keeps silent in some states."""
     silent = {"conditions": [{"scope": "transition_type:alert", "recipients": ["pagerduty-ml"]}]}
     own = {"name": "notify ml", "filter": {"scope": "team:ml"}, "conditional_recipients": silent}
     later = Resource("notification_rule", "ml", {"data": {"type": "monitor-notification-rule", "attributes": own}})
