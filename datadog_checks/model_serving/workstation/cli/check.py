@@ -1,4 +1,4 @@
-"""`model-serving check`: one configuration file, run as the Agent would."""
+"""`model-serving check`: endpoints, saved payloads or a configuration file, run as the Agent would."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,32 +19,39 @@ from rich.status import Status
 from rich.text import Text
 
 from ...catalog.model import BILLED_PER_DISTRIBUTION
+from ...errors import OptionError
 from ...http.redact import mask, printable, secrets_of
 from ..standin.builtins import TRACE, log_output
-from ..standin.configuration import Configuration, load_configuration
+from ..standin.configuration import DEFAULT_INTERVAL, Configuration, load_configuration, with_secrets
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.profiles import with_profile
+from ..standin.replay import replayed
 from ..standin.runner import Round, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
+from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
 from ..standin.units import unit_of
 from .exit import ExitStatus
 
 NAME = "model_serving"
 Tell = Callable[[str], None]
+DEFAULT_TIMES = 2
+TRIAL_INTERVAL = 5.0
+"""Seconds between the runs of a URL: a person waits, and no file says otherwise."""
+
 LEVELS = ("trace", "debug", "info", "warning", "error")
 
 
 @click.command(short_help="Run the check without an Agent and print what it would send.")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option(
     "-c",
     "--config",
     "path",
-    required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Configuration as the Agent reads it: init_config and instances.",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Configuration as the Agent reads it: init_config and instances; - for standard input.",
 )
 @click.option(
     "-i",
@@ -52,23 +60,43 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     multiple=True,
     metavar="N",
     type=click.IntRange(min=1),
-    help="Run only this instance of the file, counted from 1. May be given more than once.",
+    help="Run only this instance of the configuration, counted from 1. May be given more than once.",
+)
+@click.option("--serving-system", metavar="NAME", help="What serves at the target, where that is not recognised.")
+@click.option("--endpoint-name", metavar="NAME", help="The tag endpoint_name of a target.")
+@click.option(
+    "--catalog", "catalog", multiple=True, metavar="FILE", help="Try a catalog file of your own on the targets."
+)
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header of the requests to the targets; a secret one as 'Authorization: ENC[login]'.",
+)
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME=FILE|env:VARIABLE",
+    help="Where the value of ENC[NAME] is: a file, or a variable of the environment.  "
+    "[default: MODEL_SERVING_SECRET_NAME of the environment]",
 )
 @click.option(
     "-n",
     "--times",
-    default=2,
-    show_default=True,
     metavar="N",
     type=click.IntRange(min=1),
-    help="How often to run every instance. Counts are what changed between runs, so one run shows none.",
+    help="How often to run every instance. Counts are what changed between runs, so one run shows none.  "
+    "[default: 2, or 1 where the first finds no instance that can be read]",
 )
 @click.option(
     "--interval",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="Time between runs.  [default: the longest min_collection_interval of the instances, or 15]",
+    help="Time between runs.  [default: 5 for URLs; else the longest min_collection_interval of the instances, or 15]",
 )
+@click.option("--all", "full", is_flag=True, help="Print every metric with its tags, not only those that tell most.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run, each on a line of its own.")
 @click.option(
     "--log-level",
@@ -76,94 +104,202 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     help="Also print what the check logs at this level or above, as it happens, to standard error.",
 )
 def check(
-    path: Path, numbers: tuple[int, ...], times: int, interval: float | None, as_json: bool, log_level: str | None
+    targets: tuple[str, ...],
+    path: Path | None,
+    numbers: tuple[int, ...],
+    secrets: tuple[str, ...],
+    times: int | None,
+    interval: float | None,
+    full: bool,
+    as_json: bool,
+    log_level: str | None,
+    **trial: Any,
 ) -> None:
-    """Run the check on a configuration file and print what the Agent would send to Datadog.
+    """Run the check on endpoints, saved payloads or a configuration, and print what the Agent would send to Datadog.
 
-    The file is the Agent's, conf.d/model_serving.d/conf.yaml. All instances run once per round, each on its own.
-    The table shows all rounds together: counts and distributions add up, gauges are the last.
+    A TARGET is the URL of an endpoint, or a file with what one has answered (- for standard input). Several URLs are
+    several instances; several files are successive answers of one endpoint, since counts are what changed between two.
+    With -c, all instances of the Agent's conf.d/model_serving.d/conf.yaml run, each on its own.
 
+    What is shown is all runs together: counts and distributions add up, gauges are the last.
+
+    A secret comes from a file or the environment, never from the command line: write ENC[NAME] where its value goes.
     An instance of a Databricks workspace without a login takes a profile of ~/.databrickscfg, as Databricks' own tools
     do: the one that DATABRICKS_CONFIG_PROFILE names, or the default one where no host is given either.
 
     \b
     Examples:
-      model-serving check -c conf.yaml
+      model-serving check http://localhost:8082/metrics
+      model-serving check http://localhost:9000/metrics --catalog gateway.yaml
+      model-serving check https://host/metrics --header 'Authorization: ENC[login]' --secret login=FILE
+      curl -s http://localhost:8082/metrics | model-serving check -
+      model-serving check before.txt after.txt --all
       model-serving check -c conf.yaml --instance 2 --times 5 --interval 3
       model-serving check -c conf.yaml --json | jq '.metrics[] | select(.type == "count")'
-      model-serving check -c conf.yaml --log-level debug
 
-    Exit status: 0 when all is well; 1 when a run failed or a service check is CRITICAL; 2 for a mistake in the
-    options or the configuration.
+    Exit status: 0 when all is well; 1 when a run failed, a service check is CRITICAL, nothing of an endpoint is mapped,
+    or Ctrl-C ended it; 2 for a mistake in the options or the configuration.
     """
-    configuration = load_configuration(path)
-    if numbers:
-        configuration = configuration.only(numbers)
-    configuration, profiles = with_profile(configuration, os.environ)
-    for number, profile in profiles.items():
-        click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
-    pause = configuration.interval() if interval is None else interval
-    with standing_in(StandIn(config={"log_level": log_level or "info"})) as stand_in:
+    found = read_targets(targets)
+    for note in found.notes:
+        click.echo(note, err=True)
+    with ExitStack() as stack:
+        configuration = _configuration(found, path, trial, secrets, stack)
+        if numbers:
+            if path is None:
+                raise OptionError("--instance chooses among the instances of a configuration: give -c FILE.")
+            configuration = configuration.only(numbers)
+        configuration, profiles = with_profile(configuration, os.environ)
+        for number, profile in profiles.items():
+            click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
+        schedule = _schedule(found, configuration, times, interval)
+        stand_in = stack.enter_context(standing_in(StandIn(config={"log_level": log_level or "info"})))
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
         from ... import ModelServingCheck
 
-        with _logs_to_stderr(log_level, configuration):
-            rounds = _run(ModelServingCheck, configuration, stand_in, times, pause, as_json)
-    if not as_json:
-        _show(rounds, configuration, pause)
-    if any(round_.misconfigured for round_ in rounds):
-        sys.exit(ExitStatus.USAGE)
-    if not all(round_.healthy for round_ in rounds):
-        sys.exit(ExitStatus.FAILED)
+        stack.enter_context(_logs_to_stderr(log_level, configuration))
+        done = _run(ModelServingCheck, configuration, stand_in, schedule, as_json)
+    if not as_json and done.rounds:
+        _show(done, configuration, schedule, full)
+    sys.exit(_status(done, schedule))
+
+
+def _configuration(
+    found: ScrapeTargets, path: Path | None, trial: Mapping[str, Any], secrets: Sequence[str], stack: ExitStack
+) -> Configuration:
+    """What is to run: the file, or instances for the targets. A server for saved payloads runs until the stack ends."""
+    targets = bool(found.urls or found.payloads)
+    if path is not None:
+        given = next((name for name, value in trial.items() if value), "")
+        if targets:
+            raise OptionError("A target and -c are two things to check: give one of them.")
+        if given:
+            option = f"--{given.removesuffix('s').replace('_', '-')}"
+            raise OptionError(f"{option} is for targets: with -c write `{given}` into the file.")
+        return load_configuration(path, secrets, os.environ)
+    if not targets:
+        raise OptionError(
+            "Nothing to check: give the URL of an endpoint, such as http://localhost:8082/metrics, a file with a saved "
+            "payload, or -c FILE for a configuration. `model-serving check --help` has examples."
+        )
+    written = [instance_of(url, **trial) for url in found.urls or (PLACE,)]
+    configuration = with_secrets("the command line", {}, written, secrets, os.environ)
+    if found.payloads:
+        url = stack.enter_context(replayed([payload.data for payload in found.payloads]))
+        configuration = replayed_configuration(configuration, url, found.payloads)
+    return configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How many runs, and the seconds from one to the next, which are waited for where `waits`.
+
+    Where it is not `insisting`, a first run in which no instance can be read is the last.
+    """
+
+    times: int
+    interval: float
+    waits: bool = True
+    insisting: bool = False
+
+
+def _schedule(
+    found: ScrapeTargets, configuration: Configuration, times: int | None, interval: float | None
+) -> Schedule:
+    if found.payloads:
+        if times is not None:
+            raise OptionError("--times is not for saved payloads, of which each is one run: give more of them.")
+        return Schedule(len(found.payloads), DEFAULT_INTERVAL if interval is None else interval, waits=False)
+    usual = TRIAL_INTERVAL if found.urls else configuration.interval()
+    return Schedule(
+        DEFAULT_TIMES if times is None else times,
+        usual if interval is None else interval,
+        insisting=times is not None,
+    )
+
+
+@dataclass(slots=True)
+class TrialRun:
+    """What the runs of all instances gave, and the checks that ran, by the numbers of their instances."""
+
+    rounds: list[Round] = field(default_factory=list)
+    checks: Mapping[int, Any] = field(default_factory=dict)
+    is_interrupted: bool = False
 
 
 def _run(
     check_class: type[Any],
     configuration: Configuration,
     stand_in: StandIn,
-    times: int,
-    pause: float,
+    schedule: Schedule,
     as_json: bool,
-) -> list[Round]:
-    runner = Runner(check_class, NAME, configuration.init_config, configuration.instances, stand_in)
-    rounds: list[Round] = []
+) -> TrialRun:
+    runner = Runner(
+        check_class,
+        NAME,
+        configuration.init_config,
+        configuration.instances,
+        stand_in,
+        secrets=configuration.secrets,
+        names=configuration.urls,
+    )
+    done = TrialRun(checks=runner.checks)
     due = time.monotonic()
     try:
         with _progress() as tell:
-            for number in range(1, times + 1):
-                if number > 1:
-                    due += pause
-                    tell(f"run {number} of {times} follows in {max(0.0, due - time.monotonic()):.0f} s")
+            for number in range(1, schedule.times + 1):
+                if number > 1 and schedule.waits:
+                    due += schedule.interval
+                    tell(f"run {number} of {schedule.times} follows in {max(0.0, due - time.monotonic()):.0f} s")
                     time.sleep(max(0.0, due - time.monotonic()))
-                rounds.append(runner.run(partial(_tell_run, tell, number, times)))
+                done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
                 if as_json:
-                    click.echo(json.dumps(to_json(rounds[-1], _units(configuration)), allow_nan=False))
+                    click.echo(json.dumps(to_json(done.rounds[-1], _units(configuration)), allow_nan=False))
+                if not schedule.insisting and all(run.error is not None for run in done.rounds[-1].runs):
+                    break
+    except KeyboardInterrupt:
+        # What the runs so far have found is worth as much as before.
+        done.is_interrupted = True
     finally:
         runner.close()
-    return rounds
+    return done
 
 
 def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
     tell(f"run {number} of {times}: {label}")
 
 
-def _show(rounds: list[Round], configuration: Configuration, pause: float) -> None:
+def _show(done: TrialRun, configuration: Configuration, schedule: Schedule, full: bool) -> None:
     # Late: the machine-readable output does without it.
     from ..standin.terminal import show
 
     console = make_console()
-    whole = combined(rounds)
-    show(whole, _units(configuration), console)
-    runs = f"{len(rounds)} run{'s' if len(rounds) > 1 else ''}"
+    whole = combined(done.rounds)
+    width = console.width if is_terminal(sys.stdout) else None
+    show(whole, _units(configuration), console, width=width, full=full)
+    runs = f"{len(done.rounds)} run{'s' if len(done.rounds) > 1 else ''}"
     failed = sum(run.error is not None for run in whole.runs)
     series = sum(len(run.commit.series) for run in whole.runs)
     distributions = sum(len(run.commit.distributions) for run in whole.runs)
     console.print(
-        f"{runs}{f', {pause:g} s apart' if len(rounds) > 1 else ''}: {series + distributions} metrics with their tags "
-        f"({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics) from "
+        f"{runs}{f', {schedule.interval:g} s apart' if len(done.rounds) > 1 else ''}: {series + distributions} metrics "
+        f"with their tags ({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics) from "
         f"{len(whole.runs)} instance{'s' if len(whole.runs) > 1 else ''}"
-        + (f", [bold red]{failed} failed[/]" if failed else "")
+        + (f", [bold red]{failed} failed[/]" if failed else ""),
+        soft_wrap=True,
     )
+
+
+def _status(done: TrialRun, schedule: Schedule) -> ExitStatus:
+    """How it ended, which is told where what was shown does not tell it."""
+    if done.is_interrupted:
+        found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
+        click.echo(f"Interrupted in run {len(done.rounds) + 1} of {schedule.times}: {found}.", err=True)
+    if any(round_.misconfigured for round_ in done.rounds):
+        return ExitStatus.USAGE
+    if done.is_interrupted or not all(round_.healthy for round_ in done.rounds):
+        return ExitStatus.FAILED
+    return ExitStatus.DONE
 
 
 def _units(configuration: Configuration) -> Units:
@@ -190,7 +326,8 @@ def _logs_to_stderr(level: str | None, configuration: Configuration) -> Iterator
     if level is None:
         yield
         return
-    secrets = secrets_of([configuration.init_config, *(instance for _, instance in configuration.instances)])
+    options = [configuration.init_config, *(instance for _, instance in configuration.instances)]
+    secrets = sorted({*configuration.secrets, *secrets_of(options)}, key=len, reverse=True)
 
     class Masking(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
