@@ -142,7 +142,7 @@ def check(
     """
     found = read_targets(targets)
     for note in found.notes:
-        click.echo(note, err=True)
+        click.echo(printable(note), err=True)
     with ExitStack() as stack:
         configuration = _configuration(found, path, trial, secrets, stack)
         if numbers:
@@ -271,7 +271,7 @@ def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
 
 def _show(done: TrialRun, configuration: Configuration, schedule: Schedule, full: bool) -> None:
     # Late: the machine-readable output does without it.
-    from ..standin.terminal import show
+    from ..standin.terminal import flow, show
 
     console = make_console()
     whole = combined(done.rounds)
@@ -288,6 +288,15 @@ def _show(done: TrialRun, configuration: Configuration, schedule: Schedule, full
         + (f", [bold red]{failed} failed[/]" if failed else ""),
         soft_wrap=True,
     )
+    if len(done.rounds) == 1 and failed < len(whole.runs):
+        for line in flow([(word, "") for word in _ONE_RUN.split()], width, hang=0, gap=" "):
+            console.print(line, soft_wrap=True)
+
+
+_ONE_RUN = (
+    "One scrape has no counts and no distributions: those are what changed between two. Run twice, or save a second "
+    "answer and give both files."
+)
 
 
 def _status(done: TrialRun, schedule: Schedule) -> ExitStatus:

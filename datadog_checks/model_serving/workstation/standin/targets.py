@@ -57,8 +57,8 @@ def read_targets(texts: Sequence[str]) -> ScrapeTargets:
         elif text == STANDARD_INPUT or Path(text).exists():
             payloads.append(text)
         elif _ADDRESS.fullmatch(text):
-            urls.append(f"http://{text}" if "/" in text else f"http://{text}/metrics")
-            notes.append(f"{without_secrets(text)} is taken as {without_secrets(urls[-1])}")
+            urls.append(_checked_url(f"http://{text}" if "/" in text else f"http://{text}/metrics"))
+            notes.append(f"{text} is taken as {urls[-1]}")
         else:
             raise OptionError(_neither(text))
     if urls and payloads:

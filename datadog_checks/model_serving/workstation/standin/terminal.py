@@ -98,6 +98,14 @@ def _run(run: Run, round_: Round, units: Units, width: int | None, full: bool) -
     yield from _metrics(entities(run.commit, shared), units, width, full)
     if not run.commit.series and not run.commit.distributions and run.error is None:
         yield from message("", "no metrics", "yellow", width)
+    rest = list(_besides_metrics(run, round_, shared, width))
+    if rest and run.commit.series:
+        yield Text()
+    yield from rest
+
+
+def _besides_metrics(run: Run, round_: Round, shared: Sequence[str], width: int | None) -> Iterator[Text]:
+    """Service checks, events and metadata."""
     for check in round_.service_checks:
         if check.check_id == run.check_id:
             words = "" if check.message == run.error else check.message
@@ -125,11 +133,9 @@ def _metrics(found: Sequence[Entity], units: Units, width: int | None, full: boo
         yield from _aligned(lines, width)
         if hidden:
             yield Text(f"  and {hidden} more: --all", "dim")
-    if shown:
-        yield Text()
     if not full and len(shown) > MOST:
-        yield Text(f"and {len(shown) - MOST} more models, GPUs or endpoints: --all", "dim")
         yield Text()
+        yield Text(f"and {len(shown) - MOST} more models, GPUs or endpoints: --all", "dim")
 
 
 def _aligned(lines: Sequence[MetricLine], width: int | None) -> Iterator[Text]:
