@@ -49,8 +49,8 @@ def commit() -> Commit:
     series = [
         count("mlserver.rest.request.count", 3, "path:/a"),
         count("mlserver.rest.request.count", 4, "path:/b"),
-        count("request.count", 5, "model_name:m", "model_version:1", "status_code:200"),
-        count("request.count", 2, "model_name:m", "model_version:1", "status_code:500"),
+        count("request.count", 5, "model_name:m", "model_version:1", "code:200"),
+        count("request.count", 2, "model_name:m", "model_version:1", "code:500"),
         count("request.latency.count", 8, "model_name:m", "model_version:1"),
         count("request.latency.sum", 8, "model_name:m", "model_version:1"),
         count("request.inference.latency.count", 0, "model_name:m", "model_version:1"),
@@ -60,9 +60,7 @@ def commit() -> Commit:
         *(gauge("gpu.clock.sm", 1e9, f"gpu:{index}", f"gpu_uuid:gpu-{index}", *GPU) for index in (10, 9)),
         gauge("gpu.engine.active", 3, "gpu:9", "gpu_uuid:gpu-9", "mig_instance:2", *GPU),
     ]
-    timed = [
-        latency("request.latency", "model_name:m", "model_version:1", f"status_code:{code}") for code in (200, 500)
-    ]
+    timed = [latency("request.latency", "model_name:m", "model_version:1", f"code:{code}") for code in (200, 500)]
     return Commit(sorted(series, key=lambda point: point.context), timed)
 
 
@@ -95,10 +93,10 @@ def test_everything_in_a_file_is_a_metric_a_line(commit: Commit) -> None:
         "",
         "Model m, version 1",
         "  model_name:m model_version:1",
-        "  model_serving.request.count                    5 request  status_code:200",
-        "  model_serving.request.count                    2 request  status_code:500",
-        "  model_serving.request.latency                  count 4  p50 1.01  p95 1.01  p99 1.01 second  status_code:200",
-        "  model_serving.request.latency                  count 4  p50 1.01  p95 1.01  p99 1.01 second  status_code:500",
+        "  model_serving.request.count                    5 request  code:200",
+        "  model_serving.request.count                    2 request  code:500",
+        "  model_serving.request.latency                  count 4  p50 1.01  p95 1.01  p99 1.01 second  code:200",
+        "  model_serving.request.latency                  count 4  p50 1.01  p95 1.01  p99 1.01 second  code:500",
         "  model_serving.request.latency.count            8 item",
         "  model_serving.request.latency.sum              8 second",
         "  model_serving.request.inference.latency.count  0 item",

@@ -94,7 +94,8 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     "--interval",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="Time between runs.  [default: 5 for URLs; else the longest min_collection_interval of the instances, or 15]",
+    help="Time between runs, or between the answers that saved payloads are.  "
+    "[default: 5 for URLs; else the longest min_collection_interval of the instances, or 15]",
 )
 @click.option("--all", "full", is_flag=True, help="Print every metric with its tags, not only those that tell most.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run, each on a line of its own.")
