@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from datadog_checks.model_serving.workstation.cli.check import check as check_command
 from datadog_checks.model_serving.workstation.cli.root import root
 
 from .conftest import COMMAND, PAYLOAD, ROOT, Endpoint, model_serving
@@ -220,3 +223,19 @@ def test_completion() -> None:
         environment={"_MODEL_SERVING_COMPLETE": "bash_complete", "COMP_WORDS": "model-serving che", "COMP_CWORD": "1"}
     )
     assert done.stdout == "plain,check\n"
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/command.md"])
+def test_examples_have_options_that_there_are(path: str) -> None:
+    """Every call of the pages, and of the help."""
+    text = (ROOT / path).read_text(encoding="utf-8") + check("--help").output
+    calls = re.findall(r"^.*?\bmodel-serving check ([^|\n]*)", "\n".join(_code(text)), re.MULTILINE)
+    assert len(calls) >= 7
+    for call in calls:
+        check_command.make_context("check", shlex.split(call))
+
+
+def _code(text: str) -> list[str]:
+    """The lines of fenced blocks, and those of the help, which are indented."""
+    found = re.split(r"^```.*$", text, flags=re.MULTILINE)
+    return [line for block in found[1::2] for line in block.splitlines()] + re.findall(r"^    .*", text, re.MULTILINE)

@@ -29,6 +29,10 @@ STATUS_STYLE = {
 MOST = 12
 """Entities of an instance that the short form shows."""
 
+_NOISE = "AIA chasing:"
+"""How the base package tells of its search for certificates, for whatever reason a connection of TLS has failed: the
+error of the instance says which."""
+
 INDENT, HANG = 2, 6
 """Where lines of an entity begin, and where they go on."""
 
@@ -44,7 +48,11 @@ def show(round_: Round, units: Units, console: Console, *, width: int | None = N
     for run in round_.runs:
         _print(console, _run(run, round_, units, width, full))
     known = {warning for run in round_.runs for warning in run.warnings}
-    lines = [line for line in round_.logs if not any(line.message.endswith(warning) for warning in known)]
+    lines = [
+        line
+        for line in round_.logs
+        if _NOISE not in line.message and not any(line.message.endswith(warning) for warning in known)
+    ]
     if lines:
         _print(console, [_heading("Log"), *(text for line in lines for text in _log_line(line, width))])
 
