@@ -9,8 +9,8 @@ from ...scrape.inventory import FamilyState
 from ..standin.recorder import ServiceCheck
 
 OPTION, ADDRESS, NAMES, HINTS = "option", "address", "names", "hints"
-"""How it is known which system is there: `serving_system` says it, its URL or workspace does, names that no other system
-has, or names that any application may use."""
+"""How it is known which system is there: `serving_system` says it, its URL or workspace does, names do that no other
+system has, or names that any application may use."""
 
 COUNTED, EVENT, MISSING, FOREIGN = "data", "event", "missing", "foreign"
 """What a monitor has: data now; data when what it counts happens; none, though the system may send it; and none, since
@@ -46,22 +46,25 @@ class SignalValue:
     """A golden signal of one subject, such as `model_name:fraud`; of all together without one.
 
     `numbers` are by what they are: `per_second`, `total`, `share` (percent), `p50`, `p99`, `mean`, `value`. They are
-    in `unit`, but for a share. `metric` is what told them.
+    in `unit`, but for a share. `metric` is what told them; with `so_far` nothing has come between the runs, and they
+    are of all since the process started.
     """
 
     subject: str
     metric: str
     unit: str
     numbers: Mapping[str, float]
+    so_far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SignalState:
-    """One golden signal. Without `values` it is missing, and `advice` says what the server has to be told."""
+    """One golden signal of the catalog. Without `values` it is missing, and `advice` says what to do about that."""
 
     key: str
     title: str
     group: str
+    form: str
     values: tuple[SignalValue, ...] = ()
     advice: tuple[str, ...] = ()
 
@@ -133,7 +136,7 @@ class Examination:
 
     `error` says why nothing could be read; `quiet` why that is by design; `warnings` are those of the check. `seconds`
     lie between the first run and the last, None where there was one. `mapped` is whether anything is sent of what was
-    read. `configuration` is YAML to paste.
+    read. `configuration` is YAML to paste, `advice` how servers are told to show more than they do.
     """
 
     label: str
@@ -149,3 +152,4 @@ class Examination:
     quiet: str = ""
     warnings: tuple[str, ...] = ()
     mapped: bool = False
+    advice: tuple[str, ...] = ()
