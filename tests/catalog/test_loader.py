@@ -345,6 +345,9 @@ def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
     return result
 
 
+RAW = OWN["metrics"][0]["raw"]
+SWITCH = {"gives": "request.count", "absent": RAW, "because": "It counts nothing.", "do": "switch it on"}
+
 MISTAKES: list[tuple[str, Any, str, str]] = [
     # path, value, place in the message, mend in the message
     ("system", REMOVE, "key `system`", "lower-case letters"),
@@ -482,6 +485,21 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         "`request.count` is a count: only gauges can be derived",
     ),
     ("derived.0.sum.inn", ["gpu.memory.used"], "derived entry 1", "did you mean `in`?"),
+    ("switches", {}, "", ""),
+    ("switches", [SWITCH], "", ""),
+    ("switches", [{key: SWITCH[key] for key in ("because", "do")}], "", ""),
+    ("switches", {"a": "b"}, "key `switches`", "must be a list"),
+    ("switches", ["restart it"], "switches entry 1", "must be a mapping"),
+    ("switches", [{**SWITCH, "why": "x"}], "switches entry 1", "unknown key `why`"),
+    ("switches", [{**SWITCH, "becuase": "x"}], "switches entry 1", "did you mean `because`?"),
+    ("switches", [{**SWITCH, "because": 5}], "switches entry 1", "needs a text `because`"),
+    ("switches", [SWITCH, {**SWITCH, "do": " "}], "switches entry 2", "needs a text `do`"),
+    ("switches", [{**SWITCH, "gives": "request.cuont"}], "switches entry 1", "did you mean `request.count`?"),
+    ("switches", [{**SWITCH, "gives": "model.age"}], "switches entry 1", "no metric of the file becomes `model.age`"),
+    ("switches", [{**SWITCH, "gives": 5}], "switches entry 1, key `gives`", "a text or a list of texts"),
+    ("switches", [{**SWITCH, "absent": "translator_word"}], "switches entry 1, key `absent`", "did you mean `"),
+    ("switches", [{**SWITCH, "present": "other"}], "switches entry 1, key `present`", "name one that has an entry"),
+    ("switches", [{**SWITCH, "gives": [], "absent": RAW}], "switches entry 1", "go with `gives`"),
 ]
 
 

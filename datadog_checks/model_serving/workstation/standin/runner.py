@@ -130,6 +130,11 @@ class Runner:
         round_.timestamp = self._stand_in.recorder.clock()
         return round_
 
+    @property
+    def checks(self) -> Mapping[int, Any]:
+        """The check of every instance that could be constructed, by its number."""
+        return {one.number: one.check for one in self._instances if one.check is not None}
+
     def close(self) -> None:
         """Tell every instance that it will not run again, as the Agent does when it unschedules a check."""
         for instance in self._instances:
