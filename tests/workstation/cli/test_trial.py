@@ -72,7 +72,7 @@ def test_saved_payloads_are_successive_answers_of_one_endpoint(saved: list[str])
     """They are called by their names, and nothing tells of the server that replays them."""
     done = check(*saved)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "Instance 1: before.txt, after.txt" in done.stdout
+    assert lines(done)[0] == "before.txt, after.txt"
     assert "model_serving.request.count 200 request" in lines(done)
     assert "127.0.0.1" not in done.stdout
     done = check(*saved, "--json")
@@ -85,7 +85,7 @@ def test_one_payload_says_what_it_can_not_show(target: str, saved: list[str]) ->
     done = check(target, given=BEFORE)
     assert done.exit_code == 0
     assert "model_serving.request.in_flight 1 request" in lines(done)
-    assert "request.count" not in done.stdout
+    assert not any(re.match(r"model_serving.request.count \d", line) for line in lines(done))
     assert "One scrape has no counts and no distributions: those are what changed between two." in done.stdout
 
 
@@ -100,7 +100,7 @@ def test_a_payload_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Path("page.txt").write_text("<html><body>Sign in</body></html>", encoding="utf-8")
     done = check("page.txt")
     assert done.exit_code == 1
-    assert "ERROR page.txt: the answer is a" in done.stdout
+    assert "Failed page.txt: the answer is an HTML page" in "\n".join(lines(done))
     assert "127.0.0.1" not in done.stdout
 
 
@@ -119,7 +119,7 @@ def test_a_url_that_fails_ends_at_once(conf: Conf) -> None:
     """There is no second run to wait for, unless it is asked for."""
     done = check("http://127.0.0.1:1/metrics", "--interval", "600")
     assert done.exit_code == 1
-    assert "ERROR http://127.0.0.1:1/metrics: no connection: check that the server runs" in done.stdout
+    assert lines(done)[1].startswith("Failed http://127.0.0.1:1/metrics: no connection: check that the server runs")
     assert done.stdout.splitlines()[-1].startswith("1 run: 0 metrics")
     done = check("-c", conf("openmetrics_endpoint: http://127.0.0.1:1/metrics"), "--interval", "600", "--json")
     assert (done.exit_code, len(done.stdout.splitlines())) == (1, 1)

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 from rich.status import Status
@@ -27,12 +28,15 @@ from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.profiles import with_profile
 from ..standin.replay import replayed
-from ..standin.runner import Round, Runner
+from ..standin.runner import Round, Run, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
 from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
 from ..standin.units import unit_of
 from .exit import ExitStatus
+
+if TYPE_CHECKING:
+    from ..examine import Examination
 
 NAME = "model_serving"
 Tell = Callable[[str], None]
@@ -88,7 +92,7 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     metavar="N",
     type=click.IntRange(min=1),
     help="How often to run every instance. Counts are what changed between runs, so one run shows none.  "
-    "[default: 2, or 1 where the first finds no instance that can be read]",
+    "[default: 2, or 1 where the first gives nothing]",
 )
 @click.option(
     "--interval",
@@ -160,9 +164,10 @@ def check(
 
         stack.enter_context(_logs_to_stderr(log_level, configuration))
         done = _run(ModelServingCheck, configuration, stand_in, schedule, as_json)
+    examined = _examine(done, configuration, schedule)
     if not as_json and done.rounds:
-        _show(done, configuration, schedule, full)
-    sys.exit(_status(done, schedule))
+        _show(done, examined, configuration, schedule, full)
+    sys.exit(_status(done, examined, schedule))
 
 
 def _configuration(
@@ -184,7 +189,7 @@ def _configuration(
             "payload, or -c FILE for a configuration. `model-serving check --help` has examples."
         )
     written = [instance_of(url, **trial) for url in found.urls or (PLACE,)]
-    configuration = with_secrets("the command line", {}, written, secrets, os.environ)
+    configuration = replace(with_secrets("the command line", {}, written, secrets, os.environ), is_trial=True)
     if found.payloads:
         url = stack.enter_context(replayed([payload.data for payload in found.payloads]))
         configuration = replayed_configuration(configuration, url, found.payloads)
@@ -195,7 +200,7 @@ def _configuration(
 class Schedule:
     """How many runs, and the seconds from one to the next, which are waited for where `waits`.
 
-    Where it is not `insisting`, a first run in which no instance can be read is the last.
+    Where it is not `insisting`, a first run of which no metric comes is the last.
     """
 
     times: int
@@ -256,7 +261,7 @@ def _run(
                 done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
                 if as_json:
                     click.echo(json.dumps(to_json(done.rounds[-1], _units(configuration)), allow_nan=False))
-                if not schedule.insisting and all(run.error is not None for run in done.rounds[-1].runs):
+                if not schedule.insisting and not any(_gave(run) for run in done.rounds[-1].runs):
                     break
     except KeyboardInterrupt:
         # What the runs so far have found is worth as much as before.
@@ -266,18 +271,57 @@ def _run(
     return done
 
 
+def _gave(run: Run) -> bool:
+    return bool(run.commit.series or run.commit.distributions)
+
+
 def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
     tell(f"run {number} of {times}: {label}")
 
 
-def _show(done: TrialRun, configuration: Configuration, schedule: Schedule, full: bool) -> None:
+def _examine(done: TrialRun, configuration: Configuration, schedule: Schedule) -> list[Examination]:
+    """What the runs tell, instance by instance."""
+    # Late, like all that needs the check.
+    from ..examine import examine
+
+    if not done.rounds:
+        return []
+    whole = combined(done.rounds)
+    if schedule.waits:
+        seconds = done.rounds[-1].timestamp - done.rounds[0].timestamp
+    else:
+        seconds = schedule.interval * (len(done.rounds) - 1)
+    found = [
+        examine(done.checks.get(run.instance), run, whole, configuration.written[run.instance], seconds=seconds or None)
+        for run in whole.runs
+    ]
+    return [_of_payloads(one, url) for one in found for url in configuration.urls] or found
+
+
+def _of_payloads(examination: Examination, url: str) -> Examination:
+    """What payloads tell, of which the server that replays them, at this URL, is no part."""
+    unasked = tuple(replace(state, why="a saved payload can't be asked") for state in examination.readiness)
+    written = examination.configuration.replace(urlsplit(url).netloc, "HOST:PORT")
+    return replace(examination, readiness=unasked, configuration=written)
+
+
+def _show(
+    done: TrialRun, examined: Sequence[Examination], configuration: Configuration, schedule: Schedule, full: bool
+) -> None:
     # Late: the machine-readable output does without it.
+    from ..examine import show as summary
     from ..standin.terminal import flow, show
 
     console = make_console()
     whole = combined(done.rounds)
     width = console.width if is_terminal(sys.stdout) else None
-    show(whole, _units(configuration), console, width=width, full=full)
+    for examination in examined:
+        summary.show(examination, console, full)
+        console.print()
+    show(whole, _units(configuration), console, width=width, full=full, summarised=True)
+    if configuration.is_trial:
+        for examination in examined:
+            summary.show_configuration(examination, console)
     runs = f"{len(done.rounds)} run{'s' if len(done.rounds) > 1 else ''}"
     failed = sum(run.error is not None for run in whole.runs)
     series = sum(len(run.commit.series) for run in whole.runs)
@@ -289,7 +333,7 @@ def _show(done: TrialRun, configuration: Configuration, schedule: Schedule, full
         + (f", [bold red]{failed} failed[/]" if failed else ""),
         soft_wrap=True,
     )
-    if len(done.rounds) == 1 and failed < len(whole.runs):
+    if len(done.rounds) == 1 and any(map(_gave, whole.runs)):
         for line in flow([(word, "") for word in _ONE_RUN.split()], width, hang=0, gap=" "):
             console.print(line, soft_wrap=True)
 
@@ -300,14 +344,17 @@ _ONE_RUN = (
 )
 
 
-def _status(done: TrialRun, schedule: Schedule) -> ExitStatus:
+def _status(done: TrialRun, examined: Sequence[Examination], schedule: Schedule) -> ExitStatus:
     """How it ended, which is told where what was shown does not tell it."""
     if done.is_interrupted:
         found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
         click.echo(f"Interrupted in run {len(done.rounds) + 1} of {schedule.times}: {found}.", err=True)
+    useless = [one.label for one in examined if one.families and not one.mapped and not one.error]
+    for label in useless:
+        click.echo(f"{label}: nothing of what it exposes is mapped, so nothing of it would reach Datadog.", err=True)
     if any(round_.misconfigured for round_ in done.rounds):
         return ExitStatus.USAGE
-    if done.is_interrupted or not all(round_.healthy for round_ in done.rounds):
+    if done.is_interrupted or useless or not all(round_.healthy for round_ in done.rounds):
         return ExitStatus.FAILED
     return ExitStatus.DONE
 

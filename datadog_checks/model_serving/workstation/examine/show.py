@@ -84,14 +84,19 @@ class Line:
 
 
 def show(examination: Examination, console: Console, all_: bool = False) -> None:
-    """Print the summary; with `all_` everything that it counts, too."""
+    """Print the summary, but for the configuration; with `all_` everything that it counts, too."""
     _print(console, Line(examination.label, style="bold underline"), 0)
     for fact in _facts(examination, all_):
         _print(console, fact, LABEL)
+
+
+def show_configuration(examination: Examination, console: Console) -> None:
+    """Print the configuration to paste, where it is of use."""
     if examination.configuration and (examination.mapped or any(not one.sure for one in examination.systems)):
         _print(console, Line("Configuration to paste:", style="bold"), 0)
         for line in examination.configuration.splitlines():
             console.print(Text(printable(line)), soft_wrap=True)
+        console.print()
 
 
 def _print(console: Console, fact: Line, indent: int) -> None:

@@ -28,7 +28,7 @@ class Configuration:
     """The configuration of one check, `name` in messages. `instances` hold their numbers in it, counted from 1.
 
     `secrets` are the values that stand where a person wrote `ENC[...]`, which `written` still has, by number. `urls`
-    are those of no endpoint of a person's, and what they are called instead.
+    are those of no endpoint of a person's, and what they are called instead. `is_trial` tells that no file holds it.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Configuration:
     written: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     urls: Mapping[str, str] = field(default_factory=dict)
+    is_trial: bool = False
 
     def only(self, numbers: tuple[int, ...]) -> Configuration:
         """The same with some instances only. Raises ConfigurationFileError for a number that is not there."""

@@ -141,11 +141,6 @@ class Runner:
             if instance.check is not None:
                 instance.check.cancel()
 
-    @property
-    def checks(self) -> Mapping[int, Any]:
-        """The check of every instance that could be constructed, by its number."""
-        return {one.number: one.check for one in self._instances if one.check is not None}
-
     def _construct(
         self,
         instance: _Instance,
@@ -193,8 +188,10 @@ class Runner:
 
 
 def label_of(options: Mapping[str, Any]) -> str:
-    """What a person calls an instance: its URL without user and query, or Databricks host and endpoint name."""
+    """What a person calls an instance: its URL without user and query, Databricks host and endpoint name, or `gpu`."""
     url = options.get("openmetrics_endpoint")
+    if options.get("gpu"):
+        return f"gpu: {options['gpu']}"
     if not isinstance(url, str):
         parts = [str(options[key]) for key in ("databricks_host", "endpoint_name") if options.get(key)]
         return " ".join(parts)

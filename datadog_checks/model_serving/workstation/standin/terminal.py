@@ -40,13 +40,25 @@ Part = tuple[str, str]
 """A text that stays whole as long as it fits in a line, and its style."""
 
 
-def show(round_: Round, units: Units, console: Console, *, width: int | None = None, full: bool = True) -> None:
+def show(
+    round_: Round,
+    units: Units,
+    console: Console,
+    *,
+    width: int | None = None,
+    full: bool = True,
+    summarised: bool = False,
+) -> None:
     """Print what the Agent would send of a round, instance by instance.
 
-    `width` is that of the terminal, in columns. Without `full`, each entity has the few metrics that tell most.
+    `width` is that of the terminal, in columns. Without `full`, each entity has the few metrics that tell most. What a
+    summary has told already is left out where one was shown: errors and warnings, and instances of which nothing is
+    left.
     """
     for run in round_.runs:
-        _print(console, _run(run, round_, units, width, full))
+        told = list(_run(run, round_, units, width, full, summarised))
+        if told:
+            _print(console, [*_instance(run, round_, width, summarised), *told])
     known = {warning for run in round_.runs for warning in run.warnings}
     lines = [
         line
@@ -92,20 +104,26 @@ def _print(console: Console, lines: Iterable[Text]) -> None:
     console.print()
 
 
-def _run(run: Run, round_: Round, units: Units, width: int | None, full: bool) -> Iterator[Text]:
-    yield from flow([(f"Instance {run.instance}:", "bold"), (printable(run.label), "bold")], width, gap=" ")
-    if run.error is not None:
-        yield from message("ERROR", run.error, "bold red", width)
-    for warning in run.warnings:
-        yield from message("WARNING", warning, "yellow", width)
+def _instance(run: Run, round_: Round, width: int | None, summarised: bool) -> Iterator[Text]:
+    """The heading, which an only instance does not need below its summary."""
+    if not summarised or len(round_.runs) > 1:
+        yield from flow([(f"Instance {run.instance}:", "bold"), (printable(run.label), "bold")], width, gap=" ")
+
+
+def _run(run: Run, round_: Round, units: Units, width: int | None, full: bool, summarised: bool) -> Iterator[Text]:
+    if not summarised:
+        if run.error is not None:
+            yield from message("ERROR", run.error, "bold red", width)
+        for warning in run.warnings:
+            yield from message("WARNING", warning, "yellow", width)
+        if not run.commit.series and not run.commit.distributions and run.error is None:
+            yield from message("", "no metrics", "yellow", width)
     for discarded in dict.fromkeys(run.commit.discarded):
         yield from message("DISCARDED", discarded, "yellow", width)
     shared = tuple(map(stored, common_tags(run.commit)))
     if shared:
         yield from _tags("All metrics are tagged", shared, width, 0)
     yield from _metrics(entities(run.commit, shared), units, width, full)
-    if not run.commit.series and not run.commit.distributions and run.error is None:
-        yield from message("", "no metrics", "yellow", width)
     rest = list(_besides_metrics(run, round_, shared, width))
     if rest and run.commit.series:
         yield Text()
