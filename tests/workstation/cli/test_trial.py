@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,40 @@ def test_a_payload_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert done.exit_code == 1
     assert "Failed page.txt: the answer is an HTML page" in "\n".join(lines(done))
     assert "127.0.0.1" not in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--all", "--json"])
+def test_nothing_mapped_is_no_success(option: str, endpoint: Endpoint) -> None:
+    """It is said, also beside the JSON, which stays what it is."""
+    done = check("-", option, given="nobody_knows_this 1\n")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "standard input: nothing of what it exposes is mapped, so nothing of it would reach Datadog.\n"
+    )
+    done = check("-", option, "--serving-system", "dcgm", given=BEFORE)
+    assert done.exit_code == 1
+    assert "these look like MLServer" in done.stdout
+
+
+def test_counters_alone_are_mapped_in_one_scrape() -> None:
+    """Though nothing is sent of them before the second one."""
+    done = check("-", given='model_infer_request_success_total{model="iris",version="v1"} 7\n')
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_a_host_without_gpus(conf: Conf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is quiet by design, which is said at once; where GPUs were asked for, it is a failure."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr("datadog_checks.model_serving.sources.gpu.driver.DRIVER_FILES", ())
+    done = check("-c", conf("gpu: auto"), "--interval", "600")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert lines(done)[:2] == [
+        "gpu: auto",
+        "Quiet no NVIDIA driver here: with `gpu: auto` the check is quiet by design",
+    ]
+    done = check("-c", conf("gpu: nvml"), "--interval", "600")
+    assert done.exit_code == 1
+    assert f"run `{sys.executable} -m pip install nvidia-ml-py`" in done.stdout
 
 
 def test_a_catalog_of_ones_own(tmp_path: Path) -> None:

@@ -326,16 +326,19 @@ def _show(
     failed = sum(run.error is not None for run in whole.runs)
     series = sum(len(run.commit.series) for run in whole.runs)
     distributions = sum(len(run.commit.distributions) for run in whole.runs)
-    console.print(
-        f"{runs}{f', {schedule.interval:g} s apart' if len(done.rounds) > 1 else ''}: {series + distributions} metrics "
-        f"with their tags ({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics) from "
-        f"{len(whole.runs)} instance{'s' if len(whole.runs) > 1 else ''}"
-        + (f", [bold red]{failed} failed[/]" if failed else ""),
-        soft_wrap=True,
-    )
-    if len(done.rounds) == 1 and any(map(_gave, whole.runs)):
-        for line in flow([(word, "") for word in _ONE_RUN.split()], width, hang=0, gap=" "):
-            console.print(line, soft_wrap=True)
+    instances = f"{len(whole.runs)} instance{'s' if len(whole.runs) > 1 else ''}"
+    closing: list[tuple[str, str]] = [
+        (f"{runs}{f', {schedule.interval:g} s apart' if len(done.rounds) > 1 else ''}:", ""),
+        (f"{series + distributions} metrics with their tags", ""),
+        (f"({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics)", ""),
+        (f"from {instances}{',' if failed else ''}", ""),
+        *([(f"{failed} failed", "bold red")] if failed else []),
+    ]
+    lines = [*flow(closing, width, hang=0, gap=" ")]
+    if len(done.rounds) == 1 and any(examination.mapped for examination in examined):
+        lines += flow([(word, "") for word in _ONE_RUN.split()], width, hang=0, gap=" ")
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 _ONE_RUN = (

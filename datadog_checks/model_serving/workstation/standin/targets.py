@@ -92,10 +92,11 @@ def instance_of(
 def replayed_configuration(configuration: Configuration, url: str, payloads: Sequence[SavedPayload]) -> Configuration:
     """The configuration whose one instance reads saved payloads at `url`, which is called by their names instead."""
     name = ", ".join(payload.name for payload in payloads)
-    # It is the server's that replays them, whose address says nothing, and which answers nothing else.
+    besides = {"endpoint_name": Path(payloads[0].name).name}
+    # It is the URL of the server that replays them: no tag has it, no proxy leads there, and it answers nothing else.
     own = {"openmetrics_endpoint": url, "tag_by_endpoint": False, "readiness": False, "skip_proxy": True}
-    endpoint = ", ".join(Path(payload.name).name for payload in payloads)
-    instances = [(number, {"endpoint_name": endpoint, **one, **own}) for number, one in configuration.instances]
+    tags = {"tags": [f"endpoint:{PLACE}"]}
+    instances = [(number, {**besides, **one, **own, **tags}) for number, one in configuration.instances]
     return replace(configuration, instances=tuple(instances), urls={url: name})
 
 

@@ -121,11 +121,12 @@ def _run(run: Run, round_: Round, units: Units, width: int | None, full: bool, s
     for discarded in dict.fromkeys(run.commit.discarded):
         yield from message("DISCARDED", discarded, "yellow", width)
     shared = tuple(map(stored, common_tags(run.commit)))
-    if shared:
+    found = [entity for entity in entities(run.commit, shared) if full or not entity.is_own]
+    if shared and found:
         yield from _tags("All metrics are tagged", shared, width, 0)
-    yield from _metrics(entities(run.commit, shared), units, width, full)
+    yield from _metrics(found, units, width, full)
     rest = list(_besides_metrics(run, round_, shared, width))
-    if rest and run.commit.series:
+    if rest and found:
         yield Text()
     yield from rest
 
@@ -149,8 +150,7 @@ def _besides_metrics(run: Run, round_: Round, shared: Sequence[str], width: int 
 
 
 def _metrics(found: Sequence[Entity], units: Units, width: int | None, full: bool) -> Iterator[Text]:
-    shown = [entity for entity in found if full or not entity.is_own]
-    for entity in shown if full else shown[:MOST]:
+    for entity in found if full else found[:MOST]:
         yield Text()
         yield from flow([(word, "bold") for word in printable(entity.title).split()], width, gap=" ")
         if entity.tags:
@@ -159,9 +159,9 @@ def _metrics(found: Sequence[Entity], units: Units, width: int | None, full: boo
         yield from _aligned(lines, width)
         if hidden:
             yield Text(f"  and {hidden} more: --all", "dim")
-    if not full and len(shown) > MOST:
+    if not full and len(found) > MOST:
         yield Text()
-        yield Text(f"and {len(shown) - MOST} more models, GPUs or endpoints: --all", "dim")
+        yield Text(f"and {len(found) - MOST} more models, GPUs or endpoints: --all", "dim")
 
 
 def _aligned(lines: Sequence[MetricLine], width: int | None) -> Iterator[Text]:
