@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog, golden_signals
-from datadog_checks.model_serving.workstation.demo.workspace import SimulatedWorkspace, minute_page, serve_workspace
+from datadog_checks.model_serving.workstation.demo.workspace import (
+    PAY_PER_TOKEN,
+    SimulatedWorkspace,
+    minute_page,
+    serve_workspace,
+)
 from datadog_checks.model_serving.workstation.examine import (
     COUNTED,
     EVENT,
@@ -25,6 +31,8 @@ from datadog_checks.model_serving.workstation.examine import (
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceStatus
 
 from ...conftest import Endpoint, serving
+from ...sources.gpu.fake_nvml.module import FakeModule
+from ...sources.gpu.scenario import named, start
 from .trial import SECONDS, examined, trial
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "payloads"
@@ -134,7 +142,7 @@ def test_between_two_runs(endpoint: Endpoint) -> None:
     latency = numbers(examination, "latency")
     assert 0 < latency["p50"] < latency["mean"] < latency["p99"] < 0.5
     # By model MLServer tells only how long all took together.
-    assert numbers(examination, "latency", "model_name:recommender")["mean"] == pytest.approx(3.3492375 / 60)
+    assert numbers(examination, "latency", "model_name:recommender")["mean"] == pytest.approx(3.3492375 / 60, rel=1e-4)
     assert numbers(examination, "saturation", "queue:workers")["mean"] == pytest.approx(8.38, abs=0.01)
 
 
@@ -381,7 +389,8 @@ def workspace() -> Iterator[dict[str, Any]]:
     """Options of a workspace with two endpoints, of which one has no metrics."""
     simulated = SimulatedWorkspace()
     simulated.personal_tokens.add("dapi-secret-0123456789")
-    simulated.add("fraud", page=minute_page(4, 1_788_718_020_000))
+    simulated.add("fraud", export=lambda: minute_page("fraud", 1_788_718_020_000, 4))
+    simulated.add("hosted", kind=PAY_PER_TOKEN)
     with ExitStack() as stack:
         served = stack.enter_context(serve_workspace(simulated))
         yield {
@@ -391,11 +400,12 @@ def workspace() -> Iterator[dict[str, Any]]:
         }
 
 
-def test_a_workspace(workspace: dict[str, Any]) -> None:
-    """Totals of a minute are counted in the first run; the endpoints say whether they are ready."""
-    examination = examined(workspace)
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_workspace(workspace: dict[str, Any], runs: int) -> None:
+    """Totals of a minute are of 60 s, whenever the runs are; the endpoints say whether they are ready."""
+    examination = examined(workspace, runs)
     assert examination.systems == (RecognisedSystem("databricks", "Databricks Model Serving", "address"),)
-    assert numbers(examination, "traffic")["total"] == 4
+    assert numbers(examination, "traffic") == {"per_second": 4 / 60, "total": 4}
     [state] = examination.readiness
     assert state.answers
     assert states(examination)["endpoint.ready"] == COUNTED
@@ -403,9 +413,31 @@ def test_a_workspace(workspace: dict[str, Any]) -> None:
     assert "databricks_token: ENC[databricks_token]" in examination.configuration
 
 
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> FakeModule:
+    """A host that has two GPUs, the fake of the check's own tests standing for them."""
+    fake = FakeModule()
+    fake.control(start(named("plain")["host"]))
+    monkeypatch.setitem(sys.modules, "pynvml", fake.module)
+    return fake
+
+
+def test_gpus_of_the_host(host: FakeModule) -> None:
+    """There is no answer to take stock of, and the readings are told, paid for and watched all the same."""
+    examination = examined({"gpu": "nvml"}, 2)
+    assert (examination.families, examination.readiness, examination.quiet) == ((), (), "")
+    values = signal(examination, "gpu_temperature").values
+    assert {value.subject for value in values} >= {"gpu:0", "gpu:1"}
+    assert numbers(examination, "gpu_errors")["total"] == 0
+    assert (examination.cost.sources, examination.cost.own) == (1, 0)
+    found = states(examination)
+    assert found["gpu.temperature"] == found["gpu.health"] == COUNTED
+    assert (found["gpu.xid"], found["errors.share"]) == (EVENT, FOREIGN)
+
+
 def test_a_host_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is quiet by design, and that is said."""
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     examination = examined({"gpu": "auto"})
     assert "no NVIDIA driver here" in examination.quiet
     assert (examination.error, examination.mapped, examination.cost.metrics) == ("", False, ())
