@@ -185,6 +185,19 @@ def written(folder: Path, content: Any, name: str = "own.yaml") -> str:
     return str(path)
 
 
+SWITCHES = [(system, switch) for system in builtin_catalog().systems.values() for switch in system.switches]
+
+
+@pytest.mark.parametrize(("system", "switch"), SWITCHES, ids=lambda item: getattr(item, "name", "") or str(item)[:40])
+def test_switches(system: Any, switch: Any) -> None:
+    """Each reads well where it is told: a sentence that says why, and what to do in an imperative."""
+    assert switch.system == system.name
+    assert switch.because[0].isupper()
+    assert switch.because.endswith(".")
+    assert switch.do[0].islower()
+    assert not switch.do.endswith(".")
+
+
 @pytest.mark.parametrize("system", ["auto", "translator", ["mlserver", "translator"]])
 @pytest.mark.parametrize("form", ["path", "list"])
 def test_own_system(

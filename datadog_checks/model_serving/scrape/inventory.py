@@ -13,9 +13,19 @@ from .collector import Collector
 from .report import ADVICE, RUNTIME
 from .scraper import ServingScraper
 
-MAPPED, NAMED, UNKNOWN, UNPROVEN, AMBIGUOUS, IGNORED, WRONG_TYPE, REFUSED, EXCLUDED, UNUSED = (
-    *("mapped", "named", "unknown", "unproven", "ambiguous", "ignored", "wrong_type", "refused", "excluded", "unused"),
+STATES = (
+    "mapped",
+    "named",
+    "unknown",
+    "unproven",
+    "ambiguous",
+    "ignored",
+    "wrong_type",
+    "refused",
+    "excluded",
+    "unused",
 )
+MAPPED, NAMED, UNKNOWN, UNPROVEN, AMBIGUOUS, IGNORED, WRONG_TYPE, REFUSED, EXCLUDED, UNUSED = STATES
 """What becomes of a family: it is mapped by the catalog; named by the instance alone; nobody knows it; a system that is
 not sure to be there has it; several systems do; the catalog leaves it out; it comes in a shape that it can't have; all
 its samples are refused; an option leaves it out; it is known, but none of its series is meant."""

@@ -14,8 +14,8 @@ from .model import Cost, MetricCost
 PERCENTILES = 5
 """Custom metrics for each combination of tags of a distribution with percentiles: p50, p75, p90, p95 and p99."""
 
-MOST_TAGS = 14
-"""Tags of one metric of which every subset is looked at. With more, what they come to is an upper bound."""
+MOST_SUBSETS = 200_000
+"""Subsets of the tags of one metric that are looked at. Beyond that, what they come to is an upper bound."""
 
 OWN_CONTEXTS = 4
 """What the check says about each endpoint: duration, samples, contexts and custom metrics of its scrapes."""
@@ -38,7 +38,7 @@ def queryable(tag_sets: Sequence[tuple[str, ...]]) -> int:
     bound = 0
     for tags in tag_sets:
         own = sorted(set(tags) - shared)
-        if len(own) > MOST_TAGS:
+        if len(found) + 2 ** len(own) > MOST_SUBSETS:
             bound += 2 ** len(own)
             continue
         for size in range(len(own) + 1):

@@ -49,12 +49,14 @@ class Facts:
 
     `sent` are the facts of its commits, `expected` those of contexts that the last answer will be sent as and that no
     commit has had yet. `families` are those of all its endpoints, `possible` the canonical metrics that they feed.
+    Metrics that hold the total of one minute are of so many `minutes`, whenever the runs were.
     """
 
     sent: tuple[Fact, ...] = ()
     expected: tuple[Fact, ...] = ()
     families: tuple[FamilyState, ...] = ()
     possible: frozenset[str] = frozenset()
+    minutes: Mapping[str, int] = field(default_factory=dict)
     by_name: Mapping[str, tuple[Fact, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,10 @@ class Facts:
         `name` lacks the namespace.
         """
         return [fact for fact in self.by_name.get(name, ()) if not since or not fact.so_far]
+
+    def seconds(self, name: str, between: float | None) -> float | None:
+        """The time that a count is of, where so many seconds are between the first run and the last."""
+        return 60.0 * self.minutes[name] if self.minutes.get(name) else between
 
     @property
     def contexts(self) -> Iterator[Fact]:
@@ -97,7 +103,18 @@ def gather(check: Any | None, commit: Commit) -> Facts:
                 expected[context] = _added(expected.get(context), _fact(context, one))
     found = together(state for scraper in scrapers for state in families(scraper))
     possible = {metric for state in found if state.state == MAPPED for metric in state.metrics}
-    return Facts(sent, tuple(expected.values()), tuple(found), frozenset(possible))
+    return Facts(sent, tuple(expected.values()), tuple(found), frozenset(possible), _minutes(scrapers))
+
+
+def _minutes(scrapers: Iterable[ServingScraper]) -> dict[str, int]:
+    """How many minutes were counted of metrics that hold the total of one."""
+    found: dict[str, int] = {}
+    for series in (series for scraper in scrapers for series in scraper.collector.frame):
+        if series.raw.type.startswith("window") and series.minute is not None:
+            for output in series.outputs:
+                name = output.target.metric.name
+                found[name] = max(found.get(name, 0), series.minutes.bit_count())
+    return found
 
 
 def together(states: Iterable[FamilyState]) -> list[FamilyState]:

@@ -43,7 +43,7 @@ Judgement = tuple[str, str]
 class Ground:
     """What monitors can look at: the tags of each metric's contexts, as Datadog stores them, by full name.
 
-    `possible` are counts that come when something happens, `fed` all that the systems here can send. `checks` are the
+    `possible` are metrics that come when something happens, `fed` all that the systems here can send. `checks` are the
     service checks, `told` their names that something here can send, `unasked` why readiness was not asked.
     """
 
@@ -141,8 +141,8 @@ def _metric(metric: Metric, ground: Ground) -> Judgement:
     if there and not grouped:
         lacking = sorted(groups - {tag.partition(":")[0] for tags in there for tag in tags}) or sorted(groups)
         return MISSING, f"no series of {short} has the tag {', '.join(lacking)}"
-    if kind_of(name) == "count" and (there or name in ground.possible):
-        return EVENT, f"{short}{_scope(metric)} when it happens"
+    if name in ground.possible or (there and kind_of(name) == "count"):
+        return EVENT, f"{short}{_scope(metric)}"
     if there:
         return MISSING, f"nothing of {short} is{_scope(metric)}"
     return (MISSING, f"no {short}") if name in ground.fed else (FOREIGN, f"{short} is of other systems")

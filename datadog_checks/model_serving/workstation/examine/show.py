@@ -38,6 +38,7 @@ from .model import (
     NAMES,
     OPTION,
     Examination,
+    MonitorState,
     ReadinessState,
     RecognisedSystem,
     SignalState,
@@ -320,8 +321,11 @@ def _refused(family: FamilyState) -> str:
 
 
 def _missing(examination: Examination, all_: bool) -> Iterator[Line]:
-    lines = [f"{signal.title}: {text}" for signal in examination.signals for text in signal.advice]
-    yield from _labelled("Missing", lines)
+    titles: dict[str, list[str]] = {}
+    for signal in examination.signals:
+        for text in signal.advice:
+            titles.setdefault(text, []).append(signal.title)
+    yield from _labelled("Missing", [f"{', '.join(found)}: {text}" for text, found in titles.items()])
     if examination.advice:
         label = "To have more" if examination.families else "To do"
         advice = list(examination.advice)
@@ -350,22 +354,33 @@ def _cost(examination: Examination, all_: bool) -> Iterator[Line]:
     left = len(cost.metrics) - SHOWN
     if left > 0 and not all_:
         yield Line(f"and {left} more metrics; --all shows them", within=2)
+    pending = sum(family.state == MAPPED and not family.series for family in examination.families)
+    if pending:
+        yield Line(f"{pending} more of the answer {'has' if pending == 1 else 'have'} no series yet", within=2)
 
 
 def _monitors(examination: Examination, all_: bool) -> Iterator[Line]:
-    by_state: dict[str, list[str]] = {COUNTED: [], EVENT: [], MISSING: [], FOREIGN: []}
+    by_state: dict[str, list[MonitorState]] = {COUNTED: [], EVENT: [], MISSING: [], FOREIGN: []}
     for monitor in examination.monitors:
-        by_state[monitor.state].append(f"{monitor.title} ({monitor.key})" + (f": {monitor.why}" if monitor.why else ""))
+        by_state[monitor.state].append(monitor)
     titles = {
         COUNTED: "have data",
-        EVENT: "have data when something happens",
+        EVENT: "have data when something happens, such as a request or an error",
         MISSING: "cannot have data",
         FOREIGN: "are for what other systems send",
     }
-    for number, (state, lines) in enumerate(by_state.items()):
-        yield Line(f"{len(lines)} {titles[state]}", "Monitors" if number == 0 else "")
+    for number, (state, found) in enumerate(by_state.items()):
+        yield Line(f"{len(found)} {titles[state]}", "Monitors" if number == 0 else "")
         if all_ or state == MISSING:
-            yield from (Line(line, within=2) for line in lines)
+            yield from (Line(text, within=2) for text in _by_reason(found))
+
+
+def _by_reason(monitors: Sequence[MonitorState]) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
+    for monitor in monitors:
+        found.setdefault(monitor.why, []).append(f"{monitor.title} ({monitor.key})")
+    for why, names in found.items():
+        yield f"{why}: {', '.join(names)}" if why else ", ".join(names)
 
 
 def _some(names: Sequence[str], all_: bool = False) -> str:

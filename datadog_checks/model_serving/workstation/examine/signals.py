@@ -108,7 +108,7 @@ def _rate(signal: Signal, facts: Facts, catalog: Catalog, seconds: float | None)
     found = facts.of(metric, seconds is not None)
     for subject, each in _subjects(found, signal.by, _several(facts)).items():
         total = sum(fact.value for fact in each)
-        yield SignalValue(subject, metric, _unit(catalog, metric), _per(total, seconds))
+        yield SignalValue(subject, metric, _unit(catalog, metric), _per(total, facts.seconds(metric, seconds)))
 
 
 def _share(signal: Signal, facts: Facts, catalog: Catalog, seconds: float | None) -> Iterator[SignalValue]:
@@ -118,7 +118,7 @@ def _share(signal: Signal, facts: Facts, catalog: Catalog, seconds: float | None
     for subject in dict.fromkeys((*part, *whole)):
         failed = sum(fact.value for fact in part.get(subject, ()))
         all_ = sum(fact.value for fact in whole.get(subject, ()))
-        numbers = _per(failed, seconds)
+        numbers = _per(failed, facts.seconds(metric, seconds))
         if all_ > 0:
             numbers["share"] = failed / all_ * 100
         yield SignalValue(subject, metric, _unit(catalog, metric), numbers)
