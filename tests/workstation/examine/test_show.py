@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.scrape.inventory import FamilyState
 from datadog_checks.model_serving.workstation.examine import Examination, RecognisedSystem, SignalState, SignalValue
-from datadog_checks.model_serving.workstation.examine.show import LABEL, show
+from datadog_checks.model_serving.workstation.examine.show import LABEL, show, show_configuration
 from datadog_checks.model_serving.workstation.standin.console import PrintableConsole
 
 from ...conftest import Endpoint
@@ -34,7 +34,9 @@ SAVED: list[tuple[str, dict[str, Any]]] = [
 def shown(examination: Examination, width: int, all_: bool = False) -> list[str]:
     """The lines that a terminal of so many columns gets."""
     stream = io.StringIO()
-    show(examination, PrintableConsole(file=stream, width=width, highlight=False), all_)
+    console = PrintableConsole(file=stream, width=width, highlight=False)
+    show(examination, console, all_)
+    show_configuration(examination, console)
     return stream.getvalue().splitlines()
 
 
