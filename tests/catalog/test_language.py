@@ -27,6 +27,7 @@ PAGE = Page("docs/catalog.md")
 FILE = "gateway.yaml"
 SECTIONS = {
     "system": "The file",
+    "ignored": "The file",
     "recognise": "recognise",
     "labels": "labels",
     "identity": "identity",
@@ -227,6 +228,8 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     yield from keys("system", data)
     for kind in ("recognise", "labels", "identity", "ports"):
         yield from keys(kind, data.get(kind, {}))
+    for entry in data.get("ignore", []):
+        yield from keys("ignored", entry if isinstance(entry, dict) else {})
     for entry in data["metrics"]:
         yield from keys("raw metric", entry)
         yield from keys("like", entry.get("like", {}))

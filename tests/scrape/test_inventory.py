@@ -98,7 +98,7 @@ CASES: dict[str, tuple[str, dict[str, Any], FamilyState]] = {
         FamilyState(
             "python_info",
             inventory.IGNORED,
-            why="the catalog of MLServer, also under Cloud.ru Model RUN leaves it out",
+            why="of the process itself",
         ),
     ),
     "a time of creation": (

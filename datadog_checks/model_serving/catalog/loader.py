@@ -23,6 +23,7 @@ from .model import (
     Condition,
     Derived,
     Identity,
+    Ignored,
     Labels,
     RawMetric,
     Signal,
@@ -70,6 +71,7 @@ KEYS = {
         "switches",
     ),
     "recognise": ("any", "hint", "hints_needed", "any_needed"),
+    "ignored": ("names", "because"),
     "labels": ("rename", "drop", "lower", "absent"),
     "identity": ("levels", "worldwide", "about", "default"),
     "ports": ("metrics", "api"),
@@ -272,7 +274,7 @@ class _Reader:
             any_prefix=flags["any_prefix"] is True,
             series_start_at_zero=flags["series_start_at_zero"] is not False,
             labels=self.labels(data.get("labels") or {}),
-            ignore=compile_globs(self.strings(data.get("ignore") or [], "ignore")),
+            ignore=tuple(self.ignored(data.get("ignore") or [])),
             ports={key: self.typed(port, int, "a number, such as 8082", f"ports.{key}") for key, port in ports.items()},
             metrics=metrics,
             derived=shown,
@@ -308,6 +310,23 @@ class _Reader:
         if not gives and (parts["present"] or parts["absent"]):
             raise self.fail(where, "`present` and `absent` go with `gives`: name the metrics that come.")
         return Switch(system, gives, texts["because"], texts["do"], parts["present"], parts["absent"])
+
+    def ignored(self, value: Any) -> Iterator[Ignored]:
+        """The families to ignore. Those without a reason are one pattern."""
+        items = value if isinstance(value, list) else [value]
+        plain = compile_globs(self.strings([item for item in items if not isinstance(item, dict)], "ignore"))
+        if plain is not None:
+            yield Ignored(plain)
+        for index, item in enumerate(items, 1):
+            if not isinstance(item, dict):
+                continue
+            where = f"ignore, entry {index}"
+            entry = self.keys(item, "ignored", where)
+            names = compile_globs(self.strings(entry.get("names") or [], f"{where}, key `names`"))
+            because = entry.get("because")
+            if names is None or not isinstance(because, str) or not because.strip():
+                raise self.fail(where, "needs `names`, globs of families, and `because`, a text that says why.")
+            yield Ignored(names, because.strip())
 
     def labels(self, value: Any) -> Labels:
         entry = self.keys(value, "labels", "labels")

@@ -277,6 +277,14 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """Families that are known to be of no use: a pattern of their names, and why, empty where nobody says."""
+
+    pattern: re.Pattern[str]
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """A serving system: how to recognise it, how to read its labels, what its metrics mean.
 
@@ -294,7 +302,7 @@ class System:
     any_prefix: bool
     series_start_at_zero: bool
     labels: Labels
-    ignore: re.Pattern[str] | None
+    ignore: tuple[Ignored, ...]
     ports: Mapping[str, int]
     metrics: tuple[RawMetric, ...]
     derived: tuple[Derived, ...]

@@ -133,12 +133,12 @@ class Recogniser:
         """Whether an active system knows the family to carry nothing."""
         return self.ignored_by(family) is not None or family.endswith("_created")
 
-    def ignored_by(self, family: str) -> System | None:
-        """The active system that knows the family to carry nothing, None where none has it in its list."""
+    def ignored_by(self, family: str) -> tuple[System, str] | None:
+        """The active system that knows the family to carry nothing, and why if it says so; None where none does."""
         for name in self.active:
-            pattern = self.systems[name].ignore
-            if pattern is not None and pattern.match(family):
-                return self.systems[name]
+            for ignored in self.systems[name].ignore:
+                if ignored.pattern.match(family):
+                    return self.systems[name], ignored.because
         return None
 
     def evidence(self, system: str) -> tuple[set[str], bool]:

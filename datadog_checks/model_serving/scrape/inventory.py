@@ -177,9 +177,10 @@ def _is_declared(collector: Collector, match: Match) -> bool:
 
 def _unmatched(scraper: ServingScraper, name: str, whole: str, hinted: dict[str, str]) -> FamilyState:
     recogniser = scraper.recogniser
-    system = recogniser.ignored_by(name)
-    if system is not None:
-        return FamilyState(whole, IGNORED, why=f"the catalog of {system.title} leaves it out")
+    ignored = recogniser.ignored_by(name)
+    if ignored is not None:
+        system, because = ignored
+        return FamilyState(whole, IGNORED, why=because or f"the catalog of {system.title} leaves it out")
     if name.endswith("_created"):
         return FamilyState(whole, IGNORED, why="the time of creation is no measurement")
     perhaps = hinted.get(_bare(whole)) or hinted.get(_bare(name))

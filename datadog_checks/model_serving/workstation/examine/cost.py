@@ -21,14 +21,17 @@ OWN_CONTEXTS = 4
 """What the check says about each endpoint: duration, samples, contexts and custom metrics of its scrapes."""
 
 
-def cost(facts: Facts, endpoints: int, telemetry: bool = True) -> Cost:
-    """What the contexts of a source with so many endpoints cost. `telemetry`: the check sends its own of each."""
+def cost(facts: Facts, endpoints: int, host: bool = False) -> Cost:
+    """What the contexts of a source with so many endpoints cost, or those of a host's GPUs."""
     by_name: dict[str, list[Fact]] = {}
     for fact in facts.contexts:
         by_name.setdefault(fact.context.name, []).append(fact)
     metrics = [_metric(name, found) for name, found in by_name.items()]
     metrics.sort(key=lambda metric: (-metric.custom_metrics, metric.name))
-    return Cost(tuple(metrics), max(1, endpoints), OWN_CONTEXTS if telemetry else 0)
+    if host:
+        # The check says nothing about scrapes where there are none.
+        return Cost(tuple(metrics), 1, 0, "host")
+    return Cost(tuple(metrics), max(1, endpoints), OWN_CONTEXTS)
 
 
 def queryable(tag_sets: Sequence[tuple[str, ...]]) -> int:

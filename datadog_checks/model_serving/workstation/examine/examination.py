@@ -47,11 +47,13 @@ def examine(
     recognised = tuple(_recognised(scrapers, options))
     systems = [catalog.systems[name] for name in dict.fromkeys(one.name for one in recognised if one.sure)]
     gpus = isinstance(source, GpuSettings)
-    asked = tuple(readiness(check, scrapers, checks))
+    # Where nothing was read it is that which has to be mended first.
+    asked = tuple(state for state in readiness(check, scrapers, checks) if facts.families or state.answers)
     sent = any(not is_own(fact.context.name) for fact in facts.sent) or bool(facts.expected)
     endpoints = sum(bool(scraper.collector.frame) for scraper in scrapers)
     default = scrapers[0].collector.rules.default_endpoint_name if len(scrapers) == 1 else ""
-    told = signals(facts, systems, catalog, seconds, (GPU_ERRORS,) if gpus and sent else ())
+    read = bool(facts.families) or sent
+    told = signals(facts, systems, catalog, seconds, (GPU_ERRORS,) if gpus and sent else ()) if read else ()
     said = {text for signal in told for text in signal.advice}
     return Examination(
         run.label,
@@ -60,7 +62,7 @@ def examine(
         families=facts.families,
         readiness=asked,
         signals=told,
-        cost=cost(facts, endpoints, telemetry=not gpus),
+        cost=cost(facts, endpoints, host=gpus),
         monitors=monitors(
             replace(_ground(facts, systems, checks, source, sent), unasked=_unasked(asked)),
         ),

@@ -92,12 +92,13 @@ class MetricCost:
 class Cost:
     """What a source costs, the most expensive metric first. `sources` is how many endpoints that is of.
 
-    All of it without what the check says about itself, `own` contexts for each source.
+    All of it without what the check says about itself, `own` contexts for each source. `kind` is what a source is.
     """
 
     metrics: tuple[MetricCost, ...] = ()
     sources: int = 1
     own: int = 4
+    kind: str = "endpoint"
 
     @property
     def contexts(self) -> int:

@@ -36,7 +36,7 @@ def configuration(
         advice.append("# readiness_url: the URL of the API, to have readiness asked.")
     handles = _handles(shown)
     if handles:
-        advice.append(f"# {', '.join(handles)}: secrets that the Agent's secrets backend has under these names.")
+        advice.append(f"# {', '.join(handles)}: put each secret into the Agent's secrets backend, under this name.")
     text = yaml.safe_dump([_plain(shown)], sort_keys=False, allow_unicode=True, width=1000, default_flow_style=False)
     lines = ["instances:", *(f"  {line}" for line in text.splitlines())]
     lines += [f"    {line}" for line in advice]

@@ -52,6 +52,8 @@ NARROWEST = 40
 SHOWN = 5
 """Names, subjects or metrics that are shown of many."""
 
+MORE = "more; --all shows them"
+
 ENDPOINTS = (10, 100)
 """Numbers of endpoints for which the cost is forecast."""
 
@@ -71,6 +73,9 @@ STATES = {
 """What a family that is not mapped is called, in the order in which they are shown."""
 
 PROCESS = "of the process itself"
+OVERALL = ("requests", "tokens")
+"""Groups of signals that are told of all subjects together as well."""
+
 GROUPS = {"requests": "By model", "tokens": "Tokens", "gpus": "GPUs", "quality": "Quality"}
 
 
@@ -161,12 +166,13 @@ def _system(system: RecognisedSystem) -> str:
 def _signals(examination: Examination, all_: bool) -> Iterator[Line]:
     for group, title in GROUPS.items():
         signals = [signal for signal in examination.signals if signal.group == group and signal.values]
-        overall = group in ("requests", "tokens")
+        overall = group in OVERALL
         apart = [signal for signal in signals if not (overall and signal.form == "level")]
         for signal in signals:
             label = signal.title[0].upper() + signal.title[1:]
             if signal not in apart:
-                yield from _wide(label, list(_levels(signal)))
+                levels = list(_levels(signal))
+                yield from _wide(label, levels if all_ else _first(levels, MORE))
             elif overall:
                 totals = (_number(value) for value in signal.values if not value.subject)
                 yield from _wide(label, [total.removesuffix(" errors") if "%" in total else total for total in totals])
@@ -176,7 +182,7 @@ def _signals(examination: Examination, all_: bool) -> Iterator[Line]:
             lines += [f"{signal.title}: {_number(signal.values[0])}" for signal in apart if _is_whole(signal)]
         # What was told of all is not told again of an only one.
         if len(subjects) > 1 or not overall:
-            yield from _labelled(title, lines if all_ else _first(lines, "more; --all shows them"))
+            yield from _labelled(title, lines if all_ else _first(lines, MORE))
 
 
 def _is_whole(signal: SignalState) -> bool:
@@ -204,7 +210,8 @@ def _by_subject(signals: Sequence[SignalState]) -> dict[str, list[str]]:
     for signal in signals:
         for value in signal.values:
             if value.subject:
-                found.setdefault(value.subject, []).append(_number(value))
+                title = "" if signal.group in OVERALL or signal.form != "rate" else f"{signal.title} "
+                found.setdefault(value.subject, []).append(f"{title}{_number(value)}")
     return found
 
 
@@ -329,7 +336,7 @@ def _missing(examination: Examination, all_: bool) -> Iterator[Line]:
     if examination.advice:
         label = "To have more" if examination.families else "To do"
         advice = list(examination.advice)
-        yield from _labelled(label, advice if all_ else _first(advice, "more; --all shows them"))
+        yield from _labelled(label, advice if all_ else _first(advice, MORE))
 
 
 # -- cost and monitors
@@ -345,7 +352,7 @@ def _cost(examination: Examination, all_: bool) -> Iterator[Line]:
     for endpoints in ENDPOINTS:
         more = f", up to {_plain(cost.forecast(endpoints, True))} with percentiles" if percentiles else ""
         yield Line(
-            f"{endpoints} endpoints like {'this' if cost.sources == 1 else 'these'}: "
+            f"{endpoints} {cost.kind}s like {'this' if cost.sources == 1 else 'these'}: "
             f"{_plain(cost.forecast(endpoints))}{more}"
         )
     for metric in cost.metrics if all_ else cost.metrics[:SHOWN]:
