@@ -20,7 +20,7 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 def test_a_file_of_the_agent(tmp_path: Path) -> None:
     path = write(tmp_path, f"init_config:\n  timeout: 3\ninstances:\n  - {ENDPOINT}\n  - {{a: 1}}\n")
-    configuration = load_configuration(path, (), {})
+    configuration = load_configuration(path)
     assert configuration.init_config == {"timeout": 3}
     assert configuration.instances == ((1, {"openmetrics_endpoint": "http://localhost:1/metrics"}), (2, {"a": 1}))
     assert configuration.only((2, 2)).instances == ((2, {"a": 1}),)
@@ -28,7 +28,7 @@ def test_a_file_of_the_agent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [f"instances: [{{{ENDPOINT}}}]", f"init_config:\ninstances: [{{{ENDPOINT}}}]"])
 def test_init_config_may_be_empty(tmp_path: Path, text: str) -> None:
-    assert load_configuration(write(tmp_path, text), (), {}).init_config == {}
+    assert load_configuration(write(tmp_path, text)).init_config == {}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_init_config_may_be_empty(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_the_interval_is_one_at_which_every_instance_is_due(tmp_path: Path, instances: str, seconds: float) -> None:
-    assert load_configuration(write(tmp_path, f"instances: {instances}"), (), {}).interval() == seconds
+    assert load_configuration(write(tmp_path, f"instances: {instances}")).interval() == seconds
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,17 @@ def test_the_interval_is_one_at_which_every_instance_is_due(tmp_path: Path, inst
 )
 def test_a_mistake_is_told(tmp_path: Path, text: str | bytes, complaint: str) -> None:
     with pytest.raises(ConfigurationFileError, match=complaint):
-        load_configuration(write(tmp_path, text), (), {})
+        load_configuration(write(tmp_path, text))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationFileError, match=r"none.yaml does not exist. Give the path of an Agent conf"):
-        load_configuration(tmp_path / "none.yaml", (), {})
+        load_configuration(tmp_path / "none.yaml")
     with pytest.raises(ConfigurationFileError, match="is a directory: give the path of a file in it"):
-        load_configuration(tmp_path, (), {})
+        load_configuration(tmp_path)
 
 
 def test_an_instance_that_is_not_there(tmp_path: Path) -> None:
-    configuration = load_configuration(write(tmp_path, "instances: [{a: 1}, {a: 2}]"), (), {})
+    configuration = load_configuration(write(tmp_path, "instances: [{a: 1}, {a: 2}]"))
     with pytest.raises(ConfigurationFileError, match="has no instance 3: it has 2, counted from 1"):
         configuration.only((1, 3))

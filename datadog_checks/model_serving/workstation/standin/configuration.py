@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ...errors import ConfigurationFileError
@@ -54,7 +55,9 @@ class Configuration:
         return max(_interval(instance) for _, instance in self.instances)
 
 
-def load_configuration(path: Path, given: Sequence[str], environ: Mapping[str, str]) -> Configuration:
+def load_configuration(
+    path: Path, given: Sequence[str] = (), environ: Mapping[str, str] = MappingProxyType({})
+) -> Configuration:
     """Read and check a configuration file, or standard input for `-`, with the secrets that `secrets.values_of` finds.
 
     Raises ConfigurationFileError for what is wrong with the file itself; the options are the business of the check.
