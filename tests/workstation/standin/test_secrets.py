@@ -36,6 +36,8 @@ def test_a_file_and_a_variable_and_the_usual_variable(tmp_path: Path) -> None:
         (["token"], "--secret takes NAME=FILE or NAME=env:VARIABLE"),
         ([f"token={SECRET}"], "--secret token: what follows the `=` names no file: give NAME=FILE or"),
         ([f"token=env:{SECRET}"], "--secret token: what follows `env:` is no name of a variable"),
+        ([f"token={SECRET * 300}"], "--secret token: what follows the `=` names no file: give NAME=FILE or"),
+        ([f"token=\0{SECRET}"], "--secret token: what follows the `=` names no file: give NAME=FILE or"),
         (["token=env:NONE"], "--secret token: the variable NONE is not set."),
         (["token=env:EMPTY"], "--secret token: the variable EMPTY is empty."),
         (["tokn=env:FULL"], r"--secret tokn: conf.yaml has no ENC\[tokn\]; did you mean token\?"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import OptionError
 from datadog_checks.model_serving.workstation.standin.targets import ScrapeTargets, instance_of, read_targets
@@ -67,6 +70,13 @@ def test_a_mistake_is_told(texts: list[str], complaint: str, tmp_path: Path) -> 
         read_targets([text.replace("{folder}", str(tmp_path)) for text in texts])
     assert complaint in str(raised.value)
     assert "hush" not in str(raised.value)
+
+
+@given(st.lists(st.one_of(st.text(max_size=20), st.text(min_size=300), st.just("http://[::"), st.just("a\0b"))))
+def test_whatever_is_written_is_a_target_or_a_mistake(texts: list[str]) -> None:
+    """`.` and `/` are folders, `-` waits for a person."""
+    with suppress(OptionError):
+        read_targets([text for text in texts if text != "-"])
 
 
 def test_the_options_of_a_trial() -> None:

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
-from rich.status import Status
-from rich.text import Text
 
 from ...catalog.model import BILLED_PER_DISTRIBUTION
 from ...errors import OptionError
-from ...http.redact import mask, printable, secrets_of
-from ..standin.builtins import TRACE, log_output
-from ..standin.configuration import DEFAULT_INTERVAL, Configuration, load_configuration, with_secrets
+from ...http.redact import printable
+from ..standin.configuration import Configuration, load_configuration, with_secrets
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.profiles import with_profile
 from ..standin.replay import replayed
-from ..standin.runner import Round, Run, Runner
-from ..standin.sinks import Units, combined, to_json
+from ..standin.sinks import combined
 from ..standin.standin import StandIn
 from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
-from ..standin.units import unit_of
+from .check_support import Schedule, TrialRun, examined, logs_to_stderr, run, schedule_of, units
 from .exit import ExitStatus
 
 if TYPE_CHECKING:
     from ..examine import Examination
-
-NAME = "model_serving"
-Tell = Callable[[str], None]
-DEFAULT_TIMES = 2
-TRIAL_INTERVAL = 5.0
-"""Seconds between the runs of a URL: a person waits, and no file says otherwise."""
 
 LEVELS = ("trace", "debug", "info", "warning", "error")
 
@@ -157,17 +142,17 @@ def check(
         configuration, profiles = with_profile(configuration, os.environ)
         for number, profile in profiles.items():
             click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
-        schedule = _schedule(found, configuration, times, interval)
+        schedule = schedule_of(found, configuration, times, interval)
         stand_in = stack.enter_context(standing_in(StandIn(config={"log_level": log_level or "info"})))
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
         from ... import ModelServingCheck
 
-        stack.enter_context(_logs_to_stderr(log_level, configuration))
-        done = _run(ModelServingCheck, configuration, stand_in, schedule, as_json)
-    examined = _examine(done, configuration, schedule)
+        stack.enter_context(logs_to_stderr(log_level, configuration))
+        done = run(ModelServingCheck, configuration, stand_in, schedule, as_json)
+    told = examined(done, configuration, schedule)
     if not as_json and done.rounds:
-        _show(done, examined, configuration, schedule, full)
-    sys.exit(_status(done, examined, schedule))
+        _show(done, told, configuration, schedule, full)
+    sys.exit(_status(done, told, schedule))
 
 
 def _configuration(
@@ -196,117 +181,8 @@ def _configuration(
     return configuration
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How many runs, and the seconds from one to the next, which are waited for where `waits`.
-
-    Where it is not `insisting`, a first run of which no metric comes is the last.
-    """
-
-    times: int
-    interval: float
-    waits: bool = True
-    insisting: bool = False
-
-
-def _schedule(
-    found: ScrapeTargets, configuration: Configuration, times: int | None, interval: float | None
-) -> Schedule:
-    if found.payloads:
-        if times is not None:
-            raise OptionError("--times is not for saved payloads, of which each is one run: give more of them.")
-        return Schedule(len(found.payloads), DEFAULT_INTERVAL if interval is None else interval, waits=False)
-    usual = TRIAL_INTERVAL if found.urls else configuration.interval()
-    return Schedule(
-        DEFAULT_TIMES if times is None else times,
-        usual if interval is None else interval,
-        insisting=times is not None,
-    )
-
-
-@dataclass(slots=True)
-class TrialRun:
-    """What the runs of all instances gave, and the checks that ran, by the numbers of their instances."""
-
-    rounds: list[Round] = field(default_factory=list)
-    checks: Mapping[int, Any] = field(default_factory=dict)
-    is_interrupted: bool = False
-
-
-def _run(
-    check_class: type[Any],
-    configuration: Configuration,
-    stand_in: StandIn,
-    schedule: Schedule,
-    as_json: bool,
-) -> TrialRun:
-    runner = Runner(
-        check_class,
-        NAME,
-        configuration.init_config,
-        configuration.instances,
-        stand_in,
-        secrets=configuration.secrets,
-        names=configuration.urls,
-    )
-    done = TrialRun(checks=runner.checks)
-    due = time.monotonic()
-    try:
-        with _progress() as tell:
-            for number in range(1, schedule.times + 1):
-                if number > 1 and schedule.waits:
-                    due += schedule.interval
-                    tell(f"run {number} of {schedule.times} follows in {max(0.0, due - time.monotonic()):.0f} s")
-                    time.sleep(max(0.0, due - time.monotonic()))
-                done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
-                if as_json:
-                    click.echo(json.dumps(to_json(done.rounds[-1], _units(configuration)), allow_nan=False))
-                if not schedule.insisting and not any(_gave(run) for run in done.rounds[-1].runs):
-                    break
-    except KeyboardInterrupt:
-        # What the runs so far have found is worth as much as before.
-        done.is_interrupted = True
-    finally:
-        runner.close()
-    return done
-
-
-def _gave(run: Run) -> bool:
-    return bool(run.commit.series or run.commit.distributions)
-
-
-def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
-    tell(f"run {number} of {times}: {label}")
-
-
-def _examine(done: TrialRun, configuration: Configuration, schedule: Schedule) -> list[Examination]:
-    """What the runs tell, instance by instance."""
-    # Late, like all that needs the check.
-    from ..examine import examine
-
-    if not done.rounds:
-        return []
-    whole = combined(done.rounds)
-    if schedule.waits:
-        seconds = done.rounds[-1].timestamp - done.rounds[0].timestamp
-    else:
-        seconds = schedule.interval * (len(done.rounds) - 1)
-    found = [
-        examine(done.checks.get(run.instance), run, whole, configuration.written[run.instance], seconds=seconds or None)
-        for run in whole.runs
-    ]
-    return [_of_payloads(one, url) for one in found for url in configuration.urls] or found
-
-
-def _of_payloads(examination: Examination, url: str) -> Examination:
-    """What payloads tell, of which the server that replays them, at this URL, is no part."""
-    unasked = tuple(replace(state, why="a saved payload can't be asked") for state in examination.readiness)
-    written = examination.configuration.replace(urlsplit(url).netloc, "HOST:PORT")
-    return replace(examination, readiness=unasked, configuration=written)
-
-
 def _show(
-    done: TrialRun, examined: Sequence[Examination], configuration: Configuration, schedule: Schedule, full: bool
+    done: TrialRun, told: Sequence[Examination], configuration: Configuration, schedule: Schedule, full: bool
 ) -> None:
     # Late: the machine-readable output does without it.
     from ..examine import show as summary
@@ -315,12 +191,12 @@ def _show(
     console = make_console()
     whole = combined(done.rounds)
     width = console.width if is_terminal(sys.stdout) else None
-    for examination in examined:
+    for examination in told:
         summary.show(examination, console, full)
         console.print()
-    show(whole, _units(configuration), console, width=width, full=full, summarised=True)
+    show(whole, units(configuration), console, width=width, full=full, summarised=True)
     if configuration.is_trial:
-        for examination in examined:
+        for examination in told:
             summary.show_configuration(examination, console)
     runs = f"{len(done.rounds)} run{'s' if len(done.rounds) > 1 else ''}"
     failed = sum(run.error is not None for run in whole.runs)
@@ -335,7 +211,7 @@ def _show(
         *([(f"{failed} failed", "bold red")] if failed else []),
     ]
     lines = [*flow(closing, width, hang=0, gap=" ")]
-    if len(done.rounds) == 1 and any(examination.mapped for examination in examined):
+    if len(done.rounds) == 1 and any(examination.mapped for examination in told):
         lines += flow([(word, "") for word in _ONE_RUN.split()], width, hang=0, gap=" ")
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -347,12 +223,14 @@ _ONE_RUN = (
 )
 
 
-def _status(done: TrialRun, examined: Sequence[Examination], schedule: Schedule) -> ExitStatus:
+def _status(done: TrialRun, told: Sequence[Examination], schedule: Schedule) -> ExitStatus:
     """How it ended, which is told where what was shown does not tell it."""
     if done.is_interrupted:
         found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
-        click.echo(f"Interrupted in run {len(done.rounds) + 1} of {schedule.times}: {found}.", err=True)
-    useless = [one.label for one in examined if one.families and not one.mapped and not one.error]
+        click.echo(
+            f"Interrupted in run {min(len(done.rounds) + 1, schedule.times)} of {schedule.times}: {found}.", err=True
+        )
+    useless = [one.label for one in told if one.families and not one.mapped and not one.error]
     for label in useless:
         click.echo(f"{label}: nothing of what it exposes is mapped, so nothing of it would reach Datadog.", err=True)
     if any(round_.misconfigured for round_ in done.rounds):
@@ -360,44 +238,3 @@ def _status(done: TrialRun, examined: Sequence[Examination], schedule: Schedule)
     if done.is_interrupted or useless or not all(round_.healthy for round_ in done.rounds):
         return ExitStatus.FAILED
     return ExitStatus.DONE
-
-
-def _units(configuration: Configuration) -> Units:
-    files: list[str] = []
-    for _, instance in configuration.instances:
-        own = instance.get("catalog") or []
-        files += [own] if isinstance(own, str) else [str(path) for path in own]
-    return partial(unit_of, catalog_files=tuple(dict.fromkeys(files)))
-
-
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    """A function that says on standard error what goes on, as long as that is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield lambda text: None
-        return
-    with Status("", console=make_console(stderr=True)) as status:
-        yield lambda text: status.update(Text(text))
-
-
-@contextmanager
-def _logs_to_stderr(level: str | None, configuration: Configuration) -> Iterator[None]:
-    """Print what goes to the Agent's log, without secrets and printable, to standard error."""
-    if level is None:
-        yield
-        return
-    options = [configuration.init_config, *(instance for _, instance in configuration.instances)]
-    secrets = sorted({*configuration.secrets, *secrets_of(options)}, key=len, reverse=True)
-
-    class Masking(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return printable(mask(super().format(record), secrets), lines=True)
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Masking("%(asctime)s %(levelname)s %(message)s"))
-    log_output.addHandler(handler)
-    log_output.setLevel(TRACE if level.lower() == "trace" else level.upper())
-    try:
-        yield
-    finally:
-        log_output.removeHandler(handler)

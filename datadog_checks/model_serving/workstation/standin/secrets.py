@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import OptionError
+from ..files import is_there
 
 PREFIX = "MODEL_SERVING_SECRET_"
 FROM_VARIABLE = "env:"
@@ -112,12 +113,10 @@ def _read(name: str, source: str, environ: Mapping[str, str]) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise OptionError(f"--secret {name}: what follows the `=` names no file: {_INSTEAD}") from None
-    except OSError as error:
-        if not path.exists():
+    except (OSError, ValueError) as error:
+        if not is_there(path):
             raise OptionError(f"--secret {name}: what follows the `=` names no file: {_INSTEAD}") from None
-        raise OptionError(f"--secret {name}: {path} can't be read: {error.strerror}.") from None
+        raise OptionError(f"--secret {name}: {path} can't be read: {getattr(error, 'strerror', error)}.") from None
     if len(data) > LONGEST:
         raise OptionError(f"--secret {name}: {path} is larger than {LONGEST // 1024} KiB: is it the right file?")
     try:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ...errors import OptionError
 from ...http.redact import SECRET_NAME, secrets_of, without_secrets
+from ..files import is_there
 from .configuration import STANDARD_INPUT, Configuration
 
 LARGEST = 64 * 1024 * 1024 + 1
@@ -54,7 +55,7 @@ def read_targets(texts: Sequence[str]) -> ScrapeTargets:
     for text in texts:
         if "://" in text:
             urls.append(_checked_url(text))
-        elif text == STANDARD_INPUT or Path(text).exists():
+        elif text == STANDARD_INPUT or is_there(Path(text)):
             payloads.append(text)
         elif _ADDRESS.fullmatch(text):
             urls.append(_checked_url(f"http://{text}" if "/" in text else f"http://{text}/metrics"))
