@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.scrape.inventory import FamilyState
 from datadog_checks.model_serving.workstation.examine import Examination, RecognisedSystem, SignalState, SignalValue
 from datadog_checks.model_serving.workstation.examine.show import LABEL, show, show_configuration
@@ -155,3 +156,24 @@ def test_numbers_in_words(value: SignalValue, words: str) -> None:
     signal = SignalState("traffic", "traffic", "requests", "rate", (value,))
     lines = shown(Examination("x", None, signals=(signal,)), 120)
     assert lines[1].removeprefix("Traffic").strip() == words.removesuffix(" errors" if "%" in words else "")
+
+
+EVERY = sorted(path for path in PAYLOADS.rglob("*") if path.suffix in (".txt", ".prom"))
+
+
+@pytest.mark.parametrize(
+    ("systems", "paths"),
+    [("auto", EVERY), ([*builtin_catalog().systems], [path for path in EVERY if path.parent.name == "real"])],
+    ids=["auto", "all"],
+)
+def test_every_answer_that_is_kept(systems: Any, paths: list[Path], endpoint: Endpoint) -> None:
+    """Whatever is scraped, the summary says something of it, and every family is told of once."""
+    for path in paths:
+        endpoint.serve(path.read_bytes())
+        examination = examined({"openmetrics_endpoint": endpoint.url, "serving_system": systems, "readiness": False})
+        assert not examination.error, path
+        names = [family.name for family in examination.families]
+        assert names, path
+        assert len(set(names)) == len(names), path
+        assert len(shown(examination, 80)) > 3, path
+        assert examination.mapped == bool(examination.cost.metrics), path
