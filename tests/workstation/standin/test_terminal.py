@@ -12,6 +12,7 @@ from rich.console import Console
 
 from datadog_checks.model_serving.workstation.standin.aggregation import Commit, Context, Distribution, SeriesPoint
 from datadog_checks.model_serving.workstation.standin.entities import entities
+from datadog_checks.model_serving.workstation.standin.recorder import ServiceCheck, ServiceStatus
 from datadog_checks.model_serving.workstation.standin.runner import Round, Run
 from datadog_checks.model_serving.workstation.standin.sketch import Sketch
 from datadog_checks.model_serving.workstation.standin.terminal import flow, show
@@ -79,7 +80,12 @@ def test_each_thing_is_a_heading_with_its_tags_once(commit: Commit) -> None:
 def test_endpoints_of_one_instance_are_told_apart() -> None:
     """By name where there are several, also with models of one name."""
     two = [gauge("request.in_flight", 1, "model_name:m", f"endpoint_name:{name}") for name in ("b", "a")]
-    assert [one.title for one in entities(Commit(two), ())] == ["Model m of endpoint a", "Model m of endpoint b"]
+    two.append(gauge("endpoint.stopped", 0, "endpoint_name:b"))
+    assert [one.title for one in entities(Commit(two), ())] == [
+        "Model m of endpoint a",
+        "Endpoint b",
+        "Model m of endpoint b",
+    ]
 
 
 def test_everything_in_a_file_is_a_metric_a_line(commit: Commit) -> None:
@@ -132,6 +138,33 @@ def test_the_short_form_has_what_tells_most(commit: Commit) -> None:
         "  and 3 more: --all",
     ]
     assert "The check itself" not in lines
+
+
+def test_service_checks_that_are_well_are_counted() -> None:
+    """But in full, and those that are not."""
+    run = Run(1, "workspace", "a", Commit([gauge("request.in_flight", 1)]))
+    round_ = Round(1, 0.0, [run])
+    for name, status, tag, words in (
+        ("ready", ServiceStatus.OK, "m:1", ""),
+        ("ready", ServiceStatus.CRITICAL, "m:2", "it is stopped"),
+        ("ready", ServiceStatus.OK, "m:3", ""),
+        ("ready", ServiceStatus.OK, "m:4", "since today"),
+        ("health", ServiceStatus.OK, "m:1", ""),
+    ):
+        round_.service_checks.append(ServiceCheck("a", name, status, (tag,), "", words))
+    found = []
+    for full in (False, True):
+        console = Console(file=StringIO(), width=1000, no_color=True, highlight=False)
+        show(round_, unit_of, console, full=full)
+        assert isinstance(console.file, StringIO)
+        found.append([line for line in console.file.getvalue().splitlines() if line.startswith(("OK", "CRITICAL"))])
+    assert found == [
+        ["OK ready (2)", "CRITICAL ready m:2 it is stopped", "OK ready m:4 since today", "OK health m:1"],
+        [
+            *("OK ready m:1", "CRITICAL ready m:2 it is stopped", "OK ready m:3", "OK ready m:4 since today"),
+            "OK health m:1",
+        ],
+    ]
 
 
 def test_the_short_form_has_an_end() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
@@ -97,7 +98,7 @@ def entities(commit: Commit, shared: Iterable[str]) -> list[Entity]:
         groups.setdefault(_about(point), []).append(point)
     several = len({names[0] for (rank, names) in groups if rank != _OWN}) > 1
     found = []
-    for key in sorted(groups, key=lambda key: (key[0], [_natural(name) for name in key[1]])):
+    for key in sorted(groups, key=_place):
         rank, names = key
         points = sorted(groups[key], key=_order)
         common = set.intersection(*(set(tags_of(point)) for point in points)).difference(shared)
@@ -154,6 +155,12 @@ def _about(point: Point) -> tuple[int, tuple[str, ...]]:
     if "model_name" in tags:
         return _MODEL, (endpoint, tags["model_name"], tags.get("model_version", ""))
     return _ENDPOINT, (endpoint,)
+
+
+def _place(key: tuple[int, tuple[str, ...]]) -> tuple[bool, list[Any], int, list[Any]]:
+    """Each endpoint with what it serves below it, and the check itself at the end."""
+    rank, (endpoint, *own) = key
+    return rank == _OWN, _natural(endpoint), rank, [_natural(name) for name in own]
 
 
 def _title(rank: int, names: tuple[str, ...], several: bool) -> str:

@@ -7,6 +7,7 @@ is longer than a line has one of its own. Without a width, as in a file, every m
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len
@@ -125,21 +126,27 @@ def _run(run: Run, round_: Round, units: Units, width: int | None, full: bool, s
     if shared and found:
         yield from _tags("All metrics are tagged", shared, width, 0)
     yield from _metrics(found, units, width, full)
-    rest = list(_besides_metrics(run, round_, shared, width))
+    rest = list(_besides_metrics(run, round_, shared, width, full))
     if rest and found:
         yield Text()
     yield from rest
 
 
-def _besides_metrics(run: Run, round_: Round, shared: Sequence[str], width: int | None) -> Iterator[Text]:
-    """Service checks, events and metadata."""
-    for check in round_.service_checks:
-        if check.check_id == run.check_id:
-            words = "" if check.message == run.error else check.message
-            own = " ".join(stored(tag) for tag in sorted(set(check.tags)) if stored(tag) not in shared)
-            yield from message(
-                check.status.name, " ".join(filter(None, (check.name, own, words))), STATUS_STYLE[check.status], width
-            )
+def _besides_metrics(run: Run, round_: Round, shared: Sequence[str], width: int | None, full: bool) -> Iterator[Text]:
+    """Service checks, events and metadata. Without `full`, those that are OK are told by their number."""
+    checks = [check for check in round_.service_checks if check.check_id == run.check_id]
+    well = Counter(check.name for check in checks if check.status == ServiceStatus.OK and not check.message)
+    for check in checks:
+        words = "" if check.message == run.error else check.message
+        own = " ".join(stored(tag) for tag in sorted(set(check.tags)) if stored(tag) not in shared)
+        if not full and check.status == ServiceStatus.OK and not check.message:
+            number = well.pop(check.name, 0)
+            if number == 0:
+                continue
+            own = own if number == 1 else f"({number})"
+        yield from message(
+            check.status.name, " ".join(filter(None, (check.name, own, words))), STATUS_STYLE[check.status], width
+        )
     for event in round_.events:
         if event.check_id == run.check_id:
             title, text = (str(event.fields.get(key, "")) for key in ("msg_title", "msg_text"))
