@@ -80,7 +80,7 @@ def own(round_: Round, name: str) -> float:
 
 
 @given(series=models, has=flags, mode=modes)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_is_what_was_committed(
     endpoint: Endpoint, series: list[tuple[str, str]], has: dict[str, bool], mode: dict[str, object]
 ) -> None:

@@ -217,9 +217,10 @@ def test_what_a_system_does_not_have_is_not_missed(endpoint: Endpoint) -> None:
 
 
 def test_each_gpu_is_a_subject(endpoint: Endpoint) -> None:
+    """With the pod that has it, where the exporter knows it."""
     values = signal(of_saved(endpoint, "dcgm/default_4.8.2.txt"), "gpu_utilization").values
     assert [(value.subject, value.numbers) for value in values if value.subject] == [
-        ("gpu:0", {"value": 97}),
+        ("gpu:0 pod_name:llm-0", {"value": 97}),
         ("gpu:1", {"value": 0}),
     ]
 

@@ -82,7 +82,8 @@ def test_the_first_lines(width: int, endpoint: Endpoint) -> None:
 def test_gpus_are_a_line_each(endpoint: Endpoint) -> None:
     endpoint.serve((PAYLOADS / "dcgm/default_4.8.2.txt").read_text(encoding="utf-8"))
     lines = shown(examined({"openmetrics_endpoint": endpoint.url}), 120)
-    assert "GPUs           gpu:0  utilization 97 %, memory.utilization 87.3 %, temperature 54 °C" in lines
+    first = "gpu:0 pod_name:llm-0  utilization 97 %, memory.utilization 87.3 %, temperature 54 °C"
+    assert f"GPUs           {first}" in lines
 
 
 def test_what_is_pasted_is_what_is_shown(endpoint: Endpoint) -> None:
