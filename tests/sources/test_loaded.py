@@ -77,6 +77,19 @@ def test_no_zero_where_it_may_have_been_called(
     assert said(aggregator) == ["gauge model.loaded 1 model_name:half model_version:2"]
 
 
+def test_calls_by_version_tell_more_than_requests(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Where a patched server counts both, requests without a version leave no doubt, and there may be no call yet."""
+    check = tensorflow_serving(endpoint, state("2", "AVAILABLE"), state("3", "AVAILABLE"))
+    requests = ':tensorflow:serving:request_count{model_name="half",status="OK"} 7\n'
+    for calls in (f"# TYPE {CALLS} counter\n", f'{CALLS}{{model_name="half",model_version="3"}} 1\n'):
+        aggregator.reset()
+        endpoint.serve(requests + calls, METRICS)
+        assert check.run() == ""
+    assert [line for line in said(aggregator, "request.count") if "called:" in line] == [
+        "count request.count 0 called:never model_name:half model_version:2"
+    ]
+
+
 def test_no_zero_without_metrics(endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
     """Nobody knows what was called while the metrics can't be read, and before they were read for the first time."""
     check = tensorflow_serving(endpoint, state("2", "AVAILABLE"))

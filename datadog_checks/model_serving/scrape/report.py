@@ -239,12 +239,27 @@ class Report:
         """What the counts of requests in the last payload name, of one system. None where it wasn't read to its end."""
         if not self.collector.complete:
             return None
-        named = {
-            (tag_value(output.tags, "model_name"), tag_value(output.tags, "model_version"))
+        present = {name for _, name in self.collector.present}
+        counted = [
+            (series, output)
             for series in (*self.collector.frame, *self.collector.refused)
             if series.raw.system == system
             for output in series.outputs
             if output.target.metric.name == "request.count"
+        ]
+        # Where another count tells more of the same calls, such as their version, that one says who was called.
+        told = {
+            name.removesuffix("_total")
+            for raw in self.collector.recogniser.systems[system].metrics
+            if any(name.removesuffix("_total") in present for name in raw.names)
+            for target in raw.targets
+            if target.metric.name == "request.count"
+            for name in target.absent
+        }
+        named = {
+            (tag_value(output.tags, "model_name"), tag_value(output.tags, "model_version"))
+            for series, output in counted
+            if series.raw.names[0].removesuffix("_total") not in told
         }
         return Called(frozenset(named))
 
