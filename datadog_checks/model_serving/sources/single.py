@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ScrapeError
@@ -42,7 +42,7 @@ class SingleEndpoint:
         return {self.scraper.endpoint: self.scraper}
 
     @property
-    def loaded(self) -> list[LoadedVersion]:
+    def loaded(self) -> Mapping[str, Sequence[LoadedVersion]]:
         """The versions that the system said it has, when it was asked last."""
         return self.readiness.loaded
 

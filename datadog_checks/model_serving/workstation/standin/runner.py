@@ -102,6 +102,11 @@ class Runner:
             taken.add(check_id)
             self._instances.append(_construct(check_class, name, init_config, instance, number, check_id))
 
+    @property
+    def checks(self) -> Mapping[int, Any]:
+        """The checks by the numbers of their instances, without those that could not be made."""
+        return {one.number: one.check for one in self._instances if one.check is not None}
+
     def run(self, before: Callable[[str], None] = lambda label: None) -> Round:
         """Run every instance once, in order. `before` is called with the label of each before it runs."""
         self._rounds += 1

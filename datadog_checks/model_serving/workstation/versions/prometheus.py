@@ -1,0 +1,298 @@
+"""Calls of models as a Prometheus server, or what speaks its HTTP API, has recorded them."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from requests.exceptions import RequestException
+
+from ...catalog.model import System
+from ...errors import BodyError, TrafficError, UserError
+from ...http.body import read_body
+from ...http.errors import connection_problem
+from ...http.redact import mask, printable, without_secrets
+from .inventory import Listed
+from .promql import LOAD_PATH, Expressions, counted, loads, named, questions, up
+from .traffic import HOUR, OWN_ENDPOINT, Calls, Hours, Period, Seen, Traffic, loaded_in
+
+MAX_ANSWER = 256 << 20
+ANSWER_SECONDS = 300.0
+LONGEST_WORDS = 500
+HARMLESS = ("PromQL info:", "PromQL warning:")
+"""How remarks about an expression begin that say nothing of the data."""
+
+Labels = Mapping[str, str]
+Target = tuple[str, str]
+"""Job and instance."""
+
+
+class PrometheusApi:
+    """Queries of one server. `token` is sent as a bearer; user and password of the URL as Basic authentication.
+
+    Every method raises TrafficError where there is no answer that is known to be whole.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout: float = 60.0) -> None:
+        parts = urlsplit(url)
+        self.url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+        self.shown = without_secrets(self.url)
+        self._timeout = timeout
+        self._session = requests.Session()
+        if token:
+            self._session.auth = _Bearer(token)
+        self._secrets = tuple(filter(None, (token, parts.password)))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._session.close()
+
+    def query(self, expression: str, at: float) -> Iterator[tuple[Labels, float]]:
+        """Labels and value of each series at a time, in epoch seconds."""
+        for labels, values in self._ask("query", {"query": expression, "time": f"{at:.3f}"}):
+            yield labels, values[0][1]
+
+    def hours(self, expression: str, period: Period) -> Iterator[tuple[Labels, dict[int, float]]]:
+        """Labels of each series, and its value at the end of each hour of the period in which it has one."""
+        first = period.beginning(0) + HOUR
+        asked = {"query": expression, "start": f"{first:.3f}", "end": f"{period.end:.3f}", "step": str(HOUR)}
+        for labels, values in self._ask("query_range", asked):
+            yield labels, {round((moment - first) / HOUR): value for moment, value in values}
+
+    def _ask(self, path: str, parameters: Mapping[str, str]) -> Iterator[tuple[Labels, list[tuple[float, float]]]]:
+        status, answer = self._answer(f"{self.url}/api/v1/{path}", parameters)
+        if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
+            if status >= 400:
+                raise self._failed(_advice(status))
+            raise self._failed("the answer is none of Prometheus' HTTP API: check the URL, without /api/v1")
+        if answer["status"] == "error":
+            raise self._failed(f"{answer.get('errorType')}: {answer.get('error')}")
+        warnings = [str(one) for one in answer.get("warnings") or () if not str(one).startswith(HARMLESS)]
+        if warnings:
+            # Whatever is left out may have been called.
+            raise self._failed(f"the answer isn't whole: {'; '.join(warnings)}")
+        try:
+            for series in answer["data"]["result"]:
+                values = [series["value"]] if "value" in series else series["values"]
+                numbers = [(float(moment), float(value)) for moment, value in values]
+                finite = [(moment, value) for moment, value in numbers if math.isfinite(value)]
+                if finite:
+                    yield dict(series["metric"]), finite
+        except (KeyError, TypeError, ValueError):
+            raise self._failed("the answer has another form than Prometheus' HTTP API gives") from None
+
+    def _answer(self, url: str, parameters: Mapping[str, str]) -> tuple[int, Any]:
+        try:
+            with self._session.get(
+                url, params=dict(parameters), stream=True, timeout=self._timeout, allow_redirects=False
+            ) as response:
+                if response.is_redirect:
+                    there = without_secrets(str(response.headers.get("location", "")))
+                    raise self._failed(f"it redirects to {there}: write that URL if it is meant")
+                body = read_body(response, MAX_ANSWER, ANSWER_SECONDS)
+        except BodyError as error:
+            raise self._failed(f"{error}: narrow the question with --where, or ask for fewer --hours") from None
+        except (RequestException, OSError, UserError, ValueError) as error:
+            if isinstance(error, TrafficError):
+                raise
+            raise self._failed(connection_problem(error, None, url)) from None
+        with suppress(ValueError, RecursionError):
+            return response.status_code, json.loads(body)
+        return response.status_code, None
+
+    def _failed(self, problem: str) -> TrafficError:
+        return TrafficError(f"{self.shown}: {printable(mask(problem, self._secrets))[:LONGEST_WORDS]}")
+
+
+class _Bearer(requests.auth.AuthBase):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+@dataclass(slots=True)
+class _Metric:
+    """What was asked of one raw metric, and what it was called there: targets, and the tags that they have it with."""
+
+    system: System
+    asked: Expressions
+    there: list[tuple[Target, dict[str, str]]]
+
+
+class PrometheusTraffic:
+    """The traffic that a Prometheus server knows. `where` are matchers of labels that narrow it, such as `job="tfs"`.
+
+    With `where` its targets are the servers; without, a server is the target whose `instance` is its address.
+    """
+
+    name = "prometheus"
+
+    def __init__(self, api: PrometheusApi, systems: Mapping[str, System], where: str = "") -> None:
+        self._api = api
+        self._systems = systems
+        self._where = where.strip().strip("{}")
+
+    def observe(self, listed: Sequence[Listed], hours: int, now: float | None = None) -> Traffic:
+        """What it tells of the last hours before `now`, in epoch seconds. Raises TrafficError."""
+        period = Period(hours, int(time.time() if now is None else now))
+        systems = [self._systems[name] for name in dict.fromkeys(one.system for one in listed)]
+        metrics = [found for system in systems for found in self._metrics(system, period)]
+        calls = [one for metric in metrics for one in self._calls(metric, period)]
+        scraped = self._scraped(listed, metrics, period)
+        traffic = Traffic(period, calls, {})
+        loaded = {system.name: self._loaded(system, period) for system in systems}
+        seen = {one: self._seen(one, traffic, metrics, scraped, loaded[one.system]) for one in listed}
+        return Traffic(period, calls, seen)
+
+    def _metrics(self, system: System, period: Period) -> Iterator[_Metric]:
+        for raw in counted(system):
+            asked = questions(system, raw, self._where, period.hours)
+            there = [(_target(labels), named(system, labels)) for labels, _ in self._api.query(asked.there, period.end)]
+            if there:
+                jobs = sorted({job for (job, _), _ in there})
+                yield _Metric(system, questions(system, raw, self._where, period.hours, jobs), there)
+
+    def _calls(self, metric: _Metric, period: Period) -> list[Calls]:
+        """Calls by what they name, whatever spelling names it."""
+        rates: dict[tuple[tuple[str, str], ...], dict[int, float]] = {}
+        called: dict[tuple[tuple[str, str], ...], set[int]] = {}
+        peaks: dict[tuple[tuple[str, str], ...], float] = {}
+        for labels, values in self._api.hours(metric.asked.rate, period):
+            key = _key(named(metric.system, labels))
+            known = rates.setdefault(key, {})
+            for hour, value in values.items():
+                known[hour] = known.get(hour, 0.0) + value
+        for labels, values in self._api.hours(metric.asked.called, period):
+            called.setdefault(_key(named(metric.system, labels)), set()).update(values)
+        for labels, value in self._api.query(metric.asked.busiest, period.end):
+            key = _key(named(metric.system, labels))
+            peaks[key] = max(peaks.get(key, 0.0), value)
+        return [
+            Calls(
+                metric.system.name,
+                dict(key),
+                rates.get(key, {}),
+                frozenset(called.get(key, ())),
+                peaks.get(key, 0.0),
+            )
+            for key in dict.fromkeys((*rates, *called, *peaks))
+        ]
+
+    def _scraped(
+        self, listed: Sequence[Listed], metrics: Sequence[_Metric], period: Period
+    ) -> dict[Target, dict[int, float]]:
+        """Whether each target could be scraped, by hour."""
+        instances = {instance for metric in metrics for (_, instance), _ in metric.there}
+        asked = sorted(instances.union(*(_addresses(one) for one in listed)))
+        return {_target(labels): values for labels, values in self._api.hours(up(self._where, asked), period)}
+
+    def _loaded(self, system: System, period: Period) -> dict[tuple[str, Target], Hours]:
+        """In which hours which path of a model was loaded, by path and target."""
+        asked = loads(system, self._where)
+        found = self._api.hours(asked, period) if asked else ()
+        return {(labels.get(LOAD_PATH, ""), _target(labels)): frozenset(values) for labels, values in found}
+
+    def _seen(
+        self,
+        one: Listed,
+        traffic: Traffic,
+        metrics: Sequence[_Metric],
+        scraped: Mapping[Target, Mapping[int, float]],
+        loaded: Mapping[tuple[str, Target], Hours],
+    ) -> Seen:
+        period = traffic.period
+        own = self._targets(one, metrics, scraped)
+        if not own:
+            return Seen(frozenset(), self._no_target(one))
+        # Others that have the model are replicas: what one of them has answered while it could not be scraped is lost.
+        model = one.loaded.model
+        replicas = {
+            target
+            for metric in metrics
+            if metric.system.name == one.system
+            for target, tags in metric.there
+            if tags.get("model_name") == model and target in scraped
+        }
+        hours, lost = set(), []
+        for hour in range(period.hours):
+            values = {target: scraped[target][hour] for target in own | replicas if hour in scraped[target]}
+            down = [target for target, value in values.items() if not value]
+            lost += down
+            if values and not down:
+                hours.add(hour)
+        why = f"{lost[-1][1]} could not be scraped" if lost else ""
+        by_path: dict[str, Hours] = {}
+        for (path, target), some in loaded.items():
+            if target in own | replicas:
+                by_path[path] = by_path.get(path, frozenset()) | some
+        paths = _paths(one, by_path)
+        if not paths:
+            return Seen(frozenset(hours), why)
+        # Where several models may have this path, it is the one that came last.
+        return loaded_in(max(paths, key=min), by_path.values(), frozenset(hours), period, why)
+
+    def _no_target(self, one: Listed) -> str:
+        if self._where:
+            return f"no series `up` matches --where {self._where}"
+        return f"no target of Prometheus is {one.address or one.endpoint}: say which are with --where 'job=\"...\"'"
+
+    def _targets(
+        self, one: Listed, metrics: Sequence[_Metric], scraped: Mapping[Target, Mapping[int, float]]
+    ) -> set[Target]:
+        """The targets that are the server of a version."""
+        if self._where:
+            return set(scraped)
+        addresses = _addresses(one)
+        own = {target for target in scraped if target[1] in addresses}
+        if one.system in OWN_ENDPOINT:
+            own |= {
+                target
+                for metric in metrics
+                if metric.system.name == one.system
+                for target, tags in metric.there
+                if tags.get("endpoint_name") == one.endpoint and target in scraped
+            }
+        return own
+
+
+def _target(labels: Labels) -> Target:
+    return labels.get("job", ""), labels.get("instance", "")
+
+
+def _key(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(tags.items()))
+
+
+def _addresses(one: Listed) -> set[str]:
+    """How the label `instance` may spell the address of a server."""
+    address = one.address
+    port = {"http": 80, "https": 443}.get(urlsplit(one.url).scheme)
+    return {address, f"{address}:{port}"} if port and urlsplit(one.url).port is None else {address}
+
+
+def _paths(one: Listed, loaded: Mapping[str, Hours]) -> list[Hours]:
+    """In which hours a version was loaded, going by the paths of models: the last part is the version."""
+    model, version = one.loaded.model, one.loaded.version
+    parts = {path: path.rstrip("/").split("/") for path in loaded}
+    paths = [path for path in loaded if version and parts[path][-1] == version]
+    exact = [path for path in paths if parts[path][-2:] == [model, version]]
+    return [loaded[path] for path in exact or paths]
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return (
+            f"it refuses the login (HTTP {status}): give --prometheus-token-file, or user and password in the URL as "
+            "https://user:password@..."
+        )
+    return f"HTTP {status}: check the URL, without /api/v1"
