@@ -13,7 +13,7 @@ from ..ports import free_ports
 from .servers.environments import Unavailable, prometheus_binary
 from .servers.processes import fetch, log_tail, running, wait_until
 
-STEP = 120
+STEP = 180
 """Seconds between samples."""
 
 START_SECONDS = 120

@@ -17,6 +17,7 @@ from datadog_checks.model_serving.sources.loaded import LoadedVersion
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.versions.inventory import Listed
 from datadog_checks.model_serving.workstation.versions.prometheus import PrometheusApi, PrometheusTraffic
+from datadog_checks.model_serving.workstation.versions.traffic import RecordedTraffic
 from datadog_checks.model_serving.workstation.versions.verdict import Judged, judge
 
 from ..conftest import Endpoint, serving
@@ -25,7 +26,6 @@ from .history import STEP, History, Value, prometheus_with
 
 pytestmark = pytest.mark.real
 
-END = int(time.time()) // STEP * STEP - STEP
 CALLS, REQUESTS = ":tensorflow:serving:model_call_count", ":tensorflow:serving:request_count"
 METRICS = "/monitoring/prometheus/metrics"
 LOADS = ":tensorflow:cc:saved_model:load_attempt_count"
@@ -93,8 +93,10 @@ CASES = {
     ),
     "its only call brought the series": Case(["m 1"], [calls("1", since(10))], {"m 1": "keep"}),
     "its only call was a day ago": Case(["m 1"], [calls("1", step_at(24.5, 6, 7))], {"m 1": "idle"}),
-    "called right now": Case(["m 1"], [calls("1", step_at(STEP / 3600, 6, 7))], {"m 1": "keep"}),
-    "between two hours, from one sample to the next": Case(["m 1"], [calls("1", step_at(7, 6, 7))], {"m 1": "keep"}),
+    "called right now": Case(["m 1"], [calls("1", step_at(STEP / 2 / 3600, 6, 7))], {"m 1": "keep"}),
+    "between two hours, from one sample to the next": Case(
+        ["m 1"], [calls("1", step_at(7 - STEP / 2 / 3600, 6, 7))], {"m 1": "keep"}
+    ),
     "a restart, and calls since": Case(
         ["m 1"], [calls("1", lambda ago: 100 if ago > 9 else None if ago > 8 else 3)], {"m 1": "keep"}
     ),
@@ -264,6 +266,17 @@ def listed_of(name: str, case: Case) -> list[Listed]:
     return found
 
 
+LAST = {
+    "called and not called": 23,
+    "its only call brought the series": 13,
+    "between two hours, from one sample to the next": 17,
+    "called right now": 23,
+    "a restart, and calls since": 15,
+    "a new replica has been called before its first scrape": 18,
+}
+"""The hour of the last call of version 1, of 24, by the case."""
+
+
 FLEET = [(f"model-{number % 5}", str(number)) for number in range(25)]
 IDLE = {("model-1", "1"), ("model-2", "7"), ("model-3", "8"), ("model-0", "10"), ("model-4", "14"), ("model-1", "21")}
 
@@ -297,9 +310,20 @@ def tfs() -> Iterator[Endpoint]:
         yield endpoint
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A Prometheus whose records end at `end`, and what it tells of all cases that narrow nothing."""
+
+    url: str
+    end: int
+    traffic: RecordedTraffic
+
+
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory, tfs: Endpoint) -> Iterator[str]:
-    history = History(END, 32)
+def recorded(tmp_path_factory: pytest.TempPathFactory, tfs: Endpoint) -> Iterator[Recorded]:
+    # Hours begin and end between two samples.
+    end = int(time.time()) // STEP * STEP + STEP // 2
+    history = History(end - STEP // 2, 32)
     for name, case in CASES.items():
         job = slug(name)
         own = place(name, "own")
@@ -318,7 +342,16 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, tfs: Endpoint) -> Itera
             )
     add_fleet(history, f"127.0.0.1:{tfs.port}")
     with or_skip(prometheus_with(history, tmp_path_factory.mktemp("prometheus"))) as url:
-        yield url
+        listed = [one for name, case in CASES.items() if not case.where for one in listed_of(name, case)]
+        yield Recorded(url, end, observed(url, end, listed))
+
+
+def observed(url: str, end: int, listed: list[Listed], where: str = "") -> RecordedTraffic:
+    api = PrometheusApi(url)
+    try:
+        return PrometheusTraffic(api, builtin_catalog().systems, where).observe(listed, 24, end)
+    finally:
+        api.close()
 
 
 def _own_path(name: str, path: str) -> str:
@@ -326,21 +359,18 @@ def _own_path(name: str, path: str) -> str:
     return f"{called(name, model)}/{version}"
 
 
-def judged(prometheus: str, name: str) -> list[Judged]:
-    case = CASES[name]
-    api = PrometheusApi(prometheus)
-    where = case.where.replace("CASE", slug(name))
-    traffic = PrometheusTraffic(api, builtin_catalog().systems, where)
-    found = judge(listed_of(name, case), traffic.observe(listed_of(name, case), 24, END), case.idle_below)
-    api.close()
-    return found
+def judged(recorded: Recorded, name: str) -> list[Judged]:
+    case, listed, traffic = CASES[name], listed_of(name, CASES[name]), recorded.traffic
+    if case.where:
+        traffic = observed(recorded.url, recorded.end, listed, case.where.replace("CASE", slug(name)))
+    return judge(listed, traffic, case.idle_below)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_verdict(name: str, prometheus: str) -> None:
+def test_verdict(name: str, recorded: Recorded) -> None:
     """What is not known is not idle."""
     expected = CASES[name].expect
-    for one in judged(prometheus, name):
+    for one in judged(recorded, name):
         loaded = one.listed.loaded
         found = f"{one.verdict}: {one.reason}" if one.reason else one.verdict
         model = loaded.model.partition("-of-")[0]
@@ -349,16 +379,21 @@ def test_verdict(name: str, prometheus: str) -> None:
         assert found == due or "--where" in due or "matches" in due
 
 
+@pytest.mark.parametrize("name", LAST)
+def test_last_call(name: str, recorded: Recorded) -> None:
+    assert next(one.last for one in judged(recorded, name) if one.listed.loaded.version == "1") == LAST[name]
+
+
 def versions(*arguments: str) -> Any:
     """The command, in this process."""
     return CliRunner().invoke(root, ["versions", *arguments])
 
 
-def test_of_25_versions_the_6_idle_ones_are_named(prometheus: str, tfs: Endpoint) -> None:
+def test_of_25_versions_the_6_idle_ones_are_named(recorded: Recorded, tfs: Endpoint) -> None:
     """From the status of the server and the history in Prometheus, and with an exit status for scripts."""
     models = [word for model in sorted({model for model, _ in FLEET}) for word in ("--model", model)]
     url = f"http://127.0.0.1:{tfs.port}{METRICS}"
-    done = versions(url, *models, "--prometheus", prometheus, "--json")
+    done = versions(url, *models, "--prometheus", recorded.url, "--json")
     assert done.exit_code == 3, done.output
     answer = json.loads(done.stdout)
     by = {
@@ -368,13 +403,13 @@ def test_of_25_versions_the_6_idle_ones_are_named(prometheus: str, tfs: Endpoint
     assert by["idle"] == IDLE
     assert by["keep"] == set(FLEET) - IDLE
     assert all(one["hours_seen"] == 24 and one["state"] == "AVAILABLE" for one in answer["versions"])
-    shown = versions(url, *models, "--prometheus", prometheus)
+    shown = versions(url, *models, "--prometheus", recorded.url)
     assert "25 versions loaded, last 24 hours: 19 keep, 6 idle, 0 unknown" in shown.stdout
     lines = [line.split() for line in shown.stdout.splitlines() if line.endswith("idle: safe to unload")]
     assert {(line[0], line[1]) for line in lines} == IDLE
 
 
-def test_what_is_in_the_file_is_asked(prometheus: str, tfs: Endpoint, tmp_path: Path) -> None:
+def test_what_is_in_the_file_is_asked(recorded: Recorded, tfs: Endpoint, tmp_path: Path) -> None:
     """The Agent's own instances, models included; an instance that can't be read fails, and hides nothing else."""
     path = tmp_path / "conf.yaml"
     url = f"http://127.0.0.1:{tfs.port}{METRICS}"
@@ -382,11 +417,11 @@ def test_what_is_in_the_file_is_asked(prometheus: str, tfs: Endpoint, tmp_path: 
     path.write_text(
         f"instances:\n  - {instance}\n  - {{openmetrics_endpoint: 'http://127.0.0.1:9/metrics'}}\n", "utf-8"
     )
-    done = versions("-c", str(path), "--prometheus", prometheus)
+    done = versions("-c", str(path), "--prometheus", recorded.url)
     assert done.exit_code == 1
     assert "Error: instance 2: " in done.stderr
     assert "5 versions loaded, last 24 hours: 4 keep, 1 idle, 0 unknown" in done.stdout
-    done = versions("-c", str(path), "--instance", "1", "--prometheus", prometheus)
+    done = versions("-c", str(path), "--instance", "1", "--prometheus", recorded.url)
     assert done.exit_code == 3
 
 
@@ -396,20 +431,20 @@ SEED = (
 )
 
 
-def test_the_busiest_hour_is_that_of_the_known_query(prometheus: str) -> None:
+def test_the_busiest_hour_is_that_of_the_known_query(recorded: Recorded) -> None:
     """The query by which people have looked so far gives the same number, where it sees anything."""
     name = "called and not called"
-    api = PrometheusApi(prometheus)
-    found = {(labels["model_name"], labels["model_version"]): value for labels, value in api.query(SEED, END)}
+    api = PrometheusApi(recorded.url)
+    found = {(labels["model_name"], labels["model_version"]): value for labels, value in api.query(SEED, recorded.end)}
     api.close()
-    for one in judged(prometheus, name):
+    for one in judged(recorded, name):
         key = (one.listed.loaded.model, one.listed.loaded.version)
         assert one.peak == pytest.approx(found.get(key, 0.0))
     assert found[called(name, "m"), "1"] == pytest.approx(1.0)
 
 
-def test_a_mistake_in_matchers_is_told_in_the_words_of_prometheus(prometheus: str, tfs: Endpoint) -> None:
+def test_a_mistake_in_matchers_is_told_in_the_words_of_prometheus(recorded: Recorded, tfs: Endpoint) -> None:
     url = f"http://127.0.0.1:{tfs.port}{METRICS}"
-    done = versions(url, "--model", "model-1", "--prometheus", prometheus, "--where", 'job="')
+    done = versions(url, "--model", "model-1", "--prometheus", recorded.url, "--where", 'job="')
     assert done.exit_code == 1
-    assert f"Error: {prometheus}: bad_data: " in done.stderr
+    assert f"Error: {recorded.url}: bad_data: " in done.stderr

@@ -20,7 +20,7 @@ from ..standin.install import standing_in
 from ..standin.profiles import with_profile
 from ..standin.standin import StandIn
 from .exit import ExitStatus
-from .provision_support import WHERE, ProvisionOptions, connected, credentials_of, with_options
+from .provision_support import ACCOUNT, ProvisionOptions, connected, credentials_of, with_options
 
 if TYPE_CHECKING:
     from ..versions.inventory import Inventory
@@ -70,7 +70,7 @@ FILE = click.Path(path_type=Path)
     help="Take a version for idle up to so many calls per second in its busiest hour.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@with_options(*WHERE)
+@with_options(*ACCOUNT)
 def versions(
     urls: tuple[str, ...],
     path: Path | None,

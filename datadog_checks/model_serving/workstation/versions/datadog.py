@@ -15,7 +15,7 @@ from ..provision.query import parse_metric_expression, render
 from ..stored import stored
 from .inventory import Listed
 from .promql import counted
-from .traffic import HOUR, THINGS, Calls, Hours, Period, Seen, Traffic, loaded_in
+from .traffic import HOUR, THINGS, Calls, Hours, Period, RecordedTraffic, Seen, loaded_in
 
 TAGS = ("serving_system", "endpoint_name", *THINGS)
 NONE = "n/a"
@@ -40,7 +40,7 @@ class DatadogTraffic:
         except QueryError as error:
             raise OptionError(f"--where {where}: this is no scope of a Datadog query: {error.message}") from None
 
-    def observe(self, listed: Sequence[Listed], hours: int, now: float | None = None) -> Traffic:
+    def observe(self, listed: Sequence[Listed], hours: int, now: float | None = None) -> RecordedTraffic:
         """What it tells of the last full hours of the clock before `now`, and of the one that goes on.
 
         Raises TrafficError.
@@ -51,9 +51,9 @@ class DatadogTraffic:
         calls = [one for system in systems for one in self._calls(system, period, now)]
         scraped = self._hours("avg", "scrape.samples", TAGS[:2], "rollup(avg, 3600)", period, now)
         loaded = self._hours("max", "model.loaded", TAGS, "rollup(max, 3600)", period, now)
-        traffic = Traffic(period, calls, {}, stored)
+        traffic = RecordedTraffic(period, calls, {}, stored)
         seen = {one: self._seen(one, period, scraped, loaded, traffic) for one in listed}
-        return Traffic(period, calls, seen, stored)
+        return RecordedTraffic(period, calls, seen, stored)
 
     def _calls(self, system: System, period: Period, now: float) -> Iterator[Calls]:
         """Calls by what they name. Where an endpoint counts them by version too, the others tell nothing more."""
@@ -79,7 +79,7 @@ class DatadogTraffic:
         period: Period,
         scraped: Sequence[tuple[Named, Hours]],
         loaded: Sequence[tuple[Named, Hours]],
-        traffic: Traffic,
+        traffic: RecordedTraffic,
     ) -> Seen:
         endpoint = stored(one.endpoint)
         hours = frozenset[int]().union(*(some for named, some in scraped if _is_of(named, one.system, endpoint)))

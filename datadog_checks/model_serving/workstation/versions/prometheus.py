@@ -21,7 +21,7 @@ from ...http.errors import connection_problem
 from ...http.redact import mask, printable, without_secrets
 from .inventory import Listed
 from .promql import LOAD_PATH, Expressions, counted, loads, named, questions, up
-from .traffic import HOUR, OWN_ENDPOINT, Calls, Hours, Period, Seen, Traffic, loaded_in
+from .traffic import HOUR, OWN_ENDPOINT, Calls, Hours, Period, RecordedTraffic, Seen, loaded_in
 
 MAX_ANSWER = 256 << 20
 ANSWER_SECONDS = 300.0
@@ -142,17 +142,17 @@ class PrometheusTraffic:
         self._systems = systems
         self._where = where.strip().strip("{}")
 
-    def observe(self, listed: Sequence[Listed], hours: int, now: float | None = None) -> Traffic:
+    def observe(self, listed: Sequence[Listed], hours: int, now: float | None = None) -> RecordedTraffic:
         """What it tells of the last hours before `now`, in epoch seconds. Raises TrafficError."""
         period = Period(hours, int(time.time() if now is None else now))
         systems = [self._systems[name] for name in dict.fromkeys(one.system for one in listed)]
         metrics = [found for system in systems for found in self._metrics(system, period)]
         calls = [one for metric in metrics for one in self._calls(metric, period)]
         scraped = self._scraped(listed, metrics, period)
-        traffic = Traffic(period, calls, {})
+        traffic = RecordedTraffic(period, calls, {})
         loaded = {system.name: self._loaded(system, period) for system in systems}
         seen = {one: self._seen(one, traffic, metrics, scraped, loaded[one.system]) for one in listed}
-        return Traffic(period, calls, seen)
+        return RecordedTraffic(period, calls, seen)
 
     def _metrics(self, system: System, period: Period) -> Iterator[_Metric]:
         for raw in counted(system):
@@ -172,7 +172,8 @@ class PrometheusTraffic:
             known = rates.setdefault(key, {})
             for hour, value in values.items():
                 known[hour] = known.get(hour, 0.0) + value
-        for labels, values in self._api.hours(metric.asked.called, period):
+            called.setdefault(key, set()).update(hour for hour, value in values.items() if value > 0)
+        for labels, values in self._api.hours(metric.asked.missed, period) if metric.asked.missed else ():
             called.setdefault(_key(named(metric.system, labels)), set()).update(values)
         for labels, value in self._api.query(metric.asked.busiest, period.end):
             key = _key(named(metric.system, labels))
@@ -205,7 +206,7 @@ class PrometheusTraffic:
     def _seen(
         self,
         one: Listed,
-        traffic: Traffic,
+        traffic: RecordedTraffic,
         metrics: Sequence[_Metric],
         scraped: Mapping[Target, Mapping[int, float]],
         loaded: Mapping[tuple[str, Target], Hours],

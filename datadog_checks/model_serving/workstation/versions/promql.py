@@ -25,14 +25,14 @@ NEARBY = "1d"
 class Expressions:
     """The questions about one raw metric that counts calls. Each has an answer per set of `labels`.
 
-    `rate` is the mean rate of the last hour, and `called` has a value where a call came in the last hour, however few.
-    `busiest` is the highest of such rates in the period, one for each full hour. `there` names the targets that have
-    the metric.
+    `rate` is the mean rate of the last hour. `missed` has a value where calls came in the last hour that the rate may
+    not show; it is empty where the rate shows all. `busiest` is the highest of such rates in the period, one for each
+    hour of the clock. `there` names the targets that have the metric.
     """
 
     labels: tuple[str, ...]
     rate: str
-    called: str
+    missed: str
     busiest: str
     there: str
 
@@ -47,14 +47,14 @@ def questions(system: System, raw: RawMetric, where: str, hours: int, jobs: Iter
     by = f"by ({','.join(labels)})"
     each = selectors(system, raw, where)
     rate = _without_twins(system, raw, where, _either(_rate(raw, selector) for selector in each))
-    called = _without_twins(system, raw, where, _either(_called(raw, selector, jobs) for selector in each))
+    missed = _without_twins(system, raw, where, _either(_missed(selector, jobs) for selector in each))
     there = _without_twins(
         system, raw, where, _either(f"last_over_time({selector}[{hours + 1}h])" for selector in each)
     )
     return Expressions(
         labels,
         rate=f"sum({rate}) {by}",
-        called=f"count({called}) {by}",
+        missed=f"count({missed}) {by}" if raw.type == "counter" else "",
         busiest=f"max_over_time(sum({rate}) {by}[{hours}h:1h])",
         there=f"count({there}) by (job,instance,{','.join(labels)})",
     )
@@ -130,14 +130,12 @@ def _rate(raw: RawMetric, selector: str) -> str:
     return f"rate({selector}[60m])" if raw.type == "counter" else f"avg_over_time({selector}[60m]) / 60"
 
 
-def _called(raw: RawMetric, selector: str, jobs: Iterable[str]) -> str:
-    """What has a value where a call came in the last hour.
+def _missed(selector: str, jobs: Iterable[str]) -> str:
+    """What has a value where a counter is another than it was an hour ago, and not 0.
 
     rate() compares samples within the hour alone. It misses what came between the last sample before the hour and its
     first one, and the call that a series begins with: a version that is called once a day has that one only.
     """
-    if raw.type != "counter":
-        return f"max_over_time({selector}[1h]) > 0"
     now, before = f"last_over_time({selector}[1h])", f"last_over_time({selector}[{BEFORE}] offset 1h)"
     job = f'up{{job=~"{alternatives(jobs)}"}}'
     strange = (
@@ -145,7 +143,7 @@ def _called(raw: RawMetric, selector: str, jobs: Iterable[str]) -> str:
         f" unless on (job) count(last_over_time({job}[{BEFORE}] offset 1h)) by (job))"
     )
     began = f"({now} > 0 unless {before} unless on (job) {strange})"
-    return f"(rate({selector}[60m]) > 0 or ({now} > 0) != {before} or {began})"
+    return f"(({now} > 0) != {before} or {began})"
 
 
 def _without_twins(system: System, raw: RawMetric, where: str, expression: str) -> str:

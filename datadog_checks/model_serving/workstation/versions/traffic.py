@@ -86,7 +86,7 @@ def loaded_in(own: Hours, others: Iterable[Hours], hours: Hours, period: Period,
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class RecordedTraffic:
     """All that a source tells of a period. `spelt` is how it spells the values of tags."""
 
     period: Period
@@ -111,5 +111,5 @@ class TrafficSource(Protocol):
 
     name: str
 
-    def observe(self, listed: Sequence[Listed], hours: int, now: float | None = None) -> Traffic:
+    def observe(self, listed: Sequence[Listed], hours: int, now: float | None = None) -> RecordedTraffic:
         """What it tells of the last hours, or of those before `now` in epoch seconds. Raises TrafficError."""

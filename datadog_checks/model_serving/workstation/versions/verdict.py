@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...submit.series import tag_value
 from .inventory import Listed
-from .traffic import HOUR, OWN_ENDPOINT, THINGS, Calls, Hours, Traffic
+from .traffic import HOUR, OWN_ENDPOINT, THINGS, Calls, Hours, RecordedTraffic
 
 KEEP, IDLE, UNKNOWN = "keep", "idle", "unknown"
 
@@ -37,7 +37,7 @@ class Judged:
 Thing = tuple[str, ...]
 
 
-def judge(listed: Sequence[Listed], traffic: Traffic, idle_below: float = 0.0) -> list[Judged]:
+def judge(listed: Sequence[Listed], traffic: RecordedTraffic, idle_below: float = 0.0) -> list[Judged]:
     """A verdict for each version. Replicas, servers that have the same version loaded, get the same one.
 
     With `idle_below` a version is idle up to so many calls per second in its busiest hour.
@@ -69,7 +69,7 @@ def _judged(
     replicas: Sequence[Listed],
     sure: Sequence[Calls],
     doubtful: Sequence[Calls],
-    traffic: Traffic,
+    traffic: RecordedTraffic,
     idle_below: float,
 ) -> Judged:
     period = traffic.period
@@ -99,7 +99,7 @@ def _together(calls: Sequence[Calls]) -> tuple[float, int | None]:
     return max((0.0, *sums, *(one.highest for one in calls))), max(called, default=None)
 
 
-def _since(one: Listed, replicas: Sequence[Listed], traffic: Traffic) -> float | None:
+def _since(one: Listed, replicas: Sequence[Listed], traffic: RecordedTraffic) -> float | None:
     """When a version was loaded, as its system says or, else, as its oldest replica was seen."""
     if one.loaded.since is not None:
         return one.loaded.since
