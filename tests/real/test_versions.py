@@ -28,8 +28,11 @@ pytestmark = pytest.mark.real
 
 CALLS, REQUESTS = ":tensorflow:serving:model_call_count", ":tensorflow:serving:request_count"
 METRICS = "/monitoring/prometheus/metrics"
+LATENCY = ":tensorflow:serving:request_latency_count"
+RUNTIME, EXAMPLES = ":tensorflow:serving:runtime_latency_count", ":tensorflow:serving:request_example_count_total"
 LOADS = ":tensorflow:cc:saved_model:load_attempt_count"
 SUCCESS = "inference:model_run:mlserver:model_infer_request_success_total"
+REST = "rest_server_requests_total"
 FAILURE = "inference:model_run:mlserver:model_infer_request_failure_total"
 
 
@@ -92,7 +95,7 @@ CASES = {
         up={"own": 1, "replica": 1},
     ),
     "its only call brought the series": Case(["m 1"], [calls("1", since(10))], {"m 1": "keep"}),
-    "its only call was a day ago": Case(["m 1"], [calls("1", step_at(24.5, 6, 7))], {"m 1": "idle"}),
+    "its only call was more than a day ago": Case(["m 1"], [calls("1", step_at(25.5, 6, 7))], {"m 1": "idle"}),
     "called right now": Case(["m 1"], [calls("1", step_at(STEP / 2 / 3600, 6, 7))], {"m 1": "keep"}),
     "between two hours, from one sample to the next": Case(
         ["m 1"], [calls("1", step_at(7 - STEP / 2 / 3600, 6, 7))], {"m 1": "keep"}
@@ -203,6 +206,40 @@ CASES = {
         {"m 1": "keep", "m 2": "unknown: calls came that don't say which version they are of"},
         up={"own": 1, "replica": 1},
     ),
+    "questions for the status are no calls": Case(
+        ["m 1", "m 2"],
+        [
+            requests(growing),
+            (LATENCY, growing, {"model_name": "m", "API": "", "entrypoint": "REST"}),
+            (LATENCY, 5, {"model_name": "m", "API": "predict", "entrypoint": "REST"}),
+        ],
+        {"m 1": "idle", "m 2": "idle"},
+    ),
+    "calls that fail are calls": Case(
+        ["m 1"],
+        [
+            requests(growing, status="INVALID_ARGUMENT"),
+            (LATENCY, 5, {"model_name": "m", "API": "predict", "entrypoint": "REST"}),
+        ],
+        {"m 1": "keep"},
+    ),
+    "a server so old that it counts no requests": Case(
+        ["m 1", "m 2", "n 1"],
+        [
+            (RUNTIME, growing, {"model_name": "m", "API": "Predict", "runtime": "TF1"}),
+            (EXAMPLES, growing, {"model": "n"}),
+        ],
+        {
+            "m 1": "unknown: calls came that don't say which version they are of",
+            "m 2": "unknown: calls came that don't say which version they are of",
+            "n 1": "keep",
+        },
+    ),
+    "an old server that is patched": Case(
+        ["m 1", "m 2"],
+        [calls("1", growing), (RUNTIME, growing, {"model_name": "m", "API": "Predict", "runtime": "TF1"})],
+        {"m 1": "keep", "m 2": "idle"},
+    ),
     "seldom enough": Case(
         ["m 1", "m 2"],
         [calls("1", step_at(5.5, 6, 7)), calls("2", growing)],
@@ -217,6 +254,28 @@ CASES = {
             (SUCCESS, 7, {"model": "m", "version": "2"}),
         ],
         {"m 1": "keep", "m 2": "idle"},
+        system="mlserver",
+    ),
+    "MLServer, input that was refused before it reached a model": Case(
+        ["m 1"],
+        [
+            (SUCCESS, 7, {"model": "m", "version": "1"}),
+            (REST, growing, {"app_name": "mlserver", "path": "/v2/models/{model_name}/infer", "status_code": "422"}),
+            (REST, growing, {"app_name": "mlserver", "path": "/v2/models/{model_name}/ready", "status_code": "200"}),
+        ],
+        {"m 1": "keep"},
+        system="mlserver",
+    ),
+    "MLServer, input that was refused by one that has several models": Case(
+        ["m 1", "n 1"],
+        [
+            (SUCCESS, 7, {"model": "m", "version": "1"}),
+            (REST, growing, {"app_name": "mlserver", "path": "/v2/models/{model_name}/infer", "status_code": "422"}),
+        ],
+        {
+            "m 1": "unknown: calls came that don't say which version they are of",
+            "n 1": "unknown: calls came that don't say which version they are of",
+        },
         system="mlserver",
     ),
     "MLServer, requests that ask for no version": Case(

@@ -185,6 +185,24 @@ CASES = {
         ],
         {"m 1": "keep", "m 2": "unknown: calls came that don't say which version they are of"},
     ),
+    "questions for the status are no calls": DatadogCase(
+        ["m 1"], [(COUNT, "model_name:m", 60), ("request.latency.count", "model_name:m", 0)], {"m 1": "idle"}
+    ),
+    "an old server that counts no requests": DatadogCase(
+        ["m 1"], [("request.inference.latency.count", "model_name:m", 60)], {"m 1": "keep"}
+    ),
+    "MLServer, input that was refused by another one": DatadogCase(
+        ["m 1"], [(COUNT, "status_code:422 endpoint_name:b", 60)], {"m 1": "idle"}, system="mlserver"
+    ),
+    "MLServer, input that was refused": DatadogCase(
+        ["m 1", "n 1"],
+        [(COUNT, "status_code:422", 60)],
+        {
+            "m 1": "unknown: calls came that don't say which version they are of",
+            "n 1": "unknown: calls came that don't say which version they are of",
+        },
+        system="mlserver",
+    ),
     "Databricks, an endpoint for itself": DatadogCase(
         ["m 1", "m 2"],
         [

@@ -13,8 +13,9 @@ import pytest
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.errors import TrafficError
+from datadog_checks.model_serving.workstation.versions.evidence import BY_VERSION, Evidence, evidence_of
 from datadog_checks.model_serving.workstation.versions.prometheus import PrometheusApi
-from datadog_checks.model_serving.workstation.versions.promql import counted, named, questions, quoted, selectors
+from datadog_checks.model_serving.workstation.versions.promql import named, questions, quoted
 
 from ...conftest import Answer, Endpoint, reply
 from .fleet import MODELS, fleet, versions
@@ -135,32 +136,42 @@ def test_the_token_is_sent_and_not_shown(endpoint: Endpoint, tmp_path: Path) -> 
 
 def test_what_is_asked_is_the_known_query() -> None:
     """The mean of each hour, and the highest of them in a day, by model and version in whatever spelling."""
-    (raw,) = [raw for raw in counted(SYSTEMS["tensorflow_serving"]) if raw.names[0].endswith("model_call_count")]
-    asked = questions(SYSTEMS["tensorflow_serving"], raw, 'job="tfs"', 24)
+    (asked,) = questions(SYSTEMS["tensorflow_serving"], Evidence(BY_VERSION), 'job="tfs"')
     name = ":tensorflow:serving:model_call_count"
     assert {"model_name", "model_nane", "model_version"} <= set(asked.labels)
-    assert f'max_over_time(sum(rate({name}{{job="tfs"}}[60m])' in asked.busiest
-    assert asked.busiest.endswith(f"by ({','.join(asked.labels)})[24h:1h])")
+    assert f'max_over_time(sum(rate({name}{{job="tfs"}}[60m])' in asked.busiest(24)
+    assert asked.busiest(24).endswith(f"by ({','.join(asked.labels)})[24h:1h])")
 
 
-def test_names_are_those_of_the_catalog() -> None:
-    """Every name under which a system's calls are known, behind a prefix where there may be one."""
-    found = {
-        name: [selector for raw in counted(system) for selector in selectors(system, raw, "")]
-        for name, system in SYSTEMS.items()
-        if name in ("tensorflow_serving", "mlserver", "databricks")
-    }
-    assert found["tensorflow_serving"] == [
-        ":tensorflow:serving:request_count",
-        ":tensorflow:serving:request_count_total",
+SELECTORS = {
+    "tensorflow_serving": [
         ":tensorflow:serving:model_call_count",
         ":tensorflow:serving:model_call_count_total",
-    ]
-    assert found["mlserver"] == [
+        ':tensorflow:serving:request_latency_count{API=~"(?s:..*)"}',
+        ':tensorflow:serving:request_count{status!~"(?s:OK)"}',
+        ':tensorflow:serving:request_count_total{status!~"(?s:OK)"}',
+        ":tensorflow:serving:request_count",
+        ":tensorflow:serving:request_count_total",
+        ":tensorflow:serving:runtime_latency_count",
+        ":tensorflow:serving:request_example_count_total",
+        ":tensorflow:serving:request_example_count",
+    ],
+    "mlserver": [
         '{__name__=~"(.+[_:])?(model_infer_request_success|model_infer_request_success_total)"}',
         '{__name__=~"(.+[_:])?(model_infer_request_failure|model_infer_request_failure_total)"}',
-    ]
-    assert found["databricks"] == ["request_count_total", "request_count"]
+        '{__name__=~"(.+[_:])?(rest_server_requests|rest_server_requests_total)",app_name=~"(?s:)|(?s:mlserver)",'
+        'path=~"(?s:.*/infer)|(?s:.*/generate)|(?s:.*/infer_stream)|(?s:.*/generate_stream)",status_code=~"(?s:422)"}',
+    ],
+    "databricks": ["request_count_total", "request_count"],
+}
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_names_and_conditions_are_those_of_the_catalog(name: str) -> None:
+    """Every name under which what shows calls is known, behind a prefix where there may be one."""
+    system = SYSTEMS[name]
+    asked = [one for evidence in evidence_of(system) for one in questions(system, evidence, "")]
+    assert [selector for one in asked for selector in one.selectors] == SELECTORS[name]
 
 
 @pytest.mark.parametrize(

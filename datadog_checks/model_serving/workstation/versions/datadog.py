@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...catalog.model import NAMESPACE, System
@@ -13,9 +14,9 @@ from ..provision.api import Client, understood
 from ..provision.packs.queries import read_condition, scoped
 from ..provision.query import parse_metric_expression, render
 from ..stored import stored
+from .evidence import evidence_of
 from .inventory import Listed
-from .promql import counted
-from .traffic import HOUR, THINGS, Calls, Hours, Period, RecordedTraffic, Seen, loaded_in
+from .traffic import HOUR, OWN_ENDPOINT, THINGS, Calls, Hours, Period, RecordedTraffic, Seen, loaded_in
 
 TAGS = ("serving_system", "endpoint_name", *THINGS)
 NONE = "n/a"
@@ -56,22 +57,25 @@ class DatadogTraffic:
         return RecordedTraffic(period, calls, seen, stored)
 
     def _calls(self, system: System, period: Period, now: float) -> Iterator[Calls]:
-        """Calls by what they name. Where an endpoint counts them by version too, the others tell nothing more."""
+        """Calls by what they name, at each endpoint from the metrics that tell most of them."""
         only = f"serving_system:{system.name}"
-        found = self._query("sum", "request.count", TAGS, "as_count().rollup(sum, 3600)", period, now, only)
-        telling: list[tuple[Named, dict[int, float]]] = []
-        for metric in _telling_more(system):
-            telling += self._query("sum", metric, TAGS, "as_count().rollup(sum, 3600)", period, now, only)
-        endpoints = {named.get("endpoint_name", "") for named, _ in telling}
-        requests = [
-            (named, counts)
-            for named, counts in found
-            if "model_version" in named or named.get("endpoint_name", "") not in endpoints
-        ]
-        for named, counts in (*requests, *telling):
-            rates = {hour: count / HOUR for hour, count in counts.items()}
-            called = frozenset(hour for hour, count in counts.items() if count > 0)
-            yield Calls(system.name, named, rates, called)
+        having: dict[str, set[str]] = {}
+        for evidence in evidence_of(system):
+            full = f"{evidence.metric}.count" if self._is_distribution(system, evidence.metric) else evidence.metric
+            found = list(self._query("sum", full, TAGS, "as_count().rollup(sum, 3600)", period, now, only))
+            having[evidence.metric] = {named.get("endpoint_name", "") for named, _ in found}
+            better = set().union(*(having.get(metric, ()) for metric in evidence.unless))
+            for named, counts in found:
+                if named.get("endpoint_name", "") not in better:
+                    rates = {hour: count / HOUR for hour, count in counts.items()}
+                    called = frozenset(hour for hour, count in counts.items() if count > 0)
+                    server = "" if system.name in OWN_ENDPOINT else named.get("endpoint_name", "")
+                    yield Calls(system.name, named, rates, called, measure=evidence.measure, server=server)
+
+    @staticmethod
+    def _is_distribution(system: System, metric: str) -> bool:
+        targets = (target.metric for raw in system.metrics for target in raw.targets)
+        return any(one.name == metric and one.type == "distribution" for one in targets)
 
     def _seen(
         self,
@@ -86,9 +90,10 @@ class DatadogTraffic:
         why = "" if hours else f"the check has sent nothing of endpoint_name:{endpoint}"
         there = [(named, some) for named, some in loaded if _is_of(named, one.system, endpoint)]
         if not there:
-            return Seen(hours.intersection(range(period.hours)), why)
+            return Seen(hours.intersection(range(period.hours)), why, servers=frozenset((endpoint,)))
         own = [some for named, some in there if traffic.may_be_of(Calls(one.system, named), one)]
-        return loaded_in(frozenset().union(*own), [some for _, some in there], hours, period, why)
+        seen = loaded_in(frozenset().union(*own), [some for _, some in there], hours, period, why)
+        return replace(seen, servers=frozenset((endpoint,)))
 
     def _hours(
         self, aggregator: str, metric: str, tags: Sequence[str], rollup: str, period: Period, now: float
@@ -145,14 +150,3 @@ def _named(series: Mapping[str, Any]) -> Named:
 
 def _is_of(named: Named, system: str, endpoint: str) -> bool:
     return named.get("endpoint_name") == endpoint and named.get("serving_system", system) == system
-
-
-def _telling_more(system: System) -> list[str]:
-    """Metrics that count calls which `request.count` has as well, and tell more of them."""
-    return [
-        target.metric.name
-        for raw in counted(system)
-        if any(target.metric.name == "request.count" and target.absent for target in raw.targets)
-        for target in raw.targets
-        if target.metric.name != "request.count" and target.metric.type == "count"
-    ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,8 +19,9 @@ from ...errors import BodyError, TrafficError, UserError
 from ...http.body import read_body
 from ...http.errors import connection_problem
 from ...http.redact import mask, printable, without_secrets
+from .evidence import evidence_of
 from .inventory import Listed
-from .promql import LOAD_PATH, Expressions, counted, loads, named, questions, up
+from .promql import LOAD_PATH, Expressions, loads, named, questions, up
 from .traffic import HOUR, OWN_ENDPOINT, Calls, Hours, Period, RecordedTraffic, Seen, loaded_in
 
 MAX_ANSWER = 256 << 20
@@ -122,9 +123,10 @@ class _Bearer(requests.auth.AuthBase):
 
 @dataclass(slots=True)
 class _Metric:
-    """What was asked of one raw metric, and what it was called there: targets, and the tags that they have it with."""
+    """What is asked of one raw metric, and who has it: targets, and the tags that they have it with."""
 
     system: System
+    measure: str
     asked: Expressions
     there: list[tuple[Target, dict[str, str]]]
 
@@ -148,54 +150,57 @@ class PrometheusTraffic:
         systems = [self._systems[name] for name in dict.fromkeys(one.system for one in listed)]
         metrics = [found for system in systems for found in self._metrics(system, period)]
         calls = [one for metric in metrics for one in self._calls(metric, period)]
-        scraped = self._scraped(listed, metrics, period)
-        traffic = RecordedTraffic(period, calls, {})
         loaded = {system.name: self._loaded(system, period) for system in systems}
+        instances = {instance for metric in metrics for (_, instance), _ in metric.there}
+        instances |= {instance for some in loaded.values() for _, (_, instance) in some}
+        scraped = self._scraped(instances.union(*map(_addresses, listed)), period)
+        traffic = RecordedTraffic(period, calls, {})
         seen = {one: self._seen(one, traffic, metrics, scraped, loaded[one.system]) for one in listed}
         return RecordedTraffic(period, calls, seen)
 
     def _metrics(self, system: System, period: Period) -> Iterator[_Metric]:
-        for raw in counted(system):
-            asked = questions(system, raw, self._where, period.hours)
-            there = [(_target(labels), named(system, labels)) for labels, _ in self._api.query(asked.there, period.end)]
-            if there:
-                jobs = sorted({job for (job, _), _ in there})
-                yield _Metric(system, questions(system, raw, self._where, period.hours, jobs), there)
+        for evidence in evidence_of(system):
+            for asked in questions(system, evidence, self._where):
+                found = self._api.query(asked.there(period.hours + 1), period.end)
+                there = [(_target(labels), named(system, labels)) for labels, _ in found]
+                if there:
+                    yield _Metric(system, evidence.measure, asked, there)
 
     def _calls(self, metric: _Metric, period: Period) -> list[Calls]:
         """Calls by what they name, whatever spelling names it."""
-        rates: dict[tuple[tuple[str, str], ...], dict[int, float]] = {}
-        called: dict[tuple[tuple[str, str], ...], set[int]] = {}
-        peaks: dict[tuple[tuple[str, str], ...], float] = {}
+        rates: dict[_Key, dict[int, float]] = {}
+        called: dict[_Key, set[int]] = {}
+        peaks: dict[_Key, float] = {}
         for labels, values in self._api.hours(metric.asked.rate, period):
-            key = _key(named(metric.system, labels))
+            key = _key(metric.system, labels)
             known = rates.setdefault(key, {})
             for hour, value in values.items():
                 known[hour] = known.get(hour, 0.0) + value
             called.setdefault(key, set()).update(hour for hour, value in values.items() if value > 0)
-        for labels, values in self._api.hours(metric.asked.missed, period) if metric.asked.missed else ():
-            called.setdefault(_key(named(metric.system, labels)), set()).update(values)
-        for labels, value in self._api.query(metric.asked.busiest, period.end):
-            key = _key(named(metric.system, labels))
-            peaks[key] = max(peaks.get(key, 0.0), value)
+        missed = "" if metric.asked.total else metric.asked.missed(sorted({job for (job, _), _ in metric.there}))
+        for labels, values in self._api.hours(missed, period) if missed else ():
+            called.setdefault(_key(metric.system, labels), set()).update(values)
+        for labels, value in self._api.query(metric.asked.busiest(period.hours), period.end):
+            key = _key(metric.system, labels)
+            if not key[1]:
+                peaks[key] = max(peaks.get(key, 0.0), value)
         return [
             Calls(
                 metric.system.name,
-                dict(key),
+                dict(key[0]),
                 rates.get(key, {}),
                 frozenset(called.get(key, ())),
                 peaks.get(key, 0.0),
+                metric.measure,
+                key[1],
             )
             for key in dict.fromkeys((*rates, *called, *peaks))
         ]
 
-    def _scraped(
-        self, listed: Sequence[Listed], metrics: Sequence[_Metric], period: Period
-    ) -> dict[Target, dict[int, float]]:
+    def _scraped(self, instances: Iterable[str], period: Period) -> dict[Target, dict[int, float]]:
         """Whether each target could be scraped, by hour."""
-        instances = {instance for metric in metrics for (_, instance), _ in metric.there}
-        asked = sorted(instances.union(*(_addresses(one) for one in listed)))
-        return {_target(labels): values for labels, values in self._api.hours(up(self._where, asked), period)}
+        asked = up(self._where, sorted(instances))
+        return {_target(labels): values for labels, values in self._api.hours(asked, period)}
 
     def _loaded(self, system: System, period: Period) -> dict[tuple[str, Target], Hours]:
         """In which hours which path of a model was loaded, by path and target."""
@@ -224,6 +229,9 @@ class PrometheusTraffic:
             for target, tags in metric.there
             if tags.get("model_name") == model and target in scraped
         }
+        replicas |= {target for path, target in loaded if _parts(path)[-2:] == [model, one.loaded.version]} & set(
+            scraped
+        )
         hours, lost = set(), []
         for hour in range(period.hours):
             values = {target: scraped[target][hour] for target in own | replicas if hour in scraped[target]}
@@ -232,15 +240,17 @@ class PrometheusTraffic:
             if values and not down:
                 hours.add(hour)
         why = f"{lost[-1][1]} could not be scraped" if lost else ""
+        servers = frozenset(map(_server, own | replicas))
         by_path: dict[str, Hours] = {}
         for (path, target), some in loaded.items():
             if target in own | replicas:
                 by_path[path] = by_path.get(path, frozenset()) | some
         paths = _paths(one, by_path)
         if not paths:
-            return Seen(frozenset(hours), why)
+            return Seen(frozenset(hours), why, servers=servers)
         # Where several models may have this path, it is the one that came last.
-        return loaded_in(max(paths, key=min), by_path.values(), frozenset(hours), period, why)
+        seen = loaded_in(max(paths, key=min), by_path.values(), frozenset(hours), period, why)
+        return replace(seen, servers=servers)
 
     def _no_target(self, one: Listed) -> str:
         if self._where:
@@ -270,8 +280,18 @@ def _target(labels: Labels) -> Target:
     return labels.get("job", ""), labels.get("instance", "")
 
 
-def _key(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(tags.items()))
+_Key = tuple[tuple[tuple[str, str], ...], str]
+"""What was called, as far as it is told, and the server that has counted it, where no model is told."""
+
+
+def _key(system: System, labels: Labels) -> _Key:
+    tags = named(system, labels)
+    alone = "model_name" in tags or system.name in OWN_ENDPOINT
+    return tuple(sorted(tags.items())), "" if alone else _server(_target(labels))
+
+
+def _server(target: Target) -> str:
+    return "\n".join(target)
 
 
 def _addresses(one: Listed) -> set[str]:
@@ -284,10 +304,13 @@ def _addresses(one: Listed) -> set[str]:
 def _paths(one: Listed, loaded: Mapping[str, Hours]) -> list[Hours]:
     """In which hours a version was loaded, going by the paths of models: the last part is the version."""
     model, version = one.loaded.model, one.loaded.version
-    parts = {path: path.rstrip("/").split("/") for path in loaded}
-    paths = [path for path in loaded if version and parts[path][-1] == version]
-    exact = [path for path in paths if parts[path][-2:] == [model, version]]
+    paths = [path for path in loaded if version and _parts(path)[-1] == version]
+    exact = [path for path in paths if _parts(path)[-2:] == [model, version]]
     return [loaded[path] for path in exact or paths]
+
+
+def _parts(path: str) -> list[str]:
+    return path.rstrip("/").split("/")
 
 
 def _advice(status: int) -> str:

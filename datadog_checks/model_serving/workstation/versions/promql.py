@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ...catalog.model import RawMetric, System
+from ...catalog.model import System
+from .evidence import Evidence, RawEvidence, raw_evidence
 from .traffic import OWN_ENDPOINT, THINGS
 
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -18,68 +19,86 @@ BEFORE = "6h"
 """How far back the value before an hour is looked for, where scrapes have failed meanwhile."""
 
 NEARBY = "1d"
-"""How long a server counts calls by version after it has done so."""
+"""How long a server has a metric after it was seen there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expressions:
-    """The questions about one raw metric that counts calls. Each has an answer per set of `labels`.
+    """The questions about one raw metric that shows calls. They have an answer per set of `labels`, most of them per
+    target as well.
 
-    `rate` is the mean rate of the last hour. `missed` has a value where calls came in the last hour that the rate may
-    not show; it is empty where the rate shows all. `busiest` is the highest of such rates in the period, one for each
-    hour of the clock. `there` names the targets that have the metric.
+    `selectors` are of its spellings, `without` takes away the targets that don't count; with `total` it holds the total
+    of one minute, and doesn't rise.
     """
 
     labels: tuple[str, ...]
-    rate: str
-    missed: str
-    busiest: str
-    there: str
+    selectors: tuple[str, ...]
+    without: str
+    total: bool
 
+    @property
+    def rate(self) -> str:
+        """The mean rate of the last hour, in calls per second, at each target."""
+        return f"sum({self._each(self._hourly)}) by ({self._targets})"
 
-def questions(system: System, raw: RawMetric, where: str, hours: int, jobs: Iterable[str] = ()) -> Expressions:
-    """What to ask about one raw metric of a system, narrowed by the matchers in `where`.
+    def busiest(self, hours: int) -> str:
+        """The highest of such rates in so many hours, one for each hour of the clock, of all targets together."""
+        return f"max_over_time(sum({self._each(self._hourly)}) by ({','.join(self.labels)})[{hours}h:1h])"
 
-    A counter that is seen for the first time has counted since then, but not where Prometheus sees all of its `jobs`
-    for the first time: then nobody knows since when.
-    """
-    labels = spellings(system)
-    by = f"by ({','.join(labels)})"
-    each = selectors(system, raw, where)
-    rate = _without_twins(system, raw, where, _either(_rate(raw, selector) for selector in each))
-    missed = _without_twins(system, raw, where, _either(_missed(selector, jobs) for selector in each))
-    there = _without_twins(
-        system, raw, where, _either(f"last_over_time({selector}[{hours + 1}h])" for selector in each)
-    )
-    return Expressions(
-        labels,
-        rate=f"sum({rate}) {by}",
-        missed=f"count({missed}) {by}" if raw.type == "counter" else "",
-        busiest=f"max_over_time(sum({rate}) {by}[{hours}h:1h])",
-        there=f"count({there}) by (job,instance,{','.join(labels)})",
-    )
+    def there(self, hours: int) -> str:
+        """Which targets have the metric, or had it in so many hours."""
+        found = self._each(lambda selector: f"last_over_time({selector}[{hours}h])")
+        return f"count({found}) by ({self._targets})"
 
+    def missed(self, jobs: Iterable[str]) -> str:
+        """What has a value where a counter is another than it was an hour ago, and not 0.
 
-def counted(system: System) -> list[RawMetric]:
-    """The raw metrics all of whose series count calls."""
-    return [
-        raw
-        for raw in system.metrics
-        if raw.type in ("counter", "window_gauge")
-        and any(
-            target.metric.name == "request.count" and target.when is None and target.unless is None
-            for target in raw.targets
+        rate() compares samples within the hour alone. It misses what came between the last sample before the hour and
+        its first one, and the call that a series begins with: a version that is called once a day has that one only.
+        A series that is new has counted since then, but not where Prometheus sees all of its `jobs` for the first time:
+        then nobody knows since when.
+        """
+        job = f'up{{job=~"{alternatives(jobs)}"}}'
+        strange = (
+            f"(count(last_over_time({job}[1h])) by (job)"
+            f" unless on (job) count(last_over_time({job}[{BEFORE}] offset 1h)) by (job))"
         )
-    ]
+
+        def changed(selector: str) -> str:
+            now, before = f"last_over_time({selector}[1h])", f"last_over_time({selector}[{BEFORE}] offset 1h)"
+            return f"(({now} > 0) != {before} or ({now} > 0 unless {before} unless on (job) {strange}))"
+
+        return f"count({self._each(changed)}) by ({self._targets})"
+
+    @property
+    def _targets(self) -> str:
+        return ",".join(("job", "instance", *self.labels))
+
+    def _hourly(self, selector: str) -> str:
+        # What holds the total of one minute shows it as long as no newer one is there.
+        return f"avg_over_time({selector}[60m]) / 60" if self.total else f"rate({selector}[60m])"
+
+    def _each(self, function: Callable[[str], str]) -> str:
+        found = _either(map(function, self.selectors))
+        return f"({found}){self.without}" if self.without else found
+
+
+def questions(system: System, evidence: Evidence, where: str) -> Iterator[Expressions]:
+    """What to ask about each raw metric of some evidence, narrowed by the matchers in `where`."""
+    for found in raw_evidence(system, evidence.metric):
+        total = found.raw.type.startswith("window")
+        yield Expressions(
+            spellings(system), tuple(selectors(system, found, where)), _better(system, evidence, where), total
+        )
 
 
 def loads(system: System, where: str) -> str:
     """Which models are loaded, by their paths; empty where the system has no metric that tells."""
-    raws = [raw for raw in system.metrics if any(one.metric.name == LOADS.get(system.name) for one in raw.targets)]
-    each = [selector for raw in raws for selector in selectors(system, raw, where)]
-    return (
-        f"count({_either(f'last_over_time({one}[1h])' for one in each)}) by ({LOAD_PATH},job,instance)" if each else ""
-    )
+    wanted = LOADS.get(system.name)
+    raws = [raw for raw in system.metrics if any(target.metric.name == wanted for target in raw.targets)]
+    each = [one for raw in raws for one in selectors(system, RawEvidence(raw, None, None), where)]
+    found = _either(f"last_over_time({one}[1h])" for one in each)
+    return f"count({found}) by ({LOAD_PATH},job,instance)" if each else ""
 
 
 def up(where: str, instances: Iterable[str] = ()) -> str:
@@ -88,13 +107,15 @@ def up(where: str, instances: Iterable[str] = ()) -> str:
     return f"max(max_over_time(up{{{matchers}}}[1h])) by (job,instance)"
 
 
-def selectors(system: System, raw: RawMetric, where: str) -> list[str]:
+def selectors(system: System, evidence: RawEvidence, where: str) -> list[str]:
     """Selectors of a raw metric under each of its names: with and without `_total`, and behind a prefix if it may."""
-    names = [name for name in system.by_name() if system.by_name()[name] is raw]
+    index = system.by_name()
+    names = [f"{name}_count" if evidence.raw.grouped else name for name in index if index[name] is evidence.raw]
+    conditions = _joined(*_matchers(evidence), where)
     if system.any_prefix:
         pattern = quoted(f"(.+[_:])?({'|'.join(map(re.escape, names))})")
-        return [f"{{{_joined(f'__name__=~{pattern}', where)}}}"]
-    return [f"{name}{{{where}}}" if where else name for name in names]
+        return [f"{{{_joined(f'__name__=~{pattern}', conditions)}}}"]
+    return [f"{name}{{{conditions}}}" if conditions else name for name in names]
 
 
 def spellings(system: System) -> tuple[str, ...]:
@@ -125,41 +146,26 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _rate(raw: RawMetric, selector: str) -> str:
-    # What holds the total of one minute shows it as long as no newer one is there.
-    return f"rate({selector}[60m])" if raw.type == "counter" else f"avg_over_time({selector}[60m]) / 60"
+def _matchers(evidence: RawEvidence) -> Iterator[str]:
+    """The conditions on labels, as far as Prometheus can have such labels."""
+    for condition, operator in ((evidence.when, "=~"), (evidence.unless, "!~")):
+        for label, pattern in condition.patterns if condition is not None else ():
+            if LABEL.fullmatch(label):
+                # Prometheus matches whole values in any case, and has no atomic groups, which only save time.
+                text = pattern.pattern.replace("\\Z", "").replace("(?>", "(?:")
+                yield f"{label}{operator}{quoted(text)}"
 
 
-def _missed(selector: str, jobs: Iterable[str]) -> str:
-    """What has a value where a counter is another than it was an hour ago, and not 0.
-
-    rate() compares samples within the hour alone. It misses what came between the last sample before the hour and its
-    first one, and the call that a series begins with: a version that is called once a day has that one only.
-    """
-    now, before = f"last_over_time({selector}[1h])", f"last_over_time({selector}[{BEFORE}] offset 1h)"
-    job = f'up{{job=~"{alternatives(jobs)}"}}'
-    strange = (
-        f"(count(last_over_time({job}[1h])) by (job)"
-        f" unless on (job) count(last_over_time({job}[{BEFORE}] offset 1h)) by (job))"
-    )
-    began = f"({now} > 0 unless {before} unless on (job) {strange})"
-    return f"(({now} > 0) != {before} or {began})"
-
-
-def _without_twins(system: System, raw: RawMetric, where: str, expression: str) -> str:
-    """An expression without the targets that count the same calls under another name as well, which tells more."""
-    names = {name.removesuffix("_total") for name in raw.names}
-    twins = [
+def _better(system: System, evidence: Evidence, where: str) -> str:
+    """What takes away the targets that have a metric which tells more of the same calls; empty where there is none."""
+    better = [
         selector
-        for other in counted(system)
-        for target in other.targets
-        if target.metric.name == "request.count" and names & {name.removesuffix("_total") for name in target.absent}
-        for selector in selectors(system, other, where)
+        for metric in evidence.unless
+        for found in raw_evidence(system, metric)
+        for selector in selectors(system, RawEvidence(found.raw, None, None), where)
     ]
-    if not twins:
-        return expression
-    last = _either(f"last_over_time({selector}[{NEARBY}])" for selector in twins)
-    return f"({expression}) unless on (job,instance) ({last})"
+    last = _either(f"last_over_time({selector}[{NEARBY}])" for selector in better)
+    return f" unless on (job,instance) ({last})" if better else ""
 
 
 def _either(expressions: Iterable[str]) -> str:

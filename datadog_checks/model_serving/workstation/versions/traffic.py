@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...submit.series import tag_value
+from .evidence import REQUESTS
 from .inventory import Listed
 
 HOUR = 3600
@@ -43,7 +44,8 @@ class Calls:
 
     `named` are the tags that say which, without those that aren't told; `rates` the mean of each hour that has one, in
     calls per second; `called` the hours in which there was a call, however few. `peak` is the busiest mean of an hour
-    that the source itself has found, between whatever bounds.
+    that the source itself has found, between whatever bounds. Calls of one `measure` add up, those of another one are
+    the same again. What names no model is of a model of the `server` that has counted it.
     """
 
     system: str
@@ -51,6 +53,8 @@ class Calls:
     rates: Mapping[int, float] = field(default_factory=dict)
     called: Hours = frozenset()
     peak: float = 0.0
+    measure: str = REQUESTS
+    server: str = ""
 
     @property
     def highest(self) -> float:
@@ -63,12 +67,13 @@ class Seen:
     """The hours in which the source has seen the server of a version, and why it hasn't seen others.
 
     `since` is when the source has first seen the version loaded, in epoch seconds: before the period where that was
-    all along, None where it can't tell.
+    all along, None where it can't tell. `servers` are those that have the model, as the source calls them.
     """
 
     hours: Hours
     why: str = ""
     since: float | None = None
+    servers: frozenset[str] = frozenset()
 
 
 def loaded_in(own: Hours, others: Iterable[Hours], hours: Hours, period: Period, why: str = "") -> Seen:
@@ -98,6 +103,8 @@ class RecordedTraffic:
         """Whether calls can be of a loaded version: all that is told of them, and of it, agrees."""
         if calls.system != one.system:
             return False
+        if calls.server and "model_name" not in calls.named and one in self.seen:
+            return calls.server in self.seen[one].servers
         tags = (*THINGS, "endpoint_name") if one.system in OWN_ENDPOINT else THINGS
         for tag in tags:
             value, own = calls.named.get(tag, ""), tag_value(one.loaded.tags, tag)

@@ -74,12 +74,12 @@ def _judged(
 ) -> Judged:
     period = traffic.period
     seen = frozenset(range(period.hours)).intersection(*(traffic.seen[other].hours for other in replicas))
-    peak, last = _together(sure)
+    together = _together(sure)
     since = _since(one, replicas, traffic)
     verdict, reason = IDLE, ""
-    if peak > idle_below:
+    if together.highest > idle_below:
         verdict = KEEP
-    elif _together(doubtful)[0] > idle_below:
+    elif _together(doubtful).highest > idle_below:
         verdict, reason = UNKNOWN, "calls came that don't say which version they are of"
     elif not one.loaded.serving:
         verdict, reason = UNKNOWN, f"it is {one.loaded.state}"
@@ -88,15 +88,30 @@ def _judged(
     elif len(seen) < period.hours:
         why = next((traffic.seen[other].why for other in replicas if traffic.seen[other].why), "")
         verdict, reason = UNKNOWN, f"only {len(seen)} of {period.hours} hours seen{f': {why}' if why else ''}"
-    return Judged(one, verdict, reason, peak, last, seen, since)
+    return Judged(one, verdict, reason, together.peak, together.last, seen, since)
 
 
-def _together(calls: Sequence[Calls]) -> tuple[float, int | None]:
-    """The mean rate of the busiest hour of all calls, and the hour of the last one."""
-    hours = {hour for one in calls for hour in one.rates}
-    sums = [sum(one.rates.get(hour, 0.0) for one in calls) for hour in hours]
-    called = [hour for one in calls for hour in one.called]
-    return max((0.0, *sums, *(one.highest for one in calls))), max(called, default=None)
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """All calls of a thing: the mean rate of the busiest hour, by what is believed and at most, and the last hour."""
+
+    peak: float
+    highest: float
+    last: int | None
+
+
+def _together(calls: Sequence[Calls]) -> _Together:
+    measures: dict[str, list[Calls]] = {}
+    for one in calls:
+        measures.setdefault(one.measure, []).append(one)
+    peaks = []
+    for same in measures.values():
+        hours = {hour for one in same for hour in one.rates}
+        sums = [sum(one.rates.get(hour, 0.0) for one in same) for hour in hours]
+        peaks.append(max((*sums, *(one.highest for one in same))))
+    believed = next(filter(None, peaks), 0.0)
+    last = max((hour for one in calls for hour in one.called), default=None)
+    return _Together(believed, max(peaks, default=0.0), last)
 
 
 def _since(one: Listed, replicas: Sequence[Listed], traffic: RecordedTraffic) -> float | None:
