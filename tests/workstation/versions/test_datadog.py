@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.errors import UserError
 from datadog_checks.model_serving.sources.loaded import LoadedVersion
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
@@ -293,13 +294,22 @@ FAULTS: dict[str, tuple[Callable[[Standin], object], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_without_an_answer_nothing_is_idle(name: str, account: Standin) -> None:
-    """It fails with what was asked, and never with a key."""
+    """It fails with what was asked."""
     break_it, words = FAULTS[name]
     break_it(account)
+    tags = ("serving_system:tensorflow_serving", "endpoint_name:own", "model_name:m", "model_version:1")
+    listed = [Listed("http://own/metrics", LoadedVersion(tags, "AVAILABLE", True))]
+    client = client_of(account)
+    with pytest.raises(UserError, match=re.escape(words)):
+        DatadogTraffic(client, builtin_catalog().systems).observe(listed, 24, NOW)
+    client.close()
+
+
+def test_a_failure_shows_no_key(account: Standin) -> None:
+    account.policy.missing_permissions.add("timeseries_query")
     with fleet() as server:
-        done = versions(server.url, "--model", "model-1", "--datadog", "--timeout", "5")
+        done = versions(server.url, "--model", "model-1", "--datadog")
     assert done.exit_code == 1
-    assert words in done.stderr
     assert "idle" not in done.stdout
     assert account.api_key not in done.output
     assert account.app_key not in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -105,7 +106,7 @@ def _loaded(one: Judged, period: Period) -> str:
     hours = (period.end - one.since) / HOUR
     if hours >= 48:
         return f"{hours / 24:.0f} d"
-    return f">{period.hours} h" if one.since <= period.start else f"<{max(1, round(hours + 0.5))} h"
+    return f">{period.hours} h" if one.since <= period.start else f"<{max(1, math.ceil(hours))} h"
 
 
 def _last(one: Judged, period: Period) -> str:
