@@ -79,7 +79,7 @@ def _judged(
     verdict, reason = IDLE, ""
     if together.highest > idle_below:
         verdict = KEEP
-    elif _together(doubtful).highest > idle_below:
+    elif together.highest + _together(doubtful).highest > idle_below:
         verdict, reason = UNKNOWN, "calls came that don't say which version they are of"
     elif not one.loaded.serving:
         verdict, reason = UNKNOWN, f"it is {one.loaded.state}"
