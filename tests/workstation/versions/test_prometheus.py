@@ -13,7 +13,7 @@ import pytest
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.errors import TrafficError
-from datadog_checks.model_serving.workstation.versions.evidence import BY_VERSION, Evidence, evidence_of
+from datadog_checks.model_serving.workstation.versions.call_metrics import BY_VERSION, CallMetric, call_metrics_of
 from datadog_checks.model_serving.workstation.versions.prometheus import PrometheusApi
 from datadog_checks.model_serving.workstation.versions.promql import named, questions, quoted
 
@@ -136,7 +136,7 @@ def test_the_token_is_sent_and_not_shown(endpoint: Endpoint, tmp_path: Path) -> 
 
 def test_what_is_asked_is_the_known_query() -> None:
     """The mean of each hour, and the highest of them in a day, by model and version in whatever spelling."""
-    (asked,) = questions(SYSTEMS["tensorflow_serving"], Evidence(BY_VERSION), 'job="tfs"')
+    (asked,) = questions(SYSTEMS["tensorflow_serving"], CallMetric(BY_VERSION), 'job="tfs"')
     name = ":tensorflow:serving:model_call_count"
     assert {"model_name", "model_nane", "model_version"} <= set(asked.labels)
     assert f'max_over_time(sum(rate({name}{{job="tfs"}}[60m])' in asked.busiest(24)
@@ -170,7 +170,7 @@ SELECTORS = {
 def test_names_and_conditions_are_those_of_the_catalog(name: str) -> None:
     """Every name under which what shows calls is known, behind a prefix where there may be one."""
     system = SYSTEMS[name]
-    asked = [one for evidence in evidence_of(system) for one in questions(system, evidence, "")]
+    asked = [one for metric in call_metrics_of(system) for one in questions(system, metric, "")]
     assert [selector for one in asked for selector in one.selectors] == SELECTORS[name]
 
 

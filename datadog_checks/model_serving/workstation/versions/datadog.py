@@ -14,7 +14,7 @@ from ..provision.api import Client, understood
 from ..provision.packs.queries import read_condition, scoped
 from ..provision.query import parse_metric_expression, render
 from ..stored import stored
-from .evidence import evidence_of
+from .call_metrics import call_metrics_of
 from .inventory import Listed
 from .traffic import HOUR, OWN_ENDPOINT, THINGS, Calls, Hours, Period, RecordedTraffic, Seen, loaded_in
 
@@ -60,17 +60,17 @@ class DatadogTraffic:
         """Calls by what they name, at each endpoint from the metrics that tell most of them."""
         only = f"serving_system:{system.name}"
         having: dict[str, set[str]] = {}
-        for evidence in evidence_of(system):
-            full = f"{evidence.metric}.count" if self._is_distribution(system, evidence.metric) else evidence.metric
+        for metric in call_metrics_of(system):
+            full = f"{metric.name}.count" if self._is_distribution(system, metric.name) else metric.name
             found = list(self._query("sum", full, TAGS, "as_count().rollup(sum, 3600)", period, now, only))
-            having[evidence.metric] = {named.get("endpoint_name", "") for named, _ in found}
-            better = set().union(*(having.get(metric, ()) for metric in evidence.unless))
+            having[metric.name] = {named.get("endpoint_name", "") for named, _ in found}
+            better = set().union(*(having.get(name, ()) for name in metric.unless))
             for named, counts in found:
                 if named.get("endpoint_name", "") not in better:
                     rates = {hour: count / HOUR for hour, count in counts.items()}
                     called = frozenset(hour for hour, count in counts.items() if count > 0)
                     server = "" if system.name in OWN_ENDPOINT else named.get("endpoint_name", "")
-                    yield Calls(system.name, named, rates, called, measure=evidence.measure, server=server)
+                    yield Calls(system.name, named, rates, called, measure=metric.measure, server=server)
 
     @staticmethod
     def _is_distribution(system: System, metric: str) -> bool:

@@ -19,7 +19,7 @@ from ...errors import BodyError, TrafficError, UserError
 from ...http.body import read_body
 from ...http.errors import connection_problem
 from ...http.redact import mask, printable, without_secrets
-from .evidence import evidence_of
+from .call_metrics import call_metrics_of
 from .inventory import Listed
 from .promql import LOAD_PATH, Expressions, loads, named, questions, up
 from .traffic import HOUR, OWN_ENDPOINT, Calls, Hours, Period, RecordedTraffic, Seen, loaded_in
@@ -159,12 +159,12 @@ class PrometheusTraffic:
         return RecordedTraffic(period, calls, seen)
 
     def _metrics(self, system: System, period: Period) -> Iterator[_Metric]:
-        for evidence in evidence_of(system):
-            for asked in questions(system, evidence, self._where):
+        for metric in call_metrics_of(system):
+            for asked in questions(system, metric, self._where):
                 found = self._api.query(asked.there(period.hours + 1), period.end)
                 there = [(_target(labels), named(system, labels)) for labels, _ in found]
                 if there:
-                    yield _Metric(system, evidence.measure, asked, there)
+                    yield _Metric(system, metric.measure, asked, there)
 
     def _calls(self, metric: _Metric, period: Period) -> list[Calls]:
         """Calls by what they name, whatever spelling names it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ...catalog.model import System
-from .evidence import Evidence, RawEvidence, raw_evidence
+from .call_metrics import CallMetric, RawCallMetric, raw_call_metrics
 from .traffic import OWN_ENDPOINT, THINGS
 
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -83,12 +83,12 @@ class Expressions:
         return f"({found}){self.without}" if self.without else found
 
 
-def questions(system: System, evidence: Evidence, where: str) -> Iterator[Expressions]:
-    """What to ask about each raw metric of some evidence, narrowed by the matchers in `where`."""
-    for found in raw_evidence(system, evidence.metric):
+def questions(system: System, metric: CallMetric, where: str) -> Iterator[Expressions]:
+    """What to ask about each raw metric behind one that shows calls, narrowed by the matchers in `where`."""
+    for found in raw_call_metrics(system, metric.name):
         total = found.raw.type.startswith("window")
         yield Expressions(
-            spellings(system), tuple(selectors(system, found, where)), _better(system, evidence, where), total
+            spellings(system), tuple(selectors(system, found, where)), _better(system, metric, where), total
         )
 
 
@@ -96,7 +96,7 @@ def loads(system: System, where: str) -> str:
     """Which models are loaded, by their paths; empty where the system has no metric that tells."""
     wanted = LOADS.get(system.name)
     raws = [raw for raw in system.metrics if any(target.metric.name == wanted for target in raw.targets)]
-    each = [one for raw in raws for one in selectors(system, RawEvidence(raw, None, None), where)]
+    each = [one for raw in raws for one in selectors(system, RawCallMetric(raw, None, None), where)]
     found = _either(f"last_over_time({one}[1h])" for one in each)
     return f"count({found}) by ({LOAD_PATH},job,instance)" if each else ""
 
@@ -107,11 +107,11 @@ def up(where: str, instances: Iterable[str] = ()) -> str:
     return f"max(max_over_time(up{{{matchers}}}[1h])) by (job,instance)"
 
 
-def selectors(system: System, evidence: RawEvidence, where: str) -> list[str]:
+def selectors(system: System, raw_metric: RawCallMetric, where: str) -> list[str]:
     """Selectors of a raw metric under each of its names: with and without `_total`, and behind a prefix if it may."""
     index = system.by_name()
-    names = [f"{name}_count" if evidence.raw.grouped else name for name in index if index[name] is evidence.raw]
-    conditions = _joined(*_matchers(evidence), where)
+    names = [f"{name}_count" if raw_metric.raw.grouped else name for name in index if index[name] is raw_metric.raw]
+    conditions = _joined(*_matchers(raw_metric), where)
     if system.any_prefix:
         pattern = quoted(f"(.+[_:])?({'|'.join(map(re.escape, names))})")
         return [f"{{{_joined(f'__name__=~{pattern}', conditions)}}}"]
@@ -146,9 +146,9 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _matchers(evidence: RawEvidence) -> Iterator[str]:
+def _matchers(raw_metric: RawCallMetric) -> Iterator[str]:
     """The conditions on labels, as far as Prometheus can have such labels."""
-    for condition, operator in ((evidence.when, "=~"), (evidence.unless, "!~")):
+    for condition, operator in ((raw_metric.when, "=~"), (raw_metric.unless, "!~")):
         for label, pattern in condition.patterns if condition is not None else ():
             if LABEL.fullmatch(label):
                 # Prometheus matches whole values in any case, and has no atomic groups, which only save time.
@@ -156,13 +156,13 @@ def _matchers(evidence: RawEvidence) -> Iterator[str]:
                 yield f"{label}{operator}{quoted(text)}"
 
 
-def _better(system: System, evidence: Evidence, where: str) -> str:
+def _better(system: System, metric: CallMetric, where: str) -> str:
     """What takes away the targets that have a metric which tells more of the same calls; empty where there is none."""
     better = [
         selector
-        for metric in evidence.unless
-        for found in raw_evidence(system, metric)
-        for selector in selectors(system, RawEvidence(found.raw, None, None), where)
+        for name in metric.unless
+        for found in raw_call_metrics(system, name)
+        for selector in selectors(system, RawCallMetric(found.raw, None, None), where)
     ]
     last = _either(f"last_over_time({selector}[{NEARBY}])" for selector in better)
     return f" unless on (job,instance) ({last})" if better else ""

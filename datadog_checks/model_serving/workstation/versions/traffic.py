@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...submit.series import tag_value
-from .evidence import REQUESTS
+from .call_metrics import REQUESTS
 from .inventory import Listed
 
 HOUR = 3600

@@ -11,56 +11,56 @@ CALLS, REQUESTS, RUNS, EXAMPLES = "calls", "requests", "runs", "examples"
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CallMetric:
     """A metric that rises with calls. What has the same `measure` adds up, another measure counts the same calls.
 
     Where a server has one of the metrics in `unless`, that one tells more of the same calls.
     """
 
-    metric: str
+    name: str
     measure: str = REQUESTS
     unless: tuple[str, ...] = ()
 
 
 BY_VERSION = "tensorflow_serving.model.call.count"
-SHOWING: dict[str, tuple[Evidence, ...]] = {
+SHOWING: dict[str, tuple[CallMetric, ...]] = {
     # Its `request.count` has questions for the status of a model as well, which its latency hasn't. Old servers have
     # neither, and MultiInference is in none of them but the examples.
     "tensorflow_serving": (
-        Evidence(BY_VERSION, CALLS),
-        Evidence("request.latency", REQUESTS, (BY_VERSION,)),
-        Evidence("request.error.count", REQUESTS, (BY_VERSION,)),
-        Evidence("request.count", REQUESTS, (BY_VERSION, "request.latency")),
-        Evidence("request.inference.latency", RUNS, (BY_VERSION,)),
-        Evidence("tensorflow_serving.example.count", EXAMPLES, (BY_VERSION,)),
+        CallMetric(BY_VERSION, CALLS),
+        CallMetric("request.latency", REQUESTS, (BY_VERSION,)),
+        CallMetric("request.error.count", REQUESTS, (BY_VERSION,)),
+        CallMetric("request.count", REQUESTS, (BY_VERSION, "request.latency")),
+        CallMetric("request.inference.latency", RUNS, (BY_VERSION,)),
+        CallMetric("tensorflow_serving.example.count", EXAMPLES, (BY_VERSION,)),
     ),
 }
 """By the system, in the order in which a rate is believed."""
 
-OTHERWISE = (Evidence("request.count"),)
+OTHERWISE = (CallMetric("request.count"),)
 """Of a system that isn't named."""
 
 
 @dataclass(frozen=True, slots=True)
-class RawEvidence:
-    """A raw metric that is evidence, and which of its series are: those for which the conditions hold."""
+class RawCallMetric:
+    """A raw metric that shows calls, and which of its series do: those for which the conditions hold."""
 
     raw: RawMetric
     when: Condition | None
     unless: Condition | None
 
 
-def evidence_of(system: System) -> tuple[Evidence, ...]:
+def call_metrics_of(system: System) -> tuple[CallMetric, ...]:
     """The metrics that show calls of a system."""
     return SHOWING.get(system.name, OTHERWISE)
 
 
-def raw_evidence(system: System, metric: str) -> Iterator[RawEvidence]:
+def raw_call_metrics(system: System, metric: str) -> Iterator[RawCallMetric]:
     """The raw metrics of a system that become a metric of the vocabulary, whatever else the payload holds."""
     for raw in system.metrics:
         for target in raw.targets:
             if target.metric.name == metric and _counts(target) and not target.absent:
-                yield RawEvidence(raw, target.when, target.unless)
+                yield RawCallMetric(raw, target.when, target.unless)
 
 
 def _counts(target: Target) -> bool:
