@@ -484,7 +484,7 @@ def test_what_is_in_the_file_is_asked(recorded: Recorded, tfs: Endpoint, tmp_pat
     assert done.exit_code == 3
 
 
-SEED = (
+KNOWN_QUERY = (
     'max_over_time( sum( rate(:tensorflow:serving:model_call_count{model_name!="",model_version!=""}[60m]) ) '
     "by (model_name,model_version)[86400s:3600s] )"
 )
@@ -494,7 +494,9 @@ def test_the_busiest_hour_is_that_of_the_known_query(recorded: Recorded) -> None
     """The query by which people have looked so far gives the same number, where it sees anything."""
     name = "called and not called"
     api = PrometheusApi(recorded.url)
-    found = {(labels["model_name"], labels["model_version"]): value for labels, value in api.query(SEED, recorded.end)}
+    found = {
+        (labels["model_name"], labels["model_version"]): value for labels, value in api.query(KNOWN_QUERY, recorded.end)
+    }
     api.close()
     for one in judged(recorded, name):
         key = (one.listed.loaded.model, one.listed.loaded.version)
