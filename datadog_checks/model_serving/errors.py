@@ -20,6 +20,7 @@
       BodyError                    a body that can't be used
       DriverError                  NVML can't be used on this host now
       RealAgentError               this process belongs to an Agent, in which the stand-in for one must stay out
+      TrafficError                 no usable answer about the calls of models, from Prometheus or Datadog
       ProvisionError               an account, or a set of resources, that provisioning can't go on with
         ApiError                   a call to Datadog that didn't succeed
           Refused                  the API said no: nothing was done
@@ -152,6 +153,10 @@ class DriverError(UserError):
 
 class RealAgentError(UserError):
     """This process belongs to an Agent, or something that passes for one: the stand-in must stay out."""
+
+
+class TrafficError(UserError):
+    """No usable answer about the calls of models. The message says from where, why, and what to do."""
 
 
 class ProvisionError(UserError):

@@ -52,6 +52,7 @@ UNITLESS_NAMES = {
     "dcgm.profiling.cycles.count",
     "scale_to_zero",
     "endpoint.stopped",
+    "model.loaded",
     "throughput.model_units",
 }
 

@@ -20,6 +20,7 @@ from ..http.pool import Expired, Job, WorkerPool
 from ..log_once import LogOnce
 from ..scrape.endpoint import late
 from ..scrape.scraper import ServingScraper
+from .loaded import LoadedVersion
 from .probes.base import Finding
 from .probes.readiness import Readiness
 
@@ -128,6 +129,15 @@ class SeveralEndpoints(Generic[MemberT]):
     def scrapers(self) -> Mapping[str, ServingScraper]:
         """The scrapers of all members."""
         return {member.scraper.endpoint: member.scraper for member in self.members.values()}
+
+    @property
+    def loaded(self) -> Mapping[str, Sequence[LoadedVersion]]:
+        """The versions that the systems said they have, when each was asked last."""
+        found: dict[str, Sequence[LoadedVersion]] = {}
+        for member in self.members.values():
+            if member.readiness is not None:
+                found |= member.readiness.loaded
+        return found
 
     def run(self) -> list[str]:
         """Ask every member that is scheduled, and submit what they answer."""

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "demo": "Watch the check read simulated serving endpoints.",
     "lint": "Check monitors, dashboards and SLOs before they reach Datadog.",
     "provision": "Have Datadog watch it: monitors, dashboards, SLOs, planned and applied.",
+    "versions": "Which versions of models are loaded, and which of them does nobody call?",
 }
 """Name, which is also that of the module and of the click command in it, and line in the help."""
 

@@ -19,6 +19,7 @@ from datadog_api_client.exceptions import ApiException, OpenApiException
 from datadog_api_client.rest import RESTClientObject
 from datadog_api_client.v1.api.authentication_api import AuthenticationApi
 from datadog_api_client.v1.api.dashboards_api import DashboardsApi
+from datadog_api_client.v1.api.metrics_api import MetricsApi as QueriesApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v1.api.service_level_objectives_api import ServiceLevelObjectivesApi
 from datadog_api_client.v2.api.key_management_api import KeyManagementApi
@@ -104,6 +105,10 @@ class Client:
     @cached_property
     def metrics(self) -> MetricsApi:
         return MetricsApi(self._client)
+
+    @cached_property
+    def queries(self) -> QueriesApi:
+        return QueriesApi(self._client)
 
     def close(self) -> None:
         """Give the connections back."""

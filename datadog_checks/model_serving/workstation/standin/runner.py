@@ -113,6 +113,11 @@ class Runner:
             self._construct(made, check_class, name, init_config, instance)
             self._instances.append(made)
 
+    @property
+    def checks(self) -> Mapping[int, Any]:
+        """The checks by the numbers of their instances, without those that could not be made."""
+        return {one.number: one.check for one in self._instances if one.check is not None}
+
     def run(self, before: Callable[[str], None] = lambda label: None) -> Round:
         """Run every instance once, in order. `before` is called with the label of each before it runs."""
         self._rounds += 1
