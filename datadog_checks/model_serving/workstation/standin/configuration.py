@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Configuration:
 
     def interval(self) -> float:
         """Seconds between runs at which every instance is due: the longest `min_collection_interval`."""
-        return max(_interval(instance) for _, instance in self.instances)
+        return max(interval_of(instance) for _, instance in self.instances)
 
 
 def load_configuration(path: Path) -> Configuration:
@@ -47,12 +47,20 @@ def load_configuration(path: Path) -> Configuration:
 
     Raises ConfigurationFileError for what is wrong with the file itself; the options are the business of the check.
     """
+    return read_configuration(path)[1]
+
+
+def read_configuration(path: Path, others: tuple[str, ...] = ()) -> tuple[dict[str, Any], Configuration]:
+    """All that a file holds, and the configuration in it. It needs no instances where it has one of the `others`.
+
+    Raises ConfigurationFileError as `load_configuration` does.
+    """
     data = _read(path)
     if not isinstance(data, dict):
         raise ConfigurationFileError(
             f"{path} holds {_kind(data)}, not a mapping with `init_config:` and `instances:`. Is it the right file?"
         )
-    instances = _instances(path, data)
+    instances = [] if "instances" not in data and any(data.get(key) for key in others) else _instances(path, data)
     init_config = data.get("init_config") or {}
     if not isinstance(init_config, dict):
         raise ConfigurationFileError(f"{path}: `init_config` must be a mapping, or empty, not {_kind(init_config)}.")
@@ -61,7 +69,7 @@ def load_configuration(path: Path) -> Configuration:
             f"{path}, {place}: {handle} is a secret that only an Agent can fetch from its secrets backend. "
             "Run this inside the Agent, or put the value itself into a copy of the file that only you can read."
         )
-    return Configuration(path, init_config, tuple(enumerate(instances, 1)))
+    return data, Configuration(path, init_config, tuple(enumerate(instances, 1)))
 
 
 def _read(path: Path) -> Any:
@@ -122,7 +130,8 @@ def _encrypted(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
         yield place, node.strip()
 
 
-def _interval(instance: dict[str, Any]) -> float:
+def interval_of(instance: Mapping[str, Any]) -> float:
+    """Seconds between two runs of an instance."""
     value = instance.get("min_collection_interval")
     if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         return DEFAULT_INTERVAL

@@ -1,0 +1,212 @@
+"""Runs instances as an Agent would, each at its interval, and puts what they give into the spool.
+
+What a run gave and what its check remembers are one transaction. Where the disk refuses it, both stay in memory and go
+with the next run: a process that dies meanwhile goes on from what was remembered last, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ...errors import SpoolError
+from ..standin.configuration import interval_of
+from ..standin.runner import Round, Run, Runner
+from ..standin.standin import StandIn
+from .intake import Encoder
+from .settings import BridgeSettings
+from .spool import NewBatch, Spool, dropped
+
+NAME = "model_serving"
+
+RESTART_BYTES = 64 * 1024 * 1024
+"""What a check may remember of its readings in each run, where its instance says nothing of it: all that there is."""
+
+CLOCK_PUT_BACK = 600.0
+"""Seconds by which the clock may have been put back before times are given twice: Datadog takes none from beyond."""
+
+WAITING_BYTES = 32 * 1024 * 1024
+"""Characters of an instance's batches that wait in memory for a disk that is full."""
+
+
+class RunListener(Protocol):
+    """Is told of every run, from the thread of the run, after it has been committed to the spool."""
+
+    def ran(self, run: Run, timestamp: int) -> None:
+        """A run has ended. `timestamp` is that of its points, in epoch seconds."""
+
+
+@dataclass(slots=True)
+class SpoolingStandIn(StandIn):
+    """The stand-in whose persistent cache is the spool. What a run writes is kept with what it gives."""
+
+    spool: Spool | None = None
+    _threads: threading.local = field(default_factory=threading.local)
+
+    @contextmanager
+    def remembering(self, remembered: MutableMapping[str, str]) -> Iterator[None]:
+        """Gather there what this thread writes, instead of keeping it at once."""
+        self._threads.remembered = remembered
+        try:
+            yield
+        finally:
+            self._threads.remembered = None
+
+    def read_cache(self, key: str) -> str:
+        """What was last written under a key, empty where nothing was."""
+        assert self.spool is not None
+        remembered = getattr(self._threads, "remembered", None) or {}
+        return remembered[key] if key in remembered else self.spool.read(key)
+
+    def write_cache(self, key: str, value: str) -> None:
+        """Keep a value under a key, with what the run gives that writes it, if one does. Raises SpoolError."""
+        assert self.spool is not None
+        remembered = getattr(self._threads, "remembered", None)
+        if remembered is None:
+            self.spool.write({key: value})
+        else:
+            remembered[key] = value
+
+
+@dataclass(slots=True)
+class Watched:
+    """One instance and how it fares.
+
+    `interval` is seconds between its runs. `last` is the time of its last points, in epoch seconds. `remembered` and
+    `waiting` are what no transaction has taken yet. `begun` is when its last run began, `ended` when it ended, by the
+    engine's clock; `due` is when the next one is.
+    """
+
+    number: int
+    label: str
+    interval: float
+    hostless: bool
+    key: str
+    last: int | None = None
+    remembered: dict[str, str] = field(default_factory=dict)
+    waiting: list[NewBatch] = field(default_factory=list)
+    totals: Counter[str] = field(default_factory=Counter)
+    begun: float | None = None
+    ended: float | None = None
+    due: float = 0.0
+    error: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        """Seconds between two points of a series."""
+        return max(1, math.ceil(self.interval))
+
+
+class Engine:
+    """The instances of a bridge. `check_class` is imported while the stand-in is in place.
+
+    `run` may be called from several threads, for different instances. `clock` gives epoch seconds.
+    """
+
+    def __init__(
+        self,
+        check_class: Callable[..., Any],
+        settings: BridgeSettings,
+        spool: Spool,
+        stand_in: SpoolingStandIn,
+        *,
+        listeners: Sequence[RunListener] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
+        self._spool = spool
+        self._stand_in = stand_in
+        self._listeners = listeners
+        self._encoder = Encoder(settings)
+        configuration = settings.configuration
+        instances = [(number, _remembering(instance)) for number, instance in configuration.instances]
+        self._runner = Runner(_lasting(check_class), NAME, configuration.init_config, instances, stand_in)
+        checks = self._runner.checks
+        self.watched = [
+            Watched(
+                number,
+                self._runner.labels[number],
+                max(1.0, interval_of(instance)),
+                bool(instance.get("empty_default_hostname")),
+                f"bridge:{checks[number].persistent_cache_id()}" if number in checks else "",
+            )
+            for number, instance in instances
+        ]
+        for watched in self.watched:
+            told = spool.read(watched.key)
+            watched.last = int(told) if told else None
+
+    def run(self, watched: Watched, *, once: bool = False) -> Round:
+        """Run one instance and spool what it gave. `once` is for a process that runs it no second time: what it counts
+        is of the time since the run before, whenever that was.
+        """
+        watched.begun = self.clock()
+        timestamp = time_of_points(watched.begun, watched.step, watched.last)
+        interval = watched.step
+        if once and watched.last is not None and timestamp - watched.last <= 3600:
+            interval = max(1, timestamp - watched.last)
+        with self._stand_in.remembering(watched.remembered):
+            round_ = self._runner.run_one(watched.number)
+        run = round_.runs[0]
+        batches, thinned = self._encoder.encode(round_, timestamp, interval, watched.hostless)
+        watched.waiting += batches
+        watched.totals.update(thinned)
+        watched.last = timestamp
+        watched.remembered[watched.key] = str(timestamp)
+        self._keep(watched)
+        watched.error, watched.warnings = run.error, run.warnings
+        for listener in self._listeners:
+            listener.ran(run, timestamp)
+        watched.ended = self.clock()
+        return round_
+
+    def close(self) -> None:
+        """Tell every instance that it will not run again. What goes on is cut off."""
+        self._runner.close()
+
+    def _keep(self, watched: Watched) -> None:
+        """Write what the runs since the last transaction gave."""
+        try:
+            self._spool.write(watched.remembered, watched.waiting, watched.totals)
+        except SpoolError as error:
+            watched.warnings = [*watched.warnings, str(error)]
+            while len(watched.waiting) > 1 and sum(len(batch.body) for batch in watched.waiting) > WAITING_BYTES:
+                lost = watched.waiting.pop(0)
+                watched.totals.update(dropped(lost.kind, "disk", lost.points))
+            return
+        watched.remembered.clear()
+        watched.waiting.clear()
+        watched.totals.clear()
+
+
+def time_of_points(now: float, step: int, last: int | None) -> int:
+    """The time of the points of a run that begins `now`, in whole epoch seconds: the multiple of `step` before.
+
+    It is never that of the run before, for Datadog keeps the last value of a series at a time.
+    """
+    aligned = int(now // step * step)
+    if last is None or aligned > last or last - now > CLOCK_PUT_BACK:
+        return aligned
+    return last + 1
+
+
+def _remembering(instance: dict[str, Any]) -> dict[str, Any]:
+    return {"restart_memory_bytes": RESTART_BYTES, **instance}
+
+
+def _lasting(check_class: Callable[..., Any]) -> Callable[..., Any]:
+    """Constructs checks that may remember from their first run on: this is no trial, even where it runs once."""
+
+    def construct(**arguments: Any) -> Any:
+        check = check_class(**arguments)
+        check.cache.born = -math.inf
+        return check
+
+    return construct
