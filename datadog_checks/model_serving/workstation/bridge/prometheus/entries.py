@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -80,7 +80,7 @@ def read_entry(instance: Mapping[str, Any], environ: Mapping[str, str]) -> tuple
         said = {}
     for other in (*named[1:], *(one for one in OTHERS if instance.get(one))):
         problems.add(f"`{key}` and `{other}` are two sources: give each an instance of its own")
-    reader = _Reader(key, said, environ, problems)
+    reader = EntryReader(key, said, environ)
     entry: Entry
     options = {name: value for name, value in instance.items() if name not in (QUERY, RECEIVER)}
     if key == QUERY:
@@ -89,6 +89,8 @@ def read_entry(instance: Mapping[str, Any], environ: Mapping[str, str]) -> tuple
     else:
         entry = _receiver(reader)
     reader.finish()
+    for text in reader.problems:
+        problems.add(text)
     problems.check()
     # A server that keeps the series of others knows nothing of their readiness.
     return {"readiness": False, **options, "openmetrics_endpoint": entry.endpoint}, entry
@@ -105,12 +107,12 @@ def _where(key: str, said: Any) -> str:
     return f"instance `{key}: {without_secrets(of)}`" if isinstance(of, str) else f"instance `{key}`"
 
 
-class _Reader:
+class EntryReader:
     """Reads the options of one entry, each once, and complains of the others in the end."""
 
-    def __init__(self, key: str, said: Mapping[Any, Any], environ: Mapping[str, str], problems: Problems) -> None:
+    def __init__(self, key: str, said: Mapping[Any, Any], environ: Mapping[str, str]) -> None:
         self.key = key
-        self.problems = problems
+        self.problems: list[str] = []
         self._said = dict(said)
         self._environ = environ
         self.given = set(map(str, said))
@@ -121,7 +123,7 @@ class _Reader:
         return self._said.pop(option, None)
 
     def complain(self, option: str, problem: str) -> None:
-        self.problems.add(f"`{self.key}.{option}`: {problem}")
+        self.problems.append(f"`{self.key}.{option}`: {problem}")
 
     def text(self, option: str, example: str) -> str:
         value = self.take(option)
@@ -149,8 +151,8 @@ class _Reader:
             return default
         return value
 
-    def token(self, read: Callable[[Path], str] | None = None) -> tuple[str, str]:
-        """The path of the file with a token, empty where `read` has read it, and the token of the environment."""
+    def token(self, kept: bool) -> tuple[str, str]:
+        """The path of the file with a token where that is `kept`, to be read again and again, and else the token."""
         path, variable = self.take("token_file"), self.take("token_env")
         if path is not None and variable is not None:
             self.complain("token_file", "and `token_env` are two places of one token: keep one of them")
@@ -162,11 +164,11 @@ class _Reader:
         elif path is not None:
             if not isinstance(path, str) or not path:
                 self.complain("token_file", "must be the path of a file that holds the token")
-            elif read is None:
+            elif kept:
                 return path, ""
             else:
                 try:
-                    token = read(Path(path)).strip()
+                    token = Path(path).read_text(encoding="utf-8").strip()
                 except (OSError, UnicodeDecodeError) as error:
                     reason = error.strerror if isinstance(error, OSError) else "it is no text"
                     self.complain("token_file", f"{path} can't be read: {reason}. Check its path and rights")
@@ -180,10 +182,10 @@ class _Reader:
         for option in map(str, self._said):
             close = get_close_matches(option, self._known, 1, 0.6)
             mend = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(self._known)}"
-            self.problems.add(f"`{self.key}` has no option `{option}`: {mend}")
+            self.problems.append(f"`{self.key}` has no option `{option}`: {mend}")
 
 
-def _query(reader: _Reader) -> QueryEntry:
+def _query(reader: EntryReader) -> QueryEntry:
     url = reader.text("url", "http://prometheus:9090")
     parts = urlsplit(url)
     if url and (parts.scheme not in ("http", "https") or not parts.hostname):
@@ -212,14 +214,14 @@ def _query(reader: _Reader) -> QueryEntry:
     )
 
 
-def _log_in(options: dict[str, Any], reader: _Reader) -> None:
+def _log_in(options: dict[str, Any], reader: EntryReader) -> None:
     """Put the token where the check's own requests take it from."""
-    path, token = reader.token()
+    path, token = reader.token(kept=True)
     if not path and not token:
         return
     others = [name for name in ("auth_token", "username") if options.get(name)]
     if others:
-        reader.problems.add(f"`{reader.key}` has a token and the instance `{others[0]}`: keep one of them")
+        reader.problems.append(f"`{reader.key}` has a token and the instance `{others[0]}`: keep one of them")
     elif path:
         options["auth_token"] = {
             "reader": {"type": "file", "path": path},
@@ -230,16 +232,10 @@ def _log_in(options: dict[str, Any], reader: _Reader) -> None:
         options["headers"] = {**(headers if isinstance(headers, Mapping) else {}), "Authorization": f"Bearer {token}"}
 
 
-def _receiver(reader: _Reader) -> ReceiverEntry:
-    listen = reader.text("listen", "127.0.0.1:9291")
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if listen and not (host and port.isdecimal() and 0 < int(port) < 65536):
-        reader.complain("listen", f"must be an address and a port, such as `127.0.0.1:9291`, not {_shown(listen)}")
-        host, port = "127.0.0.1", "9291"
-    _, token = reader.token(lambda path: path.read_text(encoding="utf-8"))
-    given = {"token_file", "token_env"} & reader.given
-    if listen and not is_loopback(host) and not given:
+def _receiver(reader: EntryReader) -> ReceiverEntry:
+    host, port = listen_address(reader, "127.0.0.1:9291")
+    _, token = reader.token(kept=False)
+    if not is_loopback(host) and reader.given.isdisjoint(("token_file", "token_env")):
         reader.complain(
             "listen",
             f"{host} can be reached from elsewhere: set `token_file` or `token_env`, which senders then have to send, "
@@ -247,12 +243,22 @@ def _receiver(reader: _Reader) -> ReceiverEntry:
         )
     return ReceiverEntry(
         host,
-        int(port or 0),
+        port,
         token,
         reader.seconds("delay", 10.0),
         reader.seconds("max_age", 300.0, least=1.0),
         reader.number("max_series", 100_000),
     )
+
+
+def listen_address(reader: EntryReader, default: str) -> tuple[str, int]:
+    """Host and port of the option `listen`."""
+    listen = reader.take("listen")
+    host, _, port = (default if listen is None else str(listen)).rpartition(":")
+    if host and port.isdecimal() and 0 < int(port) < 65536:
+        return host.strip("[]"), int(port)
+    reader.complain("listen", f"must be an address and a port, such as `{default}`, not {_shown(listen)}")
+    return listen_address(EntryReader("", {}, {}), default)
 
 
 def is_loopback(host: str) -> bool:
