@@ -39,6 +39,9 @@ LEFT_OUT = (
 STATES = "0 is OK, 1 warning, 2 critical, 3 unknown."
 SERVICE_CHECK_SUFFIX = ".status"
 
+SUFFIXES = {"counter": ("", "_total"), "gauge": ("",), "histogram": ("", "_bucket", "_count", "_sum")}
+"""What a family of some type adds to its name."""
+
 SeriesLabels = tuple[tuple[str, str], ...]
 
 
@@ -82,9 +85,9 @@ class BucketTotal(Total):
             metric.add_sample(f"{metric.name}_bucket", {**labels, "le": floatToGoString(bound)}, below)
         total = 0.0 if zero else max(self.value, below)
         metric.add_sample(f"{metric.name}_bucket", {**labels, "le": "+Inf"}, total)
-        metric.add_sample(f"{metric.name}_count", labels, total)
         if self.bounds[0] >= 0:
-            # A sum of values below zero is no counter.
+            # A sum of values below zero is no counter, and OpenMetrics has both or none.
+            metric.add_sample(f"{metric.name}_count", labels, total)
             metric.add_sample(f"{metric.name}_sum", labels, 0.0 if zero else self.sum)
 
 
@@ -118,8 +121,8 @@ class MetricsExposition:
         self._clock = clock
         self._most = most
         self._lock = threading.Lock()
-        self._families: dict[tuple[str, str], FamilyKey] = {}
-        self._kinds: dict[str, FamilyKey] = {}
+        self._families: dict[tuple[str, str], FamilyKey | None] = {}
+        self._names: dict[str, FamilyKey] = {}
         self._labels: dict[tuple[tuple[str, ...], str], SeriesLabels] = {}
         self._totals: dict[FamilyKey, dict[SeriesLabels, Total]] = {}
         self._gauges: dict[str, dict[FamilyKey, dict[SeriesLabels, float]]] = {}
@@ -202,8 +205,7 @@ class MetricsExposition:
         if not isinstance(total, BucketTotal):
             return None
         if not total.bounds:
-            metric = self._catalog.metrics.get(base.removeprefix(f"{NAMESPACE}."))
-            total.bounds = bounds_of("" if metric is None else metric.unit)
+            total.bounds = bounds_of(self._catalog.metrics.get(base.removeprefix(f"{NAMESPACE}.")))
         return total
 
     def _total(self, family: FamilyKey | None, context: Context, now: float, make: type[Total]) -> Total | None:
@@ -245,16 +247,17 @@ class MetricsExposition:
         return labels
 
     def _family(self, name: str, kind: str) -> FamilyKey | None:
-        """The family of a metric. None for one whose name another one has already, with another type."""
-        family = self._families.get((name, kind))
-        if family is None:
+        """The family of a metric. None for one of whose names another family has one already."""
+        if (name, kind) not in self._families:
             unit, text = self._described(name, kind)
             said = family_name(name, unit)
             if kind == "counter":
                 said = said.removesuffix("_total")
             family = FamilyKey(said, kind, unit_suffix(unit), text)
-            self._families[name, kind] = family = self._kinds.setdefault(said, family)
-        return family if family.kind == kind else None
+            names = [f"{said}{suffix}" for suffix in SUFFIXES[kind]]
+            free = all(self._names.setdefault(one, family) == family for one in names)
+            self._families[name, kind] = family if free else None
+        return self._families[name, kind]
 
     def _described(self, name: str, kind: str) -> tuple[str, str]:
         own = name.removeprefix(f"{NAMESPACE}.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ....catalog.model import CanonicalMetric
+
 UNITS = {
     "second": "seconds",
     "byte": "bytes",
@@ -23,11 +25,15 @@ BOUNDS: dict[str, tuple[float, ...]] = {
     ),
     "byte": tuple(float(4**power) for power in range(5, 17)),
     "percent": (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 100.0),
-    "": (*(-100.0, -10.0, -1.0, -0.5, 0.0, 0.1, 0.25, 0.5, 0.75), *(0.9, 1.0, 2.5, 5.0, 10.0, 100.0, 1000.0)),
+    "": (*(0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9), *(1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 1000.0, 10_000.0)),
 }
-"""Upper bounds of the buckets of a distribution by its unit; `ITEMS` for whatever is counted."""
+"""Upper bounds of the buckets of a distribution by its unit: one set for all systems, so that they add up."""
 
-ITEMS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 100_000.0, 1_000_000.0)
+COUNTED = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 1e5, 1e6)
+"""Those of whatever is counted, such as requests and tokens."""
+
+SIGNED = (-100.0, -10.0, -1.0, -0.5, -0.1, 0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 10.0, 100.0)
+"""Those of a metric whose values may be below zero."""
 
 _OTHER_THAN_NAMES = re.compile(r"[^a-zA-Z0-9_:]")
 _OTHER_THAN_LABELS = re.compile(r"[^a-zA-Z0-9_]")
@@ -55,9 +61,11 @@ def unit_suffix(unit: str) -> str:
     return f"{UNITS.get(of, f'{of}s')}_per_{per}" if per else UNITS.get(of, "")
 
 
-def bounds_of(unit: str) -> tuple[float, ...]:
-    """The buckets of a distribution in this unit."""
-    return BOUNDS.get(unit, ITEMS)
+def bounds_of(metric: CanonicalMetric | None) -> tuple[float, ...]:
+    """The buckets of a distribution, which is None where the catalog doesn't know it."""
+    if metric is None:
+        return BOUNDS[""]
+    return SIGNED if metric.low is None or metric.low < 0 else BOUNDS.get(metric.unit, COUNTED)
 
 
 def labels_of(tags: Iterable[str], host: str) -> tuple[tuple[str, str], ...]:

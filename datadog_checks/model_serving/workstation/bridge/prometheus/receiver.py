@@ -7,7 +7,9 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,6 +28,9 @@ AT_ONCE = 4
 
 REQUEST_SECONDS = 30.0
 """A connection that says nothing for so long is closed."""
+
+REMEMBERED = 256
+"""Requests that are known again when they are sent again, as after an answer that got lost."""
 
 SILENCE = 300.0
 """Seconds without a request after which nobody seems to write."""
@@ -85,6 +90,7 @@ class _Server(ThreadingHTTPServer):
         self.store = store
         self.places = threading.BoundedSemaphore(AT_ONCE)
         self.heard = time.monotonic()
+        self.taken: deque[bytes] = deque(maxlen=REMEMBERED)
         super().__init__((entry.host, entry.port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -153,12 +159,17 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:
             self.close_connection = True
             return
+        digest = sha256(body).digest()
+        if digest in self.server.taken:
+            self._reply(204, "")
+            return
         try:
             written = decode(body)
         except BodyError as error:
             self._reply(400, str(error))
             return
         refused = self.server.store.write(written.series, written.types)
+        self.server.taken.append(digest)
         self.server.heard = time.monotonic()
         if refused:
             told = "; ".join(f"{number} {REASONS[reason]}" for reason, number in sorted(refused.items()))
