@@ -51,7 +51,10 @@ log = logging.getLogger("model_serving.bridge")
 
 @dataclass(slots=True)
 class Progress:
-    """How delivery fares. `last` is when something was taken last, by the deliverer's clock; `problem` what hinders it."""
+    """How delivery fares. `last` is when something was taken last, in epoch seconds; `problem` is what hinders it.
+
+    By kind, `failures` are those in a row, and nothing is sent `not_before` a time.
+    """
 
     last: float | None = None
     problem: str = ""

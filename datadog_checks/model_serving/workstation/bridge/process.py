@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 from ...errors import DeliveryError, SpoolError
 from ..standin.runner import Round
@@ -27,16 +26,6 @@ GRACE = 5.0
 OWN_KEY = "bridge:own"
 
 log = logging.getLogger("model_serving.bridge")
-
-
-class BridgeServer(Protocol):
-    """Something that runs beside the instances, such as a receiver or an exposition."""
-
-    def start(self) -> None:
-        """Begin to serve."""
-
-    def close(self) -> None:
-        """End it, within a second."""
 
 
 class Reporter:
