@@ -24,7 +24,7 @@ INTERVAL = 15.0
 
 
 class BridgeHost:
-    """One host with a spool, on which bridges are started and killed. `now` is the time of everything, epoch seconds."""
+    """One host with a spool, on which bridges are started and killed. `now` is the time of everything."""
 
     def __init__(self, folder: Path, intake: SimulatedIntake, stand_in: SpoolingStandIn) -> None:
         self.now = START
@@ -131,3 +131,41 @@ def observations(intake: SimulatedIntake, name: str) -> int:
     """How many observations of a distribution have arrived."""
     sketches = intake.arrived.sketches().items()
     return sum(sketch.count for context, sketch in sketches if context.metric == f"model_serving.{name}")
+
+
+PAYLOAD = """\
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds 1699990000
+# TYPE inference_requests_total counter
+inference_requests_total{{model="m"}} {total}
+# TYPE inference_latency_seconds histogram
+inference_latency_seconds_bucket{{model="m",le="0.1"}} {fast}
+inference_latency_seconds_bucket{{model="m",le="1"}} {total}
+inference_latency_seconds_bucket{{model="m",le="+Inf"}} {total}
+inference_latency_seconds_sum{{model="m"}} {sum}
+inference_latency_seconds_count{{model="m"}} {total}
+# TYPE model_accuracy gauge
+model_accuracy{{model="m"}} 0.9
+"""
+
+
+class CountingServer:
+    """A system that has answered `total` requests, a few of them slowly."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+        self.instance = {"openmetrics_endpoint": endpoint.url, "serving_system": "custom_ml"}
+        self.total = 1000
+        self.first = self.total
+        self.serve()
+
+    @property
+    def counted(self) -> int:
+        """Requests since the first scrape."""
+        return self.total - self.first
+
+    def serve(self, more: int = 0) -> None:
+        """Answer `more` requests."""
+        self.total += more
+        fast = self.total * 3 // 4
+        self._endpoint.serve(PAYLOAD.format(total=self.total, fast=fast, sum=self.total * 0.125))

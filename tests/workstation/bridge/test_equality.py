@@ -35,7 +35,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[li
     """By system, the rounds of an Agent beside the intake of a bridge that read the same for ten simulated minutes."""
     scenario = load()
     world = World(scenario, length=600, seed=3)
-    agent, bridged = StandIn(hostname=HOST), SpoolingStandIn(hostname=HOST)
+    agent = StandIn(hostname=HOST)
     found: dict[str, tuple[list[Round], SimulatedIntake]] = {}
     with ExitStack() as stack:
         stack.enter_context(standing_in(agent))
