@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ...errors import DeliveryError
 from .intake import (
@@ -24,7 +25,6 @@ from .intake import (
     SERIES,
     Delivery,
     Encoded,
-    Intake,
     Verdict,
     batch_of,
     body_of,
@@ -49,9 +49,22 @@ SLACK = 60.0
 log = logging.getLogger("model_serving.bridge")
 
 
+class Receiver(Protocol):
+    """What takes requests: the intake, or what stands in for it."""
+
+    def send(self, kind: str, body: Encoded) -> Delivery:
+        """Send one request."""
+
+    def probe(self) -> Delivery:
+        """Ask something that changes nothing."""
+
+
 @dataclass(slots=True)
 class Progress:
-    """How delivery fares. `last` is when something was taken last, by the deliverer's clock; `problem` what hinders it."""
+    """How delivery fares. `last` is when something was taken last, in epoch seconds; `problem` is what hinders it.
+
+    By kind, `failures` are those in a row, and nothing is sent `not_before` a time.
+    """
 
     last: float | None = None
     problem: str = ""
@@ -62,13 +75,14 @@ class Progress:
 class Deliverer:
     """Delivers for one bridge. `clock` gives epoch seconds; `max_age` is how many a point may wait."""
 
-    def __init__(self, spool: Spool, intake: Intake, max_age: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, spool: Spool, intake: Receiver, max_age: float, clock: Callable[[], float] = time.time) -> None:
         self.progress = Progress()
         self._spool = spool
         self._intake = intake
         self._max_age = max_age
         self._clock = clock
-        self._healthy = True
+        # Whether the last answer was one.
+        self._healthy = False
         # By kind, up to which position batches go alone, and how many answers in a row called one invalid.
         self._alone: dict[str, int] = {}
         self._invalid = 0
@@ -85,13 +99,18 @@ class Deliverer:
         if busy:
             return 0.0
         waits = [until - self._clock() for until in self.progress.not_before.values()]
-        return max(0.0, min((wait for wait in waits if wait > 0), default=LONGEST_PAUSE))
+        return min((wait for wait in waits if wait > 0), default=LONGEST_PAUSE)
 
-    def drain(self, stop: Callable[[], bool]) -> bool:
-        """Deliver until nothing is left, or until the first hindrance or `stop`. Returns whether nothing is left."""
-        while not stop():
-            if self.deliver() > 0:
+    def drain(self, patience: float, wait: Callable[[float], bool]) -> bool:
+        """Deliver until nothing is left, or until it has waited for `patience` seconds. Whether nothing is left then.
+
+        `wait` lets seconds pass, and says whether to stop. Raises DeliveryError as `deliver` does.
+        """
+        while self._spool.held().batches:
+            pause = self.deliver()
+            if pause > patience or (pause and wait(pause)):
                 break
+            patience -= pause
         return self._spool.held().batches == 0
 
     def _step(self, kind: str) -> bool:
@@ -107,9 +126,8 @@ class Deliverer:
                 return True
             if tries == 1 and not self._answers(kind):
                 return False
-            resent = Counter({f"resent {kind}": _points(chosen)}) if tries else Counter[str]()
             # Before it is on its way: a process that dies meanwhile can't tell.
-            self._spool.set_tries(chosen, tries + 1, resent)
+            self._spool.set_tries(chosen, tries + 1, _resent(chosen, tries))
         return self._settle(kind, chosen, tries, self._intake.send(kind, body))
 
     def _settle(self, kind: str, chosen: list[SpooledBatch], tries: int, outcome: Delivery) -> bool:
@@ -126,12 +144,10 @@ class Deliverer:
             return False
         # Surely not taken.
         if kind in ADDING:
-            self._spool.set_tries(chosen, tries)
+            self._spool.set_tries(chosen, tries, {name: -points for name, points in _resent(chosen, tries).items()})
         match outcome.verdict:
             case Verdict.FORBIDDEN:
-                raise DeliveryError(
-                    f"Datadog takes nothing from the bridge: {outcome.words}. Nothing is lost meanwhile"
-                )
+                raise _refused(outcome)
             case Verdict.TOO_LARGE | Verdict.INVALID:
                 self._divide(chosen, outcome)
                 return True
@@ -209,6 +225,11 @@ def _refused(outcome: Delivery) -> DeliveryError:
     return DeliveryError(
         f"Datadog takes nothing from the bridge: {outcome.words}. What is spooled is sent when it starts again"
     )
+
+
+def _resent(batches: list[SpooledBatch], tries: int) -> dict[str, float]:
+    """The total of what is on its way again."""
+    return {f"resent {batches[0].kind}": float(_points(batches))} if tries else {}
 
 
 def _points(batches: list[SpooledBatch]) -> int:

@@ -6,6 +6,8 @@ with the next run: a process that dies meanwhile goes on from what was remembere
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 import threading
 import time
@@ -28,11 +30,17 @@ NAME = "model_serving"
 RESTART_BYTES = 64 * 1024 * 1024
 """What a check may remember of its readings in each run, where its instance says nothing of it: all that there is."""
 
+LONGEST_GAP = 3600.0
+"""Seconds after which nothing is counted from what was read before, as in the check: a counter may have been reset."""
+
 CLOCK_PUT_BACK = 600.0
 """Seconds by which the clock may have been put back before times are given twice: Datadog takes none from beyond."""
 
 WAITING_BYTES = 32 * 1024 * 1024
 """Characters of an instance's batches that wait in memory for a disk that is full."""
+
+
+log = logging.getLogger("model_serving.bridge")
 
 
 class RunListener(Protocol):
@@ -96,6 +104,7 @@ class Watched:
     ended: float | None = None
     due: float = 0.0
     error: str | None = None
+    misconfigured: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -140,8 +149,7 @@ class Engine:
             for number, instance in instances
         ]
         for watched in self.watched:
-            told = spool.read(watched.key)
-            watched.last = int(told) if told else None
+            self._recall(watched)
 
     def run(self, watched: Watched, *, once: bool = False) -> Round:
         """Run one instance and spool what it gave. `once` is for a process that runs it no second time: what it counts
@@ -150,7 +158,7 @@ class Engine:
         watched.begun = self.clock()
         timestamp = time_of_points(watched.begun, watched.step, watched.last)
         interval = watched.step
-        if once and watched.last is not None and timestamp - watched.last <= 3600:
+        if once and watched.last is not None and timestamp - watched.last <= LONGEST_GAP:
             interval = max(1, timestamp - watched.last)
         with self._stand_in.remembering(watched.remembered):
             round_ = self._runner.run_one(watched.number)
@@ -159,9 +167,12 @@ class Engine:
         watched.waiting += batches
         watched.totals.update(thinned)
         watched.last = timestamp
-        watched.remembered[watched.key] = str(timestamp)
+        watched.remembered[watched.key] = json.dumps([timestamp, self._runner.readings(watched.number)])
+        watched.warnings = run.warnings
         self._keep(watched)
-        watched.error, watched.warnings = run.error, run.warnings
+        if run.error != watched.error:
+            log.log(logging.ERROR if run.error else logging.INFO, "%s: %s", watched.label, run.error or "runs again")
+        watched.error, watched.misconfigured = run.error, run.misconfigured
         for listener in self._listeners:
             listener.ran(run, timestamp)
         watched.ended = self.clock()
@@ -171,12 +182,22 @@ class Engine:
         """Tell every instance that it will not run again. What goes on is cut off."""
         self._runner.close()
 
+    def _recall(self, watched: Watched) -> None:
+        """Go on from where the process before was, as its check does by itself."""
+        told = self._spool.read(watched.key)
+        if not told:
+            return
+        watched.last, readings = json.loads(told)
+        if watched.last is not None and self.clock() - watched.last <= LONGEST_GAP:
+            self._runner.recall(watched.number, readings)
+
     def _keep(self, watched: Watched) -> None:
         """Write what the runs since the last transaction gave."""
         try:
             self._spool.write(watched.remembered, watched.waiting, watched.totals)
         except SpoolError as error:
             watched.warnings = [*watched.warnings, str(error)]
+            log.error("%s: %s", watched.label, error)
             while len(watched.waiting) > 1 and sum(len(batch.body) for batch in watched.waiting) > WAITING_BYTES:
                 lost = watched.waiting.pop(0)
                 watched.totals.update(dropped(lost.kind, "disk", lost.points))

@@ -35,6 +35,14 @@ from .spool import NewBatch
 
 SERIES, DISTRIBUTIONS, CHECKS, EVENTS = "series", "distributions", "service_checks", "events"
 
+PATHS = {
+    SERIES: "/api/v2/series",
+    DISTRIBUTIONS: "/api/v1/distribution_points",
+    CHECKS: "/api/v1/check_run",
+    EVENTS: "/api/v1/events",
+}
+"""What takes each kind, for people; the client has its own list."""
+
 TYPES = {"count": 1, "rate": 2, "gauge": 3}
 """The intake's numbers of the types that a commit knows."""
 
@@ -231,9 +239,18 @@ def _length(item: Mapping[str, Any]) -> int:
     return 100 + len(_json(item["series"])) + values
 
 
-def halves(batch_kind: str, body: str) -> tuple[list[Any], list[Any]]:
-    """The items of a batch, in two lists of which the second is empty where there is but one item."""
-    items = [json.loads(body)] if batch_kind == EVENTS else json.loads(f"[{body}]")
+def halves(kind: str, body: str) -> tuple[list[Any], list[Any]]:
+    """The items of a batch in two lists, of which the second is empty where there is nothing to divide.
+
+    A distribution can be divided too, as observations of the same time add up.
+    """
+    items = [json.loads(body)] if kind == EVENTS else json.loads(f"[{body}]")
+    if kind == DISTRIBUTIONS and len(items) == 1:
+        (item,) = items
+        first = [(value, (count + number % 2) // 2) for number, (value, count) in enumerate(item["values"])]
+        second = [(value, count - less) for (value, count), (_, less) in zip(item["values"], first, strict=True)]
+        parts = [[{**item, "values": [one for one in part if one[1]]}] for part in (first, second)]
+        return (parts[0], parts[1]) if parts[0][0]["values"] and parts[1][0]["values"] else (items, [])
     middle = (len(items) + 1) // 2
     return items[:middle], items[middle:]
 
@@ -273,7 +290,7 @@ class Delivery:
 
 
 class Encoded(str):
-    """A body that needs no more encoding: `sent` is what goes over the wire, compressed."""
+    """The text of a body, which needs no more encoding: `sent` is what goes over the wire, compressed."""
 
     sent: bytes = b""
 
@@ -300,7 +317,7 @@ class _EncodedBodies(RESTClientObject):
 
 def encoded(kind: str, body: str) -> Encoded:
     """A body ready to be sent. Service checks and events are not compressed: nothing says that they may be."""
-    made = Encoded("x")
+    made = Encoded(body)
     made.sent = zlib.compress(body.encode(), level=6) if kind in (SERIES, DISTRIBUTIONS) else body.encode()
     return made
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import heapq
+import json
 import logging
+import tempfile
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from ...errors import DeliveryError, SpoolError
+from ...errors import SpoolError
+from ..standin.configuration import Configuration
+from ..standin.install import standing_in
 from ..standin.runner import Round
 from .deliverer import Deliverer
-from .engine import Engine, Watched, time_of_points
-from .intake import Encoder
+from .engine import Engine, SpoolingStandIn, Watched, time_of_points
+from .health import HealthServer, state_of
+from .intake import PATHS, Delivery, Encoded, Encoder, Intake, Verdict
 from .metrics import own_commit
+from .parts import parts_of
 from .settings import BridgeSettings
 from .spool import Spool
 
@@ -24,19 +34,14 @@ OWN_INTERVAL = 15
 GRACE = 5.0
 """Seconds that delivery has to end when the process is told to stop, and as many that runs have."""
 
+PATIENCE = 30.0
+"""Seconds that a process which runs once waits for an intake that is hindered."""
+
+PAUSE_OF_DISK = 5.0
+
 OWN_KEY = "bridge:own"
 
 log = logging.getLogger("model_serving.bridge")
-
-
-class BridgeServer(Protocol):
-    """Something that runs beside the instances, such as a receiver or an exposition."""
-
-    def start(self) -> None:
-        """Begin to serve."""
-
-    def close(self) -> None:
-        """End it, within a second."""
 
 
 class Reporter:
@@ -60,10 +65,26 @@ class Reporter:
         self._last = timestamp
 
 
-class Bridge:
-    """Runs an engine and delivers what it gives. `deliverer` is None where nothing is delivered."""
+class Printer:
+    """In place of the intake: what would be sent is handed to `tell`, as a line of JSON with path and body."""
 
-    def __init__(self, settings: BridgeSettings, spool: Spool, engine: Engine, deliverer: Deliverer | None) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def send(self, kind: str, body: Encoded) -> Delivery:
+        """Show one request."""
+        self._tell(json.dumps({"path": PATHS[kind], "body": json.loads(body)}))
+        return Delivery(Verdict.TAKEN)
+
+    def probe(self) -> Delivery:
+        """Nothing is asked."""
+        return Delivery(Verdict.TAKEN)
+
+
+class Bridge:
+    """Runs an engine and delivers what it gives."""
+
+    def __init__(self, settings: BridgeSettings, spool: Spool, engine: Engine, deliverer: Deliverer) -> None:
         self.settings = settings
         self.engine = engine
         self.spool = spool
@@ -84,10 +105,15 @@ class Bridge:
         Raises DeliveryError and SpoolError.
         """
         with ThreadPoolExecutor(self.settings.workers, "bridge-run") as pool:
-            for future in [pool.submit(self.engine.run, watched, once=True) for watched in self.engine.watched]:
-                future.result()
+            left = {pool.submit(self.engine.run, watched, once=True) for watched in self.engine.watched}
+            while left:
+                done, left = wait(left, timeout=0.2)
+                for future in done:
+                    future.result()
+                if self.stopping.is_set():
+                    self.engine.close()
         self._reporter.report()
-        return self.deliverer is None or self.deliverer.drain(self.stopping.is_set)
+        return self.deliverer.drain(PATIENCE, self.stopping.wait)
 
     def run(self) -> None:
         """Run until `stop`. Raises DeliveryError or SpoolError where it can't go on."""
@@ -144,16 +170,71 @@ class Bridge:
 
     def _deliver(self) -> None:
         """Deliver until the end, and what is left then within the time that there is."""
-        assert self.deliverer is not None
         try:
             while not self.stopping.is_set():
-                pause = self.deliverer.deliver()
+                try:
+                    pause = self.deliverer.deliver()
+                except SpoolError as error:
+                    # What was delivered but could not be noted is sent again.
+                    pause = PAUSE_OF_DISK
+                    self.deliverer.progress.problem = str(error)
+                    log.error("%s", error)
                 # What is spooled meanwhile goes within a second.
                 self.stopping.wait(min(pause, 1.0))
-            self.deliverer.drain(lambda: False)
-        except (DeliveryError, SpoolError) as error:
+            # Nothing waits for this thread longer than the grace.
+            self.deliverer.drain(GRACE, threading.Event().wait)
+        except Exception as error:  # whatever it is, a process that only looks alive is worse
             self._failure = error
             self.stop()
-        except Exception as error:  # a mistake here must not leave a process that looks alive
-            self._failure = error
-            self.stop()
+
+
+@contextmanager
+def opened(
+    settings: BridgeSettings,
+    tell: Callable[[str], None] | None = None,
+    *,
+    change: Callable[[Any], Callable[..., Any]] = lambda check_class: check_class,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Bridge]:
+    """A bridge, ready to run, which is closed at the end. With `tell` it only says what it would send, and remembers
+    nothing. `change` may put another check class in the place of ours.
+
+    Raises SpoolError, and OptionError where an address can't be listened on.
+    """
+    with ExitStack() as stack:
+        if tell is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="model-serving-"))
+            settings = replace(settings, spool=replace(settings.spool, path=Path(folder) / "bridge.db"), health=None)
+        spool = Spool(settings.spool.path, settings.spool.max_bytes)
+        stack.callback(spool.close)
+        parts = parts_of(settings)
+        settings = replace(settings, configuration=_with(settings.configuration, parts.instances))
+        for server in parts.servers:
+            server.start()
+            stack.callback(server.close)
+        stand_in = SpoolingStandIn(spool=spool, hostname=settings.host)
+        stand_in.recorder.clock = clock
+        stack.enter_context(standing_in(stand_in))
+        # Imported here so that the base package finds the stand-in, where it was not loaded before.
+        from ... import ModelServingCheck
+
+        client: Intake | Printer
+        if tell is not None or settings.credentials is None:
+            client = Printer(tell or (lambda text: None))
+        else:
+            client = Intake(settings.credentials)
+            stack.callback(client.close)
+        engine = Engine(change(ModelServingCheck), settings, spool, stand_in, listeners=parts.listeners, clock=clock)
+        stack.callback(engine.close)
+        deliverer = Deliverer(spool, client, settings.spool.max_age, clock)
+        if settings.health is not None:
+            health = HealthServer(settings.health, lambda: state_of(engine, spool, deliverer.progress))
+            health.start()
+            stack.callback(health.close)
+        yield Bridge(settings, spool, engine, deliverer)
+
+
+def _with(configuration: Configuration, instances: list[Any]) -> Configuration:
+    """A configuration with more instances, numbered after those that it has."""
+    numbered = enumerate(map(dict, instances), len(configuration.instances) + 1)
+    return replace(configuration, instances=(*configuration.instances, *numbered))

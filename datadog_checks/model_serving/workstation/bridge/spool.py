@@ -21,6 +21,8 @@ from ...errors import SpoolError
 
 VERSION = 1
 
+JOURNAL_BYTES = 8 * 1024 * 1024
+
 _SCHEMA = """
 CREATE TABLE cache (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE totals (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
@@ -101,7 +103,7 @@ class Spool:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # It is made here, so that nobody else may read it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            self._database = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
+            self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise SpoolError(f"the spool {path} can't be opened: {reason}. Name another file in `spool.path`") from None
@@ -116,9 +118,10 @@ class Spool:
         try:
             # Held until the process ends, whatever its end is.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            self._database.execute("PRAGMA auto_vacuum = FULL")
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
             self._database.execute("BEGIN EXCLUSIVE")
             version = self._value("PRAGMA user_version")
             if version == 0:

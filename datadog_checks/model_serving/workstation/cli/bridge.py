@@ -8,21 +8,16 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from ...http.redact import mask, printable, secrets_of
-from ..bridge.deliverer import Deliverer
-from ..bridge.engine import Engine, SpoolingStandIn
-from ..bridge.intake import Intake
-from ..bridge.process import Bridge, log
+from ..bridge.process import Bridge, log, opened
 from ..bridge.settings import BridgeSettings, load_settings
-from ..bridge.spool import Spool
 from ..standin.builtins import log_output
-from ..standin.install import standing_in
 from .exit import ExitStatus
 
 
@@ -37,8 +32,13 @@ from .exit import ExitStatus
     help="What to watch and where to send it: docs/bridge.md.",
 )
 @click.option("--once", is_flag=True, help="Run every instance once, deliver, and end: for a cron job.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Run every instance twice, print what would be sent as JSON lines, and send and remember nothing.",
+)
 @click.option("--url", envvar="MODEL_SERVING_DATADOG_URL", hidden=True)
-def bridge(path: Path, once: bool, url: str | None) -> None:
+def bridge(path: Path, once: bool, dry_run: bool, url: str | None) -> None:
     """Run the check without an Agent and send what it gives to Datadog.
 
     The instances of the file are the Agent's. The API key is in DD_API_KEY or in the file that `datadog.api_key_file`
@@ -48,37 +48,32 @@ def bridge(path: Path, once: bool, url: str | None) -> None:
     Examples:
       model-serving bridge -c bridge.yaml
       model-serving bridge -c bridge.yaml --once
+      model-serving bridge -c bridge.yaml --dry-run | jq 'select(.path == "/api/v2/series")'
 
     Exit status: 0 when it was told to stop, or with --once when all was delivered; 1 when Datadog refuses the key, the
     spool can't be used, or with --once something could not be run or delivered; 2 for a mistake in the options or the
     file.
     """
-    settings = load_settings(path, url=url)
-    assert settings.credentials is not None
-    with ExitStack() as stack:
-        stack.enter_context(_logs(settings))
-        spool = Spool(settings.spool.path, settings.spool.max_bytes)
-        stack.callback(spool.close)
-        stand_in = SpoolingStandIn(spool=spool, hostname=settings.host, config={"log_level": "info"})
-        stack.enter_context(standing_in(stand_in))
-        # Imported here so that the base package finds the stand-in, where it was not loaded before.
-        from ... import ModelServingCheck
-
-        intake = Intake(settings.credentials)
-        stack.callback(intake.close)
-        engine = Engine(ModelServingCheck, settings, spool, stand_in)
-        running = Bridge(settings, spool, engine, Deliverer(spool, intake, settings.spool.max_age))
-        stack.enter_context(_stopped_by_signals(running))
-        if not once:
+    settings = load_settings(path, sends=not dry_run, url=url)
+    with _logs(settings), opened(settings, click.echo if dry_run else None) as running, _stopped_by_signals(running):
+        if dry_run:
+            # Counts are what changed between two runs.
+            delivered = running.run_once() and _waited(running) and running.run_once()
+        elif once:
+            delivered = running.run_once()
+        else:
             running.run()
             return
-        try:
-            delivered = running.run_once()
-        finally:
-            engine.close()
-    failed = any(watched.error is not None for watched in engine.watched)
-    if failed or not delivered:
+    watched = running.engine.watched
+    if any(one.misconfigured for one in watched):
+        sys.exit(ExitStatus.USAGE)
+    if any(one.error is not None for one in watched) or not delivered:
         sys.exit(ExitStatus.FAILED)
+
+
+def _waited(running: Bridge) -> bool:
+    """Whether the longest interval has passed, and nobody asked to stop."""
+    return not running.stopping.wait(max(watched.interval for watched in running.engine.watched))
 
 
 @contextmanager

@@ -233,7 +233,9 @@ def transport_words(error: BaseException) -> str:
         error = error.reason
     # The text of these ends in the reason; before it stands the connection, as an object.
     text = str(error).rpartition(">: ")[2] or type(error).__name__
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    # To be refused is a kind of time-out for some versions of urllib3.
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
         return f"no answer in time ({text})"
     return f"the connection failed ({text})"
 

@@ -121,7 +121,7 @@ class Runner:
 
     def run_one(self, number: int) -> Round:
         """Run the instance of that number. Others may run meanwhile in other threads: what they submit stays theirs."""
-        instance = next(instance for instance in self._instances if instance.number == number)
+        instance = self._instance(number)
         round_ = Round(0, 0.0)
         run = Run(instance.number, instance.label, instance.check_id, error=instance.error)
         run.misconfigured = instance.misconfigured
@@ -132,6 +132,17 @@ class Runner:
         run.commit = self._aggregation.commit(instance.check_id, round_.timestamp)
         round_.runs.append(run)
         return round_
+
+    def readings(self, number: int) -> list[Any]:
+        """What the Agent's own counting of an instance goes on from, see `Aggregation.readings`."""
+        return self._aggregation.readings(self._instance(number).check_id)
+
+    def recall(self, number: int, readings: Iterable[Any]) -> None:
+        """Let it go on from what another process told."""
+        self._aggregation.recall(self._instance(number).check_id, readings)
+
+    def _instance(self, number: int) -> _Instance:
+        return next(instance for instance in self._instances if instance.number == number)
 
     @property
     def checks(self) -> dict[int, Any]:
