@@ -20,8 +20,9 @@ from datadog_checks.base import AgentCheck
 
 from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.workstation.bridge.prometheus.entries import ExposeSettings
 from datadog_checks.model_serving.workstation.bridge.prometheus.exposition import MetricsExposition
-from datadog_checks.model_serving.workstation.bridge.prometheus.server import ExposeSettings, MetricsServer
+from datadog_checks.model_serving.workstation.bridge.prometheus.server import MetricsServer
 from datadog_checks.model_serving.workstation.bridge.prometheus.source import BridgeCheck
 from datadog_checks.model_serving.workstation.standin.aggregation import Commit, Context, Distribution, SeriesPoint
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceCheck, ServiceStatus

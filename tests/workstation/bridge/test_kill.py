@@ -163,7 +163,8 @@ def test_a_process_that_is_really_killed(tmp_path: Path, endpoint: Any) -> None:
     server = CountingServer(endpoint)
     file = tmp_path / "bridge.yaml"
     instance = {**server.instance, "min_collection_interval": 1}
-    file.write_text(json.dumps({"instances": [instance], "spool": {"path": "bridge.db"}, "health": False}))
+    settings = {"instances": [instance], "spool": {"path": "bridge.db"}, "health": False, "expose": False}
+    file.write_text(json.dumps(settings))
     with SimulatedIntake() as intake:
         environment = {**os.environ, "DD_API_KEY": intake.api_key, "MODEL_SERVING_DATADOG_URL": intake.url}
         command = [sys.executable, "-m", "datadog_checks.model_serving", "bridge", "-c", str(file)]

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from ...errors import SpoolError
 from ..standin.configuration import interval_of
-from ..standin.runner import Round, Run, Runner
+from ..standin.runner import Round, Runner
 from ..standin.standin import StandIn
 from .intake import Encoder
 from .settings import BridgeSettings
@@ -46,8 +46,8 @@ log = logging.getLogger("model_serving.bridge")
 class RunListener(Protocol):
     """Is told of every run, from the thread of the run, after it has been committed to the spool."""
 
-    def ran(self, run: Run, timestamp: int) -> None:
-        """A run has ended. `timestamp` is that of its points, in epoch seconds."""
+    def ran(self, round_: Round, timestamp: int) -> None:
+        """A run has ended, the one of the round. `timestamp` is that of its points, in epoch seconds."""
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ class Engine:
         self.clock = clock
         self._spool = spool
         self._stand_in = stand_in
-        self._listeners = listeners
+        self.listeners = listeners
         self._encoder = Encoder(settings)
         configuration = settings.configuration
         instances = [(number, _remembering(instance)) for number, instance in configuration.instances]
@@ -173,8 +173,8 @@ class Engine:
         if run.error != watched.error:
             log.log(logging.ERROR if run.error else logging.INFO, "%s: %s", watched.label, run.error or "runs again")
         watched.error, watched.misconfigured = run.error, run.misconfigured
-        for listener in self._listeners:
-            listener.ran(run, timestamp)
+        for listener in self.listeners:
+            listener.ran(round_, timestamp)
         watched.ended = self.clock()
         return round_
 

@@ -1,17 +1,20 @@
-"""What runs beside the instances: sources that an instance of their own scrapes, and what shows the commits of runs."""
+"""What runs beside the instances: what shows the commits of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
+from ..standin.runner import Round
+from ..standin.units import catalog_of
 from .engine import RunListener
+from .prometheus.exposition import MetricsExposition
+from .prometheus.server import MetricsServer
 from .settings import BridgeSettings
 
 
 class BridgeServer(Protocol):
-    """Something that serves beside the instances, such as a receiver or an exposition."""
+    """Something that serves beside the instances, such as an exposition."""
 
     def start(self) -> None:
         """Begin to serve, before the first instance runs."""
@@ -22,15 +25,31 @@ class BridgeServer(Protocol):
 
 @dataclass(slots=True)
 class Parts:
-    """`servers` are started before the instances and closed after them, `instances` are run with those of the file, and
-    `listeners` are told of every run.
-    """
+    """`servers` are started before the instances and closed after them; `listeners` are told of every run."""
 
     servers: list[BridgeServer] = field(default_factory=list)
-    instances: list[Mapping[str, Any]] = field(default_factory=list)
     listeners: list[RunListener] = field(default_factory=list)
+
+
+class ExposedRuns:
+    """Hands runs on to an exposition."""
+
+    def __init__(self, exposition: MetricsExposition) -> None:
+        self._exposition = exposition
+
+    def ran(self, round_: Round, timestamp: int) -> None:
+        """Expose what the run gave."""
+        for run in round_.runs:
+            self._exposition.record(run.check_id, run.commit, round_.service_checks)
 
 
 def parts_of(settings: BridgeSettings) -> Parts:
     """The parts that a bridge.yaml asks for."""
-    return Parts()
+    if settings.expose is None:
+        return Parts()
+    files: list[str] = []
+    for _, instance in settings.configuration.instances:
+        own = instance.get("catalog") or []
+        files += [own] if isinstance(own, str) else [str(path) for path in own]
+    exposition = MetricsExposition(catalog_of(tuple(dict.fromkeys(files))))
+    return Parts([MetricsServer(exposition, settings.expose)], [ExposedRuns(exposition)])

@@ -8,7 +8,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SpoolError
-from ..standin.configuration import Configuration
 from ..standin.install import standing_in
-from ..standin.runner import Round
+from ..standin.runner import Round, Run
 from .deliverer import Deliverer
-from .engine import Engine, SpoolingStandIn, Watched, time_of_points
+from .engine import Engine, RunListener, SpoolingStandIn, Watched, time_of_points
 from .health import HealthServer, state_of
 from .intake import PATHS, Delivery, Encoded, Encoder, Intake, Verdict
 from .metrics import own_commit
@@ -45,11 +44,18 @@ log = logging.getLogger("model_serving.bridge")
 
 
 class Reporter:
-    """Spools what the bridge says about itself."""
+    """Spools what the bridge says about itself, and tells it to `listeners`."""
 
-    def __init__(self, settings: BridgeSettings, spool: Spool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        spool: Spool,
+        clock: Callable[[], float],
+        listeners: Sequence[RunListener] = (),
+    ) -> None:
         self._spool = spool
         self._clock = clock
+        self._listeners = listeners
         self._encoder = Encoder(settings)
         self._host = settings.host
         self._last = int(spool.read(OWN_KEY) or 0) or None
@@ -63,6 +69,8 @@ class Reporter:
         batches = list(self._encoder.series(commit, timestamp, OWN_INTERVAL, self._host))
         self._spool.write({OWN_KEY: str(timestamp)}, batches, taken=totals)
         self._last = timestamp
+        for listener in self._listeners:
+            listener.ran(Round(0, now, [Run(0, "bridge", OWN_KEY, commit)]), timestamp)
 
 
 class Printer:
@@ -92,7 +100,7 @@ class Bridge:
         self.stopping = threading.Event()
         self._wake = threading.Event()
         self._failure: Exception | None = None
-        self._reporter = Reporter(settings, spool, engine.clock)
+        self._reporter = Reporter(settings, spool, engine.clock, engine.listeners)
 
     def stop(self) -> None:
         """End in good order, from any thread or signal handler."""
@@ -204,11 +212,12 @@ def opened(
     with ExitStack() as stack:
         if tell is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="model-serving-"))
-            settings = replace(settings, spool=replace(settings.spool, path=Path(folder) / "bridge.db"), health=None)
+            settings = replace(
+                settings, spool=replace(settings.spool, path=Path(folder) / "bridge.db"), health=None, expose=None
+            )
         spool = Spool(settings.spool.path, settings.spool.max_bytes)
         stack.callback(spool.close)
         parts = parts_of(settings)
-        settings = replace(settings, configuration=_with(settings.configuration, parts.instances))
         for server in parts.servers:
             server.start()
             stack.callback(server.close)
@@ -216,7 +225,7 @@ def opened(
         stand_in.recorder.clock = clock
         stack.enter_context(standing_in(stand_in))
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
-        from ... import ModelServingCheck
+        from .prometheus.source import BridgeCheck
 
         client: Intake | Printer
         if tell is not None or settings.credentials is None:
@@ -224,7 +233,7 @@ def opened(
         else:
             client = Intake(settings.credentials)
             stack.callback(client.close)
-        engine = Engine(change(ModelServingCheck), settings, spool, stand_in, listeners=parts.listeners, clock=clock)
+        engine = Engine(change(BridgeCheck), settings, spool, stand_in, listeners=parts.listeners, clock=clock)
         stack.callback(engine.close)
         deliverer = Deliverer(spool, client, settings.spool.max_age, clock)
         if settings.health is not None:
@@ -232,9 +241,3 @@ def opened(
             health.start()
             stack.callback(health.close)
         yield Bridge(settings, spool, engine, deliverer)
-
-
-def _with(configuration: Configuration, instances: list[Any]) -> Configuration:
-    """A configuration with more instances, numbered after those that it has."""
-    numbered = enumerate(map(dict, instances), len(configuration.instances) + 1)
-    return replace(configuration, instances=(*configuration.instances, *numbered))

@@ -14,8 +14,9 @@ from typing import Any
 from ...errors import ConfigurationFileError, OptionError
 from ..provision.credentials import AccountCredentials, load_intake_credentials
 from ..standin.configuration import Configuration, read_configuration
+from .prometheus.entries import ExposeSettings, read_expose, read_instance
 
-KEYS = (*("datadog", "expose", "health", "host", "init_config", "instances", "prometheus", "spool", "tags", "workers"),)
+KEYS = ("datadog", "expose", "health", "host", "init_config", "instances", "spool", "tags", "workers")
 DATADOG_KEYS = ("api_key_file", "max_observations", "site")
 SPOOL_KEYS = ("max_age", "max_bytes", "path")
 
@@ -59,7 +60,8 @@ class BridgeSettings:
     """A whole bridge.yaml.
 
     `host` and `tags` are of everything that is sent, as the Agent's `hostname` and `tags`. `max_observations` is how
-    many values of one distribution are sent for one run. `credentials` is None where nothing is to be sent.
+    many values of one distribution are sent for one run. `credentials` is None where nothing is to be sent, and so are
+    `health` and `expose` where nothing is to be served.
     """
 
     configuration: Configuration
@@ -70,8 +72,7 @@ class BridgeSettings:
     workers: int = WORKERS
     max_observations: int = MAX_OBSERVATIONS
     health: ListenAddress | None = None
-    prometheus: tuple[Mapping[str, Any], ...] = ()
-    expose: Mapping[str, Any] | None = None
+    expose: ExposeSettings | None = None
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ def load_settings(
     Raises ConfigurationFileError with all that is wrong with the file. What is wrong with the options of an instance is
     found by the check, in its first run.
     """
-    data, configuration = read_configuration(path, others=("prometheus",))
+    data, configuration = read_configuration(path)
     complaints = Complaints(path)
     unknown(data, KEYS, "", complaints)
     datadog = _mapping(data, "datadog", complaints)
@@ -118,9 +119,9 @@ def load_settings(
             datadog, "max_observations", MAX_OBSERVATIONS, 100, MOST_OBSERVATIONS, "datadog.", complaints
         ),
         health=address(data.get("health", HEALTH), "health", complaints),
-        prometheus=tuple(_prometheus(data, complaints)),
-        expose=_mapping(data, "expose", complaints) or None,
+        expose=_expose(data, environment, complaints),
     )
+    _instances(configuration, environment, complaints)
     complaints.check()
     return settings
 
@@ -191,16 +192,18 @@ def _tags(value: Any, complaints: Complaints) -> Iterator[str]:
             complaints.add(f"`tags`: {tag!r} is no tag: write `key:value`, in quotes where it has other signs")
 
 
-def _prometheus(data: Mapping[str, Any], complaints: Complaints) -> Iterator[Mapping[str, Any]]:
-    entries = data.get("prometheus")
-    if entries is not None and not isinstance(entries, list):
-        complaints.add("`prometheus` must be a list: begin each source with `- `")
-        return
-    for place, entry in enumerate(entries or (), 1):
-        if isinstance(entry, Mapping):
-            yield entry
-        else:
-            complaints.add(f"`prometheus`: entry {place} must be a mapping, not {entry!r}")
+def _expose(data: Mapping[str, Any], environment: Mapping[str, str], complaints: Complaints) -> ExposeSettings | None:
+    settings, problems = read_expose(data.get("expose"), environment)
+    complaints.texts += problems
+    return settings
+
+
+def _instances(configuration: Configuration, environment: Mapping[str, str], complaints: Complaints) -> None:
+    """Complain about sources that the check doesn't know. Its own options are its own business."""
+    for number, instance in configuration.instances:
+        complaints.texts += [
+            f"instance {number}: {problem}" for problem in read_instance(instance, environment).problems
+        ]
 
 
 def _spool(data: Mapping[str, Any], path: Path, complaints: Complaints) -> SpoolSettings:

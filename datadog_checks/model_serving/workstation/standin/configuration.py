@@ -50,8 +50,8 @@ def load_configuration(path: Path) -> Configuration:
     return read_configuration(path)[1]
 
 
-def read_configuration(path: Path, others: tuple[str, ...] = ()) -> tuple[dict[str, Any], Configuration]:
-    """All that a file holds, and the configuration in it. It needs no instances where it has one of the `others`.
+def read_configuration(path: Path) -> tuple[dict[str, Any], Configuration]:
+    """All that a file holds, and the configuration in it.
 
     Raises ConfigurationFileError as `load_configuration` does.
     """
@@ -60,7 +60,7 @@ def read_configuration(path: Path, others: tuple[str, ...] = ()) -> tuple[dict[s
         raise ConfigurationFileError(
             f"{path} holds {_kind(data)}, not a mapping with `init_config:` and `instances:`. Is it the right file?"
         )
-    instances = [] if "instances" not in data and any(data.get(key) for key in others) else _instances(path, data)
+    instances = _instances(path, data)
     init_config = data.get("init_config") or {}
     if not isinstance(init_config, dict):
         raise ConfigurationFileError(f"{path}: `init_config` must be a mapping, or empty, not {_kind(init_config)}.")

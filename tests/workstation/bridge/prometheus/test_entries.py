@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 from datadog_checks.base import ConfigurationError
 
-from datadog_checks.model_serving.workstation.bridge.prometheus.entries import QueryEntry, ReceiverEntry, read_entry
-from datadog_checks.model_serving.workstation.bridge.prometheus.server import read_expose
+from datadog_checks.model_serving.workstation.bridge.prometheus.entries import (
+    QueryEntry,
+    ReceiverEntry,
+    read_expose,
+    read_instance,
+)
+from datadog_checks.model_serving.workstation.bridge.prometheus.source import BridgeCheck
 
 PROM = {"url": "http://prom:9090", "match": ['{job="a"}']}
 HERE = {"listen": "127.0.0.1:9291"}
@@ -41,12 +46,12 @@ HERE = {"listen": "127.0.0.1:9291"}
     ],
 )
 def test_entries(instance: dict[str, Any], entry: QueryEntry | ReceiverEntry | None) -> None:
-    assert read_entry(instance, {"TOKEN": " secret\n"})[1] == entry
+    assert read_instance(instance, {"TOKEN": " secret\n"}).entry == entry
 
 
 def test_the_other_options_stay(tmp_path: Path) -> None:
     instance = {"prometheus": PROM, "serving_system": "mlserver", "tags": ["a:b"], "readiness": True}
-    assert read_entry(instance, {})[0] == {
+    assert read_instance(instance, {}).options == {
         "openmetrics_endpoint": "http://prom:9090/api/v1/query?match%5B%5D=%7Bjob%3D%22a%22%7D",
         "serving_system": "mlserver",
         "tags": ["a:b"],
@@ -55,18 +60,17 @@ def test_the_other_options_stay(tmp_path: Path) -> None:
 
 
 def test_a_token_goes_with_the_requests_of_the_check() -> None:
-    of_environment, _ = read_entry(
-        {"prometheus": {**PROM, "token_env": "TOKEN"}, "headers": {"X-A": "b"}}, {"TOKEN": "t"}
-    )
+    instance = {"prometheus": {**PROM, "token_env": "TOKEN"}, "headers": {"X-A": "b"}}
+    of_environment = read_instance(instance, {"TOKEN": "t"}).options
     assert of_environment["headers"] == {"X-A": "b", "Authorization": "Bearer t"}
-    of_file, _ = read_entry({"prometheus": {**PROM, "token_file": "/run/token"}}, {})
+    of_file = read_instance({"prometheus": {**PROM, "token_file": "/run/token"}}, {}).options
     assert of_file["auth_token"]["reader"] == {"type": "file", "path": "/run/token"}
 
 
 @pytest.mark.parametrize(
     ("instance", "said"),
     [
-        ({"prometheus": "http://prom"}, "`prometheus` must be a mapping, such as"),
+        ({"prometheus": "http://prom"}, "`prometheus` must be a mapping, as"),
         ({"prometheus": {"match": ["up"]}}, "`prometheus.url`: must be given"),
         (
             {"prometheus": {**PROM, "url": "prom:9090"}},
@@ -95,14 +99,14 @@ def test_a_token_goes_with_the_requests_of_the_check() -> None:
     ],
 )
 def test_mistakes(instance: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigurationError) as error:
-        read_entry(instance, {"T": "t"})
-    assert said in str(error.value)
+    assert any(said in problem for problem in read_instance(instance, {"T": "t"}).problems)
 
 
 def test_all_mistakes_are_told_at_once_and_no_secret() -> None:
     with pytest.raises(ConfigurationError) as error:
-        read_entry({"prometheus": {"url": "https://me:hidden-word@prom", "macht": [], "window": -1}}, {})
+        BridgeCheck(
+            "model_serving", {}, [{"prometheus": {"url": "https://me:hidden-word@prom", "macht": [], "window": -1}}]
+        )
     message = str(error.value)
     assert message.startswith("instance `prometheus: https://")
     assert "3 problems" in message
@@ -112,18 +116,22 @@ def test_all_mistakes_are_told_at_once_and_no_secret() -> None:
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
+        (["x"], "`expose` must be a mapping, such as"),
         ({"listen": "x"}, "`expose.listen`: must be an address and a port"),
         ({"port": 1}, "`expose` has no option `port`"),
         ({"token_env": "GONE"}, "`expose.token_env`: the variable 'GONE' is not set"),
     ],
 )
-def test_mistakes_of_the_exposition(said: dict[str, Any], problem: str) -> None:
+def test_mistakes_of_the_exposition(said: Any, problem: str) -> None:
     _, (found,) = read_expose(said, {})
     assert problem in found
 
 
 def test_the_exposition_is_of_this_machine_alone_unless_it_is_asked_for() -> None:
+    assert read_expose(False, {}) == (None, [])
     settings, problems = read_expose(None, {})
+    assert settings is not None
     assert (settings.host, problems) == ("127.0.0.1", [])
     settings, problems = read_expose({"listen": "0.0.0.0:80", "token_env": "T"}, {"T": "t"})
+    assert settings is not None
     assert (settings.host, settings.port, settings.token, problems) == ("0.0.0.0", 80, "t", [])

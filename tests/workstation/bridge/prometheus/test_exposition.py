@@ -14,11 +14,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
-from datadog_checks.model_serving.errors import ConfigError
+from datadog_checks.model_serving.errors import OptionError
 from datadog_checks.model_serving.workstation.bridge.prometheus import exposition as module
+from datadog_checks.model_serving.workstation.bridge.prometheus.entries import ExposeSettings
 from datadog_checks.model_serving.workstation.bridge.prometheus.exposition import MetricsExposition
 from datadog_checks.model_serving.workstation.bridge.prometheus.names import family_name, labels_of
-from datadog_checks.model_serving.workstation.bridge.prometheus.server import ExposeSettings, MetricsServer
+from datadog_checks.model_serving.workstation.bridge.prometheus.server import MetricsServer
 from datadog_checks.model_serving.workstation.standin.aggregation import Commit, Context, Distribution, SeriesPoint
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceCheck, ServiceStatus
 from datadog_checks.model_serving.workstation.standin.sketch import Sketch
@@ -260,5 +261,5 @@ def test_it_is_served(
 
 def test_a_port_that_is_taken_is_told(server: MetricsServer, exposed: Exposed) -> None:
     other = MetricsServer(exposed.all, ExposeSettings("127.0.0.1", server.port))
-    with pytest.raises(ConfigError, match=r"`expose.listen`: 127.0.0.1:\d+ can't be listened on"):
+    with pytest.raises(OptionError, match=r"`expose.listen`: 127.0.0.1:\d+ can't be listened on"):
         other.start()

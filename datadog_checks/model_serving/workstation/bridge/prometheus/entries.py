@@ -1,4 +1,7 @@
-"""The two sources that only the bridge has, as an instance of its file names them: `prometheus` and `remote_write`."""
+"""What the bridge's file says of Prometheus: the sources `prometheus` and `remote_write` of an instance, and `expose`.
+
+Nothing here needs the base package of checks, so that the file is read before a stand-in for the Agent is in place.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from ....http.redact import without_secrets
-from ....settings import Problems
 
 QUERY, RECEIVER = "prometheus", "remote_write"
 OTHERS = ("openmetrics_endpoint", "openmetrics_endpoints", "databricks_host", "gpu")
 WRITE_PATH = "/api/v1/write"
+EXPOSE = "127.0.0.1:8688"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:[0-9]+(?:ms|[smhd]))+\Z")
@@ -60,40 +63,66 @@ class ReceiverEntry:
         return f"http://{host}:{self.port}{WRITE_PATH}"
 
 
+@dataclass(frozen=True, slots=True)
+class ExposeSettings:
+    """Where the exposition of the bridge is served; with `token` only to who sends it."""
+
+    host: str
+    port: int
+    token: str = field(default="", repr=False)
+
+
 Entry = QueryEntry | ReceiverEntry
 
 
-def read_entry(instance: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], Entry | None]:
-    """The options of an instance for the check, and the entry that says what to read instead of an exposition.
+@dataclass(frozen=True, slots=True)
+class EntryInstance:
+    """An instance: its options for the check, and the entry that says what to read instead of an exposition, if it has
+    one. `where` is what messages call it, `problems` all that is wrong with the entry."""
 
-    None for an instance that has no such entry, whose options are its own. Raises ConfigurationError with all that is
-    wrong with the entry.
-    """
+    options: dict[str, Any] = field(repr=False)
+    entry: Entry | None = None
+    where: str = ""
+    problems: tuple[str, ...] = ()
+
+
+def read_instance(instance: Mapping[str, Any], environ: Mapping[str, str]) -> EntryInstance:
+    """Tell the options of an instance from its entry, and find what is wrong with that."""
     named = [key for key in (QUERY, RECEIVER) if key in instance]
     if not named:
-        return dict(instance), None
+        return EntryInstance(dict(instance))
     key = named[0]
     said = instance[key]
-    problems = Problems(_where(key, said))
-    if not isinstance(said, Mapping):
-        problems.add(f"`{key}` must be a mapping, such as `{_EXAMPLES[key]}`")
-        said = {}
-    for other in (*named[1:], *(one for one in OTHERS if instance.get(one))):
-        problems.add(f"`{key}` and `{other}` are two sources: give each an instance of its own")
-    reader = EntryReader(key, said, environ)
-    entry: Entry
+    reader = EntryReader(key, said if isinstance(said, Mapping) else {}, environ)
     options = {name: value for name, value in instance.items() if name not in (QUERY, RECEIVER)}
+    entry: Entry
     if key == QUERY:
         entry = _query(reader)
         _log_in(options, reader)
     else:
         entry = _receiver(reader)
     reader.finish()
-    for text in reader.problems:
-        problems.add(text)
-    problems.check()
+    problems = reader.problems if isinstance(said, Mapping) else [f"`{key}` must be a mapping, as `{_EXAMPLES[key]}`"]
+    for other in (*named[1:], *(one for one in OTHERS if instance.get(one))):
+        problems.append(f"`{key}` and `{other}` are two sources: give each an instance of its own")
     # A server that keeps the series of others knows nothing of their readiness.
-    return {"readiness": False, **options, "openmetrics_endpoint": entry.endpoint}, entry
+    options = {"readiness": False, **options, "openmetrics_endpoint": entry.endpoint}
+    return EntryInstance(options, entry, _where(key, said), tuple(problems))
+
+
+def read_expose(said: Any, environ: Mapping[str, str]) -> tuple[ExposeSettings | None, list[str]]:
+    """What `expose` of the bridge's file says, None for `false`, and all that is wrong with it."""
+    if said is False:
+        return None, []
+    if said is not None and not isinstance(said, Mapping):
+        return None, [
+            f"`expose` must be a mapping, such as `expose: {{listen: {EXPOSE}}}`, or false, not {_shown(said)}"
+        ]
+    reader = EntryReader("expose", said or {}, environ)
+    host, port = listen_address(reader, EXPOSE)
+    _, token = reader.token(kept=False)
+    reader.finish()
+    return ExposeSettings(host, port, token), reader.problems
 
 
 _EXAMPLES = {

@@ -7,41 +7,20 @@ import hmac
 import logging
 import socket
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ....errors import ConfigError
-from .entries import EntryReader, listen_address
+from ....errors import OptionError
+from .entries import ExposeSettings
 from .exposition import MetricsExposition
 
 logger = logging.getLogger(__name__)
 
-DEFAULT = "127.0.0.1:8688"
 SECONDS = 10.0
 """A connection that says nothing for so long is closed."""
 
 SMALL = 1 << 12
 """Bytes below which compression is not worth it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExposeSettings:
-    """Where the exposition is served; with `token` only to who sends it."""
-
-    host: str
-    port: int
-    token: str = field(default="", repr=False)
-
-
-def read_expose(said: Mapping[Any, Any] | None, environ: Mapping[str, str]) -> tuple[ExposeSettings, list[str]]:
-    """The settings that `expose` of the bridge's file gives, and all that is wrong with it."""
-    reader = EntryReader("expose", said or {}, environ)
-    host, port = listen_address(reader, DEFAULT)
-    _, token = reader.token(kept=False)
-    reader.finish()
-    return ExposeSettings(host, port, token), reader.problems
 
 
 class MetricsServer:
@@ -58,12 +37,12 @@ class MetricsServer:
         return self._settings.port if self._server is None else self._server.server_port
 
     def start(self) -> None:
-        """Begin to listen. Raises ConfigError where that can't be."""
+        """Begin to listen. Raises OptionError where that can't be."""
         settings = self._settings
         try:
             self._server = _Server(self._exposition, settings)
         except OSError as error:
-            raise ConfigError(
+            raise OptionError(
                 f"`expose.listen`: {settings.host}:{settings.port} can't be listened on ({error.strerror or error}): "
                 "free it, or write another one"
             ) from None

@@ -10,19 +10,28 @@ from ....check import ModelServingCheck
 from ....errors import PayloadError
 from ....http.body import Answer
 from ....scrape.endpoint import NothingYet
+from ....settings import Problems
 from ....sources.single import SingleEndpoint
-from .entries import Entry, QueryEntry, ReceiverEntry, read_entry
+from .entries import Entry, QueryEntry, ReceiverEntry, read_instance
 from .payload import CONTENT_TYPE, Payload
 from .query import QueryApi
 from .receiver import SILENCE, RemoteWriteReceiver
 
 
 class BridgeCheck(ModelServingCheck):
-    """The check with two sources more, `prometheus` and `remote_write` (see `entries`). All else is the same."""
+    """The check with two sources more, `prometheus` and `remote_write` (see `entries`). All else is the same.
+
+    Raises ConfigurationError with all that is wrong with such an entry.
+    """
 
     def __init__(self, name: str, init_config: dict[str, Any], instances: Any) -> None:
-        options, self.entry = read_entry(instances[0], os.environ)
-        super().__init__(name, init_config, (options,))
+        read = read_instance(instances[0], os.environ)
+        problems = Problems(read.where)
+        for problem in read.problems:
+            problems.add(problem)
+        problems.check()
+        self.entry = read.entry
+        super().__init__(name, init_config, (read.options,))
 
     def configure_scrapers(self) -> None:
         """As the check, with the source of the entry in the place of the endpoint that its options name."""
