@@ -89,6 +89,7 @@ class Bridge:
         self.engine = engine
         self.spool = spool
         self.deliverer = deliverer
+        self.health: HealthServer | None = None
         self.stopping = threading.Event()
         self._wake = threading.Event()
         self._failure: Exception | None = None
@@ -227,11 +228,12 @@ def opened(
         engine = Engine(change(ModelServingCheck), settings, spool, stand_in, listeners=parts.listeners, clock=clock)
         stack.callback(engine.close)
         deliverer = Deliverer(spool, client, settings.spool.max_age, clock)
+        bridge = Bridge(settings, spool, engine, deliverer)
         if settings.health is not None:
-            health = HealthServer(settings.health, lambda: state_of(engine, spool, deliverer.progress))
-            health.start()
-            stack.callback(health.close)
-        yield Bridge(settings, spool, engine, deliverer)
+            bridge.health = HealthServer(settings.health, lambda: state_of(engine, spool, deliverer.progress))
+            bridge.health.start()
+            stack.callback(bridge.health.close)
+        yield bridge
 
 
 def _with(configuration: Configuration, instances: list[Any]) -> Configuration:
