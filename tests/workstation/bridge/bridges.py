@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,12 @@ class CountingServer:
         self.total += more
         fast = self.total * 3 // 4
         self._endpoint.serve(PAYLOAD.format(total=self.total, fast=fast, sum=self.total * 0.125))
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for what other threads or processes do."""
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.025)
+    raise AssertionError("it did not happen")

@@ -8,8 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 from datadog_checks.model_serving.workstation.bridge.intake import CHECKS, DISTRIBUTIONS, SERIES
 from datadog_checks.model_serving.workstation.demo.intake import LostAnswer, SimulatedIntake
 
-from .bridges import BridgeHost, CountingServer, observations, totals
+from .bridges import BridgeHost, CountingServer, observations, totals, until
 
 
 class Killed(BaseException):
@@ -168,14 +166,6 @@ def test_a_process_that_is_really_killed(tmp_path: Path, endpoint: Any) -> None:
     with SimulatedIntake() as intake:
         environment = {**os.environ, "DD_API_KEY": intake.api_key, "MODEL_SERVING_DATADOG_URL": intake.url}
         command = [sys.executable, "-m", "datadog_checks.model_serving", "bridge", "-c", str(file)]
-
-        def until(arrived: Callable[[], bool]) -> None:
-            for _ in range(600):
-                if arrived():
-                    return
-                assert process.poll() is None
-                time.sleep(0.05)
-            raise AssertionError(intake.arrived.totals())
 
         with subprocess.Popen(command, env=environment) as process:
             until(lambda: len(endpoint.requests) > 0)

@@ -97,6 +97,7 @@ class Bridge:
         self.engine = engine
         self.spool = spool
         self.deliverer = deliverer
+        self.health: HealthServer | None = None
         self.stopping = threading.Event()
         self._wake = threading.Event()
         self._failure: Exception | None = None
@@ -236,8 +237,9 @@ def opened(
         engine = Engine(change(BridgeCheck), settings, spool, stand_in, listeners=parts.listeners, clock=clock)
         stack.callback(engine.close)
         deliverer = Deliverer(spool, client, settings.spool.max_age, clock)
+        bridge = Bridge(settings, spool, engine, deliverer)
         if settings.health is not None:
-            health = HealthServer(settings.health, lambda: state_of(engine, spool, deliverer.progress))
-            health.start()
-            stack.callback(health.close)
-        yield Bridge(settings, spool, engine, deliverer)
+            bridge.health = HealthServer(settings.health, lambda: state_of(engine, spool, deliverer.progress))
+            bridge.health.start()
+            stack.callback(bridge.health.close)
+        yield bridge

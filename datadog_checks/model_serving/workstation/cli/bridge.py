@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,7 +27,6 @@ from .exit import ExitStatus
     "-c",
     "--config",
     "path",
-    required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="What to watch and where to send it: docs/bridge.md.",
@@ -37,8 +37,9 @@ from .exit import ExitStatus
     is_flag=True,
     help="Run every instance twice, print what would be sent as JSON lines, and send and remember nothing.",
 )
+@click.option("--demo", is_flag=True, help="Without a file: send what simulated endpoints give to a simulated intake.")
 @click.option("--url", envvar="MODEL_SERVING_DATADOG_URL", hidden=True)
-def bridge(path: Path, once: bool, dry_run: bool, url: str | None) -> None:
+def bridge(path: Path | None, once: bool, dry_run: bool, demo: bool, url: str | None) -> None:
     """Run the check without an Agent and send what it gives to Datadog.
 
     The instances of the file are the Agent's. The API key is in DD_API_KEY or in the file that `datadog.api_key_file`
@@ -46,6 +47,7 @@ def bridge(path: Path, once: bool, dry_run: bool, url: str | None) -> None:
 
     \b
     Examples:
+      model-serving bridge --demo
       model-serving bridge -c bridge.yaml
       model-serving bridge -c bridge.yaml --once
       model-serving bridge -c bridge.yaml --dry-run | jq 'select(.path == "/api/v2/series")'
@@ -54,7 +56,20 @@ def bridge(path: Path, once: bool, dry_run: bool, url: str | None) -> None:
     spool can't be used, or with --once something could not be run or delivered; 2 for a mistake in the options or the
     file.
     """
+    if demo:
+        from .bridge_demo import run_demo
+
+        if path is not None or once or dry_run:
+            raise click.UsageError("--demo stands alone")
+        if not run_demo(click.echo):
+            sys.exit(ExitStatus.FAILED)
+        return
+    if path is None:
+        raise click.UsageError("Missing option '-c' / '--config': the file that says what to watch, or --demo")
     settings = load_settings(path, sends=not dry_run, url=url)
+    if once:
+        # Nobody scrapes what is over in a moment, and a bridge that goes on may listen there.
+        settings = replace(settings, expose=None)
     with _logs(settings), opened(settings, click.echo if dry_run else None) as running, _stopped_by_signals(running):
         if dry_run:
             # Counts are what changed between two runs.

@@ -84,7 +84,7 @@ def test_what_is_written_is_submitted(sender: Sender, aggregator: Any) -> None:
     sender.check.run()
     endpoint = f"endpoint_name:127.0.0.1:{sender.port}"
     assert submissions(aggregator, ("endpoint", "serving_system")) == [
-        f"count bridge.remote_write.samples 2 {endpoint}",
+        f"count bridge.remote_write.accepted 2 {endpoint}",
         "count request.count 4 endpoint_name:a instance:i job:a model_name:m",
     ]
 

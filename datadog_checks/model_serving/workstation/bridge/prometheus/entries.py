@@ -284,7 +284,7 @@ def listen_address(reader: EntryReader, default: str) -> tuple[str, int]:
     """Host and port of the option `listen`."""
     listen = reader.take("listen")
     host, _, port = (default if listen is None else str(listen)).rpartition(":")
-    if host and port.isdecimal() and 0 < int(port) < 65536:
+    if host and port.isdecimal() and int(port) < 65536:
         return host.strip("[]"), int(port)
     reader.complain("listen", f"must be an address and a port, such as `{default}`, not {_shown(listen)}")
     return listen_address(EntryReader("", {}, {}), default)

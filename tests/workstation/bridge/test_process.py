@@ -1,0 +1,198 @@
+"""The process: its command, its end, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import threading
+import tracemalloc
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from datadog_checks.model_serving.submit.agent_cache import forget_claims
+from datadog_checks.model_serving.workstation.bridge.health import state_of
+from datadog_checks.model_serving.workstation.bridge.intake import DISTRIBUTIONS, SERIES, batch_of
+from datadog_checks.model_serving.workstation.bridge.process import opened
+from datadog_checks.model_serving.workstation.bridge.settings import load_settings
+from datadog_checks.model_serving.workstation.cli.root import root
+from datadog_checks.model_serving.workstation.demo.intake import RefusedRequest, SimulatedIntake
+
+from ...ports import free_port
+from .bridges import BridgeHost, CountingServer, totals, until
+
+
+@pytest.fixture
+def intake() -> Iterator[SimulatedIntake]:
+    with SimulatedIntake() as intake:
+        yield intake
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(tmp_path: Path, intake: SimulatedIntake, endpoint: Any) -> Command:
+    """`model-serving bridge` with a file of one instance and more, in this process."""
+
+    def run(*options: str, more: str = "", **instance: Any) -> Result:
+        forget_claims()
+        server = {"openmetrics_endpoint": endpoint.url, "serving_system": "custom_ml", "min_collection_interval": 1}
+        settings = {"instances": [{**server, **instance}], "spool": {"path": "bridge.db"}, "health": False}
+        text = json.dumps({**settings, "expose": False})
+        (tmp_path / "bridge.yaml").write_text(more or f"{text}\n")
+        environment = {"DD_API_KEY": intake.api_key, "MODEL_SERVING_DATADOG_URL": intake.url}
+        return CliRunner().invoke(root, ["bridge", "-c", str(tmp_path / "bridge.yaml"), *options], env=environment)
+
+    return run
+
+
+def test_once_delivers_and_goes_on_the_next_time(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
+    server = CountingServer(endpoint)
+    for _ in range(3):
+        done = command("--once")
+        assert (done.exit_code, done.output) == (0, "")
+        server.serve(10)
+    assert totals(intake, "request.count") == 20
+    assert any(context.metric == "model_serving.bridge.sent" for context in intake.arrived.totals())
+
+
+def test_dry_run_sends_and_remembers_nothing(
+    command: Command, intake: SimulatedIntake, endpoint: Any, tmp_path: Path
+) -> None:
+    CountingServer(endpoint)
+    done = command("--dry-run")
+    assert done.exit_code == 0
+    requests = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {request["path"] for request in requests} >= {"/api/v2/series", "/api/v1/check_run"}
+    names = {one["metric"] for request in requests if "series" in request["body"] for one in request["body"]["series"]}
+    assert {"model_serving.request.count", "model_serving.model.accuracy"} <= names
+    assert not intake.requests
+    assert not (tmp_path / "bridge.db").exists()
+
+
+def test_exit_statuses(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
+    CountingServer(endpoint)
+    assert command("--once", more="instances: 3").exit_code == 2
+    wrong = command("--once", no_such_option=1)
+    assert wrong.exit_code == 2
+    assert "no_such_option" in wrong.output
+    nothing = command("--once", openmetrics_endpoint=endpoint.url + "/nothing")
+    assert nothing.exit_code == 1
+    assert "404" in nothing.output
+
+
+def test_a_refused_key_is_told(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
+    CountingServer(endpoint)
+
+    def refuse(path: str, taken: bool) -> None:
+        raise RefusedRequest(403, "Forbidden")
+
+    intake.interfere = refuse
+    for options in (["--once"], []):
+        done = command(*options)
+        assert done.exit_code == 1
+        assert "check DD_API_KEY and the site" in done.output
+        assert intake.api_key not in done.output
+
+
+def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, intake: SimulatedIntake, endpoint: Any) -> None:
+    """Also where an endpoint has not answered yet, and with what it has not delivered until then."""
+    server = CountingServer(endpoint)
+    hang, gone = threading.Event(), threading.Event()
+
+    def silent(handler: Any) -> None:
+        hang.set()
+        gone.wait(60)
+
+    endpoint.answers["/silent"] = silent
+    slow = {**server.instance, "openmetrics_endpoint": endpoint.url.replace("/metrics", "/silent"), "timeout": 60}
+    slow["min_collection_interval"] = 1
+    data = {"instances": [{**server.instance, "min_collection_interval": 1}, slow], "spool": {"path": "bridge.db"}}
+    (tmp_path / "bridge.yaml").write_text(json.dumps({**data, "health": "127.0.0.1:0", "expose": False}))
+    settings = load_settings(tmp_path / "bridge.yaml", {"DD_API_KEY": intake.api_key}, url=intake.url)
+    with opened(settings) as bridge:
+        thread = threading.Thread(target=bridge.run)
+        thread.start()
+        assert hang.wait(30)
+        until(lambda: len(intake.arrived.service_checks) > 0)
+        server.serve(10)
+        until(lambda: totals(intake, "request.count") == 10)
+        assert bridge.health is not None
+        with urllib.request.urlopen(f"http://127.0.0.1:{bridge.health.port}/") as answer:
+            state = json.load(answer)
+        bridge.stop()
+        thread.join(30)
+        gone.set()
+        assert not thread.is_alive()
+    assert state["status"] == "ok"
+    assert [one["late"] for one in state["instances"]] == [False, False]
+    assert state["delivery"]["last"] is not None
+
+
+def test_it_exposes_what_its_runs_give(tmp_path: Path, intake: SimulatedIntake, endpoint: Any) -> None:
+    server = CountingServer(endpoint)
+    port = free_port()
+    data = {"instances": [server.instance], "spool": {"path": "bridge.db"}, "health": False}
+    (tmp_path / "bridge.yaml").write_text(json.dumps({**data, "expose": {"listen": f"127.0.0.1:{port}"}}))
+    settings = load_settings(tmp_path / "bridge.yaml", {"DD_API_KEY": intake.api_key}, url=intake.url)
+    with opened(settings) as bridge:
+        for _ in range(2):
+            bridge.run_once()
+            server.serve(10)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+    samples = {line.rpartition(" ")[0].partition("{")[0] for line in lines if not line.startswith("#")}
+    assert samples >= {
+        "model_serving_request_count_total",
+        "model_serving_request_latency_seconds_bucket",
+        "model_serving_model_accuracy_percent",
+        "model_serving_openmetrics_health_status",
+        "model_serving_bridge_sent_total",
+        "model_serving_bridge_lag_seconds",
+    }
+
+
+def test_health_names_who_is_late_and_what_hinders_delivery(host: BridgeHost, endpoint: Any) -> None:
+    server = CountingServer(endpoint)
+    host.instances = [server.instance]
+    host.start()
+    host.engine.watched[0].due = host.now
+    host.run()
+    assert state_of(host.engine, host.spool, host.deliverer.progress)["status"] == "ok"
+    host.now += 100
+    late = state_of(host.engine, host.spool, host.deliverer.progress)
+    assert (late["status"], late["instances"][0]["late"]) == ("late", True)
+    host.engine.watched[0].due = host.now = host.now + 1000
+    undelivered = state_of(host.engine, host.spool, host.deliverer.progress)
+    assert undelivered["status"] == "undelivered"
+    assert undelivered["delivery"]["lag"] > 900
+
+
+def test_memory_is_bounded_while_much_is_delivered(host: BridgeHost) -> None:
+    """One request at a time is in memory, however much there is in the spool."""
+    host.start()
+    for number in range(60):
+        series = [
+            {
+                "metric": "model_serving.request.count",
+                "tags": [f"number:{number}", f"index:{index}", "filler:" + "x" * 100],
+                "type": 1,
+                "interval": 15,
+                "points": [{"timestamp": int(host.now), "value": 1.0}],
+            }
+            for index in range(1500)
+        ]
+        values = [[f"{index / 7:.9g}", 200] for index in range(1, 500)]
+        distribution = {"series": {"metric": "model_serving.request.latency", "tags": [f"number:{number}"]}}
+        item = {**distribution, "time": int(host.now), "values": values}
+        host.spool.write({}, [batch_of(SERIES, host.now, series), batch_of(DISTRIBUTIONS, host.now, [item])])
+    host.intake.answer = lambda *arguments: {}  # type: ignore[method-assign]
+    tracemalloc.start()
+    host.deliver()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 * 1024 * 1024
