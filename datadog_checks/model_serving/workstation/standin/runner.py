@@ -201,8 +201,14 @@ def _construct(
 
 
 def label_of(options: Mapping[str, Any]) -> str:
-    """What a person calls an instance: its URL without user and query, or Databricks host and endpoint name."""
+    """What a person calls an instance: its URL without user and query, or Databricks host and endpoint name.
+
+    That of a source of the bridge is the URL of its Prometheus, or where it listens.
+    """
     url = options.get("openmetrics_endpoint")
+    for source, place in (("prometheus", "url"), ("remote_write", "listen")):
+        if isinstance(said := options.get(source), Mapping):
+            url = said.get(place)
     if not isinstance(url, str):
         parts = [str(options[key]) for key in ("databricks_host", "endpoint_name") if options.get(key)]
         return " ".join(parts)

@@ -45,7 +45,7 @@ class RemoteWriteReceiver:
         self.store = SeriesStore(entry.delay, entry.max_age, entry.max_series, clock)
         self._entry = entry
         self._lock = threading.Lock()
-        self._server: _Server | None = None
+        self._server: _WriteServer | None = None
         self._closed = False
 
     def start(self) -> None:
@@ -54,7 +54,7 @@ class RemoteWriteReceiver:
             if self._server is not None or self._closed:
                 return
             try:
-                self._server = _Server(self._entry, self.store)
+                self._server = _WriteServer(self._entry, self.store)
             except OSError as error:
                 raise ScrapeError(
                     f"`remote_write.listen`: {self._entry.host}:{self._entry.port} can't be listened on "
@@ -79,7 +79,7 @@ class RemoteWriteReceiver:
             server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _WriteServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
@@ -91,14 +91,14 @@ class _Server(ThreadingHTTPServer):
         self.places = threading.BoundedSemaphore(AT_ONCE)
         self.heard = time.monotonic()
         self.taken: deque[bytes] = deque(maxlen=REMEMBERED)
-        super().__init__((entry.host, entry.port), _Handler)
+        super().__init__((entry.host, entry.port), _WriteHandler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("a connection of %s broke off", client_address, exc_info=True)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+class _WriteHandler(BaseHTTPRequestHandler):
+    server: _WriteServer
     protocol_version = "HTTP/1.1"
     server_version = "model-serving-bridge"
     sys_version = ""

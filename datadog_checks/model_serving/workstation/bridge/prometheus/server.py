@@ -29,7 +29,7 @@ class MetricsServer:
     def __init__(self, exposition: MetricsExposition, settings: ExposeSettings) -> None:
         self._exposition = exposition
         self._settings = settings
-        self._server: _Server | None = None
+        self._server: _ExpositionServer | None = None
 
     @property
     def port(self) -> int:
@@ -40,7 +40,7 @@ class MetricsServer:
         """Begin to listen. Raises OptionError where that can't be."""
         settings = self._settings
         try:
-            self._server = _Server(self._exposition, settings)
+            self._server = _ExpositionServer(self._exposition, settings)
         except OSError as error:
             raise OptionError(
                 f"`expose.listen`: {settings.host}:{settings.port} can't be listened on ({error.strerror or error}): "
@@ -55,7 +55,7 @@ class MetricsServer:
             self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _ExpositionServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
@@ -63,14 +63,14 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         self.exposition = exposition
         self.token = settings.token.encode()
-        super().__init__((settings.host, settings.port), _Handler)
+        super().__init__((settings.host, settings.port), _ExpositionHandler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("a connection of %s broke off", client_address, exc_info=True)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+class _ExpositionHandler(BaseHTTPRequestHandler):
+    server: _ExpositionServer
     protocol_version = "HTTP/1.1"
     server_version = "model-serving-bridge"
     sys_version = ""
