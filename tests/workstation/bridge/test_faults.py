@@ -331,11 +331,11 @@ class Storm:
 
 
 OUTCOMES = st.lists(st.sampled_from(["taken", "taken", "answer lost", "cut", "429", "500", "503", "504"]), max_size=12)
-STEPS = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["step", "run", "kill"]), OUTCOMES), max_size=8)
+STEPS = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["step", "run", "kill"]), OUTCOMES), max_size=6)
 
 
 @given(STEPS)
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 def test_whatever_happens_sums_are_equal(steps: list[tuple[int, str, list[str]]]) -> None:
     """Requests that are lost, refused and limited, processes that are killed: each count arrives once."""
     stand_in = SpoolingStandIn(hostname="")
