@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import SpoolError
-from datadog_checks.model_serving.workstation.bridge.engine import CLOCK_PUT_BACK, time_of_points
+from datadog_checks.model_serving.workstation.bridge.engine import time_of_points
+from datadog_checks.model_serving.workstation.bridge.intake import CLOCK_PUT_BACK
 from datadog_checks.model_serving.workstation.bridge.process import Reporter
 from datadog_checks.model_serving.workstation.bridge.spool import NewBatch, Spool
 
@@ -29,7 +30,8 @@ def test_no_two_runs_have_points_of_one_time(pauses: list[float], step: int) -> 
         times.append(last)
         assert last <= now + len(pauses)
     assert times == sorted(set(times))
-    late = [pause > 2 * step for pause in pauses[1:]]
+    # One that comes in its turn has an aligned time.
+    late = [pause > step + len(pauses) for pause in pauses[1:]]
     assert all(time % step == 0 for time, alone in zip(times[1:], late, strict=True) if alone)
 
 
@@ -37,6 +39,23 @@ def test_no_two_runs_have_points_of_one_time(pauses: list[float], step: int) -> 
 def test_a_clock_that_is_put_back(back: float, expected: int) -> None:
     """A little: times go on. So far that Datadog would not take them: they begin again."""
     assert time_of_points(1_700_000_000 - back, 15, 1_700_000_000) == expected
+
+
+def test_two_instances_with_one_series_lose_nothing(host: BridgeHost, endpoint: Any) -> None:
+    """As in an Agent, whose instances have times of their own."""
+    server = CountingServer(endpoint)
+    host.instances = [{**server.instance, "name": name} for name in ("a", "b", "c")]
+    host.start()
+    for _ in range(3):
+        host.step()
+        server.serve(10)
+    (points,) = (
+        points
+        for (context, _), points in host.intake.arrived.series.items()
+        if context.metric == "model_serving.request.count"
+    )
+    assert len(points) == 6
+    assert totals(host.intake, "request.count") == 60
 
 
 def test_a_full_disk_loses_nothing(host: BridgeHost, endpoint: Any) -> None:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import DeliveryError
+from datadog_checks.model_serving.submit import submitter
+from datadog_checks.model_serving.submit.agent_cache import forget_claims
 from datadog_checks.model_serving.workstation.bridge.deliverer import SLACK
+from datadog_checks.model_serving.workstation.bridge.engine import SpoolingStandIn
 from datadog_checks.model_serving.workstation.bridge.intake import thin
-from datadog_checks.model_serving.workstation.demo.intake import LostAnswer, RefusedRequest
+from datadog_checks.model_serving.workstation.demo.intake import LostAnswer, RefusedRequest, SimulatedIntake
+from datadog_checks.model_serving.workstation.standin.install import standing_in
 
+from ...conftest import serving
 from .bridges import START, BridgeHost, CountingServer, observations, totals
 
 SERIES, POINTS = "/api/v2/series", "/api/v1/distribution_points"
@@ -303,3 +310,67 @@ def test_what_is_thinned_is_told(host: BridgeHost, server: CountingServer) -> No
     came = observations(host.intake, "request.latency") - 40
     assert 100 <= came <= 102
     assert host.spool.totals()["thinned model_serving.request.latency"] == 100_000 - came
+
+
+class Storm:
+    """Requests end as a list says, one after the other, and well where it has come to its end."""
+
+    def __init__(self, outcomes: list[str]) -> None:
+        self.outcomes = outcomes
+
+    def __call__(self, path: str, after: bool) -> None:
+        outcome = self.outcomes[0] if self.outcomes else "taken"
+        if outcome == "taken" or (outcome == "answer lost" and not after):
+            if after:
+                del self.outcomes[:1]
+            return
+        del self.outcomes[:1]
+        if outcome.isdigit():
+            raise RefusedRequest(int(outcome), "not now", {"X-Ratelimit-Reset": "3"} if outcome == "429" else {})
+        raise LostAnswer
+
+
+OUTCOMES = st.lists(st.sampled_from(["taken", "taken", "answer lost", "cut", "429", "500", "503", "504"]), max_size=12)
+STEPS = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["step", "run", "kill"]), OUTCOMES), max_size=6)
+
+
+@given(STEPS)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+def test_whatever_happens_sums_are_equal(steps: list[tuple[int, str, list[str]]]) -> None:
+    """Requests that are lost, refused and limited, processes that are killed: each count arrives once."""
+    stand_in = SpoolingStandIn(hostname="")
+    with (
+        TemporaryDirectory() as folder,
+        SimulatedIntake() as intake,
+        serving() as endpoint,
+        standing_in(stand_in),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        host = BridgeHost(Path(folder), intake, stand_in)
+        intake.clock = stand_in.recorder.clock = host.time
+        patch.setattr(submitter, "time", host)
+        server = CountingServer(endpoint)
+        host.instances = [server.instance]
+        host.start()
+        host.step()
+        for more, what, outcomes in [*steps, (1, "kill", []), (1, "step", [])]:
+            server.serve(more)
+            intake.interfere = Storm(list(outcomes))
+            if what == "kill":
+                host.run()
+                host.deliverer.deliver()
+                host.kill()
+                host.now += 15
+                host.start()
+            elif what == "run":
+                host.run()
+                host.now += 15
+            else:
+                host.step()
+        assert totals(intake, "request.count") == totals(intake, "request.latency.count") == server.counted
+        told = host.spool.totals()
+        came = observations(intake, "request.latency")
+        resent, unsure = told.get("resent distributions", 0), told.get("dropped distributions unsure", 0)
+        assert server.counted - unsure <= came <= server.counted + resent
+        host.stop()
+    forget_claims()

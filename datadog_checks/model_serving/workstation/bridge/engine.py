@@ -21,7 +21,7 @@ from ...errors import SpoolError
 from ..standin.configuration import interval_of
 from ..standin.runner import Round, Runner
 from ..standin.standin import StandIn
-from .intake import Encoder
+from .intake import CLOCK_PUT_BACK, Encoder
 from .settings import BridgeSettings
 from .spool import NewBatch, Spool, dropped
 
@@ -33,8 +33,7 @@ RESTART_BYTES = 64 * 1024 * 1024
 LONGEST_GAP = 3600.0
 """Seconds after which nothing is counted from what was read before, as in the check: a counter may have been reset."""
 
-CLOCK_PUT_BACK = 600.0
-"""Seconds by which the clock may have been put back before times are given twice: Datadog takes none from beyond."""
+MINUTE = 60
 
 WAITING_BYTES = 32 * 1024 * 1024
 """Characters of an instance's batches that wait in memory for a disk that is full."""
@@ -156,13 +155,14 @@ class Engine:
         is of the time since the run before, whenever that was.
         """
         watched.begun = self.clock()
-        timestamp = time_of_points(watched.begun, watched.step, watched.last)
-        interval = watched.step
-        if once and watched.last is not None and timestamp - watched.last <= LONGEST_GAP:
-            interval = max(1, timestamp - watched.last)
         with self._stand_in.remembering(watched.remembered):
             round_ = self._runner.run_one(watched.number)
         run = round_.runs[0]
+        timestamp = time_of_points(watched.begun, watched.step, watched.last)
+        timestamp = self._encoder.claim(run.commit, timestamp)
+        interval = watched.step
+        if once and watched.last is not None and timestamp - watched.last <= LONGEST_GAP:
+            interval = max(1, timestamp - watched.last)
         batches, thinned = self._encoder.encode(round_, timestamp, interval, watched.hostless)
         watched.waiting += batches
         watched.totals.update(thinned)
@@ -174,7 +174,10 @@ class Engine:
             log.log(logging.ERROR if run.error else logging.INFO, "%s: %s", watched.label, run.error or "runs again")
         watched.error, watched.misconfigured = run.error, run.misconfigured
         for listener in self.listeners:
-            listener.ran(round_, timestamp)
+            try:
+                listener.ran(round_, timestamp)
+            except Exception:  # what is shown elsewhere must not cost what is sent
+                log.exception("%s: the run could not be shown", watched.label)
         watched.ended = self.clock()
         return round_
 
@@ -208,11 +211,12 @@ class Engine:
 
 
 def time_of_points(now: float, step: int, last: int | None) -> int:
-    """The time of the points of a run that begins `now`, in whole epoch seconds: the multiple of `step` before.
+    """The time of the points of a run that begins `now`, in whole epoch seconds: the multiple of `step` before, or of a
+    minute where that is less.
 
     It is never that of the run before, for Datadog keeps the last value of a series at a time.
     """
-    aligned = int(now // step * step)
+    aligned = int(now // min(step, MINUTE) * min(step, MINUTE))
     if last is None or aligned > last or last - now > CLOCK_PUT_BACK:
         return aligned
     return last + 1

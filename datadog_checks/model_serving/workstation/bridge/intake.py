@@ -6,6 +6,7 @@ Limits are those of the API's description: https://docs.datadoghq.com/api/latest
 from __future__ import annotations
 
 import json
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -76,6 +77,9 @@ EVENT_FIELDS = {"alert_type": "alert_type", "source_type_name": "source_type_nam
 
 KEPT_PREFIXES = 200_000
 
+CLOCK_PUT_BACK = 600.0
+"""Seconds by which the clock may have been put back before times are given twice: Datadog takes none from beyond."""
+
 
 class Encoder:
     """Makes batches of what runs give, with the host and the tags of the bridge."""
@@ -85,6 +89,8 @@ class Encoder:
         self._tags = settings.tags
         self._most = settings.max_observations
         self._prefixes: dict[tuple[Context, str, int, str], str] = {}
+        self._times: dict[Context, int] = {}
+        self._lock = threading.Lock()
 
     def encode(
         self, round_: Round, timestamp: int, interval: int, hostless: bool = False
@@ -107,6 +113,20 @@ class Encoder:
             body, when = self._event(event, round_, host)
             batches.append(NewBatch(EVENTS, when, 1, len(body), body))
         return batches, thinned
+
+    def claim(self, commit: Commit, timestamp: int) -> int:
+        """The first time from `timestamp` on at which no series of a commit has a point of another instance.
+
+        Two instances may give the same series: an Agent would send both points, at times of its own.
+        """
+        with self._lock:
+            if len(self._times) > KEPT_PREFIXES:
+                self._times.clear()
+            latest = max((self._times.get(point.context, 0) for point in commit.series), default=0)
+            if timestamp <= latest <= timestamp + CLOCK_PUT_BACK:
+                timestamp = latest + 1
+            self._times.update((point.context, timestamp) for point in commit.series)
+        return timestamp
 
     def series(self, commit: Commit, timestamp: int, interval: int, host: str) -> Iterator[NewBatch]:
         """Batches of the series of a commit."""

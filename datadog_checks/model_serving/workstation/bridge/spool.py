@@ -38,6 +38,7 @@ CREATE TABLE batches (
     body BLOB NOT NULL
 );
 CREATE INDEX by_kind ON batches (kind, position, id);
+CREATE INDEX by_position ON batches (position, id);
 """
 
 
