@@ -84,8 +84,6 @@ def test_what_a_run_does_not_give_any_more_vanishes_but_counters_go_on(exposed: 
     exposed.run(("cpu.utilization", "gauge", 9.0), source="b")
     exposed.run()
     assert exposed.samples() == {"request_count_total": 4.0, "cpu_utilization_percent": 9.0}
-    exposed.all.forget("b")
-    assert exposed.samples() == {"request_count_total": 4.0}
 
 
 def test_instances_that_count_the_same_context_add_up(exposed: Exposed) -> None:

@@ -210,6 +210,14 @@ def test_more_series_than_may_be_are_refused_and_the_others_go_on(clock: Clock) 
     assert len(store) == 2
 
 
+def test_long_labels_are_bounded_as_well(clock: Clock) -> None:
+    store = make(clock, delay=0.0, max_series=2)
+    assert store.write([series("a", (0, 1)), series("b", (0, 1), text="x" * 2048)]) == {"limit": 1}
+    clock.now += 400
+    store.payload()
+    assert store.write([series("b", (400, 1), text="x" * 2000)]) == {}
+
+
 def test_a_long_delay_keeps_showing(clock: Clock) -> None:
     """Also where more samples wait than are kept."""
     store = make(clock, delay=1000.0)

@@ -165,11 +165,6 @@ class MetricsExposition:
                 context = Context(f"{check.name}{SERVICE_CHECK_SUFFIX}", check.tags, check.host)
                 self._gauge(gauges, context, float(check.status))
 
-    def forget(self, source: str) -> None:
-        """Take the gauges of a source away, which will not run again."""
-        with self._lock:
-            self._gauges.pop(source, None)
-
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type: OpenMetrics where `accept` asks for it, else the text of Prometheus."""
         encode, content_type = choose_encoder(accept)

@@ -26,8 +26,11 @@ MAX_BODY = 8 << 20
 AT_ONCE = 4
 """Requests that are read at the same time, so that memory has a bound. Others are told to come again."""
 
-REQUEST_SECONDS = 30.0
-"""A connection that says nothing for so long is closed."""
+IDLE_SECONDS = 120.0
+"""A connection over which nothing is asked for so long is closed."""
+
+BODY_SECONDS = 10.0
+"""So is one whose body stops on its way for so long."""
 
 REMEMBERED = 256
 """Requests that are known again when they are sent again, as after an answer that got lost."""
@@ -102,7 +105,7 @@ class _WriteHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "model-serving-bridge"
     sys_version = ""
-    timeout = REQUEST_SECONDS
+    timeout = IDLE_SECONDS
 
     def do_POST(self) -> None:
         problem = self._problem()
@@ -155,7 +158,9 @@ class _WriteHandler(BaseHTTPRequestHandler):
 
     def _take(self) -> None:
         length = int(self.headers["Content-Length"])
+        self.connection.settimeout(BODY_SECONDS)
         body = self.rfile.read(length)
+        self.connection.settimeout(IDLE_SECONDS)
         if len(body) < length:
             self.close_connection = True
             return

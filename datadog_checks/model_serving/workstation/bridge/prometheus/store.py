@@ -13,10 +13,13 @@ from .wire import WrittenSeries
 FUTURE = 600.0
 """Seconds by which a sample may be ahead of the clock, as in Prometheus."""
 
-WAITING = 32
+WAITING = 16
 """Samples of a series that may wait for their time to be shown. With more the oldest of them is shown before."""
 
 MAX_TYPES = 20_000
+
+AVERAGE_TEXT = 1024
+"""Characters of a series' name and labels, on average over as many as there may be."""
 
 REASONS = {
     "out_of_order": "older than one before it of the same series: two senders may write the same series, as a "
@@ -56,14 +59,15 @@ class SeriesStore:
 
     A sample is shown once it is `delay` old: until then the rest of its scrape, which may come with other requests,
     is on its way. It is shown until it is `max_age` older than that, unless its series has ended before. Of more than
-    `max_series` the later ones are refused. May be used by several threads.
+    `max_series`, or with far more text than these have, the later ones are refused. May be used by several threads.
     """
 
     def __init__(self, delay: float, max_age: float, max_series: int, clock: Callable[[], float]) -> None:
         self._delay, self._max_age, self._max_series = delay, max_age, max_series
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self._series: dict[str, StoredSeries] = {}
+        self._characters = 0
         self._types: dict[str, str] = {}
         self._accepted = 0
         self._refused: Counter[str] = Counter()
@@ -75,7 +79,7 @@ class SeriesStore:
     def write(self, written: Iterable[WrittenSeries], types: dict[str, str] = NO_TYPES) -> Counter[str]:
         """Take what a request says. Returns how many of its samples were refused, by reason; the others are taken."""
         refused: Counter[str] = Counter()
-        now = self._clock()
+        now = self.clock()
         oldest, latest = round((now - self._max_age - self._delay) * 1000), round((now + FUTURE) * 1000)
         due = (now - self._delay) * 1000
         texts = [(series_text(each.labels), each) for each in written]
@@ -86,7 +90,7 @@ class SeriesStore:
                     *((at, STRUCTURE) for at in each.structures),
                 ]
                 stored = self._series.get(text)
-                if stored is None and len(self._series) >= self._max_series:
+                if stored is None and not self._room_for(text):
                     # A marker of what was never taken ends nothing.
                     refused["limit"] += sum(value is not None for _, value in said)
                     continue
@@ -98,6 +102,7 @@ class SeriesStore:
                     else:
                         if stored is None:
                             stored = self._series[text] = StoredSeries(each.labels["__name__"])
+                            self._characters += len(text)
                         reason = _append(stored, sample)
                         if reason:
                             refused[reason] += 1
@@ -111,9 +116,13 @@ class SeriesStore:
             self._refused += refused
         return refused
 
+    def _room_for(self, text: str) -> bool:
+        longest = self._max_series * AVERAGE_TEXT
+        return len(self._series) < self._max_series and self._characters + len(text) <= longest
+
     def payload(self) -> Payload:
         """What is shown now. What is too old, or has ended that long ago, is forgotten."""
-        now = self._clock()
+        now = self.clock()
         until, oldest = round((now - self._delay) * 1000), round((now - self._delay - self._max_age) * 1000)
         with self._lock:
             payload = Payload(self._types)
@@ -131,6 +140,7 @@ class SeriesStore:
                     payload.add(stored.name, text, shown[1], shown[0])
             for text in gone:
                 del self._series[text]
+                self._characters -= len(text)
         return payload
 
     def taken(self) -> tuple[int, Counter[str]]:
