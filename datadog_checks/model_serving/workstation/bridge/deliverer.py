@@ -49,7 +49,7 @@ SLACK = 60.0
 log = logging.getLogger("model_serving.bridge")
 
 
-class Receiver(Protocol):
+class Destination(Protocol):
     """What takes requests: the intake, or what stands in for it."""
 
     def send(self, kind: str, body: Encoded) -> Delivery:
@@ -75,7 +75,9 @@ class Progress:
 class Deliverer:
     """Delivers for one bridge. `clock` gives epoch seconds; `max_age` is how many a point may wait."""
 
-    def __init__(self, spool: Spool, intake: Receiver, max_age: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, spool: Spool, intake: Destination, max_age: float, clock: Callable[[], float] = time.time
+    ) -> None:
         self.progress = Progress()
         self._spool = spool
         self._intake = intake

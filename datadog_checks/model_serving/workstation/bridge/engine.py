@@ -85,7 +85,8 @@ class SpoolingStandIn(StandIn):
 class Watched:
     """One instance and how it fares.
 
-    `interval` is seconds between its runs. `last` is the time of its last points, in epoch seconds. `remembered` and
+    `interval` is seconds between its runs. `hostless` leaves the bridge's host out. `key` is what it is remembered
+    under, empty where it is not. `last` is the time of its last points, in epoch seconds. `remembered` and
     `waiting` are what no transaction has taken yet. `begun` is when its last run began, `ended` when it ended, by the
     engine's clock; `due` is when the next one is.
     """
@@ -136,16 +137,20 @@ class Engine:
         configuration = settings.configuration
         instances = [(number, _remembering(instance)) for number, instance in configuration.instances]
         self._runner = Runner(_lasting(check_class), NAME, configuration.init_config, instances, stand_in)
-        checks = self._runner.checks
+        # Of several instances of one source the first one remembers, as in the check.
+        sources: dict[str, int] = {}
+        for number, check in self._runner.checks.items():
+            sources.setdefault(check.persistent_cache_id(), number)
+        keys = {number: f"bridge:{source}" for source, number in sources.items()}
         self.watched = [
             Watched(
                 number,
                 self._runner.labels[number],
                 max(1.0, interval_of(instance)),
                 bool(instance.get("empty_default_hostname")),
-                f"bridge:{checks[number].persistent_cache_id()}" if number in checks else "",
+                keys.get(number, ""),
             )
-            for number, instance in instances
+            for number, instance in configuration.instances
         ]
         for watched in self.watched:
             self._recall(watched)
@@ -167,7 +172,8 @@ class Engine:
         watched.waiting += batches
         watched.totals.update(thinned)
         watched.last = timestamp
-        watched.remembered[watched.key] = json.dumps([timestamp, self._runner.readings(watched.number)])
+        if watched.key:
+            watched.remembered[watched.key] = json.dumps([timestamp, self._runner.readings(watched.number)])
         watched.warnings = run.warnings
         self._keep(watched)
         if run.error != watched.error:
@@ -187,7 +193,7 @@ class Engine:
 
     def _recall(self, watched: Watched) -> None:
         """Go on from where the process before was, as its check does by itself."""
-        told = self._spool.read(watched.key)
+        told = self._spool.read(watched.key) if watched.key else ""
         if not told:
             return
         watched.last, readings = json.loads(told)
@@ -223,7 +229,12 @@ def time_of_points(now: float, step: int, last: int | None) -> int:
 
 
 def _remembering(instance: dict[str, Any]) -> dict[str, Any]:
-    return {"restart_memory_bytes": RESTART_BYTES, **instance}
+    """An instance that remembers all its readings. What tells a cluster check would switch that off: here no other
+    process runs the same instance, and the host is left out by the bridge.
+    """
+    options = {"restart_memory_bytes": RESTART_BYTES, **instance}
+    options.pop("empty_default_hostname", None)
+    return options
 
 
 def _lasting(check_class: Callable[..., Any]) -> Callable[..., Any]:

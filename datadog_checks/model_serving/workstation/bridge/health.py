@@ -58,11 +58,11 @@ class HealthServer:
     def start(self) -> None:
         """Listen. Raises OptionError where the address can't be had."""
 
-        class Handler(_HealthHandler):
+        class StateHandler(_HealthHandler):
             state = staticmethod(self._state)
 
         try:
-            self._server = ThreadingHTTPServer((self._address.host, self._address.port), Handler)
+            self._server = ThreadingHTTPServer((self._address.host, self._address.port), StateHandler)
         except OSError as error:
             raise OptionError(
                 f"`health`: {self._address.host}:{self._address.port} can't be listened on ({error.strerror}): name "
