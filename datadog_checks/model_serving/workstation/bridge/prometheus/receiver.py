@@ -64,7 +64,7 @@ class RemoteWriteReceiver:
                     f"({error.strerror or error}): free it, or write another one"
                 ) from None
             # A thread of its own for the whole time, and one for each connection.
-            serve = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+            serve = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
             serve.start()
 
     def silent(self) -> float:

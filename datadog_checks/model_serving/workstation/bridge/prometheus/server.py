@@ -46,7 +46,7 @@ class MetricsServer:
                 f"`expose.listen`: {settings.host}:{settings.port} can't be listened on ({error.strerror or error}): "
                 "free it, or write another one"
             ) from None
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
