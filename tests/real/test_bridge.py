@@ -102,15 +102,17 @@ def exposed() -> Iterator[MetricsServer]:
 def ways(tmp_path_factory: pytest.TempPathFactory, exposed: MetricsServer) -> Iterator[WaysIn]:
     before, after = documented("Model RUN, each suffix")
     (port,) = free_ports(1)
-    written = BridgeCheck(
-        "model_serving", {}, [{"remote_write": {"listen": f"127.0.0.1:{port}", "delay": "1s"}, "name": "written"}]
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKEN", "hidden-word")
+        listen = {"listen": f"127.0.0.1:{port}", "delay": "1s", "token_env": "TOKEN"}
+        written = BridgeCheck("model_serving", {}, [{"remote_write": listen, "name": "written"}])
+    writes = {"url": f"http://127.0.0.1:{port}/api/v1/write", "authorization": {"credentials": "hidden-word"}}
     with serving() as server:
         server.serve(before + ENDS)
         assert run(written).error == ""
         targets = {"model-run": server.url, "bridge": f"http://127.0.0.1:{exposed.port}/metrics"}
         folder = tmp_path_factory.mktemp("prometheus")
-        with or_skip(start.prometheus(folder, targets, f"http://127.0.0.1:{port}/api/v1/write")) as prometheus:
+        with or_skip(start.prometheus(folder, targets, writes)) as prometheus:
             match = '{job="model-run"}'
             federate = f"{prometheus.url}/federate?" + urllib.parse.urlencode({"match[]": match})
             checks: dict[str, Any] = {
@@ -200,6 +202,12 @@ def test_what_the_server_refuses_is_told_in_its_words(ways: WaysIn) -> None:
     message = json.loads(run(check).error)[0]["message"]
     assert 'the server can\'t read `match` for {job=~"("}: ' in message
     assert "missing closing )" in message
+
+
+def test_a_delay_asks_for_an_earlier_state(ways: WaysIn) -> None:
+    source = {"url": ways.prometheus.url, "match": ['{job="model-run"}'], "delay": "1s", "window": "1m"}
+    check = BridgeCheck("model_serving", {}, [{"prometheus": source, "name": "delayed"}])
+    assert mapped(succeed(check).gauges)
 
 
 def test_a_selector_of_nothing_is_told(ways: WaysIn) -> None:

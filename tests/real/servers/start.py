@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,10 +156,12 @@ RULES = {
 
 
 @contextmanager
-def prometheus(folder: Path, targets: dict[str, str], remote_write: str = "") -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, targets: dict[str, str], remote_write: Mapping[str, Any] | None = None
+) -> Iterator[Prometheus]:
     """Prometheus scraping `targets` (job name to metrics URL) each second, one dead target beside them, with recording
-    rules, target labels and an external label `cluster`, and writing all of it to the URL `remote_write`, if there is
-    one; raises Unavailable where it cannot be had.
+    rules, target labels and an external label `cluster`, and writing all of it where `remote_write` says, with the
+    options of Prometheus' own configuration; raises Unavailable where it cannot be had.
     """
     binary = prometheus_binary()
     (port, dead) = free_ports(2)
@@ -174,7 +176,7 @@ def prometheus(folder: Path, targets: dict[str, str], remote_write: str = "") ->
     }
     if remote_write:
         queue, metadata = {"batch_send_deadline": "50ms"}, {"send_interval": "1s"}
-        config["remote_write"] = [{"url": remote_write, "queue_config": queue, "metadata_config": metadata}]
+        config["remote_write"] = [{**remote_write, "queue_config": queue, "metadata_config": metadata}]
     rules = {"groups": [{"name": "sla", "rules": [{"record": name, "expr": expr} for name, expr in RULES.items()]}]}
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
     (folder / "rules.yml").write_text(json.dumps(rules), encoding="utf-8")

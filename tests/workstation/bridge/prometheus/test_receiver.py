@@ -105,10 +105,12 @@ def test_refused_samples_are_told_and_counted_by_reason(sender: Sender, aggregat
 
 
 def test_a_request_that_is_sent_again_is_no_mistake(shared: Sender) -> None:
-    body = encode(
-        Written([WrittenSeries({"__name__": "again"}, [(round(time.time() * 1000) + n, 1.0) for n in (1, 2)])])
-    )
-    assert [shared.ask(body) for _ in range(2)] == [(204, ""), (204, "")]
+    samples = [(round(time.time() * 1000) - before, 1.0) for before in (3000, 2000, 1000)]
+    body = encode(Written([WrittenSeries({"__name__": "again"}, samples)]))
+    assert shared.ask(body) == (204, "")
+    # Only the last sample is remembered once it has been read.
+    assert shared.check.run() == ""
+    assert shared.ask(body) == (204, "")
 
 
 SECOND = {**HEADERS, "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}
