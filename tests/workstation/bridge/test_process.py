@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import threading
 import tracemalloc
 import urllib.request
 from collections.abc import Callable, Iterator
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
@@ -18,9 +22,11 @@ from datadog_checks.model_serving.workstation.bridge.health import state_of
 from datadog_checks.model_serving.workstation.bridge.intake import DISTRIBUTIONS, SERIES, batch_of
 from datadog_checks.model_serving.workstation.bridge.process import opened
 from datadog_checks.model_serving.workstation.bridge.settings import load_settings
+from datadog_checks.model_serving.workstation.cli import bridge_demo
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.demo.intake import RefusedRequest, SimulatedIntake
 
+from ..provision.standin import models
 from .bridges import BridgeHost, CountingServer, totals, until
 
 
@@ -70,6 +76,60 @@ def test_dry_run_sends_and_remembers_nothing(
     assert {"model_serving.request.count", "model_serving.model.accuracy"} <= names
     assert not intake.requests
     assert not (tmp_path / "bridge.db").exists()
+
+
+MODELS = {
+    "/api/v2/series": "v2.metric_payload.MetricPayload",
+    "/api/v1/distribution_points": "v1.distribution_points_payload.DistributionPointsPayload",
+    "/api/v1/check_run": "v1.service_checks.ServiceChecks",
+    "/api/v1/events": "v1.event_create_request.EventCreateRequest",
+}
+
+
+def test_the_demo_agrees_and_bodies_are_what_the_client_describes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short, with an outage; each body is read by the models of datadog-api-client, to the last field."""
+    monkeypatch.setattr(bridge_demo, "MINUTES", 5)
+    monkeypatch.setattr(bridge_demo, "AWAY", (2, 4))
+    bodies: dict[str, list[Any]] = {}
+    parse = SimulatedIntake._body
+
+    def kept(intake: SimulatedIntake, path: str, *arguments: Any) -> Any:
+        body = parse(intake, path, *arguments)
+        bodies.setdefault(path, []).append(body)
+        return body
+
+    monkeypatch.setattr(SimulatedIntake, "_body", kept)
+    done = CliRunner().invoke(root, ["bridge", "--demo"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^All \d+ numbers agree\.$", done.output, re.MULTILINE)
+    assert set(bodies) == set(MODELS)
+    for path, found in bodies.items():
+        models.check(MODELS[path], found[-1])
+    assert CliRunner().invoke(root, ["bridge", "--demo", "--once"]).exit_code == 2
+    assert CliRunner().invoke(root, ["bridge"]).exit_code == 2
+
+
+def test_what_is_deployed_fits_the_command(tmp_path: Path) -> None:
+    """The unit's and the image's command are read by the command, and their configuration is one."""
+    deploy = Path(__file__).parents[3] / "deploy" / "bridge"
+    settings = load_settings(deploy / "bridge.yaml", {"DD_API_KEY": "0123456789abcdef"})
+    unit = ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(deploy / "model-serving-bridge.service")
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    image = (deploy / "Dockerfile").read_text()
+    (default,) = (json.loads(line.removeprefix("CMD ")) for line in image.splitlines() if line.startswith("CMD "))
+    for command in (words, default):
+        subcommand = root.get_command(Context(root), command[0])
+        assert subcommand is not None
+        parsed = subcommand.make_context(command[0], command[1:])
+        assert parsed.params["path"] == Path("/etc/model-serving-bridge/bridge.yaml")
+    assert program.endswith("/model-serving")
+    state = f"/var/lib/{unit['Service']['StateDirectory']}"
+    assert settings.spool.path.parent == Path(state)
+    assert f"VOLUME {state}" in image
+    assert settings.health is not None
+    assert f"http://{settings.health.host}:{settings.health.port}/" in image
 
 
 def test_exit_statuses(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
@@ -150,7 +210,7 @@ def test_health_names_who_is_late_and_what_hinders_delivery(host: BridgeHost, en
 def test_memory_is_bounded_while_much_is_delivered(host: BridgeHost) -> None:
     """One request at a time is in memory, however much there is in the spool."""
     host.start()
-    for number in range(60):
+    for number in range(30):
         series = [
             {
                 "metric": "model_serving.request.count",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,9 +74,7 @@ class Progress:
 class Deliverer:
     """Delivers for one bridge. `clock` gives epoch seconds; `max_age` is how many a point may wait."""
 
-    def __init__(
-        self, spool: Spool, intake: Destination, max_age: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, spool: Spool, intake: Destination, max_age: float, clock: Callable[[], float]) -> None:
         self.progress = Progress()
         self._spool = spool
         self._intake = intake

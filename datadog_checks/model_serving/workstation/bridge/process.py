@@ -91,12 +91,14 @@ class Bridge:
         self.deliverer = deliverer
         self.health: HealthServer | None = None
         self.stopping = threading.Event()
+        self.interrupted = False
+        """What a signal handler may set, which must not touch a lock. It is looked at every second."""
         self._wake = threading.Event()
         self._failure: Exception | None = None
         self._reporter = Reporter(settings, spool, engine.clock)
 
     def stop(self) -> None:
-        """End in good order, from any thread or signal handler."""
+        """End in good order, from any thread."""
         self.stopping.set()
         self._wake.set()
 
@@ -111,10 +113,20 @@ class Bridge:
                 done, left = wait(left, timeout=0.2)
                 for future in done:
                     future.result()
-                if self.stopping.is_set():
+                if self._ends():
                     self.engine.close()
         self._reporter.report()
-        return self.deliverer.drain(PATIENCE, self.stopping.wait)
+        return self.deliverer.drain(PATIENCE, self.pause)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait, unless the bridge is told to stop. Returns whether it is."""
+        until = time.monotonic() + seconds
+        while not self._ends() and (left := until - time.monotonic()) > 0:
+            self.stopping.wait(min(left, 0.5))
+        return self._ends()
+
+    def _ends(self) -> bool:
+        return self.interrupted or self.stopping.is_set()
 
     def run(self) -> None:
         """Run until `stop`. Raises DeliveryError or SpoolError where it can't go on."""
@@ -154,7 +166,7 @@ class Bridge:
             return done
 
         report_due = started + OWN_INTERVAL
-        while not self.stopping.is_set():
+        while not self._ends():
             with lock:
                 while queue and queue[0][0] <= clock():
                     watched = heapq.heappop(queue)[2]
