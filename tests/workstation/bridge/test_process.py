@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import threading
+import time
 import tracemalloc
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -195,13 +196,15 @@ def test_health_names_who_is_late_and_what_hinders_delivery(host: BridgeHost, en
     server = CountingServer(endpoint)
     host.instances = [server.instance]
     host.start()
-    host.engine.watched[0].due = host.now
+    (watched,) = host.engine.watched
+    watched.due = time.monotonic()
     host.run()
     assert state_of(host.engine, host.spool, host.deliverer.progress)["status"] == "ok"
-    host.now += 100
+    watched.due -= 100
     late = state_of(host.engine, host.spool, host.deliverer.progress)
     assert (late["status"], late["instances"][0]["late"]) == ("late", True)
-    host.engine.watched[0].due = host.now = host.now + 1000
+    watched.due += 100
+    host.now += 1000
     undelivered = state_of(host.engine, host.spool, host.deliverer.progress)
     assert undelivered["status"] == "undelivered"
     assert undelivered["delivery"]["lag"] > 900

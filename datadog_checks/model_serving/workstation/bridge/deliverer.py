@@ -39,6 +39,9 @@ ADDING = (DISTRIBUTIONS, EVENTS)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds from one try to the next, doubled each time."""
 
+LONGEST_LIMIT = 3600.0
+"""Seconds that an answer may have the bridge wait."""
+
 MOST_INVALID = 50
 """What the intake calls invalid is halved to find what is wrong in it, unless that many answers in a row said so."""
 
@@ -93,7 +96,8 @@ class Deliverer:
         """
         busy = False
         for kind in KINDS:
-            if self._clock() >= self.progress.not_before.get(kind, 0.0):
+            # A pause that is longer is one of a clock that was put back.
+            if not 0 < self.progress.not_before.get(kind, 0.0) - self._clock() <= LONGEST_LIMIT:
                 busy = self._step(kind) or busy
         if busy:
             return 0.0
@@ -214,7 +218,7 @@ class Deliverer:
         failures = self.progress.failures.get(kind, 0)
         self.progress.failures[kind] = failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**failures) * random.uniform(0.75, 1.0)
-        self.progress.not_before[kind] = self._clock() + max(outcome.seconds, pause)
+        self.progress.not_before[kind] = self._clock() + min(max(outcome.seconds, pause), LONGEST_LIMIT)
         if outcome.words != self.progress.problem:
             log.warning("not delivered yet: %s", outcome.words)
         self.progress.problem = outcome.words
