@@ -19,6 +19,7 @@ from click import Context
 from click.testing import CliRunner, Result
 
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
+from datadog_checks.model_serving.workstation.bridge import process
 from datadog_checks.model_serving.workstation.bridge.health import state_of
 from datadog_checks.model_serving.workstation.bridge.intake import DISTRIBUTIONS, SERIES, batch_of
 from datadog_checks.model_serving.workstation.bridge.process import opened
@@ -190,6 +191,37 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, intake: SimulatedIntak
     assert state["status"] == "ok"
     assert [one["late"] for one in state["instances"]] == [False, False]
     assert state["delivery"]["last"] is not None
+
+
+def test_a_run_that_never_ends_does_not_keep_the_process(
+    tmp_path: Path, intake: SimulatedIntake, endpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for a driver. Another instance goes on meanwhile, and so does delivery."""
+    server = CountingServer(endpoint)
+    stuck, free = threading.Event(), threading.Event()
+
+    def sticking(check_class: Any) -> Any:
+        def construct(**arguments: Any) -> Any:
+            check = check_class(**arguments)
+            if check.instance["name"] == "stuck":
+                check.run = lambda: (stuck.set(), free.wait(60), "")[-1]
+            return check
+
+        return construct
+
+    instances = [{**server.instance, "min_collection_interval": 1, "name": name} for name in ("stuck", "goes on")]
+    text = json.dumps({"instances": instances, "spool": {"path": "bridge.db"}, "health": False})
+    (tmp_path / "bridge.yaml").write_text(text)
+    monkeypatch.setattr(process, "GRACE", 0.1)
+    settings = load_settings(tmp_path / "bridge.yaml", {"DD_API_KEY": intake.api_key}, url=intake.url)
+    with opened(settings, change=sticking) as bridge:
+        thread = threading.Thread(target=bridge.run)
+        thread.start()
+        until(lambda: stuck.is_set() and len(intake.arrived.service_checks) > 0)
+        bridge.interrupted = True
+        thread.join(30)
+        assert not thread.is_alive()
+        free.set()
 
 
 def test_health_names_who_is_late_and_what_hinders_delivery(host: BridgeHost, endpoint: Any) -> None:
