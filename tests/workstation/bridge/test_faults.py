@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,9 +19,13 @@ from datadog_checks.model_serving.submit import submitter
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
 from datadog_checks.model_serving.workstation.bridge.deliverer import SLACK
 from datadog_checks.model_serving.workstation.bridge.engine import SpoolingStandIn
-from datadog_checks.model_serving.workstation.bridge.intake import thin
+from datadog_checks.model_serving.workstation.bridge.intake import Encoder, thin
 from datadog_checks.model_serving.workstation.demo.intake import LostAnswer, RefusedRequest, SimulatedIntake
+from datadog_checks.model_serving.workstation.standin.aggregation import Commit, Context, Distribution
 from datadog_checks.model_serving.workstation.standin.install import standing_in
+from datadog_checks.model_serving.workstation.standin.recorder import Event
+from datadog_checks.model_serving.workstation.standin.runner import Round, Run
+from datadog_checks.model_serving.workstation.standin.sketch import Sketch
 
 from ...conftest import serving
 from .bridges import START, BridgeHost, CountingServer, observations, totals
@@ -374,3 +379,27 @@ def test_whatever_happens_sums_are_equal(steps: list[tuple[int, str, list[str]]]
         assert server.counted - unsure <= came <= server.counted + resent
         host.stop()
     forget_claims()
+
+
+def test_an_event_that_is_too_long_is_cut(host: BridgeHost, server: CountingServer) -> None:
+    """As the intake takes it: its limits are those of the API's description."""
+    fields = {"msg_title": "t" * 900, "msg_text": "x" * 9000, "aggregation_key": "a" * 200, "alert_type": "error"}
+    round_ = Round(1, host.now, events=[Event("", {**fields, "tags": ["xid:79"], "priority": None})])
+    batches, _ = Encoder(replace(host.settings(), host="h", tags=("env:prod",))).encode(round_, int(host.now), 15)
+    host.spool.write({}, batches)
+    host.deliver()
+    (event,) = host.intake.arrived.events
+    assert (len(event["title"]), len(event["text"]), len(event["aggregation_key"])) == (500, 4000, 100)
+    assert (event["tags"], event["host"], event["alert_type"]) == (["xid:79", "env:prod"], "h", "error")
+
+
+def test_what_no_number_can_tell_is_left_out(host: BridgeHost, server: CountingServer) -> None:
+    """A bucket that reaches to infinity has a key that stands for it, and JSON has no such number."""
+    sketch = Sketch()
+    sketch.insert_bucket(1.0, 1.0, 2)
+    sketch.insert_bucket(1e300, 1e300, 3)
+    commit = Commit(distributions=[Distribution(Context("model_serving.odd", (), ""), sketch)])
+    batches, _ = Encoder(host.settings()).encode(Round(1, host.now, [Run(1, "", "", commit)]), int(host.now), 15)
+    host.spool.write({}, batches)
+    host.deliver()
+    assert observations(host.intake, "odd") == 2

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import threading
+import time
 import tracemalloc
 import urllib.request
 from collections.abc import Callable, Iterator
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
+from datadog_checks.model_serving.workstation.bridge import process
 from datadog_checks.model_serving.workstation.bridge.health import state_of
 from datadog_checks.model_serving.workstation.bridge.intake import DISTRIBUTIONS, SERIES, batch_of
 from datadog_checks.model_serving.workstation.bridge.process import opened
 from datadog_checks.model_serving.workstation.bridge.settings import load_settings
+from datadog_checks.model_serving.workstation.cli import bridge_demo
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.demo.intake import RefusedRequest, SimulatedIntake
 
 from ...ports import free_port
+from ..provision.standin import models
 from .bridges import BridgeHost, CountingServer, totals, until
 
 
@@ -72,6 +80,60 @@ def test_dry_run_sends_and_remembers_nothing(
     assert {"model_serving.request.count", "model_serving.model.accuracy"} <= names
     assert not intake.requests
     assert not (tmp_path / "bridge.db").exists()
+
+
+MODELS = {
+    "/api/v2/series": "v2.metric_payload.MetricPayload",
+    "/api/v1/distribution_points": "v1.distribution_points_payload.DistributionPointsPayload",
+    "/api/v1/check_run": "v1.service_checks.ServiceChecks",
+    "/api/v1/events": "v1.event_create_request.EventCreateRequest",
+}
+
+
+def test_the_demo_agrees_and_bodies_are_what_the_client_describes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short, with an outage; each body is read by the models of datadog-api-client, to the last field."""
+    monkeypatch.setattr(bridge_demo, "MINUTES", 5)
+    monkeypatch.setattr(bridge_demo, "AWAY", (2, 4))
+    bodies: dict[str, list[Any]] = {}
+    parse = SimulatedIntake._body
+
+    def kept(intake: SimulatedIntake, path: str, *arguments: Any) -> Any:
+        body = parse(intake, path, *arguments)
+        bodies.setdefault(path, []).append(body)
+        return body
+
+    monkeypatch.setattr(SimulatedIntake, "_body", kept)
+    done = CliRunner().invoke(root, ["bridge", "--demo"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^All \d+ numbers agree\.$", done.output, re.MULTILINE)
+    assert set(bodies) == set(MODELS)
+    for path, found in bodies.items():
+        models.check(MODELS[path], found[-1])
+    assert CliRunner().invoke(root, ["bridge", "--demo", "--once"]).exit_code == 2
+    assert CliRunner().invoke(root, ["bridge"]).exit_code == 2
+
+
+def test_what_is_deployed_fits_the_command(tmp_path: Path) -> None:
+    """The unit's and the image's command are read by the command, and their configuration is one."""
+    deploy = Path(__file__).parents[3] / "deploy" / "bridge"
+    settings = load_settings(deploy / "bridge.yaml", {"DD_API_KEY": "0123456789abcdef"})
+    unit = ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(deploy / "model-serving-bridge.service")
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    image = (deploy / "Dockerfile").read_text()
+    (default,) = (json.loads(line.removeprefix("CMD ")) for line in image.splitlines() if line.startswith("CMD "))
+    for command in (words, default):
+        subcommand = root.get_command(Context(root), command[0])
+        assert subcommand is not None
+        parsed = subcommand.make_context(command[0], command[1:])
+        assert parsed.params["path"] == Path("/etc/model-serving-bridge/bridge.yaml")
+    assert program.endswith("/model-serving")
+    state = f"/var/lib/{unit['Service']['StateDirectory']}"
+    assert settings.spool.path.parent == Path(state)
+    assert f"VOLUME {state}" in image
+    assert settings.health is not None
+    assert f"http://{settings.health.host}:{settings.health.port}/" in image
 
 
 def test_exit_statuses(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
@@ -156,17 +218,50 @@ def test_it_exposes_what_its_runs_give(tmp_path: Path, intake: SimulatedIntake, 
     }
 
 
+def test_a_run_that_never_ends_does_not_keep_the_process(
+    tmp_path: Path, intake: SimulatedIntake, endpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for a driver. Another instance goes on meanwhile, and so does delivery."""
+    server = CountingServer(endpoint)
+    stuck, free = threading.Event(), threading.Event()
+
+    def sticking(check_class: Any) -> Any:
+        def construct(**arguments: Any) -> Any:
+            check = check_class(**arguments)
+            if check.instance["name"] == "stuck":
+                check.run = lambda: (stuck.set(), free.wait(60), "")[-1]
+            return check
+
+        return construct
+
+    instances = [{**server.instance, "min_collection_interval": 1, "name": name} for name in ("stuck", "goes on")]
+    text = json.dumps({"instances": instances, "spool": {"path": "bridge.db"}, "health": False, "expose": False})
+    (tmp_path / "bridge.yaml").write_text(text)
+    monkeypatch.setattr(process, "GRACE", 0.1)
+    settings = load_settings(tmp_path / "bridge.yaml", {"DD_API_KEY": intake.api_key}, url=intake.url)
+    with opened(settings, change=sticking) as bridge:
+        thread = threading.Thread(target=bridge.run)
+        thread.start()
+        until(lambda: stuck.is_set() and len(intake.arrived.service_checks) > 0)
+        bridge.interrupted = True
+        thread.join(30)
+        assert not thread.is_alive()
+        free.set()
+
+
 def test_health_names_who_is_late_and_what_hinders_delivery(host: BridgeHost, endpoint: Any) -> None:
     server = CountingServer(endpoint)
     host.instances = [server.instance]
     host.start()
-    host.engine.watched[0].due = host.now
+    (watched,) = host.engine.watched
+    watched.due = time.monotonic()
     host.run()
     assert state_of(host.engine, host.spool, host.deliverer.progress)["status"] == "ok"
-    host.now += 100
+    watched.due -= 100
     late = state_of(host.engine, host.spool, host.deliverer.progress)
     assert (late["status"], late["instances"][0]["late"]) == ("late", True)
-    host.engine.watched[0].due = host.now = host.now + 1000
+    watched.due += 100
+    host.now += 1000
     undelivered = state_of(host.engine, host.spool, host.deliverer.progress)
     assert undelivered["status"] == "undelivered"
     assert undelivered["delivery"]["lag"] > 900
@@ -175,7 +270,7 @@ def test_health_names_who_is_late_and_what_hinders_delivery(host: BridgeHost, en
 def test_memory_is_bounded_while_much_is_delivered(host: BridgeHost) -> None:
     """One request at a time is in memory, however much there is in the spool."""
     host.start()
-    for number in range(60):
+    for number in range(30):
         series = [
             {
                 "metric": "model_serving.request.count",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +38,9 @@ ADDING = (DISTRIBUTIONS, EVENTS)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds from one try to the next, doubled each time."""
+
+LONGEST_LIMIT = 3600.0
+"""Seconds that an answer may have the bridge wait."""
 
 MOST_INVALID = 50
 """What the intake calls invalid is halved to find what is wrong in it, unless that many answers in a row said so."""
@@ -75,9 +77,7 @@ class Progress:
 class Deliverer:
     """Delivers for one bridge. `clock` gives epoch seconds; `max_age` is how many a point may wait."""
 
-    def __init__(
-        self, spool: Spool, intake: Destination, max_age: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, spool: Spool, intake: Destination, max_age: float, clock: Callable[[], float]) -> None:
         self.progress = Progress()
         self._spool = spool
         self._intake = intake
@@ -96,7 +96,8 @@ class Deliverer:
         """
         busy = False
         for kind in KINDS:
-            if self._clock() >= self.progress.not_before.get(kind, 0.0):
+            # A pause that is longer is one of a clock that was put back.
+            if not 0 < self.progress.not_before.get(kind, 0.0) - self._clock() <= LONGEST_LIMIT:
                 busy = self._step(kind) or busy
         if busy:
             return 0.0
@@ -217,7 +218,7 @@ class Deliverer:
         failures = self.progress.failures.get(kind, 0)
         self.progress.failures[kind] = failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**failures) * random.uniform(0.75, 1.0)
-        self.progress.not_before[kind] = self._clock() + max(outcome.seconds, pause)
+        self.progress.not_before[kind] = self._clock() + min(max(outcome.seconds, pause), LONGEST_LIMIT)
         if outcome.words != self.progress.problem:
             log.warning("not delivered yet: %s", outcome.words)
         self.progress.problem = outcome.words

@@ -88,7 +88,7 @@ class Watched:
     `interval` is seconds between its runs. `hostless` leaves the bridge's host out. `key` is what it is remembered
     under, empty where it is not. `last` is the time of its last points, in epoch seconds. `remembered` and
     `waiting` are what no transaction has taken yet. `begun` is when its last run began, `ended` when it ended, by the
-    engine's clock; `due` is when the next one is.
+    engine's clock; `due` is when the next one is, by the monotonic clock, which nobody puts right.
     """
 
     number: int

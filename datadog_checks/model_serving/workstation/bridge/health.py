@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,7 +27,7 @@ def state_of(engine: Engine, spool: Spool, progress: Progress | None) -> dict[st
     """How each instance and the delivery fare. `status` is `ok`, or what is wrong: `late` or `undelivered`."""
     now = engine.clock()
     held = spool.held()
-    instances = [_instance(watched, now) for watched in engine.watched]
+    instances = [_instance(watched) for watched in engine.watched]
     lag = 0.0 if held.oldest is None else max(0.0, now - held.oldest)
     status = "late" if any(one["late"] for one in instances) else "undelivered" if lag > LONGEST_LAG else "ok"
     delivery: dict[str, Any] = {"lag": round(lag, 1), "batches": held.batches, "bytes": held.bytes}
@@ -35,11 +36,11 @@ def state_of(engine: Engine, spool: Spool, progress: Progress | None) -> dict[st
     return {"status": status, "instances": instances, "delivery": delivery}
 
 
-def _instance(watched: Watched, now: float) -> dict[str, Any]:
+def _instance(watched: Watched) -> dict[str, Any]:
     return {
         "instance": watched.number,
         "label": watched.label,
-        "late": now - watched.due > max(LATE * watched.interval, LATE_SECONDS),
+        "late": time.monotonic() - watched.due > max(LATE * watched.interval, LATE_SECONDS),
         "last_run": watched.ended,
         "error": watched.error,
         "warnings": watched.warnings,

@@ -30,7 +30,7 @@ from ..provision.credentials import AccountCredentials
 from ..standin.aggregation import Commit, Context
 from ..standin.recorder import Event, ServiceCheck
 from ..standin.runner import Round
-from ..standin.sketch import value_of
+from ..standin.sketch import MAX_KEY, value_of
 from .settings import BridgeSettings
 from .spool import NewBatch
 
@@ -75,7 +75,8 @@ LONGEST_TITLE = 500
 LONGEST_AGGREGATION_KEY = 100
 EVENT_FIELDS = {"alert_type": "alert_type", "source_type_name": "source_type_name", "priority": "priority"}
 
-KEPT_PREFIXES = 200_000
+KEPT_PREFIXES = 50_000
+"""Series whose text up to the value is remembered, of some 400 bytes each. More are made anew."""
 
 CLOCK_PUT_BACK = 600.0
 """Seconds by which the clock may have been put back before times are given twice: Datadog takes none from beyond."""
@@ -161,7 +162,12 @@ class Encoder:
             left_out = distribution.sketch.count - sum(kept)
             if left_out:
                 thinned[f"thinned {context.name}"] += left_out
-            values = [(f"{value_of(key):.9g}", count) for (key, _), count in zip(bins, kept, strict=True) if count]
+            values = [
+                (f"{value_of(key):.9g}", count)
+                for (key, _), count in zip(bins, kept, strict=True)
+                # The outermost keys stand for infinity, of which JSON has none.
+                if count and abs(key) < MAX_KEY
+            ]
             item: dict[str, Any] = {"metric": context.name, "tags": self._all_tags(context.tags)}
             if context.host or host:
                 item["host"] = context.host or host

@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import json
 import logging
+import queue
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ PATIENCE = 30.0
 """Seconds that a process which runs once waits for an intake that is hindered."""
 
 PAUSE_OF_DISK = 5.0
+"""Seconds until a spool that could not be written is tried again."""
 
 OWN_KEY = "bridge:own"
 
@@ -89,6 +90,44 @@ class Printer:
         return Delivery(Verdict.TAKEN)
 
 
+class Workers:
+    """Threads that run instances, as many at a time as there are threads, and tell `ended` of each run.
+
+    A run that never ends doesn't keep the process from ending.
+    """
+
+    def __init__(
+        self, count: int, run: Callable[[Watched], object], ended: Callable[[Watched, Exception | None], None]
+    ) -> None:
+        self._run = run
+        self._ended = ended
+        self._tasks: queue.SimpleQueue[Watched | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name=f"bridge-run-{n}", daemon=True) for n in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def add(self, watched: Watched) -> None:
+        """Run an instance as soon as a thread is free."""
+        self._tasks.put(watched)
+
+    def close(self, seconds: float) -> None:
+        """Begin no further run, and wait for those that go on."""
+        for _ in self._threads:
+            self._tasks.put(None)
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while (watched := self._tasks.get()) is not None:
+            problem: Exception | None = None
+            try:
+                self._run(watched)
+            except Exception as error:
+                problem = error
+            self._ended(watched, problem)
+
+
 class Bridge:
     """Runs an engine and delivers what it gives."""
 
@@ -99,12 +138,16 @@ class Bridge:
         self.deliverer = deliverer
         self.health: HealthServer | None = None
         self.stopping = threading.Event()
+        self.interrupted = False
+        """What a signal handler may set, which must not touch a lock. It is looked at every second."""
         self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._due: list[tuple[float, int, Watched]] = []
         self._failure: Exception | None = None
         self._reporter = Reporter(settings, spool, engine.clock, engine.listeners)
 
     def stop(self) -> None:
-        """End in good order, from any thread or signal handler."""
+        """End in good order, from any thread."""
         self.stopping.set()
         self._wake.set()
 
@@ -113,69 +156,83 @@ class Bridge:
 
         Raises DeliveryError and SpoolError.
         """
-        with ThreadPoolExecutor(self.settings.workers, "bridge-run") as pool:
-            left = {pool.submit(self.engine.run, watched, once=True) for watched in self.engine.watched}
-            while left:
-                done, left = wait(left, timeout=0.2)
-                for future in done:
-                    future.result()
-                if self.stopping.is_set():
-                    self.engine.close()
+        done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        workers = Workers(
+            self.settings.workers,
+            lambda watched: self.engine.run(watched, once=True),
+            lambda watched, problem: done.put(problem),
+        )
+        left = len(self.engine.watched)
+        for watched in self.engine.watched:
+            workers.add(watched)
+        while left and not self._ends():
+            with suppress(queue.Empty):
+                if (problem := done.get(timeout=0.5)) is not None:
+                    raise problem
+                left -= 1
+        if left:
+            self.engine.close()
+        workers.close(GRACE)
         self._reporter.report()
-        return self.deliverer.drain(PATIENCE, self.stopping.wait)
+        return self.deliverer.drain(PATIENCE, self.pause)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait, unless the bridge is told to stop. Returns whether it is."""
+        until = time.monotonic() + seconds
+        while not self._ends() and (left := until - time.monotonic()) > 0:
+            self.stopping.wait(min(left, 0.5))
+        return self._ends()
+
+    def _ends(self) -> bool:
+        return self.interrupted or self.stopping.is_set()
 
     def run(self) -> None:
         """Run until `stop`. Raises DeliveryError or SpoolError where it can't go on."""
         delivery = threading.Thread(target=self._deliver, name="bridge-delivery", daemon=True)
         delivery.start()
-        pool = ThreadPoolExecutor(self.settings.workers, "bridge-run")
+        workers = Workers(self.settings.workers, self.engine.run, self._ran)
         try:
-            self._schedule(pool)
+            self._schedule(workers)
         finally:
-            self.stop()
             self.engine.close()
-            pool.shutdown(wait=True, cancel_futures=True)
+            workers.close(GRACE)
+            # What these runs gave goes as well.
+            self.stop()
             delivery.join(GRACE)
         if self._failure is not None:
             raise self._failure
 
-    def _schedule(self, pool: ThreadPoolExecutor) -> None:
-        """Hand instances to the pool when they are due. One never runs twice at the same time."""
-        clock, started = self.engine.clock, self.engine.clock()
-        queue: list[tuple[float, int, Watched]] = []
+    def _schedule(self, workers: Workers) -> None:
+        """Hand out instances when they are due. One never runs twice at the same time."""
+        now = time.monotonic()
         for place, watched in enumerate(self.engine.watched):
             # Spread over the interval, so that they don't all come at once.
-            watched.due = started + watched.interval * place / len(self.engine.watched) * 0.9
-            heapq.heappush(queue, (watched.due, watched.number, watched))
-        lock = threading.Lock()
-
-        def again(watched: Watched) -> Callable[[Future[Round]], None]:
-            def done(future: Future[Round]) -> None:
-                if not future.cancelled() and (error := future.exception()) is not None:
-                    log.error("%s: the run broke off: %r", watched.label, error)
-                # Where one took longer than its interval, the runs that were missed are not made up for.
-                watched.due = max(watched.due + watched.interval, clock())
-                with lock:
-                    heapq.heappush(queue, (watched.due, watched.number, watched))
-                self._wake.set()
-
-            return done
-
-        report_due = started + OWN_INTERVAL
-        while not self.stopping.is_set():
-            with lock:
-                while queue and queue[0][0] <= clock():
-                    watched = heapq.heappop(queue)[2]
-                    pool.submit(self.engine.run, watched).add_done_callback(again(watched))
-                due = queue[0][0] if queue else report_due
-            if clock() >= report_due:
-                report_due = max(report_due + OWN_INTERVAL, clock())
+            watched.due = now + watched.interval * place / len(self.engine.watched) * 0.9
+            heapq.heappush(self._due, (watched.due, watched.number, watched))
+        report_due = now + OWN_INTERVAL
+        while not self._ends():
+            now = time.monotonic()
+            with self._lock:
+                while self._due and self._due[0][0] <= now:
+                    workers.add(heapq.heappop(self._due)[2])
+                due = self._due[0][0] if self._due else report_due
+            if now >= report_due:
+                report_due = max(report_due + OWN_INTERVAL, now)
                 try:
                     self._reporter.report()
                 except SpoolError as error:
                     log.error("%s", error)
-            self._wake.wait(max(0.0, min(due, report_due, clock() + 1.0) - clock()))
+            self._wake.wait(max(0.0, min(due, report_due, now + 1.0) - now))
             self._wake.clear()
+
+    def _ran(self, watched: Watched, problem: Exception | None) -> None:
+        if problem is not None:
+            log.error("%s: the run broke off: %r", watched.label, problem)
+        # Where one took longer than its interval, the runs that were missed are not made up for.
+        watched.due = max(watched.due + watched.interval, time.monotonic())
+        with self._lock:
+            heapq.heappush(self._due, (watched.due, watched.number, watched))
+        self._wake.set()
 
     def _deliver(self) -> None:
         """Deliver until the end, and what is left then within the time that there is."""
@@ -185,9 +242,11 @@ class Bridge:
                     pause = self.deliverer.deliver()
                 except SpoolError as error:
                     # What was delivered but could not be noted is sent again.
-                    pause = PAUSE_OF_DISK
+                    if self.deliverer.progress.problem != str(error):
+                        log.error("%s", error)
                     self.deliverer.progress.problem = str(error)
-                    log.error("%s", error)
+                    self.stopping.wait(PAUSE_OF_DISK)
+                    continue
                 # What is spooled meanwhile goes within a second.
                 self.stopping.wait(min(pause, 1.0))
             # Nothing waits for this thread longer than the grace.

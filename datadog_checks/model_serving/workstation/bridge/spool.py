@@ -245,7 +245,8 @@ class Spool:
         self._bytes += len(batch.body)
 
     def _remove(self, number: int) -> None:
-        row = self._database.execute("DELETE FROM batches WHERE id = ? RETURNING size", (number,)).fetchone()
+        row = self._database.execute("SELECT size FROM batches WHERE id = ?", (number,)).fetchone()
+        self._database.execute("DELETE FROM batches WHERE id = ?", (number,))
         self._bytes -= row[0] if row else 0
 
     def _shrink(self) -> None:

@@ -88,7 +88,7 @@ def bridge(path: Path | None, once: bool, dry_run: bool, demo: bool, url: str | 
 
 def _waited(running: Bridge) -> bool:
     """Whether the longest interval has passed, and nobody asked to stop."""
-    return not running.stopping.wait(max(watched.interval for watched in running.engine.watched))
+    return not running.pause(max(watched.interval for watched in running.engine.watched))
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def _stopped_by_signals(running: Bridge) -> Iterator[None]:
     """SIGTERM and Ctrl-C end the bridge in good order; a second one ends it at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        running.stop()
+        running.interrupted = True
         for one in before:
             signal.signal(one, signal.SIG_DFL)
 
