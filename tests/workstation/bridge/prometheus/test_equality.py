@@ -26,8 +26,8 @@ __all__ = ["api", "server"]
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "fixtures" / "payloads"
 FILES = [
-    *sorted((PAYLOADS / "dcgm").glob("*.txt")),
-    *sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
+    *(PAYLOADS / "dcgm" / f"{name}.txt" for name in ("compatibility_1.x", "default_4.8.2", "mig")),
+    *(PAYLOADS / "tensorflow_serving" / f"{name}.txt" for name in ("2.19", "batching")),
     *(PAYLOADS / "real" / f"{name}.txt" for name in ("mlserver", "exporter")),
 ]
 SYSTEMS = ["mlserver", "tensorflow_serving", "dcgm", "custom_ml"]
