@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import SpoolError
 from datadog_checks.model_serving.workstation.bridge.engine import time_of_points
+from datadog_checks.model_serving.workstation.bridge.health import state_of
 from datadog_checks.model_serving.workstation.bridge.intake import CLOCK_PUT_BACK
 from datadog_checks.model_serving.workstation.bridge.process import Reporter
 from datadog_checks.model_serving.workstation.bridge.spool import NewBatch, Spool
@@ -196,6 +197,20 @@ def test_a_spool_that_is_none(tmp_path: Any, content: bytes) -> None:
     (tmp_path / "one.db").write_bytes(content)
     with pytest.raises(SpoolError, match="move the file away"):
         Spool(tmp_path / "one.db", 10**7)
+
+
+def test_a_spool_that_breaks_meanwhile(host: BridgeHost, endpoint: Any) -> None:
+    """It is told with the file and what to do, by whoever needs it; the process goes on."""
+    host.instances = [CountingServer(endpoint).instance]
+    host.start()
+    host.run()
+    host.spool._database.execute("UPDATE batches SET body = x'00'")
+    with pytest.raises(SpoolError, match="move the file away"):
+        host.deliver()
+    host.spool._database.close()
+    state = state_of(host.engine, host.spool, None)
+    assert state["status"] == "spool"
+    assert str(host.path) in state["delivery"]["problem"]
 
 
 def test_a_spool_of_another_version(tmp_path: Any) -> None:

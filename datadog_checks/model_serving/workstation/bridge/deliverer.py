@@ -2,7 +2,7 @@
 
 Series and service checks that may have been taken are sent again as they were, for Datadog keeps the last value of a
 series at a time. Distributions and events add up: what may have been taken is sent again once at most, after the intake
-has answered another call.
+has answered something else.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Destination(Protocol):
     def send(self, kind: str, body: Encoded) -> Delivery:
         """Send one request."""
 
-    def probe(self) -> Delivery:
-        """Ask something that changes nothing."""
+    def probe(self, kind: str) -> Delivery:
+        """Ask what takes a kind something that changes nothing."""
 
 
 @dataclass(slots=True)
@@ -83,8 +83,8 @@ class Deliverer:
         self._intake = intake
         self._max_age = max_age
         self._clock = clock
-        # Whether the last answer was one.
-        self._healthy = False
+        # Kinds whose last request was answered.
+        self._answering: set[str] = set()
         # By kind, up to which position batches go alone, and how many answers in a row called one invalid.
         self._alone: dict[str, int] = {}
         self._invalid = 0
@@ -139,10 +139,11 @@ class Deliverer:
             self.progress.last, self.progress.problem = self._clock(), ""
             self.progress.failures.pop(kind, None)
             self.progress.not_before.pop(kind, None)
-            self._healthy, self._invalid = True, 0
+            self._answering.add(kind)
+            self._invalid = 0
             return True
         if outcome.verdict is Verdict.UNSURE:
-            self._healthy = False
+            self._answering.discard(kind)
             self._pause(kind, outcome)
             return False
         # Surely not taken.
@@ -181,14 +182,14 @@ class Deliverer:
 
     def _answers(self, kind: str) -> bool:
         """Whether the intake answers again, so that what may have been taken can be sent a second time."""
-        if self._healthy:
+        if kind in self._answering:
             return True
-        outcome = self._intake.probe()
-        if outcome.verdict is Verdict.TAKEN:
-            self._healthy = True
-            return True
+        outcome = self._intake.probe(kind)
         if outcome.verdict is Verdict.FORBIDDEN:
             raise _refused(outcome)
+        if outcome.verdict in (Verdict.TAKEN, Verdict.INVALID):
+            self._answering.add(kind)
+            return True
         self._pause(kind, outcome)
         return False
 
@@ -217,7 +218,7 @@ class Deliverer:
         """Leave a kind alone for as long as the answer says, or twice as long as the last time."""
         failures = self.progress.failures.get(kind, 0)
         self.progress.failures[kind] = failures + 1
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**failures) * random.uniform(0.75, 1.0)
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.75, 1.0)
         self.progress.not_before[kind] = self._clock() + min(max(outcome.seconds, pause), LONGEST_LIMIT)
         if outcome.words != self.progress.problem:
             log.warning("not delivered yet: %s", outcome.words)

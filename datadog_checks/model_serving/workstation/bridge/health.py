@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ...errors import OptionError
+from ...errors import OptionError, SpoolError
 from .deliverer import Progress
 from .engine import Engine, Watched
 from .settings import ListenAddress
@@ -24,10 +24,13 @@ LONGEST_LAG = 900.0
 
 
 def state_of(engine: Engine, spool: Spool, progress: Progress | None) -> dict[str, Any]:
-    """How each instance and the delivery fare. `status` is `ok`, or what is wrong: `late` or `undelivered`."""
+    """How each instance and the delivery fare. `status` is `ok`, or what is wrong: `late`, `undelivered` or `spool`."""
     now = engine.clock()
-    held = spool.held()
     instances = [_instance(watched) for watched in engine.watched]
+    try:
+        held = spool.held()
+    except SpoolError as error:
+        return {"status": "spool", "instances": instances, "delivery": {"problem": str(error)}}
     lag = 0.0 if held.oldest is None else max(0.0, now - held.oldest)
     status = "late" if any(one["late"] for one in instances) else "undelivered" if lag > LONGEST_LAG else "ok"
     delivery: dict[str, Any] = {"lag": round(lag, 1), "batches": held.batches, "bytes": held.bytes}

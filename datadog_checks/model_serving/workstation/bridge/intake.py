@@ -383,8 +383,10 @@ class Intake:
         """Send one request."""
         return self._outcome(lambda: self._calls[kind](body))
 
-    def probe(self) -> Delivery:
-        """Ask whether the key is valid, which changes nothing."""
+    def probe(self, kind: str) -> Delivery:
+        """Send no distributions to what takes them; for other kinds, ask whether the key is valid."""
+        if kind == DISTRIBUTIONS:
+            return self.send(kind, encoded(kind, body_of(kind, [])))
         return self._outcome(self._authentication.validate)
 
     def _outcome(self, call: Any) -> Delivery:
@@ -416,7 +418,8 @@ class Intake:
                 return Delivery(Verdict.FORBIDDEN, f"the API key is refused ({words}): check DD_API_KEY and the site")
             case 404 | 405 | 410:
                 return Delivery(Verdict.FORBIDDEN, f"no intake is there ({words}): check the site and the proxy")
-            case 408 | 503:
+            case 408 | 500 | 503:
+                # They say so, and the Agent takes them at their word, too.
                 return Delivery(Verdict.NOT_TAKEN, words, seconds_of(error.headers or {}, 0.0))
         # A redirect or another refusal took nothing; no status at all is an answer that broke off.
         return Delivery(Verdict.NOT_TAKEN if 300 <= status < 500 else Verdict.UNSURE, words)

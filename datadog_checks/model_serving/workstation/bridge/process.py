@@ -85,7 +85,7 @@ class Printer:
         self._tell(json.dumps({"path": PATHS[kind], "body": json.loads(body)}))
         return Delivery(Verdict.TAKEN)
 
-    def probe(self) -> Delivery:
+    def probe(self, kind: str) -> Delivery:
         """Nothing is asked."""
         return Delivery(Verdict.TAKEN)
 

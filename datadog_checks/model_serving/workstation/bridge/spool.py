@@ -142,7 +142,7 @@ class Spool:
         if version not in (0, VERSION):
             raise SpoolError(f"the spool {self.path} is of another version of the bridge: name another `spool.path`")
 
-    def _unusable(self, error: sqlite3.Error) -> SpoolError:
+    def _unusable(self, error: Exception) -> SpoolError:
         return SpoolError(
             f"the spool {self.path} can't be used ({error}): move the file away, and what was not delivered with it, "
             "or name another in `spool.path`"
@@ -155,7 +155,7 @@ class Spool:
 
     def read(self, key: str) -> str:
         """What a check has kept under a key, empty where that is nothing."""
-        with self._lock:
+        with self._reading():
             row = self._database.execute("SELECT value FROM cache WHERE key = ?", (key,)).fetchone()
         return row[0] if row else ""
 
@@ -183,7 +183,7 @@ class Spool:
     def oldest(self, kind: str, most: int) -> list[SpooledBatch]:
         """The first batches of a kind, of `most` characters or a single one, all tried as often as the first."""
         found: list[SpooledBatch] = []
-        with self._lock:
+        with self._reading():
             rows = self._database.execute(
                 "SELECT id, position, time, points, tries, length, body FROM batches WHERE kind = ? "
                 "ORDER BY position, id",
@@ -222,13 +222,13 @@ class Spool:
 
     def held(self) -> Held:
         """What waits for delivery."""
-        with self._lock:
+        with self._reading():
             count, oldest = self._database.execute("SELECT COUNT(*), MIN(time) FROM batches").fetchone()
             return Held(count, self._bytes, oldest)
 
     def totals(self) -> dict[str, float]:
         """What has become of points since they were last reported."""
-        with self._lock:
+        with self._reading():
             return dict(self._database.execute("SELECT name, value FROM totals WHERE value != 0"))
 
     def _value(self, query: str) -> int:
@@ -265,6 +265,14 @@ class Spool:
             "INSERT INTO totals VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
             totals.items(),
         )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except (sqlite3.Error, zlib.error) as error:
+                raise self._unusable(error) from None
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
