@@ -28,8 +28,8 @@ _API = re.compile(r"(?:/api/v1(?:/query)?)?/*\Z")
 
 @dataclass(frozen=True, slots=True)
 class QueryEntry:
-    """What is asked of an HTTP API: series that a selector of `match` selects, with samples of the last `window`
-    seconds, as they were `delay` seconds ago. `url` ends before `/api/v1`; `parameters` go with every request."""
+    """What is asked of an HTTP API: series that a selector of `match` selects, as they were `delay` seconds ago, with
+    samples of the `window` seconds before. `url` ends before `/api/v1`; `parameters` go with every request."""
 
     url: str
     match: tuple[str, ...]

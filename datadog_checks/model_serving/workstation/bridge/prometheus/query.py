@@ -25,6 +25,9 @@ MAX_PAGE = 32 << 20
 MAX_PAGE_VALUES = 2 << 20
 """Values in one answer: a series of ten labels and eight samples has about 35 of them."""
 
+LOOK_BACK = 300.0
+"""Seconds for which a server shows the last sample of a series that has not ended, unless it is set up otherwise."""
+
 METADATA_SECONDS = 600.0
 """Types seldom change, and their list is of the whole server."""
 
@@ -74,7 +77,10 @@ class QueryApi:
                     f"{selector} and those before it select more series than `sample_limit` ({self._limit}): raise the "
                     "option, or select less with `match`"
                 )
-            sampled = self._page(http, deadline, selector, f"[{round(self._entry.window * 1000)}ms]", live.at)
+            sampled = self._page(http, deadline, selector, _range(self._entry.window), live.at)
+            if self._entry.window < LOOK_BACK and not live.series.keys() <= sampled.series.keys():
+                # Samples with a time of their own, as those of a whole minute, may be older and still shown.
+                sampled = self._page(http, deadline, selector, _range(LOOK_BACK), live.at)
             for series, sample in sampled.series.items():
                 if series in live.series:
                     before = self._newest.get(series)
@@ -175,6 +181,10 @@ class QueryApi:
 
 
 _LESS = "split `match` into several selectors, or shorten `window`"
+
+
+def _range(seconds: float) -> str:
+    return f"[{round(seconds * 1000)}ms]"
 
 
 def _samples(one: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
