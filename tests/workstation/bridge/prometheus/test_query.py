@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -360,6 +361,21 @@ def test_credentials_are_sent_and_not_shown(
     message = error_of(check)
     assert api.asked[0][2]["Authorization"] == "Bearer hidden-word"
     assert "hidden-word" not in message + caplog.text
+
+
+def test_logins_are_those_of_any_endpoint(api: StandInApi, tmp_path: Path) -> None:
+    api.series = [(labels("model_accuracy"), samples("0.5"))]
+    token = tmp_path / "token"
+    token.write_text("of-a-file\n")
+    for options, sent in (
+        ({"username": "me", "password": "pw"}, "Basic bWU6cHc="),
+        ({"prometheus": {"token_file": str(token)}}, "Bearer of-a-file"),
+        ({"headers": {"Authorization": "Bearer own", "X-Scope-OrgID": "models"}}, "Bearer own"),
+    ):
+        api.asked.clear()
+        assert check_of(api, **options).run() == ""
+        assert {headers["Authorization"] for _, _, headers in api.asked} == {sent}
+    assert {headers["X-Scope-OrgID"] for _, _, headers in api.asked} == {"models"}
 
 
 def test_two_selections_of_one_server_are_two_sources(api: StandInApi) -> None:
