@@ -9,9 +9,9 @@ Times are of the processor unless they are called seconds. The disk is that of t
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +32,6 @@ from datadog_checks.model_serving.workstation.standin.install import standing_in
 from datadog_checks.model_serving.workstation.standin.runner import Runner
 from datadog_checks.model_serving.workstation.standin.standin import StandIn
 
-ROOT = Path(__file__).resolve().parents[1]
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 INTERVAL = 15.0
 NEW = 10
@@ -64,7 +63,7 @@ def payload(paths: int, scrape: int) -> bytes:
     return "\n".join(["# TYPE inference_latency_seconds histogram", *lines, ""]).encode()
 
 
-def serve(paths: int) -> None:
+def serve(paths: int, ports: Any) -> None:
     """The other process: payloads at /metrics, one after the other, and 202 for everything that is sent."""
     bodies = [payload(paths, scrape) for scrape in range(50)]
     scrapes = 0
@@ -93,7 +92,7 @@ def serve(paths: int) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    say(str(server.server_port))
+    ports.put(server.server_port)
     server.serve_forever()
 
 
@@ -101,11 +100,14 @@ class Bench:
     """A bridge and the process that it reads from and sends to. Time passes only where it is told to."""
 
     def __init__(self, stack: ExitStack, paths: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.bridge", "--serve", str(paths)]
-        process = stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        # A copy of this process, which need not import everything once more.
+        context = multiprocessing.get_context("fork")
+        ports = context.SimpleQueue()
+        process = context.Process(target=serve, args=(paths, ports), daemon=True)
+        process.start()
+        stack.callback(process.join)
         stack.callback(process.terminate)
-        assert process.stdout is not None
-        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        url = f"http://127.0.0.1:{ports.get()}"
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.now = 1_700_000_000.0
         self.samples = paths * 18
@@ -258,11 +260,7 @@ def _resident() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small form of everything, within seconds")
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve is not None:
-        serve(options.serve)
-        return
     for number, measure in enumerate((end_to_end, spooling, outage, memory)):
         if number:
             say()

@@ -32,9 +32,9 @@ HOST = "bridge-1"
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[list[Round], SimulatedIntake]]]:
-    """By system, the rounds of an Agent beside the intake of a bridge that read the same for ten simulated minutes."""
+    """By system, the rounds of an Agent beside the intake of a bridge that read the same for five simulated minutes."""
     scenario = load()
-    world = World(scenario, length=600, seed=3)
+    world = World(scenario, length=300, seed=3)
     agent = StandIn(hostname=HOST)
     found: dict[str, tuple[list[Round], SimulatedIntake]] = {}
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[li
                 paced(ModelServingCheck, world), "model_serving", {}, [(1, source.instance)], agent
             )
             found[source.system] = [], host.intake
-        for _ in range(600 // int(scenario.clock.step)):
+        for _ in range(300 // int(scenario.clock.step)):
             for source in sources:
                 found[source.system][0].append(runners[source.system].run())
                 # What one process may not do twice two may.
