@@ -100,7 +100,7 @@ class _Written(_Held):
                 f"nothing was written for {seconds:.0f} s: check the `remote_write` of the sender, whose `url` must "
                 "lead here, and its log"
             )
-        raise NothingYet
+        raise NothingYet("nothing has been written yet")
 
     def _tell(self) -> None:
         check, tags = self.scraper.check, self.scraper.report.own_tags()
