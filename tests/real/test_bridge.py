@@ -186,8 +186,8 @@ def test_a_series_that_has_ended_is_not_shown(ways: WaysIn) -> None:
 
 def test_what_a_real_prometheus_writes_is_taken(ways: WaysIn) -> None:
     counts = ways.last("remote write").counts
-    assert next(value for (name, _), value in counts.items() if name.endswith("remote_write.accepted")) > 0
-    assert not [name for name, _ in counts if name.endswith("remote_write.refused")]
+    assert next(value for (name, _), value in counts.items() if name.endswith("remote_write.samples.count")) > 0
+    assert not [name for name, _ in counts if name.endswith("remote_write.samples.rejected")]
 
 
 def test_types_come_with_it(ways: WaysIn) -> None:

@@ -68,6 +68,19 @@ def test_once_delivers_and_goes_on_the_next_time(command: Command, intake: Simul
     assert any(context.metric == "model_serving.bridge.sent" for context in intake.arrived.totals())
 
 
+def test_the_log_goes_to_standard_error(command: Command, endpoint: Any) -> None:
+    """With what can't be read and what is not mapped, and without secrets."""
+    secret = "credential-of-the-endpoint"
+    endpoint.serve("some_gauge_of_ours 1\n")
+    info = command("--once", headers={"Authorization": f"Bearer {secret}"})
+    assert "none of the 1 metrics is of Custom ML exporter" in info.stderr
+    failing = command("--once", "--log-level", "error", openmetrics_endpoint=f"{endpoint.url}/no?token={secret}")
+    assert failing.stderr.count("\n") == 1
+    assert "HTTP 404" in failing.stderr
+    assert secret not in info.output + failing.output
+    assert command("--log-level", "loud").exit_code == 2
+
+
 def test_dry_run_sends_and_remembers_nothing(
     command: Command, intake: SimulatedIntake, endpoint: Any, tmp_path: Path
 ) -> None:

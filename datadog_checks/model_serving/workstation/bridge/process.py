@@ -261,6 +261,7 @@ def opened(
     settings: BridgeSettings,
     tell: Callable[[str], None] | None = None,
     *,
+    log_level: str = "info",
     change: Callable[[Any], Callable[..., Any]] = lambda check_class: check_class,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[Bridge]:
@@ -281,7 +282,7 @@ def opened(
         for server in parts.servers:
             server.start()
             stack.callback(server.close)
-        stand_in = SpoolingStandIn(spool=spool, hostname=settings.host)
+        stand_in = SpoolingStandIn(spool=spool, hostname=settings.host, config={"log_level": log_level})
         stand_in.recorder.clock = clock
         stack.enter_context(standing_in(stand_in))
         # Imported here so that the base package finds the stand-in, where it was not loaded before.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -21,6 +20,8 @@ from ..bridge.settings import BridgeSettings, load_settings
 from ..standin.builtins import log_output
 from .exit import ExitStatus
 
+LEVELS = ("debug", "info", "warning", "error")
+
 
 @click.command(short_help="Run the check without an Agent and send what it gives to Datadog.")
 @click.option(
@@ -37,9 +38,16 @@ from .exit import ExitStatus
     is_flag=True,
     help="Run every instance twice, print what would be sent as JSON lines, and send and remember nothing.",
 )
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="What goes to standard error of what the bridge and the check log.",
+)
 @click.option("--demo", is_flag=True, help="Without a file: send what simulated endpoints give to a simulated intake.")
 @click.option("--url", envvar="MODEL_SERVING_DATADOG_URL", hidden=True)
-def bridge(path: Path | None, once: bool, dry_run: bool, demo: bool, url: str | None) -> None:
+def bridge(path: Path | None, once: bool, dry_run: bool, log_level: str, demo: bool, url: str | None) -> None:
     """Run the check without an Agent and send what it gives to Datadog.
 
     The instances of the file are the Agent's. The API key is in DD_API_KEY or in the file that `datadog.api_key_file`
@@ -70,7 +78,11 @@ def bridge(path: Path | None, once: bool, dry_run: bool, demo: bool, url: str | 
     if once:
         # Nobody scrapes what is over in a moment, and a bridge that goes on may listen there.
         settings = replace(settings, expose=None)
-    with _logs(settings), opened(settings, click.echo if dry_run else None) as running, _stopped_by_signals(running):
+    with (
+        _logs(settings, log_level.upper()),
+        opened(settings, click.echo if dry_run else None, log_level=log_level) as running,
+        _stopped_by_signals(running),
+    ):
         if dry_run:
             # Counts are what changed between two runs.
             delivered = running.run_once() and _waited(running) and running.run_once()
@@ -114,7 +126,7 @@ def _stopped_by_signals(running: Bridge) -> Iterator[None]:
 
 
 @contextmanager
-def _logs(settings: BridgeSettings) -> Iterator[None]:
+def _logs(settings: BridgeSettings, level: str) -> Iterator[None]:
     """What the bridge and its checks say, without secrets and printable, to standard error."""
     configuration = settings.configuration
     secrets = secrets_of([configuration.init_config, *(instance for _, instance in configuration.instances)])
@@ -130,7 +142,7 @@ def _logs(settings: BridgeSettings) -> Iterator[None]:
     # The Agent's own log: its level is that of the stand-in.
     for logger in (log, log_output):
         logger.addHandler(handler)
-        logger.setLevel(os.environ.get("MODEL_SERVING_LOG_LEVEL", "INFO").upper())
+        logger.setLevel(level)
     log.propagate = False
     try:
         yield

@@ -84,7 +84,7 @@ def test_what_is_written_is_submitted(sender: Sender, aggregator: Any) -> None:
     sender.check.run()
     endpoint = f"endpoint_name:127.0.0.1:{sender.port}"
     assert submissions(aggregator, ("endpoint", "serving_system")) == [
-        f"count bridge.remote_write.accepted 2 {endpoint}",
+        f"count bridge.remote_write.samples.count 2 {endpoint}",
         "count request.count 4 endpoint_name:a instance:i job:a model_name:m",
     ]
 
@@ -97,7 +97,7 @@ def test_refused_samples_are_told_and_counted_by_reason(sender: Sender, aggregat
     assert "1 older than one before it of the same series: two senders" in text
     assert "1 older than `max_age`" in text
     sender.check.run()
-    refused = [line for line in submissions(aggregator) if "refused" in line]
+    refused = [line for line in submissions(aggregator) if "samples.rejected" in line]
     assert [line.split()[-2:] for line in refused] == [
         ["reason:out_of_order", "serving_system:custom_ml"],
         ["reason:too_old", "serving_system:custom_ml"],

@@ -105,9 +105,9 @@ class _Written(_Held):
     def _tell(self) -> None:
         check, tags = self.scraper.check, self.scraper.report.own_tags()
         accepted, refused = self.receiver.store.taken()
-        check.count("bridge.remote_write.accepted", accepted, tags=tags)
+        check.count("bridge.remote_write.samples.count", accepted, tags=tags)
         for reason, number in sorted(refused.items()):
-            check.count("bridge.remote_write.refused", number, tags=[*tags, f"reason:{reason}"])
+            check.count("bridge.remote_write.samples.rejected", number, tags=[*tags, f"reason:{reason}"])
 
     def close(self) -> None:
         super().close()
