@@ -160,6 +160,25 @@ def test_exit_statuses(command: Command, intake: SimulatedIntake, endpoint: Any)
     assert "404" in nothing.output
 
 
+def test_once_leaves_to_the_next_time_what_is_not_delivered(
+    command: Command, intake: SimulatedIntake, endpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = CountingServer(endpoint)
+    monkeypatch.setattr(process, "PATIENCE", 0.0)
+
+    def away(path: str, taken: bool) -> None:
+        raise RefusedRequest(503, "Service Unavailable")
+
+    assert command("--once").exit_code == 0
+    intake.interfere = away
+    server.serve(10)
+    assert command("--once").exit_code == 1
+    intake.interfere = lambda path, taken: None
+    server.serve(5)
+    assert command("--once").exit_code == 0
+    assert totals(intake, "request.count") == 15
+
+
 def test_a_refused_key_is_told(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
     CountingServer(endpoint)
 
