@@ -74,7 +74,8 @@ def test_canonical_metrics(metric: Any) -> None:
         assert (metric.low, metric.high) == (0, 100)
     if metric.type == "count":
         assert metric.low == 0
-        assert metric.name.endswith((".count", ".time", ".window", ".rejected")), "a count is named as one"
+        parts = (".count", ".time", ".window", ".rejected", ".sent", ".resent", ".dropped", ".thinned")
+        assert metric.name.endswith(parts), "a count is named as one"
 
 
 def test_systems() -> None:

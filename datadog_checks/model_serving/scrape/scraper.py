@@ -111,8 +111,8 @@ class ServingScraper(Endpoint):
         try:
             super().scrape()
             self.collector.finish()
-        except NothingYet:
-            self.report.once("nothing yet", "the endpoint has no metrics yet (HTTP 204)", warning=False)
+        except NothingYet as nothing:
+            self.report.once("nothing yet", str(nothing), warning=False)
         except NothingExported:
             self.none_exported = True
         except Exception as error:

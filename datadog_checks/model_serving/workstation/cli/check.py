@@ -24,6 +24,7 @@ from ..standin.sinks import combined
 from ..standin.standin import StandIn
 from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
 from .check_support import Schedule, TrialRun, examined, logs_to_stderr, run, schedule_of, units
+from .common import SECRET
 from .exit import ExitStatus
 
 if TYPE_CHECKING:
@@ -63,14 +64,7 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     metavar="'NAME: VALUE'",
     help="A header of the requests to the targets; a secret one as 'Authorization: ENC[login]'.",
 )
-@click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="NAME=FILE|env:VARIABLE",
-    help="Where the value of ENC[NAME] is: a file, or a variable of the environment.  "
-    "[default: MODEL_SERVING_SECRET_NAME of the environment]",
-)
+@SECRET
 @click.option(
     "-n",
     "--times",

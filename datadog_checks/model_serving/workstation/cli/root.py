@@ -14,6 +14,7 @@ from . import INSTALL
 from .exit import status_of
 
 SUBCOMMANDS = {
+    "bridge": "Run the check without an Agent and send what it gives to Datadog.",
     "check": "Run the check without an Agent and print what it would send.",
     "demo": "Watch the check read simulated serving endpoints.",
     "lint": "Check monitors, dashboards and SLOs before they reach Datadog.",

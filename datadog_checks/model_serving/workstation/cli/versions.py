@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ..standin.console import is_coloured
 from ..standin.install import standing_in
 from ..standin.profiles import with_profile
 from ..standin.standin import StandIn
+from .common import SECRET
 from .exit import ExitStatus
 from .provision_support import ACCOUNT, ProvisionOptions, connected, credentials_of, with_options
 
@@ -42,6 +44,7 @@ FILE = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     help="Only this instance of the file, counted from 1. May be given more than once.",
 )
+@SECRET
 @click.option(
     "--model",
     "models",
@@ -75,6 +78,7 @@ def versions(
     urls: tuple[str, ...],
     path: Path | None,
     numbers: tuple[int, ...],
+    secrets: tuple[str, ...],
     models: tuple[str, ...],
     prometheus: str | None,
     prometheus_token_file: Path | None,
@@ -104,7 +108,7 @@ def versions(
     Exit status: 0 when no version is idle; 3 when one is; 1 when something could not be asked; 2 for a mistake in the
     options or the configuration.
     """
-    configuration = _configuration(urls, path, numbers)
+    configuration = _configuration(urls, path, numbers, secrets)
     if bool(prometheus) is datadog:
         raise OptionError("say who knows of calls: either --prometheus URL or --datadog")
     options = ProvisionOptions(**account)
@@ -136,17 +140,19 @@ def versions(
         sys.exit(ExitStatus.FOUND)
 
 
-def _configuration(urls: tuple[str, ...], path: Path | None, numbers: tuple[int, ...]) -> Configuration:
+def _configuration(
+    urls: tuple[str, ...], path: Path | None, numbers: tuple[int, ...], secrets: tuple[str, ...]
+) -> Configuration:
     """The instances of the file, and one for each URL."""
     if path is None and not urls:
         raise OptionError("say what to look at: -c FILE, or a URL of metrics")
-    found = Configuration(Path("URL"), {}, ())
+    found = Configuration("URL", {}, ())
     if path is not None:
-        found = load_configuration(path)
+        found = load_configuration(path, secrets, os.environ)
         found = found.only(numbers) if numbers else found
     first = max((number for number, _ in found.instances), default=0) + 1
     more = tuple((first + at, {"openmetrics_endpoint": url}) for at, url in enumerate(urls))
-    whole, profiles = with_profile(Configuration(found.path, found.init_config, (*found.instances, *more)), os.environ)
+    whole, profiles = with_profile(replace(found, instances=(*found.instances, *more)), os.environ)
     for number, profile in profiles.items():
         click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
     return whole

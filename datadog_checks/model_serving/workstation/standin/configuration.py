@@ -52,7 +52,7 @@ class Configuration:
 
     def interval(self) -> float:
         """Seconds between runs at which every instance is due: the longest `min_collection_interval`."""
-        return max(_interval(instance) for _, instance in self.instances)
+        return max(interval_of(instance) for _, instance in self.instances)
 
 
 def load_configuration(
@@ -63,6 +63,13 @@ def load_configuration(
     Raises ConfigurationFileError for what is wrong with the file itself; the options are the business of the check.
     Raises OptionError for a secret.
     """
+    return read_configuration(path, given, environ)[1]
+
+
+def read_configuration(
+    path: Path, given: Sequence[str] = (), environ: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, Any], Configuration]:
+    """All that a file holds, and the configuration in it. Raises what `load_configuration` does."""
     name = "standard input" if str(path) == STANDARD_INPUT else str(path)
     data = _read(path, name)
     if not isinstance(data, dict):
@@ -73,7 +80,7 @@ def load_configuration(
     init_config = data.get("init_config") or {}
     if not isinstance(init_config, dict):
         raise ConfigurationFileError(f"{name}: `init_config` must be a mapping, or empty, not {_kind(init_config)}.")
-    return with_secrets(name, init_config, instances, given, environ)
+    return data, with_secrets(name, init_config, instances, given, environ)
 
 
 def with_secrets(
@@ -141,7 +148,8 @@ def _instances(name: str, data: dict[Any, Any]) -> list[dict[str, Any]]:
 _EXAMPLE = "instances:\n  - openmetrics_endpoint: http://localhost:8082/metrics"
 
 
-def _interval(instance: dict[str, Any]) -> float:
+def interval_of(instance: Mapping[str, Any]) -> float:
+    """Seconds between two runs of an instance."""
     value = instance.get("min_collection_interval")
     if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         return DEFAULT_INTERVAL

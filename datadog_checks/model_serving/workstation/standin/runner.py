@@ -135,10 +135,35 @@ class Runner:
         round_.timestamp = self._stand_in.recorder.clock()
         return round_
 
+    def run_one(self, number: int) -> Round:
+        """Run the instance of that number. Others may run meanwhile in other threads: what they submit stays theirs."""
+        instance = self._instance(number)
+        round_ = Round(0, 0.0)
+        run = Run(instance.number, instance.label, instance.check_id, error=instance.error)
+        run.misconfigured = instance.misconfigured
+        if instance.check is not None:
+            self._run_check(instance, run)
+        self._collect(round_, self._stand_in.recorder.take_of(instance.check_id))
+        round_.timestamp = self._stand_in.recorder.clock()
+        run.commit = self._aggregation.commit(instance.check_id, round_.timestamp)
+        round_.runs.append(run)
+        return round_
+
+    def readings(self, number: int) -> list[Any]:
+        """What the Agent's own counting of an instance goes on from, see `Aggregation.readings`."""
+        return self._aggregation.readings(self._instance(number).check_id)
+
+    def recall(self, number: int, readings: Iterable[Any]) -> None:
+        """Let it go on from what another process told."""
+        self._aggregation.recall(self._instance(number).check_id, readings)
+
+    def _instance(self, number: int) -> _Instance:
+        return next(instance for instance in self._instances if instance.number == number)
+
     @property
-    def checks(self) -> Mapping[int, Any]:
-        """The check of every instance that could be constructed, by its number."""
-        return {one.number: one.check for one in self._instances if one.check is not None}
+    def labels(self) -> dict[int, str]:
+        """What a person calls each instance, by its number."""
+        return {one.number: one.label for one in self._instances}
 
     def close(self) -> None:
         """Tell every instance that it will not run again, as the Agent does when it unschedules a check."""
@@ -193,10 +218,16 @@ class Runner:
 
 
 def label_of(options: Mapping[str, Any]) -> str:
-    """What a person calls an instance: its URL without user and query, Databricks host and endpoint name, or `gpu`."""
-    url = options.get("openmetrics_endpoint")
+    """What a person calls an instance: its URL without user and query, Databricks host and endpoint name, or `gpu`.
+
+    That of a source of the bridge is the URL of its Prometheus, or where it listens.
+    """
     if options.get("gpu"):
         return f"gpu: {options['gpu']}"
+    url = options.get("openmetrics_endpoint")
+    for source, place in (("prometheus", "url"), ("remote_write", "listen")):
+        if isinstance(said := options.get(source), Mapping):
+            url = said.get(place)
     if not isinstance(url, str):
         parts = [str(options[key]) for key in ("databricks_host", "endpoint_name") if options.get(key)]
         return " ".join(parts)

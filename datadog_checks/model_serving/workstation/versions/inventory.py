@@ -68,7 +68,7 @@ def take_inventory(
     instances = [
         (number, _asking(instance, models)) for number, instance in configuration.instances if _serves(instance)
     ]
-    runner = Runner(check_class, NAME, configuration.init_config, instances, stand_in)
+    runner = Runner(check_class, NAME, configuration.init_config, instances, stand_in, secrets=configuration.secrets)
     inventory = Inventory()
     try:
         for last in (False, True):

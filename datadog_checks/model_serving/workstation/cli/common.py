@@ -1,0 +1,14 @@
+"""Options that several subcommands have."""
+
+from __future__ import annotations
+
+import click
+
+SECRET = click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME=FILE|env:VARIABLE",
+    help="Where the value of ENC[NAME] is: a file, or a variable of the environment.  "
+    "[default: MODEL_SERVING_SECRET_NAME of the environment]",
+)
