@@ -70,6 +70,8 @@ def _address(url: SplitResult) -> tuple[str, str, int | None]:
 def _of_status(status: int, url: SplitResult) -> str:
     if status == 400 and url.scheme == "http":
         return "the endpoint answered HTTP 400: if its port speaks TLS, write https://, else look into its own log"
+    if status == 404 and url.path in ("", "/"):
+        return "there is nothing at this path (HTTP 404): the URL has none, and metrics are mostly at /metrics"
     return ADVICE.get(status, f"the endpoint answered HTTP {status}: look into its own log")
 
 

@@ -93,7 +93,7 @@ def test_what_is_shown_adds_up_all_runs(endpoint: Endpoint, conf: Conf) -> None:
     assert lines[0] == endpoint.url
     assert lines[1].startswith("System MLServer")
     # request.count, .latency, .latency.sum, .latency.count, .in_flight, four about the scrape; a distribution is five.
-    assert lines[-1] == "3 runs, 0 s apart: 9 metrics with their tags (13 custom metrics) from 1 instance"
+    assert lines[-1] == "3 runs, 0 s apart: 9 series (13 custom metrics) from 1 instance"
     assert "model_serving.request.count 200 request" in lines
     assert lines[lines.index("model_serving.request.count 200 request") - 1] == "model_name:iris model_version:v1"
     assert any(

@@ -110,9 +110,7 @@ def test_nothing_mapped_is_no_success(option: str, endpoint: Endpoint) -> None:
     """It is said, also beside the JSON, which stays what it is."""
     done = check("-", option, given="nobody_knows_this 1\n")
     assert done.exit_code == 1
-    assert done.stderr == (
-        "standard input: nothing of what it exposes is mapped, so nothing of it would reach Datadog.\n"
-    )
+    assert done.stderr == "standard input: none of its metrics is mapped, so none of them would reach Datadog.\n"
     done = check("-", option, "--serving-system", "dcgm", given=BEFORE)
     assert done.exit_code == 1
     assert "these look like MLServer" in done.stdout

@@ -33,7 +33,7 @@ def check_summary(output: str) -> None:
     simulated = re.search(r"^  nvml +gpu-node-1, GPU 1 +XID errors +\d+ +\d+ +agrees$", output, re.MULTILINE)
     assert simulated or "The GPUs of this host, read through NVML: GPU 0" in output
     assert f"All {18 if simulated else 14} numbers agree." in output
-    assert "model-serving check -c conf.yaml" in output
+    assert "model-serving check http://localhost:8082/metrics" in output
 
 
 def test_a_short_run_ends_by_itself_and_its_numbers_agree() -> None:

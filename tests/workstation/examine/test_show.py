@@ -102,7 +102,7 @@ def test_nothing_to_paste(endpoint: Endpoint) -> None:
     lines = shown(examined({"openmetrics_endpoint": endpoint.url}), 80)
     assert "Configuration to paste:" not in lines
     assert "System         none that the catalog knows" in lines
-    assert "Mapped         0 of 15 metrics that the answer has" in lines
+    assert "Mapped         0 of 15 metrics of the payload" in lines
 
 
 def test_quiet_by_design() -> None:
@@ -178,3 +178,17 @@ def test_every_answer_that_is_kept(systems: Any, paths: list[Path], endpoint: En
         assert len(set(names)) == len(names), path
         assert len(shown(examination, 80)) > 3, path
         assert examination.mapped == bool(examination.cost.metrics), path
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0.0, "0"), (0.126, "0.126"), (8.444, "8.44"), (999.6, "1,000"), (1750.2, "1,750"), (2.5e6, "2,500,000")],
+)
+def test_a_large_number_has_no_exponent(number: float, shown: str) -> None:
+    value = SignalValue("", "request.count", "request", {"per_second": number, "total": number})
+    signal = SignalState("traffic", "traffic", "requests", "rate", (value,))
+    assert f"Traffic        {shown} requests/s" in shown_of(signal)
+
+
+def shown_of(signal: SignalState) -> list[str]:
+    return shown(Examination("x", 1.0, signals=(signal,)), 80)

@@ -31,9 +31,13 @@ def rows(done: Any) -> list[tuple[str, str | None, str, str]]:
 
 
 MISTAKES = {
-    "nothing to look at": ([], "say what to look at: -c FILE, or a URL of metrics"),
-    "nobody who knows of calls": (["http://a/metrics"], "say who knows of calls: either --prometheus URL or --datadog"),
-    "two who do": (["http://a/metrics", "--datadog", "--prometheus", "http://b"], "say who knows of calls: either"),
+    "nothing to look at": ([], "Nothing to look at: give -c FILE"),
+    "nobody who knows of calls": (
+        ["http://a/metrics"],
+        "Say where calls are counted: give --prometheus URL or --datadog",
+    ),
+    "a Prometheus without a scheme": (["http://a/metrics", "--prometheus", "b:9090"], "b:9090: write all of the URL"),
+    "two who do": (["http://a/metrics", "--datadog", "--prometheus", "http://b"], "Say where calls are counted"),
     "no file": (["-c", "/nowhere/conf.yaml", "--datadog"], "/nowhere/conf.yaml does not exist"),
     "no hours": (["http://a/metrics", "--datadog", "--hours", "0"], "--hours"),
     "a rate below nothing": (["http://a/metrics", "--datadog", "--idle-below", "-1"], "--idle-below"),

@@ -146,7 +146,7 @@ def check(
     told = examined(done, configuration, schedule)
     if not as_json and done.rounds:
         _show(done, told, configuration, schedule, full)
-    sys.exit(_status(done, told, schedule))
+    sys.exit(_status(done, told, configuration, schedule))
 
 
 def _configuration(
@@ -199,7 +199,7 @@ def _show(
     instances = f"{len(whole.runs)} instance{'s' if len(whole.runs) > 1 else ''}"
     closing: list[tuple[str, str]] = [
         (f"{runs}{f', {schedule.interval:g} s apart' if len(done.rounds) > 1 else ''}:", ""),
-        (f"{series + distributions} metrics with their tags", ""),
+        (f"{series + distributions} series", ""),
         (f"({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics)", ""),
         (f"from {instances}{',' if failed else ''}", ""),
         *([(f"{failed} failed", "bold red")] if failed else []),
@@ -217,7 +217,9 @@ _ONE_RUN = (
 )
 
 
-def _status(done: TrialRun, told: Sequence[Examination], schedule: Schedule) -> ExitStatus:
+def _status(
+    done: TrialRun, told: Sequence[Examination], configuration: Configuration, schedule: Schedule
+) -> ExitStatus:
     """How it ended, which is told where what was shown does not tell it."""
     if done.is_interrupted:
         found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
@@ -226,7 +228,9 @@ def _status(done: TrialRun, told: Sequence[Examination], schedule: Schedule) -> 
         )
     useless = [one.label for one in told if one.families and not one.mapped and not one.error]
     for label in useless:
-        click.echo(f"{label}: nothing of what it exposes is mapped, so nothing of it would reach Datadog.", err=True)
+        click.echo(f"{label}: none of its metrics is mapped, so none of them would reach Datadog.", err=True)
+    if configuration.is_trial and (unsure := [one.name for each in told for one in each.systems if not one.sure]):
+        click.echo(f"If that is what it is, add `--serving-system {unsure[0]}`.", err=True)
     if any(round_.misconfigured for round_ in done.rounds):
         return ExitStatus.USAGE
     if done.is_interrupted or useless or not all(round_.healthy for round_ in done.rounds):

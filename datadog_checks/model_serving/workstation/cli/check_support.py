@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -94,14 +95,15 @@ def run(
         names=configuration.urls,
     )
     done = TrialRun(checks=runner.checks)
-    due = time.monotonic()
     try:
         with progress() as tell:
             for number in range(1, schedule.times + 1):
                 if number > 1 and schedule.waits:
-                    due += schedule.interval
-                    tell(f"run {number} of {schedule.times} follows in {max(0.0, due - time.monotonic()):.0f} s")
-                    time.sleep(max(0.0, due - time.monotonic()))
+                    # From the end of the last: what a first run prepares is none of the time between two scrapes.
+                    due = time.monotonic() + schedule.interval
+                    while (left := due - time.monotonic()) > 0:
+                        tell(f"run {number} of {schedule.times} follows in {math.ceil(left)} s")
+                        time.sleep(min(left, 1.0))
                 done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
                 if as_json:
                     click.echo(json.dumps(to_json(done.rounds[-1], units(configuration)), allow_nan=False))
@@ -131,14 +133,12 @@ def examined(done: TrialRun, configuration: Configuration, schedule: Schedule) -
     if not done.rounds:
         return []
     whole = combined(done.rounds)
-    if schedule.waits:
-        seconds = done.rounds[-1].timestamp - done.rounds[0].timestamp
-    else:
-        seconds = schedule.interval * (len(done.rounds) - 1)
-    found = [
-        examine(done.checks.get(run.instance), run, whole, configuration.written[run.instance], seconds=seconds or None)
-        for run in whole.runs
-    ]
+    found = []
+    for first, run in zip(done.rounds[0].runs, whole.runs, strict=True):
+        # Each instance has its own: others may take long in between.
+        seconds = run.ended - first.ended if schedule.waits else schedule.interval * (len(done.rounds) - 1)
+        check, written = done.checks.get(run.instance), configuration.written[run.instance]
+        found.append(examine(check, run, whole, written, seconds=seconds or None))
     return [_of_payloads(one, url) for one in found for url in configuration.urls] or found
 
 

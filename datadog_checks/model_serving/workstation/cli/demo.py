@@ -201,7 +201,5 @@ def _summary(world: World, history: History, story: Story, comparisons: Sequence
     else:
         yield f"All {len(comparisons)} numbers agree."
     yield ""
-    yield "Next: put the URL of an endpoint of yours into conf.yaml,"
-    yield "  instances:"
-    yield "    - openmetrics_endpoint: http://localhost:8082/metrics"
-    yield "and see what the Agent would send for it, with types, units and tags: model-serving check -c conf.yaml"
+    yield "Next: see what the Agent would send of an endpoint of yours, and the configuration to paste:"
+    yield "  .venv/bin/model-serving check http://localhost:8082/metrics"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import OptionError
-from ...http.redact import printable
+from ...http.redact import printable, without_secrets
 from ..standin.configuration import Configuration, load_configuration
 from ..standin.console import is_coloured
 from ..standin.install import standing_in
@@ -110,7 +110,9 @@ def versions(
     """
     configuration = _configuration(urls, path, numbers, secrets)
     if bool(prometheus) is datadog:
-        raise OptionError("say who knows of calls: either --prometheus URL or --datadog")
+        raise OptionError("Say where calls are counted: give --prometheus URL or --datadog, one of the two.")
+    if prometheus is not None and not prometheus.startswith(("http://", "https://")):
+        raise OptionError(f"--prometheus {without_secrets(prometheus)}: write all of the URL, as http://HOST:PORT.")
     options = ProvisionOptions(**account)
     # Late: nothing of this is needed for a mistake in the options.
     from ..versions.shown import summary, table, to_json
@@ -145,7 +147,7 @@ def _configuration(
 ) -> Configuration:
     """The instances of the file, and one for each URL."""
     if path is None and not urls:
-        raise OptionError("say what to look at: -c FILE, or a URL of metrics")
+        raise OptionError("Nothing to look at: give -c FILE, a configuration of the Agent, or the URL of metrics.")
     found = Configuration("URL", {}, ())
     if path is not None:
         found = load_configuration(path, secrets, os.environ)

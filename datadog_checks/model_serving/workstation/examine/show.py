@@ -156,9 +156,9 @@ def _system(system: RecognisedSystem) -> str:
     name = f"{system.title} (serving_system:{system.name})"
     names = _some(system.names)
     if not system.sure:
-        return f"perhaps {name}: {names} are names that others use as well, so nothing of it is mapped until you say so"
+        return f"perhaps {name}: other software uses {names}, too, so nothing is mapped until you say that it is this"
     if system.evidence == NAMES:
-        return f"{name}, surely: no other system has {names}"
+        return f"{name}, recognised by {names}"
     told = {OPTION: "as the configuration says", ADDRESS: "as the address says", HINTS: f"by its hints {names}"}
     return f"{name}, {told[system.evidence]}"
 
@@ -225,13 +225,13 @@ def _said(value: SignalValue) -> str:
         mean = f", mean {_amount(numbers['mean'], unit)}" if "mean" in numbers else ""
         return f"p50 {_amount(numbers['p50'], unit)}, p99 {_amount(numbers['p99'], unit)}{mean}"
     if "share" in numbers:
-        return f"{numbers['share']:.3g} % errors"
+        return f"{_digits(numbers['share'])} % errors"
     if value.metric == ERRORS:
         return f"{_plain(numbers['total'])} {_many(numbers['total'], 'error')}"
     if "mean" in numbers:
         return f"mean {_short(value.metric)} {_amount(numbers['mean'], unit)}"
     if "per_second" in numbers:
-        return f"{numbers['per_second']:.3g} {_many(2, unit or 'count')}/s"
+        return f"{_digits(numbers['per_second'])} {_many(2, unit or 'count')}/s"
     if "total" in numbers:
         return f"{_plain(numbers['total'])} {_many(numbers['total'], unit or 'count')} counted so far"
     return f"{_short(value.metric)} {_amount(numbers['value'], unit)}"
@@ -245,18 +245,25 @@ def _amount(value: float, unit: str) -> str:
     if unit == "second":
         for factor, name in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
             if abs(value) * factor >= 1 or factor == 1e6:
-                return f"{value * factor:.3g} {name}"
+                return f"{_digits(value * factor)} {name}"
     if unit == "byte":
-        return f"{value / 2**30:.3g} GiB"
+        return f"{_digits(value / 2**30)} GiB"
     if unit == "percent":
-        return f"{value:.3g} %"
+        return f"{_digits(value)} %"
     if unit == "degree celsius":
-        return f"{value:.3g} °C"
-    return f"{value:.4g}" if unit in ("", "request") else f"{value:.4g} {_many(value, unit)}"
+        return f"{_digits(value)} °C"
+    number = _digits(value, 4)
+    return number if unit in ("", "request") else f"{number} {_many(value, unit)}"
 
 
 def _plain(number: float) -> str:
-    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
+    return f"{number:,.0f}" if float(number).is_integer() else _digits(number, 4)
+
+
+def _digits(number: float, digits: int = 3) -> str:
+    """A number to so many digits, whole where it has more, and never with an exponent where it is large."""
+    shown = f"{number:.{digits}g}"
+    return f"{number:,.0f}" if abs(float(shown)) >= 10**digits else shown
 
 
 def _many(number: float, word: str) -> str:
@@ -270,7 +277,8 @@ def _readiness(states: Sequence[ReadinessState]) -> Iterator[Line]:
     lines = []
     for state in states:
         if state.why and not state.answers:
-            lines.append((f"of {state.title} not asked: {state.why}", "yellow"))
+            subject = f"{state.title}: " if len(states) > 1 else ""
+            lines.append((f"{subject}not asked: {state.why}", "yellow"))
             continue
         counted = Counter((check.name.removeprefix("model_serving."), check.status) for check in state.answers)
         said = ", ".join(
@@ -290,7 +298,7 @@ def _families(examination: Examination, all_: bool) -> Iterator[Line]:
     families = examination.families
     mapped = [family for family in families if family.state == MAPPED]
     style = "" if examination.mapped else "yellow"
-    yield Line(f"{len(mapped)} of {_plain(len(families))} metrics that the answer has", "Mapped", style)
+    yield Line(f"{len(mapped)} of {_plain(len(families))} metrics of the payload", "Mapped", style)
     if all_:
         for family in mapped:
             yield Line(_mapped(family), within=2)
@@ -348,7 +356,7 @@ def _cost(examination: Examination, all_: bool) -> Iterator[Line]:
     own = f", and {cost.own * cost.sources} of the check about itself" if cost.own else ""
     yield Line(f"{_plain(cost.custom_metrics)} custom metrics ({_plain(cost.contexts)} contexts){own}", "Cost")
     if percentiles:
-        yield Line(f"up to {_plain(cost.with_percentiles)} with the percentiles that `model-serving provision` wants")
+        yield Line(f"up to {_plain(cost.with_percentiles)} with percentiles, which `model-serving provision` enables")
     for endpoints in ENDPOINTS:
         more = f", up to {_plain(cost.forecast(endpoints, True))} with percentiles" if percentiles else ""
         yield Line(
@@ -371,10 +379,10 @@ def _monitors(examination: Examination, all_: bool) -> Iterator[Line]:
     for monitor in examination.monitors:
         by_state[monitor.state].append(monitor)
     titles = {
-        COUNTED: "have data",
-        EVENT: "have data when something happens, such as a request or an error",
-        MISSING: "cannot have data",
-        FOREIGN: "are for what other systems send",
+        COUNTED: "with data",
+        EVENT: "will have data once something happens, such as an error",
+        MISSING: "without data",
+        FOREIGN: "are for other systems",
     }
     for number, (state, found) in enumerate(by_state.items()):
         yield Line(f"{len(found)} {titles[state]}", "Monitors" if number == 0 else "")

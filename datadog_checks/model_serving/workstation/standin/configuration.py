@@ -106,9 +106,12 @@ def _read(path: Path, name: str) -> Any:
     try:
         return decode_yaml(sys.stdin.buffer) if str(path) == STANDARD_INPUT else read_yaml(path)
     except FileNotFoundError:
+        if ":/" in name:
+            raise ConfigurationFileError(f"{name} is a URL and no file: write it without `-c`.") from None
         raise ConfigurationFileError(
-            f"{name} does not exist. Give the path of an Agent configuration, such as "
-            "conf.d/model_serving.d/conf.yaml; conf.yaml.example is one to copy."
+            f"{name} does not exist. Give the path of a configuration, such as the Agent's "
+            "conf.d/model_serving.d/conf.yaml; one to copy is conf.yaml.example, for the bridge "
+            "deploy/bridge/bridge.yaml."
         ) from None
     except IsADirectoryError:
         raise ConfigurationFileError(f"{name} is a directory: give the path of a file in it.") from None

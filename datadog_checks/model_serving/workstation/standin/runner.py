@@ -24,7 +24,7 @@ class Run:
     """One run of one instance.
 
     `error` is the message of the exception that ended it, if one did, and `misconfigured` whether that blames the
-    configuration. `warnings` are what the Agent shows on its status page.
+    configuration. `warnings` are what the Agent shows on its status page, `ended` is when it was over.
     """
 
     instance: int
@@ -34,6 +34,7 @@ class Run:
     error: str | None = None
     misconfigured: bool = False
     warnings: list[str] = field(default_factory=list)
+    ended: float = 0.0
 
 
 @dataclass(slots=True)
@@ -130,7 +131,8 @@ class Runner:
                 self._run_check(instance, run)
             # Taken for all instances: threads of one may submit while another runs.
             self._collect(round_, self._stand_in.recorder.take())
-            run.commit = self._aggregation.commit(instance.check_id, self._stand_in.recorder.clock())
+            run.ended = self._stand_in.recorder.clock()
+            run.commit = self._aggregation.commit(instance.check_id, run.ended)
             round_.runs.append(run)
         round_.timestamp = self._stand_in.recorder.clock()
         return round_
@@ -144,8 +146,8 @@ class Runner:
         if instance.check is not None:
             self._run_check(instance, run)
         self._collect(round_, self._stand_in.recorder.take_of(instance.check_id))
-        round_.timestamp = self._stand_in.recorder.clock()
-        run.commit = self._aggregation.commit(instance.check_id, round_.timestamp)
+        round_.timestamp = run.ended = self._stand_in.recorder.clock()
+        run.commit = self._aggregation.commit(instance.check_id, run.ended)
         round_.runs.append(run)
         return round_
 

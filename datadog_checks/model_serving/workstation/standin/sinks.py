@@ -78,6 +78,7 @@ def combined(rounds: Sequence[Round]) -> Round:
                 "\n".join(errors) or None,
                 any(run.misconfigured for run in runs),
                 list(dict.fromkeys(text for run in runs for text in run.warnings)),
+                latest.ended,
             )
         )
     checks = {}

@@ -143,15 +143,24 @@ def _neither(text: str) -> str:
     return f"{shown} is neither a file here nor a URL. For an endpoint write all of its URL, such as {PLACE}"
 
 
+def _readable(name: str, data: bytes) -> SavedPayload:
+    """The payload, unless it is none for a reason that the check would blame a server for. Raises OptionError."""
+    if not data.strip():
+        raise OptionError(f"{name} is empty: save what the endpoint answers, as with `curl -s {PLACE}`.")
+    if data.startswith(b"\x1f\x8b"):
+        raise OptionError(f"{name} is compressed: decompress it, as with `gunzip -c FILE | model-serving check -`.")
+    return SavedPayload(name, data)
+
+
 def _payload(text: str) -> SavedPayload:
     if text == STANDARD_INPUT:
-        return SavedPayload("standard input", sys.stdin.buffer.read(LARGEST))
+        return _readable("standard input", sys.stdin.buffer.read(LARGEST))
     path = Path(text)
     if path.suffix in (".yaml", ".yml"):
         raise OptionError(f"{path} seems to be a configuration: write `-c {path}`. A target is a URL or a payload.")
     try:
         with path.open("rb") as file:
-            return SavedPayload(str(path), file.read(LARGEST))
+            return _readable(str(path), file.read(LARGEST))
     except IsADirectoryError:
         raise OptionError(f"{path} is a directory: give the path of a saved payload in it.") from None
     except OSError as error:

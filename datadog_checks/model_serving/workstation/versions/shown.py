@@ -65,7 +65,8 @@ def summary(judged: Sequence[Judged], period: Period) -> str:
     """How many there are of each verdict, and what the idle ones are called."""
     by = {verdict: [one for one in judged if one.verdict == verdict] for verdict in (KEEP, IDLE, UNKNOWN)}
     total = f"{len(judged)} version{'' if len(judged) == 1 else 's'} loaded"
-    text = f"{total}, last {period.hours} hours: {len(by[KEEP])} keep, {len(by[IDLE])} idle, {len(by[UNKNOWN])} unknown"
+    hours = "hour" if period.hours == 1 else f"{period.hours} hours"
+    text = f"{total}, last {hours}: {len(by[KEEP])} keep, {len(by[IDLE])} idle, {len(by[UNKNOWN])} unknown"
     blind = sum(one.since is None for one in by[IDLE])
     if blind:
         text += (
