@@ -54,7 +54,7 @@ def _packs() -> Iterator[str]:
 
 
 def _monitors() -> Iterator[str]:
-    bodies = {one.key: one.body for one in desired(None) if one.kind == "monitor"}
+    bodies = {one.key: one.body for one in desired(None, optional=True) if one.kind == "monitor"}
     for pack in builtin_packs().values():
         if pack.monitors:
             yield f"### {pack.title}\n"
@@ -63,7 +63,7 @@ def _monitors() -> Iterator[str]:
             for entry in pack.monitors:
                 body = bodies[entry.key]
                 cells = (
-                    f"`{entry.key}` ({entry.severity}, P{entry.priority})",
+                    f"`{entry.key}` ({entry.severity}, P{entry.priority}{'' if entry.enabled else ', off'})",
                     entry.watches,
                     f"`{body['query']}`",
                     _thresholds(entry, body["options"]["thresholds"]),

@@ -41,11 +41,12 @@ from datadog_checks.model_serving.workstation.provision.query.tree import (
 )
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.state import read_account
+from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values
 from datadog_checks.model_serving.workstation.provision.vocabulary import kind_of, tags_of
 
 from .standin import Standin
 
-ALL = desired(None)
+ALL = desired(None, optional=True)
 MONITORS = {one.key: one.body for one in ALL if one.kind == "monitor"}
 DASHBOARDS = {one.key: one.body for one in ALL if one.kind == "dashboard"}
 SLOS = {one.key: one.body for one in ALL if one.kind == "slo"}
@@ -105,6 +106,7 @@ throughput.week       avg        last_1h  < -50     warning  ml-platform    requ
 memory.week           avg        last_4h  > 25      warning  ml-platform    memory.utilization
 gpu_memory.week       avg        last_4h  > 25      warning  ml-platform    gpu.memory.used
 version.model         avg        last_1h  <= -99    warning  ml-platform    request.count
+version.idle          sum        last_1d  < 1       warning  ml-platform    request.count
 version.loaded        sum        last_15m > 0       warning  ml-platform    tensorflow_serving.model.load.count
 version.driver        min        last_15m < -100    warning  ml-platform    gpu.temperature
 gpu.idle              avg        last_6h  < 5       warning  -              gpu.utilization
@@ -271,6 +273,7 @@ def test_recovery_is_apart_from_the_threshold() -> None:
         "gpu.ecc",
         "model.stale",
         "values.non_finite",
+        "version.idle",
         "version.loaded",
         "version.driver",
     }
@@ -299,8 +302,9 @@ def test_service_check_is_watched(key: str, check: str, critical: int) -> None:
 
 def test_output_is_the_same_every_time() -> None:
     """Plans compare it with an account, so it must not depend on the run."""
-    assert json.dumps([one.body for one in desired(None)]) == json.dumps([one.body for one in ALL])
-    assert [one.address for one in desired(None)] == [one.address for one in ALL]
+    again = desired(None, optional=True)
+    assert json.dumps([one.body for one in again]) == json.dumps([one.body for one in ALL])
+    assert [one.address for one in again] == [one.address for one in ALL]
 
 
 def test_addresses_are_unique_and_in_the_order_of_creation() -> None:
@@ -489,3 +493,39 @@ def test_an_account_takes_everything_and_then_has_nothing_to_do(
     outcomes = apply(client, make_plan(resources, read_account(client, resources)))
     assert [(one.step.address, one.text) for one in outcomes if one.result is not Result.DONE] == []
     assert not make_plan(resources, read_account(client, resources)).differs
+
+
+def test_what_is_off_is_for_those_who_ask() -> None:
+    """Neither planned nor routed to anybody before, and never half a day after a version was loaded."""
+    off = {key for key, entry in monitor_entries().items() if not entry.enabled}
+    assert off == {"version.idle"}
+    assert {one.key for one in ALL} - {one.key for one in desired(None)} == off
+    for said in (MonitorValues(enabled=True), MonitorValues(priority=3)):
+        assert {one.key for one in desired(None, Values(monitors={"version.idle": said}))} == {one.key for one in ALL}
+    unwanted = desired(None, Values(monitors={"version.idle": MonitorValues(enabled=False)}), optional=True)
+    assert off & {one.key for one in unwanted} == set()
+    full = {key for key, body in MONITORS.items() if body["options"].get("require_full_window")}
+    assert full == off
+
+
+def test_zeros_of_what_was_never_called_are_no_end_of_traffic() -> None:
+    """A model that was loaded and never called has lost no callers."""
+    assert "{!called:never}" in MONITORS["traffic.none"]["query"]
+    assert "!called:never" in MONITORS["traffic.none.endpoint"]["query"]
+    assert "called" not in MONITORS["version.idle"]["query"]
+
+
+def test_the_table_of_versions_shows_all_of_them_idle_ones_first() -> None:
+    """Over one day, whatever the dashboard shows, and no row is cut off."""
+    tables = [
+        widget["definition"]
+        for group in DASHBOARDS["overview"]["widgets"]
+        for widget in group["definition"]["widgets"]
+        if widget["definition"]["type"] == "query_table" and "time" in widget["definition"]
+    ]
+    assert len(tables) == 2
+    for table in tables:
+        (request,) = table["requests"]
+        assert table["time"] == {"live_span": "1d"}
+        assert request["formulas"][0]["limit"] == {"count": 500, "order": "asc"}
+        assert "model_version}.as_count().rollup(sum, 3600)" in request["queries"][0]["query"]

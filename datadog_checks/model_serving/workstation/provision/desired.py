@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import OptionError
 from .document import suggestion
 from .model import OWNER_TAG, Resource
-from .packs import Pack, SloEntry, builtin_packs
+from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_body, monitor_tags, slo_body
 from .packs.settle import Settled, settle, settle_slo
 from .routing import Routing, check_routing, handles, notification_rules
@@ -31,9 +31,11 @@ def load_values(path: str | Path) -> Values:
 
 
 def desired(
-    packs: Sequence[str] | None, values: Values | None = None, routing: Routing | None = None
+    packs: Sequence[str] | None, values: Values | None = None, routing: Routing | None = None, optional: bool = False
 ) -> list[Resource]:
     """The resources of the packs, or without any of those that the values name, or else of all.
+
+    Monitors that are for those who ask for them are there where the values do, or with `optional`.
 
     Raises OptionError about a pack that does not exist, DocumentError about values and routes that are impossible.
     """
@@ -49,7 +51,7 @@ def desired(
         settle(entry, values, slos.get(entry.slo))
         for pack in chosen
         for entry in pack.monitors
-        if values.own(entry, "enabled")[0] is not False and (not entry.slo or entry.slo in slos)
+        if _is_wanted(entry, values, optional) and (not entry.slo or entry.slo in slos)
     ]
     if routing is not None:
         check_routing(routing, _routable(monitors, values))
@@ -76,7 +78,7 @@ def assets() -> dict[str, str]:
     """
     files = {}
     dates = {entry.key: entry for pack in builtin_packs().values() for entry in pack.monitors}
-    for resource in desired(None, Values(prefix=""), None):
+    for resource in desired(None, Values(prefix=""), optional=True):
         body = dict(resource.body)
         name = resource.key.replace(".", "_")
         if resource.kind == "monitor" and not resource.references():
@@ -112,6 +114,12 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
         if name not in known:
             raise OptionError(f"there is no pack `{name}`; {suggestion(name, known)}")
     return [pack for name, pack in known.items() if name in names]
+
+
+def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:
+    said, _ = values.own(entry, "enabled")
+    # Who writes how a monitor is to be wants it.
+    return entry.enabled or optional or entry.key in values.monitors if said is None else bool(said)
 
 
 def _monitor(monitor: Settled, values: Values, routing: Routing | None) -> dict[str, Any]:

@@ -26,6 +26,9 @@ class MonitorEntry:
     `auto_resolve` in hours; `rates` are burn rates by the timeframe of the SLO;
     `bounds` the lowest and highest value that there can be.
 
+    One that is not `enabled` is for those who ask for it. With `full_window` there is no alert before there was data
+    for all of the window.
+
     A monitor that is grouped by a tag does not see the series that lack it. `without` names such tags, and what to
     call a monitor of these series alone, of which the scope `except_for` leaves some out; that monitor has the first
     as its `base`, and the tag that its series are `lacking`.
@@ -59,6 +62,8 @@ class MonitorEntry:
     except_for: str = ""
     base: str = ""
     lacking: str = ""
+    enabled: bool = True
+    full_window: bool = False
 
     @property
     def tree(self) -> MonitorQuery:

@@ -32,7 +32,7 @@ def monitor_body(monitor: Settled, prefix: str, routing: str = "") -> dict[str, 
         options["new_group_delay"] = NEW_GROUP_DELAY
         options["timeout_h"] = monitor.auto_resolve or 0
     if monitor.entry.form == "metric":
-        options["require_full_window"] = False
+        options["require_full_window"] = monitor.entry.full_window
         if monitor.evaluation_delay is not None:
             options["evaluation_delay"] = monitor.evaluation_delay
     if anomalies_of(monitor.query) is not None:
