@@ -313,7 +313,7 @@ def test_addresses_are_unique_and_in_the_order_of_creation() -> None:
 UNUSUAL = {
     "endpoint.metrics": ("endpoint_name",),
     "workspace.health": ("databricks_host",),
-    "agent.silent": (),
+    "agent.silent": ("serving_system",),
     "version.changed": ("endpoint_name", "change"),
     "values.non_finite": ("endpoint_name", "raw_metric"),
 }

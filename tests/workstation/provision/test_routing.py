@@ -190,10 +190,14 @@ def test_group_by_is_that_of_each_monitor(load: Load) -> None:
     assert found["latency.p99"] == ["model_name"]
     assert found["endpoint.metrics"] == ["*"]
     assert found["gpu.xid"] == ["gpu_uuid"]
-    for key in ("errors.share", "errors.share.part", "agent.silent", "version.changed", "slo.availability.fast"):
+    for key in ("errors.share", "errors.share.part", "version.changed", "slo.availability.fast"):
         assert found[key] is None
+    assert found["agent.silent"] == ["*"]
     plain = groups(load(text.replace("model_name", "'...'")))
-    assert {key: value for key, value in plain.items() if value} == {"gpu.xid": ["gpu_uuid"]}
+    assert {key: value for key, value in plain.items() if value} == {
+        "gpu.xid": ["gpu_uuid"],
+        "agent.silent": ["*"],
+    }
 
 
 def test_nobody_hears_of_the_parts_of_a_composite(load: Load) -> None:

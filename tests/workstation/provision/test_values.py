@@ -134,7 +134,6 @@ REFUSED = {
         "`model` is no group of latency.p99; it has serving_system, endpoint_name, model_name"
     ),
     "monitors: {errors.share: {notify_by: ['*']}}": "errors.share is a composite monitor",
-    "monitors: {agent.silent: {notify_by: ['*']}}": "agent.silent is a monitor without groups",
     "notify_by: ['*', model_name]": 'notify_by: write names of tags, or ["*"] alone',
     "notify_by: ['model name']": "notify_by[0]: must be the name of a tag",
     # endpoints with an SLO of their own

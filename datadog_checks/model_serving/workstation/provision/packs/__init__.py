@@ -80,6 +80,7 @@ class MonitorEntry:
     generative: str = ""
     named: bool = False
     endpoint: str = ""
+    notify_by: tuple[str, ...] | None = None
 
     @property
     def is_composite(self) -> bool:
@@ -232,6 +233,7 @@ def _pack(path: Path, dashboards: list[DashboardEntry]) -> Pack:
                     "created": created,
                     "look": tuple(entry["look"]),
                     "unless": tuple(entry.get("unless", ())),
+                    "notify_by": tuple(entry["notify_by"]) if "notify_by" in entry else None,
                 }
             )
         )

@@ -216,8 +216,8 @@ def generating(values: Values, which: str) -> Condition:
 def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:
     """The groups that have a notification of their own. Said of all monitors, those of them that this one has."""
     said, path = values.said(entry, "notify_by")
-    if said is None:
-        return None
+    if said is None or (entry.notify_by is not None and not path.startswith("monitors.")):
+        return entry.notify_by
     if not path.startswith("monitors."):
         return notified(entry, said)
     if entry.is_composite or not entry.groups:
@@ -234,6 +234,8 @@ def notified(entry: MonitorEntry, tags: Collection[str]) -> tuple[str, ...] | No
     it has a notification for each group anyhow."""
     if entry.is_composite or not entry.groups or entry.form in ("slo", "event"):
         return None
+    if entry.notify_by is not None:
+        return entry.notify_by
     common = tuple(tag for tag in entry.groups if tag in tags)
     return None if common == entry.groups else common or ("*",)
 
