@@ -210,7 +210,8 @@ CHANGED = [
     ("min_errors: 20", "errors.share.part.errors", "query", ".as_count() >= 20"),
     ("min_errors: 20", "errors.client.endpoint.part.errors", "options.thresholds.critical", 20),
     ("monitors: {traffic.none: {min_requests: 50}}", "traffic.none.part.requests", "query", ">= 50"),
-    ("scope: env:prod", "errors.share.part.errors", "query", "{env:prod,!status_class:4xx}"),
+    ("scope: env:prod", "errors.share.part.errors", "query",
+     "{env:prod,!status_class:4xx,!serving_system:mlserver}"),
     ("monitors: {gpu.throttling: {window: 30m}}", "gpu.throttling", "query", ".as_count() / 1800 * 100 > 20"),
     ("monitors: {gpu.temperature: {notify_by: ['*']}}", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [endpoint_name]", "gpu.temperature", "options.notify_by", ["endpoint_name"]),
@@ -254,7 +255,7 @@ CHANGED = [
     ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {priority: 5}}", "latency.p99.endpoint", "priority",
      5),
     ("scope: env:prod", "errors.share.endpoint.part", "query",
-     "{env:prod,!status_class:4xx,!model_name:*,!serving_system:mlserver}"),
+     "{env:prod,!status_class:4xx,!serving_system:mlserver,!model_name:*}"),
     ("scope: 'env IN (a,b)'\nmonitors: {endpoint.metrics: {scope: '*'}, endpoint.ready: {scope: '*'}, "
      "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}, "
      "workspace.health: {scope: '*'}}",
