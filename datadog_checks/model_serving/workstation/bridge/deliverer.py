@@ -65,13 +65,21 @@ class Destination(Protocol):
 class Progress:
     """How delivery fares. `last` is when something was taken last, in epoch seconds; `problem` is what hinders it.
 
-    By kind, `failures` are those in a row, and nothing is sent `not_before` a time.
+    By kind, `failures` are those in a row, and nothing is sent `not_before` a time, which is `pauses` seconds after the
+    last failure.
     """
 
     last: float | None = None
     problem: str = ""
     failures: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
+    pauses: dict[str, float] = field(default_factory=dict)
+
+    def left(self, kind: str, now: float) -> float:
+        """Seconds until a kind is sent again: none where they are more than were said, for the clock was put back."""
+        left = self.not_before.get(kind, 0.0) - now
+        # A sum of epoch seconds is a bit more or less than what was added.
+        return left if 0.0 < left <= self.pauses[kind] + 0.001 else 0.0
 
 
 class Deliverer:
@@ -96,13 +104,12 @@ class Deliverer:
         """
         busy = False
         for kind in KINDS:
-            # A pause that is longer is one of a clock that was put back.
-            if not 0 < self.progress.not_before.get(kind, 0.0) - self._clock() <= LONGEST_LIMIT:
+            if not self.progress.left(kind, self._clock()):
                 busy = self._step(kind) or busy
         if busy:
             return 0.0
-        waits = [until - self._clock() for until in self.progress.not_before.values()]
-        return min((wait for wait in waits if wait > 0), default=LONGEST_PAUSE)
+        now = self._clock()
+        return min(filter(None, (self.progress.left(kind, now) for kind in KINDS)), default=LONGEST_PAUSE)
 
     def drain(self, patience: float, wait: Callable[[float], bool]) -> bool:
         """Deliver until nothing is left, or until it has waited for `patience` seconds. Whether nothing is left then.
@@ -219,7 +226,8 @@ class Deliverer:
         failures = self.progress.failures.get(kind, 0)
         self.progress.failures[kind] = failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.75, 1.0)
-        self.progress.not_before[kind] = self._clock() + min(max(outcome.seconds, pause), LONGEST_LIMIT)
+        self.progress.pauses[kind] = seconds = min(max(outcome.seconds, pause), LONGEST_LIMIT)
+        self.progress.not_before[kind] = self._clock() + seconds
         if outcome.words != self.progress.problem:
             log.warning("not delivered yet: %s", outcome.words)
         self.progress.problem = outcome.words
