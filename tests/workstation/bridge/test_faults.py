@@ -115,6 +115,17 @@ def test_a_limit_is_waited_for(header: dict[str, str], seconds: int, host: Bridg
     assert fault.seen == 2
 
 
+@pytest.mark.parametrize("put_back", [120, 1800, 86400])
+def test_a_clock_that_is_put_back_makes_no_pause_longer(put_back: int, host: BridgeHost, server: CountingServer) -> None:
+    host.intake.interfere = Fault(SERIES, refusal(503))
+    host.run()
+    assert host.deliverer.deliver() == 0.0
+    assert 0 < host.deliverer.deliver() <= 1
+    host.now -= put_back
+    host.deliverer.deliver()
+    assert not [batch for batch in host.spool.oldest("series", 10**6)]
+
+
 def test_pauses_grow_while_nothing_answers(host: BridgeHost, server: CountingServer) -> None:
     host.stop()
     host.intake.close()
@@ -225,6 +236,29 @@ def test_a_full_spool_drops_the_oldest(host: BridgeHost, server: CountingServer)
     dropped = host.spool.totals()["dropped distributions spool_full"]
     host.deliver()
     assert observations(host.intake, "request.latency") == 40 + 190 - dropped
+
+
+@pytest.mark.parametrize(("status", "sent"), [(202, 40), (413, 0), (400, 0)])
+def test_what_is_pushed_out_on_its_way_counts_once(
+    status: int, sent: int, host: BridgeHost, server: CountingServer
+) -> None:
+    host.run()
+
+    def push_out(path: str, after: bool) -> None:
+        if path == POINTS and after == (status == 202):
+            host.spool.max_bytes = 0
+            host.spool.write({})
+            host.spool.max_bytes = 10**6
+            if not after:
+                raise RefusedRequest(status, "no")
+
+    host.intake.interfere = push_out
+    host.deliver()
+    told = host.spool.totals()
+    assert observations(host.intake, "request.latency") == sent
+    assert told.get("sent distributions", 0) == sent
+    assert sum(value for name, value in told.items() if name.startswith("dropped distributions")) == 40 - sent
+    assert host.spool.held().bytes == 0
 
 
 def test_a_second_unknown_outcome_is_the_last(host: BridgeHost, server: CountingServer) -> None:

@@ -207,17 +207,17 @@ class Spool:
             self._add(totals or {})
 
     def remove(self, batches: Iterable[SpooledBatch], totals: Mapping[str, float]) -> None:
-        """Forget batches, and count what became of them."""
+        """Forget batches, and count what became of them: also of those that were pushed out while on their way."""
         with self._changing():
             for batch in batches:
-                self._remove(batch.id)
+                if not self._remove(batch.id):
+                    self._add(dropped(batch.kind, "spool_full", -batch.points))
             self._add(totals)
 
     def split(self, batch: SpooledBatch, parts: Sequence[NewBatch]) -> None:
-        """Put parts of a batch into its place."""
+        """Put parts of a batch into its place, unless it was pushed out."""
         with self._changing():
-            self._remove(batch.id)
-            for part in parts:
+            for part in parts if self._remove(batch.id) else ():
                 self._insert(_packed(part), batch.position, batch.tries)
 
     def held(self) -> Held:
@@ -244,10 +244,12 @@ class Spool:
             self._database.execute("UPDATE batches SET position = id WHERE id = ?", (cursor.lastrowid,))
         self._bytes += len(batch.body)
 
-    def _remove(self, number: int) -> None:
+    def _remove(self, number: int) -> bool:
+        """Forget a batch. Returns whether it was there."""
         row = self._database.execute("SELECT size FROM batches WHERE id = ?", (number,)).fetchone()
         self._database.execute("DELETE FROM batches WHERE id = ?", (number,))
         self._bytes -= row[0] if row else 0
+        return row is not None
 
     def _shrink(self) -> None:
         """Make room: the oldest go."""
