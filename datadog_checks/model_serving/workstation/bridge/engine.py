@@ -133,7 +133,6 @@ class Engine:
         self._spool = spool
         self._stand_in = stand_in
         self.listeners = listeners
-        self._encoder = Encoder(settings)
         configuration = settings.configuration
         instances = [(number, _remembering(instance)) for number, instance in configuration.instances]
         self._runner = Runner(
@@ -161,6 +160,7 @@ class Engine:
         ]
         for watched in self.watched:
             self._recall(watched)
+        self._encoder = Encoder(settings, max((watched.last or 0 for watched in self.watched), default=0))
 
     def run(self, watched: Watched, *, once: bool = False) -> Round:
         """Run one instance and spool what it gave. `once` is for a process that runs it no second time: what it counts

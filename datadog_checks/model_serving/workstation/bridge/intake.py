@@ -83,14 +83,19 @@ CLOCK_PUT_BACK = 600.0
 
 
 class Encoder:
-    """Makes batches of what runs give, with the host and the tags of the bridge."""
+    """Makes batches of what runs give, with the host and the tags of the bridge.
 
-    def __init__(self, settings: BridgeSettings) -> None:
+    `latest` is a time up to which the process before may have given points of any series.
+    """
+
+    def __init__(self, settings: BridgeSettings, latest: int = 0) -> None:
         self._host = settings.host
         self._tags = settings.tags
         self._most = settings.max_observations
         self._prefixes: dict[tuple[Context, str, int, str], str] = {}
+        self._latest = latest
         self._times: dict[Context, int] = {}
+        self._many_times = KEPT_PREFIXES
         self._lock = threading.Lock()
 
     def encode(
@@ -121,9 +126,11 @@ class Encoder:
         Two instances may give the same series: an Agent would send both points, at times of its own.
         """
         with self._lock:
-            if len(self._times) > KEPT_PREFIXES:
-                self._times.clear()
-            latest = max((self._times.get(point.context, 0) for point in commit.series), default=0)
+            if len(self._times) > self._many_times:
+                oldest = timestamp - CLOCK_PUT_BACK
+                self._times = {context: time for context, time in self._times.items() if time > oldest}
+                self._many_times = max(KEPT_PREFIXES, 2 * len(self._times))
+            latest = max((self._times.get(point.context, self._latest) for point in commit.series), default=0)
             if timestamp <= latest <= timestamp + CLOCK_PUT_BACK:
                 timestamp = latest + 1
             self._times.update((point.context, timestamp) for point in commit.series)
