@@ -63,17 +63,27 @@ class Destination(Protocol):
 
 @dataclass(slots=True)
 class Progress:
-    """How delivery fares. `last` is when something was taken last, in epoch seconds; `problem` is what hinders it.
+    """How delivery fares. `last` is when something was taken last, in epoch seconds.
 
-    By kind, `failures` are those in a row, and nothing is sent `not_before` a time, which is `pauses` seconds after the
+    By kind, `problems` are what hinders it, `failures` are those in a row, and nothing is sent `not_before` a time, which is `pauses` seconds after the
     last failure.
     """
 
     last: float | None = None
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
     pauses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> str:
+        """What hinders delivery, empty where nothing does."""
+        return "; ".join(dict.fromkeys(filter(None, list(self.problems.values()))))
+
+    def tell(self, kind: str, problem: str) -> bool:
+        """Note what hinders a kind, empty where nothing does. Returns whether that is something new."""
+        before, self.problems[kind] = self.problems.get(kind, ""), problem
+        return problem not in ("", before)
 
     def left(self, kind: str, now: float) -> float:
         """Seconds until a kind is sent again: none where they are more than were said, for the clock was put back."""
@@ -143,7 +153,9 @@ class Deliverer:
     def _settle(self, kind: str, chosen: list[SpooledBatch], tries: int, outcome: Delivery) -> bool:
         if outcome.verdict is Verdict.TAKEN:
             self._spool.remove(chosen, Counter({f"sent {kind}": _points(chosen)}))
-            self.progress.last, self.progress.problem = self._clock(), ""
+            self.progress.last = self._clock()
+            if self.progress.tell(kind, outcome.words):
+                log.warning("Datadog has taken %s, but says: %s", kind, outcome.words)
             self.progress.failures.pop(kind, None)
             self.progress.not_before.pop(kind, None)
             self._answering.add(kind)
@@ -228,9 +240,8 @@ class Deliverer:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.75, 1.0)
         self.progress.pauses[kind] = seconds = min(max(outcome.seconds, pause), LONGEST_LIMIT)
         self.progress.not_before[kind] = self._clock() + seconds
-        if outcome.words != self.progress.problem:
-            log.warning("not delivered yet: %s", outcome.words)
-        self.progress.problem = outcome.words
+        if self.progress.tell(kind, outcome.words):
+            log.warning("%s not delivered yet: %s", kind, outcome.words)
 
 
 def _refused(outcome: Delivery) -> DeliveryError:

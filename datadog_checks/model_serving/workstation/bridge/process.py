@@ -242,11 +242,11 @@ class Bridge:
                     pause = self.deliverer.deliver()
                 except SpoolError as error:
                     # What was delivered but could not be noted is sent again.
-                    if self.deliverer.progress.problem != str(error):
+                    if self.deliverer.progress.tell("spool", str(error)):
                         log.error("%s", error)
-                    self.deliverer.progress.problem = str(error)
                     self.stopping.wait(PAUSE_OF_DISK)
                     continue
+                self.deliverer.progress.tell("spool", "")
                 # What is spooled meanwhile goes within a second.
                 self.stopping.wait(min(pause, 1.0))
             # Nothing waits for this thread longer than the grace.
