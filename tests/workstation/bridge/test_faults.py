@@ -134,7 +134,7 @@ def test_a_clock_that_is_put_back_makes_no_pause_longer(
     assert 0 < host.deliverer.deliver() <= 1
     host.now -= put_back
     host.deliverer.deliver()
-    assert not [batch for batch in host.spool.oldest("series", 10**6)]
+    assert not host.spool.oldest("series", 10**6)
 
 
 def test_pauses_grow_while_nothing_answers(host: BridgeHost, server: CountingServer) -> None:
