@@ -242,6 +242,25 @@ def test_a_spool_that_breaks_meanwhile(host: BridgeHost, endpoint: Any) -> None:
     assert str(host.path) in state["delivery"]["problem"]
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_spool_that_is_removed_meanwhile(replaced: bool, host: BridgeHost, endpoint: Any) -> None:
+    """The process goes on, and says that the next one will not find it."""
+    server = CountingServer(endpoint)
+    host.instances = [server.instance]
+    host.start()
+    host.step()
+    # Kept elsewhere, so that the new file is another one.
+    host.path.rename(host.path.with_suffix(".away"))
+    if replaced:
+        host.path.touch()
+    server.serve(10)
+    host.step()
+    assert totals(host.intake, "request.count") == 10
+    state = state_of(host.engine, host.spool, None)
+    assert state["status"] == "spool"
+    assert "was removed or replaced" in state["delivery"]["problem"]
+
+
 def test_a_spool_of_another_version(tmp_path: Any) -> None:
     database = sqlite3.connect(tmp_path / "one.db")
     database.execute("PRAGMA user_version = 99")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import threading
 import time
 import tracemalloc
@@ -20,10 +21,10 @@ from click.testing import CliRunner, Result
 
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
 from datadog_checks.model_serving.workstation.bridge import process
-from datadog_checks.model_serving.workstation.bridge.health import state_of
+from datadog_checks.model_serving.workstation.bridge.health import HealthServer, state_of
 from datadog_checks.model_serving.workstation.bridge.intake import DISTRIBUTIONS, SERIES, batch_of
 from datadog_checks.model_serving.workstation.bridge.process import opened
-from datadog_checks.model_serving.workstation.bridge.settings import load_settings
+from datadog_checks.model_serving.workstation.bridge.settings import ListenAddress, load_settings
 from datadog_checks.model_serving.workstation.cli import bridge_demo
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.demo.intake import RefusedRequest, SimulatedIntake
@@ -147,6 +148,26 @@ def test_what_is_deployed_fits_the_command(tmp_path: Path) -> None:
     assert f"VOLUME {state}" in image
     assert settings.health is not None
     assert f"http://{settings.health.host}:{settings.health.port}/" in image
+
+
+def test_once_needs_no_port(command: Command, intake: SimulatedIntake, endpoint: Any, tmp_path: Path) -> None:
+    """Two jobs may run in the same minute, and beside a bridge that goes on."""
+    server = CountingServer(endpoint)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        data = {"instances": [server.instance], "spool": {"path": "bridge.db"}}
+        done = command("--once", more=json.dumps({**data, "health": place, "expose": {"listen": place}}))
+    assert (done.exit_code, done.output) == (0, "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_health_listens_where_the_file_says(host: str) -> None:
+    server = HealthServer(ListenAddress(host, 0), lambda: {"status": "ok"})
+    server.start()
+    place = f"[{host}]" if ":" in host else host
+    with urllib.request.urlopen(f"http://{place}:{server.port}/") as answer:
+        assert json.load(answer) == {"status": "ok"}
+    server.close()
 
 
 def test_exit_statuses(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:

@@ -65,8 +65,8 @@ class Destination(Protocol):
 class Progress:
     """How delivery fares. `last` is when something was taken last, in epoch seconds.
 
-    By kind, `problems` are what hinders it, `failures` are those in a row, and nothing is sent `not_before` a time, which
-    is `pauses` seconds after the last failure.
+    By kind, `problems` are what hinders it, `failures` are those in a row, and nothing is sent `not_before` a time,
+    which is `pauses` seconds after the last failure.
     """
 
     last: float | None = None

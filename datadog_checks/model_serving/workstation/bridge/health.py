@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ def state_of(engine: Engine, spool: Spool, progress: Progress | None) -> dict[st
     instances = [_instance(watched) for watched in engine.watched]
     try:
         held = spool.held()
+        spool.check()
     except SpoolError as error:
         return {"status": "spool", "instances": instances, "delivery": {"problem": str(error)}}
     lag = 0.0 if held.oldest is None else max(0.0, now - held.oldest)
@@ -65,8 +67,11 @@ class HealthServer:
         class StateHandler(_HealthHandler):
             state = staticmethod(self._state)
 
+        class StateServer(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
+
         try:
-            self._server = ThreadingHTTPServer((self._address.host, self._address.port), StateHandler)
+            self._server = StateServer((self._address.host, self._address.port), StateHandler)
         except OSError as error:
             raise OptionError(
                 f"`health`: {self._address.host}:{self._address.port} can't be listened on ({error.strerror}): name "

@@ -220,6 +220,7 @@ class Bridge:
                 report_due = max(report_due + OWN_INTERVAL, now)
                 try:
                     self._reporter.report()
+                    self.spool.check()
                 except SpoolError as error:
                     log.error("%s", error)
             self._wake.wait(max(0.0, min(due, report_due, now + 1.0) - now))

@@ -103,7 +103,9 @@ class Spool:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # It is made here, so that nobody else may read it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self._file = os.fstat(file)
+            os.close(file)
             self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -146,6 +148,16 @@ class Spool:
         return SpoolError(
             f"the spool {self.path} can't be used ({error}): move the file away, and what was not delivered with it, "
             "or name another in `spool.path`"
+        )
+
+    def check(self) -> None:
+        """Raise SpoolError where the file is no longer in its place: it would not be found by the next process."""
+        with suppress(OSError):
+            if os.path.samestat(self._file, self.path.stat()):
+                return
+        raise SpoolError(
+            f"the spool {self.path} was removed or replaced while it is in use: what is delivered goes on, but is lost "
+            "with what was counted when the bridge ends. Stop the bridge and start it again"
         )
 
     def close(self) -> None:
