@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ...errors import OptionError, SpoolError
 from .deliverer import Progress
 from .engine import Engine, Watched
+from .listening import BoundedServer
 from .settings import ListenAddress
 from .spool import Spool
 
@@ -58,7 +58,7 @@ class HealthServer:
     def __init__(self, address: ListenAddress, state: Callable[[], dict[str, Any]]) -> None:
         self._address = address
         self._state = state
-        self._server: ThreadingHTTPServer | None = None
+        self._server: BoundedServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -67,17 +67,13 @@ class HealthServer:
         class StateHandler(_HealthHandler):
             state = staticmethod(self._state)
 
-        class StateServer(ThreadingHTTPServer):
-            address_family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
-
         try:
-            self._server = StateServer((self._address.host, self._address.port), StateHandler)
+            self._server = BoundedServer(self._address.host, self._address.port, StateHandler)
         except OSError as error:
             raise OptionError(
                 f"`health`: {self._address.host}:{self._address.port} can't be listened on ({error.strerror}): name "
                 "another port, or false"
             ) from None
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self._thread.start()
 

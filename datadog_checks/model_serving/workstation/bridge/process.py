@@ -36,6 +36,9 @@ GRACE = 5.0
 PATIENCE = 30.0
 """Seconds that a process which runs once waits for an intake that is hindered."""
 
+DELIVERY_INTERVAL = 5.0
+"""Seconds for which what instances give is gathered: so many requests there are at most, however many instances."""
+
 PAUSE_OF_DISK = 5.0
 """Seconds until a spool that could not be written is tried again."""
 
@@ -248,8 +251,7 @@ class Bridge:
                     self.stopping.wait(PAUSE_OF_DISK)
                     continue
                 self.deliverer.progress.tell("spool", "")
-                # What is spooled meanwhile goes within a second.
-                self.stopping.wait(min(pause, 1.0))
+                self.stopping.wait(min(pause, DELIVERY_INTERVAL))
             # Nothing waits for this thread longer than the grace.
             self.deliverer.drain(GRACE, threading.Event().wait)
         except Exception as error:  # whatever it is, a process that only looks alive is worse
