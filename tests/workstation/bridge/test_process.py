@@ -200,6 +200,37 @@ def test_once_leaves_to_the_next_time_what_is_not_delivered(
     assert totals(intake, "request.count") == 15
 
 
+def test_once_delivers_what_others_give_where_a_run_breaks_off(
+    tmp_path: Path, intake: SimulatedIntake, endpoint: Any
+) -> None:
+    """Which no run should, whatever its instance is."""
+    server = CountingServer(endpoint)
+    instances = [{**server.instance, "name": name} for name in ("breaks", "goes on")]
+    text = json.dumps({"instances": instances, "spool": {"path": "bridge.db"}, "health": False, "expose": False})
+    (tmp_path / "bridge.yaml").write_text(text)
+    settings = load_settings(tmp_path / "bridge.yaml", {"DD_API_KEY": intake.api_key}, url=intake.url)
+    with opened(settings) as bridge:
+        del bridge.engine._runner._instances[0]
+        assert bridge.run_once() is False
+    assert any(context.metric == "model_serving.model.accuracy" for context, _ in intake.arrived.series)
+
+
+def test_what_it_says_of_itself_once_is_of_the_time_since(
+    command: Command, intake: SimulatedIntake, endpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cron job counts: a rate of it would else be of 15 s."""
+    CountingServer(endpoint)
+    monkeypatch.setattr(process, "time_of_points", lambda now, step, last: (last or int(now) - 120) + 60)
+    for _ in range(2):
+        assert command("--once").exit_code == 0
+    (intervals,) = (
+        found
+        for (context, _), found in intake.arrived.intervals.items()
+        if context.metric.endswith("bridge.sent") and context.tags == ("kind:series",)
+    )
+    assert list(intervals.values()) == [15, 60]
+
+
 def test_a_refused_key_is_told(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
     CountingServer(endpoint)
 

@@ -19,7 +19,7 @@ from ...errors import SpoolError
 from ..standin.install import standing_in
 from ..standin.runner import Round, Run
 from .deliverer import Deliverer
-from .engine import Engine, RunListener, SpoolingStandIn, Watched, time_of_points
+from .engine import Engine, RunListener, SpoolingStandIn, Watched, since, time_of_points
 from .health import HealthServer, state_of
 from .intake import PATHS, Delivery, Encoded, Encoder, Intake, Verdict
 from .metrics import own_commit
@@ -64,13 +64,17 @@ class Reporter:
         self._host = settings.host
         self._last = int(spool.read(OWN_KEY) or 0) or None
 
-    def report(self) -> None:
-        """One report: what is told is subtracted from the totals in the same transaction. Raises SpoolError."""
+    def report(self, *, once: bool = False) -> None:
+        """One report: what is told is subtracted from the totals in the same transaction. Raises SpoolError.
+
+        `once` is for a process that reports no second time: what it counts is of the time since the report before.
+        """
         now = self._clock()
         timestamp = time_of_points(now, OWN_INTERVAL, self._last)
         totals = self._spool.totals()
         commit = own_commit(self._spool.held(), totals, now)
-        batches = list(self._encoder.series(commit, timestamp, OWN_INTERVAL, self._host))
+        interval = since(self._last, timestamp, OWN_INTERVAL) if once else OWN_INTERVAL
+        batches = list(self._encoder.series(commit, timestamp, interval, self._host))
         self._spool.write({OWN_KEY: str(timestamp)}, batches, taken=totals)
         self._last = timestamp
         for listener in self._listeners:
@@ -155,29 +159,28 @@ class Bridge:
         self._wake.set()
 
     def run_once(self) -> bool:
-        """Run every instance once and deliver. Returns whether everything has been delivered.
+        """Run every instance once and deliver. Returns whether every run ended and everything has been delivered.
 
         Raises DeliveryError and SpoolError.
         """
-        done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        done: queue.SimpleQueue[bool] = queue.SimpleQueue()
         workers = Workers(
             self.settings.workers,
             lambda watched: self.engine.run(watched, once=True),
-            lambda watched, problem: done.put(problem),
+            lambda watched, problem: done.put(_broken_off(watched, problem)),
         )
-        left = len(self.engine.watched)
+        left, broken = len(self.engine.watched), 0
         for watched in self.engine.watched:
             workers.add(watched)
         while left and not self._ends():
             with suppress(queue.Empty):
-                if (problem := done.get(timeout=0.5)) is not None:
-                    raise problem
+                broken += done.get(timeout=0.5)
                 left -= 1
         if left:
             self.engine.close()
         workers.close(GRACE)
-        self._reporter.report()
-        return self.deliverer.drain(PATIENCE, self.pause)
+        self._reporter.report(once=True)
+        return self.deliverer.drain(PATIENCE, self.pause) and not broken
 
     def pause(self, seconds: float) -> bool:
         """Wait, unless the bridge is told to stop. Returns whether it is."""
@@ -230,8 +233,7 @@ class Bridge:
             self._wake.clear()
 
     def _ran(self, watched: Watched, problem: Exception | None) -> None:
-        if problem is not None:
-            log.error("%s: the run broke off: %r", watched.label, problem)
+        _broken_off(watched, problem)
         # Where one took longer than its interval, the runs that were missed are not made up for.
         watched.due = max(watched.due + watched.interval, time.monotonic())
         with self._lock:
@@ -257,6 +259,13 @@ class Bridge:
         except Exception as error:  # whatever it is, a process that only looks alive is worse
             self._failure = error
             self.stop()
+
+
+def _broken_off(watched: Watched, problem: Exception | None) -> bool:
+    """Log what ended a run before its end, if something did. Returns whether that is so."""
+    if problem is not None:
+        log.error("%s: the run broke off: %r", watched.label, problem)
+    return problem is not None
 
 
 @contextmanager

@@ -181,7 +181,7 @@ class _WriteHandler(BaseHTTPRequestHandler):
         parts: list[bytes] = []
         while length > 0 and (left := until - time.monotonic()) > 0:
             self.connection.settimeout(left)
-            part = self.rfile.read1(length)  # type: ignore[attr-defined]
+            part = self.rfile.read1(length)
             if not part:
                 break
             parts.append(part)
