@@ -1,0 +1,216 @@
+"""Monitors over observations: every reading of every monitor, and what they agree about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from ....errors import QueryError
+from ..model import Resource
+from ..query import parse_monitor
+from ..query.tree import (
+    CompositeMonitor,
+    MetricMonitor,
+    Monitor,
+    MonitorQuery,
+    ServiceCheckMonitor,
+    SloMonitor,
+    leaves,
+)
+from .buckets import Group, Leaves
+from .composites import by_group, evaluate
+from .events import EventEvaluation, parse_event_query
+from .metric import MetricEvaluation
+from .observations import Observations
+from .reading import INSTANT, SLIDING, TOGETHER, NotSimulated, Reading, also
+from .recipients import Broadcaster, SentNotification
+from .service_checks import ServiceCheckEvaluation
+from .slos import BurnRateEvaluation
+from .states import GroupState, StateChange, StateOptions
+
+MINUTE = 60
+
+
+class Evaluation(Protocol):
+    """A monitor that has a value per group at any time."""
+
+    @property
+    def every(self) -> int: ...
+    @property
+    def grouped(self) -> bool: ...
+    def readings(self) -> Iterator[Reading]: ...
+    def state_options(self) -> StateOptions: ...
+    def values(self, now: float, reading: Reading) -> dict[Group, float | None]: ...
+    def last_point(self, group: Group, now: float) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorRun:
+    """What one monitor did under one reading."""
+
+    changes: tuple[StateChange, ...]
+    notifications: tuple[SentNotification, ...]
+
+
+@dataclass(slots=True)
+class MonitorHistory:
+    """What a monitor did, under every reading.
+
+    `not_simulated` says why there is nothing, `inferred` what the outcome rests on that Datadog documents nowhere.
+    """
+
+    key: str
+    body: Mapping[str, Any]
+    runs: dict[Reading, MonitorRun] = field(default_factory=dict)
+    inferred: set[str] = field(default_factory=set)
+    not_simulated: str = ""
+
+    @property
+    def groups(self) -> list[Group]:
+        """Every group that has a state under some reading."""
+        return sorted({change.group for run in self.runs.values() for change in run.changes})
+
+    def states_at(self, group: Group, time: float) -> dict[Reading, str | None]:
+        """The state of a group at a time, by reading; None where there is no such group."""
+        found: dict[Reading, str | None] = {}
+        for reading, run in self.runs.items():
+            own = [change for change in run.changes if change.group == group and change.time <= time]
+            found[reading] = own[-1].after if own else None
+        return found
+
+    def stories(self, group: Group) -> dict[tuple[str, ...], list[Reading]]:
+        """The states that a group goes through, times left out, and the readings under which it does."""
+        found: dict[tuple[str, ...], list[Reading]] = {}
+        for reading, run in self.runs.items():
+            story = tuple(change.after for change in run.changes if change.group == group)
+            found.setdefault(story, []).append(reading)
+        return found
+
+    @property
+    def depends(self) -> list[Group]:
+        """Groups whose states differ between readings in more than the minute of a change."""
+        return [group for group in self.groups if len(self.stories(group)) > 1]
+
+
+class Simulator:
+    """Resources, over observations. Histories are made when asked for, and kept."""
+
+    def __init__(self, resources: Iterable[Resource], seen: Observations) -> None:
+        self.seen = seen
+        found = list(resources)
+        self.monitors = {one.key: one.body for one in found if one.kind == "monitor"}
+        self._slos = {one.key: one.body for one in found if one.kind == "slo"}
+        self._leaves = Leaves(seen)
+        self._broadcaster = Broadcaster(found)
+        self._histories: dict[str, MonitorHistory] = {}
+        self._queries: dict[str, MonitorQuery] = {}
+
+    def history(self, key: str) -> MonitorHistory:
+        """What a monitor did."""
+        if key not in self._histories:
+            history = MonitorHistory(key, self.monitors[key])
+            try:
+                self._run(history)
+            except NotSimulated as error:
+                history.not_simulated, history.runs = str(error), {}
+            except QueryError as error:
+                history.not_simulated, history.runs = error.message, {}
+            self._histories[key] = history
+        return self._histories[key]
+
+    def all(self) -> Sequence[MonitorHistory]:
+        """What every monitor did."""
+        return [self.history(key) for key in self.monitors]
+
+    def _run(self, history: MonitorHistory) -> None:
+        body, options = history.body, history.body.get("options") or {}
+        if body.get("type") == "event-v2 alert":
+            self._evaluate(history, EventEvaluation(parse_event_query(str(body["query"])), options, self.seen))
+            return
+        query = parse_monitor(str(body["query"]))
+        match query:
+            case MetricMonitor():
+                self._evaluate(history, MetricEvaluation(query, options, self._leaves, history.inferred))
+            case SloMonitor():
+                slo = self._slos.get(query.slo.value.removeprefix("${slo:").removesuffix("}"))
+                if slo is None:
+                    raise NotSimulated(f"the SLO `{query.slo.value}`, which is not among these resources")
+                self._evaluate(history, BurnRateEvaluation(query, options, slo, self._leaves, history.inferred))
+            case ServiceCheckMonitor():
+                check = ServiceCheckEvaluation(query, options, self.seen, history.inferred)
+                for reading in check.readings():
+                    self._keep(history, reading, check.run(reading), options.get("notify_no_data") is True)
+            case CompositeMonitor():
+                self._compose(history, query)
+            case _:
+                raise NotSimulated("a monitor by formula")
+
+    def _evaluate(self, history: MonitorHistory, evaluation: Evaluation) -> None:
+        options = evaluation.state_options()
+        for reading in evaluation.readings():
+            changes = self._changes(evaluation, options, reading, history.inferred)
+            self._keep(history, reading, changes, options.tells_no_data)
+
+    def _changes(
+        self, evaluation: Evaluation, options: StateOptions, reading: Reading, inferred: set[str]
+    ) -> list[StateChange]:
+        states: dict[Group, GroupState] = {}
+        for now in self._times(reading, evaluation.every):
+            values = evaluation.values(now, reading)
+            for group, value in values.items():
+                if group not in states:
+                    # What repeats itself before the start was known then.
+                    known = self.seen.period and now < self.seen.start + 2 * MINUTE
+                    states[group] = GroupState(options, group, float("-inf") if known else now)
+                state = states[group]
+                state.last_point = max(state.last_point, evaluation.last_point(group, now))
+                state.see(now, value, inferred)
+            for group, state in states.items():
+                if group not in values:
+                    state.miss(now, inferred)
+        return sorted((change for state in states.values() for change in state.changes), key=lambda one: one.time)
+
+    def _compose(self, history: MonitorHistory, query: CompositeMonitor) -> None:
+        names = {leaf.id for leaf in leaves(query.condition) if isinstance(leaf, Monitor)}
+        parts = {}
+        for name in names:
+            key = name.removeprefix("${monitor:").removesuffix("}")
+            if key not in self.monitors:
+                raise NotSimulated(f"the monitor `{name}`, which is not among these resources")
+            parts[name] = self.history(key)
+            if parts[name].not_simulated:
+                raise NotSimulated(f"its part {key}: {parts[name].not_simulated}")
+            history.inferred |= parts[name].inferred
+        options = history.body.get("options") or {}
+        readings = dict.fromkeys(reading for part in parts.values() for reading in part.runs)
+        for reading in also(iter(readings), "composite", INSTANT):
+            states = {name: by_group(list(_nearest(part, reading).changes)) for name, part in parts.items()}
+            changes = evaluate(query.condition, states, options, self._times(reading, MINUTE), reading.composite)
+            self._keep(history, reading, changes, options.get("notify_no_data") is True)
+
+    def _keep(self, history: MonitorHistory, reading: Reading, changes: list[StateChange], tells_no_data: bool) -> None:
+        sent = self._broadcaster.sent(history.key, history.body, changes, tells_no_data, self.seen.end)
+        history.runs[reading] = MonitorRun(tuple(changes), tuple(sent))
+
+    def _times(self, reading: Reading, every: int) -> Iterator[float]:
+        now = self.seen.start - self.seen.start % every + reading.phase
+        while now <= self.seen.end:
+            if now >= self.seen.start:
+                yield now
+            now += every
+
+
+def _nearest(part: MonitorHistory, reading: Reading) -> MonitorRun:
+    """The run of a part under a reading, or under the one that is nearest to it among those that it has."""
+    wanted = replace(reading, composite=SLIDING)
+    for one in (
+        wanted,
+        replace(wanted, functions=Reading().functions),
+        replace(wanted, contexts=TOGETHER),
+        Reading(phase=reading.phase),
+        Reading(width=60, phase=reading.phase),
+    ):
+        if one in part.runs:
+            return part.runs[one]
+    return next(iter(part.runs.values()))
