@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 from ..query.rules import metrics_of
@@ -111,13 +112,14 @@ class MetricEvaluation:
         return end - length, end
 
     def values(self, now: float, reading: Reading) -> dict[Group, float | None]:
-        """The value of every group that has data in the window; None where it has no result."""
+        """The value of every group that has data in the window; None where it has no result, nan where the window is
+        not full, which cancels the evaluation."""
         start, end = self.window(now)
         span = Span(self.leaves, reading, start, end, self.inferred)
         found = self._values(span)
         if self.options.get("require_full_window") is True:
             full = self._full(start, end)
-            found = {group: value if group in full else None for group, value in found.items()}
+            found = {group: value if group in full else nan for group, value in found.items()}
         return found
 
     def last_point(self, group: Group, now: float) -> float:

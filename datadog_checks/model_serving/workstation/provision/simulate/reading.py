@@ -17,6 +17,7 @@ PHASES = (0, 30)
 SUMS_FIRST, FUNCTION_FIRST = "sums first", "function first"
 TOGETHER, APART = "together", "apart"
 SLIDING, INSTANT = "sliding", "instant"
+KEPT, MISSING = "kept", "missing"
 
 
 class NotSimulated(InternalSignal):
@@ -31,6 +32,7 @@ class Reading:
     `contexts`: whether a group of a service check that several hosts or versions report to is one row of statuses
     or one for each, of which the worst counts. `composite`: whether a part of a composite monitor counts with its most
     severe state of the last five minutes, as an older page and Datadog's engineers say, or with the one of now.
+    `no_result`: whether data of which no result can be made, such as 0/0, is like data that is missing, or is there.
     """
 
     width: int = RAW
@@ -38,6 +40,7 @@ class Reading:
     functions: str = SUMS_FIRST
     contexts: str = TOGETHER
     composite: str = SLIDING
+    no_result: str = KEPT
 
     def __str__(self) -> str:
         """In words, as far as it is not the usual one."""
@@ -46,6 +49,7 @@ class Reading:
             "functions of each bucket": self.functions != SUMS_FIRST,
             "each context for itself": self.contexts != TOGETHER,
             "parts as they are now": self.composite != SLIDING,
+            "no result as missing data": self.no_result != KEPT,
         }
         return ", ".join([width, f"at second {self.phase}", *(text for text, given in unusual.items() if given)])
 

@@ -23,7 +23,7 @@ from .composites import by_group, evaluate
 from .events import EventEvaluation, parse_event_query
 from .metric import MetricEvaluation
 from .observations import Observations
-from .reading import INSTANT, SLIDING, TOGETHER, NotSimulated, Reading, also
+from .reading import INSTANT, KEPT, MISSING, SLIDING, TOGETHER, NotSimulated, Reading, also
 from .recipients import Broadcaster, SentNotification
 from .service_checks import ServiceCheckEvaluation
 from .slos import BurnRateEvaluation
@@ -149,15 +149,25 @@ class Simulator:
     def _evaluate(self, history: MonitorHistory, evaluation: Evaluation) -> None:
         options = evaluation.state_options()
         for reading in evaluation.readings():
-            changes = self._changes(evaluation, options, reading, history.inferred)
-            self._keep(history, reading, changes, options.tells_no_data)
+            values = {now: evaluation.values(now, reading) for now in self._times(reading, evaluation.every)}
+            possible = [reading]
+            if any(value is None for found in values.values() for value in found.values()) and options.acts_on_missing:
+                possible.append(replace(reading, no_result=MISSING))
+            for one in possible:
+                changes = self._changes(evaluation, options, one, values, history.inferred)
+                self._keep(history, one, changes, options.tells_no_data)
 
     def _changes(
-        self, evaluation: Evaluation, options: StateOptions, reading: Reading, inferred: set[str]
+        self,
+        evaluation: Evaluation,
+        options: StateOptions,
+        reading: Reading,
+        results: Mapping[float, Mapping[Group, float | None]],
+        inferred: set[str],
     ) -> list[StateChange]:
         states: dict[Group, GroupState] = {}
-        for now in self._times(reading, evaluation.every):
-            values = evaluation.values(now, reading)
+        for now, found in results.items():
+            values = {group: value for group, value in found.items() if value is not None or reading.no_result == KEPT}
             for group, value in values.items():
                 if group not in states:
                     # What repeats itself before the start was known then.
@@ -206,6 +216,7 @@ def _nearest(part: MonitorHistory, reading: Reading) -> MonitorRun:
     wanted = replace(reading, composite=SLIDING)
     for one in (
         wanted,
+        replace(wanted, no_result=KEPT),
         replace(wanted, functions=Reading().functions),
         replace(wanted, contexts=TOGETHER),
         Reading(phase=reading.phase),

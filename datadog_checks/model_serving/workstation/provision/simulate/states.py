@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 from .buckets import Group
@@ -13,7 +14,6 @@ SEVERITY = {ALERT: 4, WARN: 3, NO_DATA: 2, OK: 1}
 DAY = 86400
 
 BETWEEN = "a value that left Alert and lies between the warning and its recovery is taken for OK"
-NO_TIMEFRAME = "without no_data_timeframe data counts as missing after twice the window"
 AUTO_RESOLVED = "a group that timeout_h resolves is told as a recovery"
 
 
@@ -54,6 +54,11 @@ class StateOptions:
         return self.beyond(value, f"{name}_recovery" if f"{name}_recovery" in self.thresholds else name)
 
     @property
+    def acts_on_missing(self) -> bool:
+        """Whether anything comes of missing data."""
+        return bool(self.notify_no_data or self.missing or self.timeout)
+
+    @property
     def tells_no_data(self) -> bool:
         """Whether missing data is notified of."""
         return self.notify_no_data or self.missing == "show_and_notify_no_data"
@@ -83,9 +88,9 @@ class GroupState:
     changes: list[StateChange] = field(default_factory=list)
 
     def see(self, now: float, value: float | None, inferred: set[str]) -> None:
-        """An evaluation found data. Without a `value` it had no result, and is left out."""
+        """An evaluation found data. Without a `value` it had no result, and is left out; so is one of nan."""
         self.empty_since = None
-        if value is None or now - self.first_seen < self.options.new_group_delay:
+        if value is None or isnan(value) or now - self.first_seen < self.options.new_group_delay:
             return
         self._become(now, self._by_thresholds(value, inferred), value)
 
