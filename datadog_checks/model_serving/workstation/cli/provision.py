@@ -185,8 +185,9 @@ def export(directory: Path, **options: Any) -> None:
 @provision.command("test")
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, dir_okay=False))
 @with_options(*WHAT)
+@click.option("--only", default="", metavar="TEXT", help="Only tests with this text in their name.")
 @click.option("--json", "as_json", is_flag=True, help="Print what happened as JSON.")
-def test_monitors(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+def test_monitors(files: tuple[Path, ...], only: str, as_json: bool, **options: Any) -> None:
     """Try the monitors offline on what they would see, and tell what they do and who is notified.
 
     A FILE has series over time, or scenarios of simulated serving systems that the real check reads, and what is
@@ -196,7 +197,7 @@ def test_monitors(files: tuple[Path, ...], as_json: bool, **options: Any) -> Non
 
     \b
     Examples:
-      model-serving provision test
+      model-serving provision test --only "one of"
       model-serving provision test my_tests.yaml --values values.yaml --routing routing.yaml
 
     Exit status: 0 where all is as expected; 3 where something differs, depends on what is not documented, or is not
@@ -204,7 +205,7 @@ def test_monitors(files: tuple[Path, ...], as_json: bool, **options: Any) -> Non
     """
     from .provision_test import run_tests
 
-    if not run_tests(files, ProvisionOptions(**options), as_json):
+    if not run_tests(files, only, ProvisionOptions(**options), as_json):
         sys.exit(ExitStatus.FOUND)
 
 

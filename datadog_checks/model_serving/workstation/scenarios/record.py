@@ -16,8 +16,9 @@ from ..standin.recorder import Recorder
 from ..standin.runner import Round, Runner
 from ..standin.standin import StandIn
 from .gateway import CONTENT_TYPE, MODEL, Gateway
-from .script import MINUTE, SETTLING, Action, Script, ScriptedTraffic, scenario_of
+from .script import GPU_LOAD, MINUTE, SETTLING, Action, Chapter, Script, ScriptedTraffic, scenario_of
 
+GPU_CHAPTERS = (Chapter(per_minute=60),)
 AGENT, NODE, OTHER_NODE = "agent-1", "gpu-node-1", "gpu-node-2"
 HOSTS = {"databricks": "", "tensorflow_serving": NODE, "nvml": NODE, "replica": OTHER_NODE}
 """Where sources are read, the workspace by a cluster check, whose series bear no host."""
@@ -28,8 +29,9 @@ def record(script: Script) -> Observations:
     scenario, length = scenario_of(script)
     world = World(scenario, length=length)
     for endpoint in world.endpoints:
+        chapters = GPU_CHAPTERS if endpoint.service.endpoint == GPU_LOAD and script.gpus_busy else script.chapters
         endpoint.traffic = [
-            ScriptedTraffic(model, scenario, world.timeline, script.chapters) for model in endpoint.service.models
+            ScriptedTraffic(model, scenario, world.timeline, chapters) for model in endpoint.service.models
         ]
     workspace = world_workspace(world)
     start = int(world.epoch.timestamp()) + SETTLING
@@ -115,7 +117,7 @@ def _host(name: str) -> tuple[str, ...]:
 def _sources(script: Script, world: World, workspace: SimulatedWorkspace) -> Iterator[list[SimulatedSource]]:
     with ExitStack() as stack:
         served = stack.enter_context(serve_world(world, workspace))
-        sources = [one for one in served if one.system in script.sources]
+        sources = [one for one in served if one.system in script.sources and one.endpoint != GPU_LOAD]
         if "gateway" in script.sources:
             gateway, traffic = Gateway(), ScriptedTraffic(MODEL, world.scenario, world.timeline, script.chapters)
 

@@ -14,6 +14,8 @@ from ...strict_yaml import read_yaml
 from ..demo.scenario import Model, Outcome, Scenario, Timeline
 from ..demo.traffic import Traffic
 
+GPU_LOAD = "gpu-load"
+"""The endpoint that keeps the GPUs busy, and that nothing scrapes."""
 HERE = Path(__file__).parent
 MINUTE = 60
 SETTLING = 2 * MINUTE
@@ -54,6 +56,9 @@ class Script:
     actions: tuple[Action, ...]
     length: float
     warm_up: int
+    gpus_busy: bool
+    step: float
+    """Simulated seconds between two runs of the check."""
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +70,11 @@ def scripts() -> Mapping[str, Script]:
 def scenario_of(script: Script) -> tuple[Scenario, float]:
     """The world of a scenario, and how many simulated seconds its story takes."""
     data = read_yaml(HERE / "world.yaml")
-    services = [one for one in data["services"] if one["system"] in script.sources]
+    services = [
+        one
+        for one in data["services"]
+        if ("nvml" in script.sources if one["endpoint"] == GPU_LOAD else one["system"] in script.sources)
+    ]
     length = SETTLING + script.length * MINUTE
     phases = [
         {
@@ -76,7 +85,8 @@ def scenario_of(script: Script) -> tuple[Scenario, float]:
         }
         for number, phase in enumerate(script.phases)
     ]
-    return Scenario.model_validate({**data, "services": services, "phases": phases}), length
+    clock = {**data["clock"], "step": script.step}
+    return Scenario.model_validate({**data, "clock": clock, "services": services, "phases": phases}), length
 
 
 class ScriptedTraffic(Traffic):
@@ -140,6 +150,8 @@ def _script(data: Mapping[str, Any]) -> Script:
         actions=tuple(actions),
         length=data.get("length", 40),
         warm_up=data.get("warm_up", 10),
+        gpus_busy=data.get("gpus_busy", True),
+        step=data.get("step", 30),
     )
 
 

@@ -20,6 +20,7 @@ Group = tuple[tuple[str, str], ...]
 Points = dict[int, float]
 """Values by the start of their bucket, ascending."""
 
+MINUTE = 60
 INTERPOLATED = 300
 """Seconds over which a gauge is carried on where nothing else is said."""
 PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
@@ -42,7 +43,8 @@ class Leaf:
     rollup: str
     width: int | None
     fill: tuple[str, int] | None
-    built: dict[int, dict[Group, tuple[list[int], list[Value]]]] = field(default_factory=dict)
+    built: dict[tuple[int, bool], dict[Group, tuple[list[int], list[Value]]]] = field(default_factory=dict)
+    """Buckets and their values by group, for each width, and whether they are numbers already."""
 
     @property
     def summed(self) -> bool:
@@ -54,42 +56,42 @@ class Leaves:
 
     def __init__(self, seen: Observations) -> None:
         self.seen = seen
-        self._leaves: dict[Metric, Leaf] = {}
+        self._leaves: dict[int, tuple[Metric, Leaf]] = {}
 
     def leaf(self, metric: Metric) -> Leaf:
         """The leaf of a metric. Raises NotSimulated for a form that isn't known well enough."""
-        if metric not in self._leaves:
-            self._leaves[metric] = self._make(metric)
-        return self._leaves[metric]
+        # By identity, for a tree takes long to be hashed; what is kept keeps its id.
+        known = self._leaves.get(id(metric))
+        if known is None:
+            known = self._leaves[id(metric)] = metric, self._make(metric)
+        return known[1]
 
     def points(self, metric: Metric, width: int, start: float, end: float) -> dict[Group, Points]:
         """What a metric is per group and bucket, within a window."""
         leaf = self.leaf(metric)
-        width = leaf.width or width
-        found = {group: _reduced(leaf, values, width) for group, values in self.raw(leaf, width, start, end).items()}
-        return {group: values for group, values in found.items() if values}
+        return self._window(leaf, leaf.width or width, start, end, True)  # type: ignore[return-value]
 
     def sketches(self, metric: Metric, start: float, end: float) -> dict[Group, Sketch]:
         """All that a distribution got within a window, by group."""
         found: dict[Group, Sketch] = {}
-        for group, values in self.raw(self.leaf(metric), 60, start, end).items():
+        for group, values in self._window(self.leaf(metric), MINUTE, start, end, False).items():
             sketch = found.setdefault(group, Sketch())
             for value in values.values():
                 if isinstance(value, Sketch):
                     sketch.merge(value)
         return found
 
-    def raw(self, leaf: Leaf, width: int, start: float, end: float) -> dict[Group, dict[int, Value]]:
-        """Values per group and bucket, of distributions as sketches."""
+    def _window(self, leaf: Leaf, width: int, start: float, end: float, numbers: bool) -> dict[Group, dict[int, Value]]:
+        """Values per group and bucket: as numbers, or of distributions as sketches."""
         first, last = first_bucket(start, width), int(end // width * width)
         found: dict[Group, dict[int, Value]] = {}
-        for group, (buckets, values) in self._whole(leaf, width).items():
-            slots = dict(self._slice(buckets, values, first, last))
+        for group, (buckets, values) in self._whole(leaf, width, numbers).items():
+            slots = self._slice(buckets, values, first, last)
             if slots:
                 found[group] = slots
         if end > last >= first:
             # The bucket that is not over yet holds what has come so far.
-            for group, slot in self._build(leaf, width, last, end).items():
+            for group, slot in self._build(leaf, width, last, end, numbers).items():
                 found.setdefault(group, {}).update(slot)
         return found
 
@@ -128,29 +130,30 @@ class Leaves:
             raise NotSimulated(f"`{metric.aggregator}` of {metric.name}, which is no distribution")
         return Leaf(metric, kind, sources, rollup, width, fill)
 
-    def _whole(self, leaf: Leaf, width: int) -> dict[Group, tuple[list[int], list[Value]]]:
-        if width not in leaf.built:
+    def _whole(self, leaf: Leaf, width: int, numbers: bool) -> dict[Group, tuple[list[int], list[Value]]]:
+        key = width, numbers
+        if key not in leaf.built:
             start = first_bucket(self.seen.start, width)
-            whole = self._build(leaf, width, start, self.seen.end + 1)
-            leaf.built[width] = {group: (list(slot), list(slot.values())) for group, slot in whole.items()}
-        return leaf.built[width]
+            whole = self._build(leaf, width, start, self.seen.end + 1, numbers)
+            leaf.built[key] = {group: (list(slot), list(slot.values())) for group, slot in whole.items()}
+        return leaf.built[key]
 
-    def _slice(self, buckets: list[int], values: list[Value], first: int, last: int) -> Iterator[tuple[int, Value]]:
+    def _slice(self, buckets: list[int], values: list[Value], first: int, last: int) -> dict[int, Value]:
         """What lies from the bucket `first` on and before `last`; before the start the period repeats itself."""
+        found: dict[int, Value] = {}
         start, period = self.seen.start, self.seen.period
         if first < start and period:
-            upto = bisect_left(buckets, start + period)
-            turn = (first - start) // period
-            while start + turn * period < min(last, start):
-                for at in range(upto):
-                    shifted = buckets[at] + turn * period
-                    if first <= shifted < min(last, start):
-                        yield shifted, values[at]
-                turn += 1
-        for at in range(bisect_left(buckets, first), bisect_left(buckets, last)):
-            yield buckets[at], values[at]
+            upto, end = bisect_left(buckets, start + period), min(last, start)
+            for turn in range((first - start) // period, -((start - end) // period)):
+                shift = turn * period
+                low = bisect_left(buckets, first - shift, 0, upto)
+                high = bisect_left(buckets, end - shift, 0, upto)
+                found.update(zip([at + shift for at in buckets[low:high]], values[low:high], strict=True))
+        low, high = bisect_left(buckets, first), bisect_left(buckets, last)
+        found.update(zip(buckets[low:high], values[low:high], strict=True))
+        return found
 
-    def _build(self, leaf: Leaf, width: int, start: float, end: float) -> dict[Group, dict[int, Value]]:
+    def _build(self, leaf: Leaf, width: int, start: float, end: float, numbers: bool) -> dict[Group, dict[int, Value]]:
         by_group: dict[Group, list[dict[int, Value]]] = {}
         for group, series in leaf.sources:
             slots: dict[int, list[Value]] = {}
@@ -158,7 +161,8 @@ class Leaves:
                 slots.setdefault(time // width * width, []).append(value)
             if slots:
                 by_group.setdefault(group, []).append({at: _over_time(leaf, slots[at]) for at in sorted(slots)})
-        return {group: _over_space(leaf, sources) for group, sources in by_group.items()}
+        found = {group: _over_space(leaf, sources) for group, sources in by_group.items()}
+        return {group: _reduced(leaf, values, width) for group, values in found.items()} if numbers else found
 
 
 def groups_among(tags: tuple[str, ...], by: tuple[str, ...]) -> Iterator[Group]:
@@ -240,14 +244,14 @@ def interpolated(source: Points, at: list[int], mode: str, limit: int) -> Points
     return found
 
 
-def _reduced(leaf: Leaf, values: dict[int, Value], width: int) -> Points:
+def _reduced(leaf: Leaf, values: dict[int, Value], width: int) -> dict[int, Value]:
     """Numbers: of a distribution what the query asks for, of a rate what it is per second."""
     if leaf.kind == DISTRIBUTION:
         return {
             at: of_sketch(leaf.metric.aggregator, value) for at, value in values.items() if isinstance(value, Sketch)
         }
     rate = leaf.metric.has("as_rate") and leaf.kind == COUNT and width > 1
-    return {at: value / width if rate else value for at, value in values.items()}  # type: ignore[operator,misc]
+    return {at: value / width for at, value in values.items() if not isinstance(value, Sketch)} if rate else values
 
 
 def of_sketch(aggregator: str, sketch: Sketch) -> float:

@@ -20,7 +20,8 @@ MONOTONIC = "monotonic_count"
 KINDS = (GAUGE, COUNT, MONOTONIC, DISTRIBUTION)
 STATES = {"ok": OK, "warn": WARN, "alert": ALERT, "no data": NO_DATA, "none": None}
 """What a file calls the states; `none` is a group that there is not."""
-QUIET, NOT_SIMULATED = "quiet", "not simulated"
+QUIET, NOT_SIMULATED, DEPENDING = "quiet", "not simulated", "depends"
+WORDS = (QUIET, NOT_SIMULATED, DEPENDING)
 EPOCH = 1_767_225_600
 """When test files begin, a Thursday at 00:00 UTC."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -32,13 +33,15 @@ LONGEST = 14 * 86400
 class ExpectedGroup:
     """What is expected of a monitor, for the groups that have all tags of `group`.
 
-    `states` are by the second; `notified` is who is notified of anything of these groups, `notifications` how often;
-    None where that does not matter.
+    `states` are by the second, `worst` is the most severe one of any of these groups at any time; `notified` is who is
+    notified of anything of them, `notifications` how often of something that is wrong, what is repeated left out. None
+    or nothing where that does not matter.
     """
 
     path: str
     group: Mapping[str, str] = field(default_factory=dict)
     states: Mapping[int, str | None] = field(default_factory=dict)
+    worst: str = ""
     notified: tuple[str, ...] | None = None
     notifications: int | None = None
 
@@ -47,7 +50,7 @@ class ExpectedGroup:
 class MonitorCase:
     """One test of a file: either `seen` or the name of a `scenario`, and what is expected.
 
-    `expect` has a word, `quiet` or `not simulated`, or groups; `others` is what monitors must be that it does not name.
+    `expect` has one of `WORDS`, or groups; `others` is what monitors must be that it does not name.
     """
 
     name: str
@@ -229,13 +232,13 @@ def _duration(node: Node) -> int:
 
 def _expected(node: Node) -> str | tuple[ExpectedGroup, ...]:
     if isinstance(node.value, str):
-        return str(node.choice((QUIET, NOT_SIMULATED)))
+        return str(node.choice(WORDS))
     items = node.each() if isinstance(node.value, list) else [node]
     return tuple(_group(item) for item in items)
 
 
 def _group(node: Node) -> ExpectedGroup:
-    entries = node.entries(("group", "states", "notified", "notifications"))
+    entries = node.entries(("group", "states", "worst", "notified", "notifications"))
     states: dict[int, str | None] = {}
     for key, item in entries["states"].items() if "states" in entries else ():
         states[_duration(Node(node.file, item.path, key))] = STATES[item.choice(STATES)]
@@ -244,6 +247,7 @@ def _group(node: Node) -> ExpectedGroup:
         node.path,
         group,
         states,
+        worst=STATES[entries["worst"].choice(STATES)] or "" if "worst" in entries else "",
         notified=tuple(entries["notified"].texts()) if "notified" in entries else None,
         notifications=entries["notifications"].integer(0, 1_000_000) if "notifications" in entries else None,
     )

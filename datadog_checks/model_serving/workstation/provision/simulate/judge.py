@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .buckets import Group
-from .cases import NOT_SIMULATED, QUIET, STATES, ExpectedGroup, MonitorCase
+from .cases import DEPENDING, NOT_SIMULATED, QUIET, STATES, ExpectedGroup, MonitorCase
 from .observations import Observations
 from .reading import Reading
-from .simulation import MonitorHistory, Simulator
-from .states import OK
+from .recipients import KINDS, SentNotification
+from .simulation import MonitorHistory, MonitorRun, Simulator
+from .states import OK, SEVERITY
 
+RECOVERY = KINDS[OK]
 DEPENDS = "which depends on what Datadog documents nowhere"
-WORDS = {state: word for word, state in STATES.items()}
+NAMES = {state: word for word, state in STATES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ def _judged(
         yield Disagreement(history.key, (), "is simulated: say what is expected of it")
     elif expected == QUIET:
         yield from _quiet(history)
+    elif expected == DEPENDING:
+        if not history.depends:
+            yield Disagreement(history.key, (), "is the same in every way that it may be: say what is expected of it")
     elif not isinstance(expected, str):
         for one in expected:
             yield from _group(history, one, seen)
@@ -75,12 +80,32 @@ def _group(history: MonitorHistory, expected: ExpectedGroup, seen: Observations)
             found = history.states_at(group, seen.start + second)
             if set(found.values()) == {state}:
                 continue
-            others = sorted({WORDS[one] for one in found.values()})
-            text = f"at {clock(second)} expected {WORDS[state]}, but it is {' or '.join(others)}"
+            others = sorted({NAMES[one] for one in found.values()})
+            text = f"at {clock(second)} expected {NAMES[state]}, but it is {' or '.join(others)}"
             if state in found.values():
                 text += f", {DEPENDS}: {differing(found)}"
             yield Disagreement(history.key, group, text)
+    if expected.worst:
+        yield from _worst(history, expected, groups)
     yield from _notified(history, expected)
+
+
+def _worst(history: MonitorHistory, expected: ExpectedGroup, groups: list[Group]) -> Iterator[Disagreement]:
+    found = {worst_of(run, groups) for run in history.runs.values()}
+    if found != {expected.worst}:
+        text = f"expected to be {NAMES[expected.worst]} at worst, but is {_either(NAMES[one] for one in found)}"
+        yield Disagreement(history.key, (), text if expected.worst not in found else f"{text}, {DEPENDS}")
+
+
+def worst_of(run: MonitorRun, groups: list[Group]) -> str | None:
+    """The most severe state that any of these groups has at any time; None where there is no such group."""
+    states = [change.after for change in run.changes if change.group in groups]
+    return max(states, key=lambda state: SEVERITY[state], default=None)
+
+
+def alarms(run: MonitorRun) -> list[SentNotification]:
+    """Notifications that something is wrong, what is repeated left out."""
+    return [one for one in run.notifications if one.kind != RECOVERY and not one.repeated]
 
 
 def _notified(history: MonitorHistory, expected: ExpectedGroup) -> Iterator[Disagreement]:
@@ -96,7 +121,9 @@ def _notified(history: MonitorHistory, expected: ExpectedGroup) -> Iterator[Disa
                 history.key, (), f"expected to notify {_names(wanted)}, but {_either(map(_names, found))}"
             )
     if expected.notifications is not None:
-        numbers = {len(sent) for sent in told}
+        numbers = {
+            sum(has(one.group, expected.group, partly=True) for one in alarms(run)) for run in history.runs.values()
+        }
         if numbers != {expected.notifications}:
             text = f"expected {expected.notifications} notifications, but there are {_either(map(str, numbers))}"
             yield Disagreement(history.key, (), text)
@@ -107,7 +134,7 @@ def differing(found: Mapping[Reading, str | None]) -> str:
     by_state: dict[str | None, list[Reading]] = {}
     for reading, state in found.items():
         by_state.setdefault(state, []).append(reading)
-    return "; ".join(f"{WORDS[state]} with {readings[0]}" for state, readings in by_state.items())
+    return "; ".join(f"{NAMES[state]} with {readings[0]}" for state, readings in by_state.items())
 
 
 def has(group: Group, tags: Mapping[str, str], partly: bool = False) -> bool:
@@ -132,5 +159,5 @@ def _names(names: tuple[str, ...]) -> str:
     return ", ".join(names) or "nobody"
 
 
-def _either(texts: Iterator[str]) -> str:
+def _either(texts: Iterable[str]) -> str:
     return " or ".join(sorted(texts))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from .buckets import Group
 from .cases import MonitorCase
-from .judge import DEPENDS, WORDS, Disagreement, clock
+from .judge import DEPENDS, NAMES, Disagreement, clock
 from .simulation import MonitorHistory, MonitorRun, Simulator
 
 
@@ -36,26 +36,29 @@ class CaseReport:
 def is_loud(history: MonitorHistory) -> bool:
     """Whether any group is anything but OK under some reading, or anybody is notified."""
     changes = (change for run in history.runs.values() for change in run.changes)
-    return any(WORDS[change.after] != "ok" for change in changes)
+    return any(NAMES[change.after] != "ok" for change in changes)
 
 
-def cases_text(reports: list[CaseReport]) -> Text:
-    """All tests, for a person."""
+def case_text(report: CaseReport) -> Text:
+    """One test, for a person."""
     text = Text()
-    for report in reports:
-        text.append(f"{report.case.name}", style="bold")
-        text.append(f"  ({report.file})\n", style="dim")
-        for history in report.told:
-            _monitor(text, report, history)
-        quiet = len(report.simulator.monitors) - len(report.told)
-        text.append(f"  {quiet} other monitors stay OK or have no group.\n" if quiet else "")
-        for one in report.disagreements:
-            text.append("  differs: ", style="red")
-            text.append(f"{one.monitor}{_in_braces(one.group)}: {one.text}\n")
-        text.append("\n")
-    wrong = sum(bool(report.disagreements) for report in reports)
-    text.append(f"{len(reports) - wrong} of {len(reports)} tests are as expected.\n", style="bold")
+    text.append(f"{report.case.name}", style="bold")
+    text.append(f"  ({report.file})\n", style="dim")
+    for history in report.told:
+        _monitor(text, report, history)
+    quiet = len(report.simulator.monitors) - len(report.told)
+    text.append(f"  {quiet} other monitors stay OK or have no group.\n" if quiet else "")
+    for one in report.disagreements:
+        text.append("  differs: ", style="red")
+        text.append(f"{one.monitor}{_in_braces(one.group)}: {one.text}\n")
+    text.append("\n")
     return text
+
+
+def summary_text(reports: list[CaseReport]) -> Text:
+    """How many tests are as expected."""
+    wrong = sum(bool(report.disagreements) for report in reports)
+    return Text(f"{len(reports) - wrong} of {len(reports)} tests are as expected.\n", style="bold")
 
 
 def cases_json(reports: list[CaseReport]) -> list[dict[str, Any]]:
@@ -123,12 +126,12 @@ def _monitor_json(history: MonitorHistory, start: float) -> dict[str, Any]:
         {
             "group": dict(group),
             "states": [
-                {"at": change.time - start, "state": WORDS[change.after], "value": change.value}
+                {"at": change.time - start, "state": NAMES[change.after], "value": change.value}
                 for change in run.changes
                 if change.group == group
             ],
             "depends": [
-                {"states": [WORDS[state] for state in story], "readings": [str(one) for one in readings]}
+                {"states": [NAMES[state] for state in story], "readings": [str(one) for one in readings]}
                 for story, readings in history.stories(group).items()
             ]
             if len(history.stories(group)) > 1

@@ -14,6 +14,9 @@ from .reading import NotSimulated, Reading, phases
 from .states import StateOptions, read_thresholds
 
 MINUTE = 60
+LONG = 6 * 3600
+"""A window of so many seconds is counted in wider buckets: it makes no difference, and takes less time."""
+WHOLE_SLICES = "a burn rate of time slices looks at the last slices that are over"
 NOTHING_COUNTED = "a window without requests burns nothing and has no result"
 
 
@@ -26,6 +29,7 @@ class BurnRateEvaluation:
     slo: Mapping[str, Any]
     leaves: Leaves
     inferred: set[str]
+    parts: list[Expression] = field(default_factory=list)
     slices: dict[int, bool] = field(default_factory=dict)
     """Whether a time slice is good, by its start."""
 
@@ -35,7 +39,13 @@ class BurnRateEvaluation:
     def __post_init__(self) -> None:
         if self.query.kind != "burn_rate":
             raise NotSimulated(f"`{self.query.kind}(...)`")
-        if self.slo.get("type") not in ("metric", "time_slice"):
+        if self.slo.get("type") == "metric":
+            query = self.slo["query"]
+            self.parts = [parse_metric_expression(str(query[side])) for side in ("numerator", "denominator")]
+        elif self.slo.get("type") == "time_slice":
+            query = self.slo["sli_specification"]["time_slice"]["query"]
+            self.parts = [parse_metric_expression(str(one["query"])) for one in query["queries"]]
+        else:
             raise NotSimulated(f"an SLO of type {self.slo.get('type')}")
 
     def readings(self) -> Iterator[Reading]:
@@ -66,30 +76,32 @@ class BurnRateEvaluation:
         return None if bad is None else bad / (1 - float(self.slo["target_threshold"]) / 100)
 
     def _counted(self, start: float, end: float) -> float | None:
-        span = Span(self.leaves, Reading(width=MINUTE), start, end, self.inferred)
-        good, total = (self._total(str(self.slo["query"][side]), span) for side in ("numerator", "denominator"))
+        width = MINUTE if end - start < LONG else 5 * MINUTE
+        span = Span(self.leaves, Reading(width=width), start, end, self.inferred)
+        good, total = (self._total(side, span) for side in self.parts)
         if not total:
             self.inferred.add(NOTHING_COUNTED)
             return None
         return 1 - good / total
 
     @staticmethod
-    def _total(query: str, span: Span) -> float:
-        found = sums(parse_metric_expression(query), span)
+    def _total(side: Expression, span: Span) -> float:
+        found = sums(side, span)
         return sum(value or 0.0 for value in found.values()) if isinstance(found, dict) else found or 0.0
 
     def _sliced(self, start: float, end: float) -> float:
+        """The share of bad slices among the last ones that are over, as many as fit into the window."""
         definition = self.slo["sli_specification"]["time_slice"]
         length = int(definition["query_interval_seconds"])
-        first, last = int(-(-start // length) * length), int(end // length * length)
-        expression = parse_metric_expression(str(definition["query"]["queries"][0]["query"]))
-        slices = range(first, last, length)
-        bad = sum(not self._good(at, length, expression, definition) for at in slices)
-        return bad / len(slices) if slices else 0.0
+        last = int(end // length * length)
+        slices = range(last - max(1, int((end - start) // length)) * length, last, length)
+        self.inferred.add(WHOLE_SLICES)
+        return sum(not self._good(at, length, definition) for at in slices) / len(slices)
 
-    def _good(self, at: int, length: int, expression: Expression, definition: Mapping[str, Any]) -> bool:
+    def _good(self, at: int, length: int, definition: Mapping[str, Any]) -> bool:
         """Whether a slice is good in every group; one without data is."""
         if at not in self.slices:
+            (expression,) = self.parts
             if not isinstance(expression, Metric) or not PERCENTILE.fullmatch(expression.aggregator):
                 raise NotSimulated("a time slice of anything but a percentile")
             limit = float(definition["threshold"])
