@@ -10,9 +10,9 @@ import click
 
 from ...errors import OptionError
 from ..files import json_text
+from ..provision.desired import desired
 from ..provision.document import suggestion
 from ..provision.model import Resource
-from ..provision.packs import monitor_entries
 from ..provision.simulate.cases import MonitorCases, load_cases
 from ..provision.simulate.judge import judge
 from ..provision.simulate.report import CaseReport, case_text, cases_json, summary_text
@@ -48,11 +48,12 @@ def _settings(found: MonitorCases, settings: ProvisionOptions) -> ProvisionOptio
 
 def _reports(found: MonitorCases, only: str, resources: Sequence[Resource]) -> Iterator[CaseReport]:
     monitors = {one.key for one in resources if one.kind == "monitor"}
+    # Without a pack there are none of its monitors, which a test can't know.
+    known = monitors | {one.key for one in desired(None) if one.kind == "monitor"}
     for case in found.cases:
         for key in case.expect:
-            # Without a pack there are none of its monitors, which the tests that ship can't know.
-            if key not in monitor_entries():
-                hint = suggestion(key, sorted(monitors))
+            if key not in known:
+                hint = suggestion(key, sorted(known))
                 raise found.fail(f"{case.path}.expect", f"there is no monitor `{key}`; {hint}")
     for case in found.cases:
         if only in case.name:

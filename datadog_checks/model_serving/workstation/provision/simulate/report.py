@@ -29,7 +29,9 @@ class CaseReport:
         return [
             history
             for history in self.simulator.all()
-            if history.key in self.case.expect or is_loud(history) or (history.not_simulated and self.case.others)
+            if history.key in self.case.expect
+            or (is_loud(history) and not self.simulator.is_silent_part(history))
+            or (history.not_simulated and self.case.others)
         ]
 
 

@@ -119,6 +119,12 @@ class Simulator:
             self._histories[key] = history
         return self._histories[key]
 
+    def is_silent_part(self, history: MonitorHistory) -> bool:
+        """Whether a monitor is there for composite monitors alone: it is part of one, and notifies nobody."""
+        used = f"${{monitor:{history.key}}}"
+        is_part = any(body["type"] == "composite" and used in str(body["query"]) for body in self.monitors.values())
+        return is_part and not any(one.recipients for run in history.runs.values() for one in run.notifications)
+
     def all(self) -> Sequence[MonitorHistory]:
         """What every monitor did."""
         return [self.history(key) for key in self.monitors]
