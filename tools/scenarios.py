@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.simulate.cases import DEPENDING, NOT_SIMULATED, QUIET
-from datadog_checks.model_serving.workstation.provision.simulate.judge import NAMES, alarms, worst_of
+from datadog_checks.model_serving.workstation.provision.simulate.judge import NAMES, alarms, range_text, worst_of
 from datadog_checks.model_serving.workstation.provision.simulate.report import is_loud
 from datadog_checks.model_serving.workstation.provision.simulate.simulation import MonitorHistory, Simulator
 from datadog_checks.model_serving.workstation.provision.values import Values
@@ -73,8 +74,8 @@ def says(history: MonitorHistory) -> str | dict[str, Any]:
     numbers = {len(alarms(run)) for run in history.runs.values()}
     if len(told) == 1:
         found["notified"] = list(told.pop())
-    if len(numbers) == 1:
-        found["notifications"] = numbers.pop()
+    number = range_text(min(numbers), max(numbers))
+    found["notifications"] = int(number) if number.isdigit() else number
     return found
 
 
@@ -111,7 +112,7 @@ def row(key: str, said: str | dict[str, Any]) -> str:
         return f"| {title} | {said} | | |"
     whom = {"pagerduty-ml": "on call", "slack-ml-alerts": "the chat"}
     notified = ", ".join(whom[one] for one in said.get("notified", ())) or "nobody"
-    return f"| {title} | {said['worst']} | {notified} | {said.get('notifications', 'depends')} |"
+    return f"| {title} | {said['worst']} | {notified} | {said['notifications']} |"
 
 
 @lru_cache(maxsize=1)
@@ -120,10 +121,11 @@ def titles() -> dict[str, str]:
     return {one.key: one.body["name"] for one in desired(None, Values(prefix="")) if one.kind == "monitor"}
 
 
-def count(said: Any, pages: bool) -> str:
+def count(said: Iterable[dict[str, Any]], pages: bool) -> str:
+    """How many notifications there are, of those that page or of the others."""
     mine = [one for one in said if ("pagerduty-ml" in one.get("notified", ())) == pages]
-    number = sum(one.get("notifications", 0) for one in mine)
-    return f"{number} or more" if any("notifications" not in one for one in mine) else str(number)
+    ends = [[int(number) for number in str(one["notifications"]).split("-")] for one in mine]
+    return range_text(sum(each[0] for each in ends), sum(each[-1] for each in ends))
 
 
 def anchor(name: str) -> str:

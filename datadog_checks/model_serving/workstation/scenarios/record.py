@@ -16,7 +16,7 @@ from ..standin.recorder import Recorder
 from ..standin.runner import Round, Runner
 from ..standin.standin import StandIn
 from .gateway import CONTENT_TYPE, MODEL, Gateway
-from .script import GPU_LOAD, MINUTE, SETTLING, Action, Chapter, Script, ScriptedTraffic, scenario_of
+from .script import GPU_LOAD, MINUTE, SETTLING, Chapter, Intervention, Script, ScriptedTraffic, scenario_of
 
 GPU_CHAPTERS = (Chapter(per_minute=60),)
 AGENT, NODE, OTHER_NODE = "agent-1", "gpu-node-1", "gpu-node-2"
@@ -78,7 +78,7 @@ def _run(
         world.advance(step)
 
 
-def _act(action: Action, workspace: SimulatedWorkspace, stopped: set[str]) -> None:
+def _act(action: Intervention, workspace: SimulatedWorkspace, stopped: set[str]) -> None:
     match action.kind:
         case "stop":
             stopped.add(action.what)

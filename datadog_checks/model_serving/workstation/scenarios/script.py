@@ -36,7 +36,7 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class Intervention:
     """Something that is done at a minute: `stop` a host, `revoke` the token, `delete` an endpoint."""
 
     at: float
@@ -53,7 +53,7 @@ class Script:
     sources: tuple[str, ...]
     chapters: tuple[Chapter, ...]
     phases: tuple[Mapping[str, Any], ...]
-    actions: tuple[Action, ...]
+    actions: tuple[Intervention, ...]
     length: float
     warm_up: int
     gpus_busy: bool
@@ -139,7 +139,10 @@ def _script(data: Mapping[str, Any]) -> Script:
         for one in data["traffic"]
     ]
     actions = [
-        Action(one["at"], kind, what) for one in data.get("actions", ()) for kind, what in one.items() if kind != "at"
+        Intervention(one["at"], kind, what)
+        for one in data.get("actions", ())
+        for kind, what in one.items()
+        if kind != "at"
     ]
     return Script(
         name=data["name"],

@@ -24,7 +24,6 @@ from datadog_checks.model_serving.workstation.provision.simulate.observations im
     GAUGE,
     Observations,
 )
-from datadog_checks.model_serving.workstation.provision.simulate.reading import INSTANT, SLIDING, Reading
 from datadog_checks.model_serving.workstation.provision.simulate.recipients import Broadcaster
 from datadog_checks.model_serving.workstation.provision.simulate.simulation import Simulator
 from datadog_checks.model_serving.workstation.provision.simulate.states import (
@@ -36,6 +35,7 @@ from datadog_checks.model_serving.workstation.provision.simulate.states import (
     StateChange,
     StateOptions,
 )
+from datadog_checks.model_serving.workstation.provision.simulate.variants import INSTANT, SLIDING, Variant
 from datadog_checks.model_serving.workstation.standin.sketch import Sketch
 
 T = 1_767_225_600
@@ -58,7 +58,7 @@ def value_of(query: str, found: Observations, now: float | None = None, width: i
     tree = parse_monitor(query)
     assert isinstance(tree, MetricMonitor)
     evaluation = MetricEvaluation(tree, options, Leaves(found), set())
-    return evaluation.values(found.end if now is None else now, Reading(width=width)).get(())
+    return evaluation.values(found.end if now is None else now, Variant(width=width)).get(())
 
 
 def at(clock: str) -> int:
@@ -155,7 +155,7 @@ def test_v8_recovery(operator: str, critical: float, recovery: float, values: li
 
 
 def spans(expression: str, found: Observations, minutes: int, width: int = MINUTE) -> Any:
-    span = Span(Leaves(found), Reading(width=width), T, T + minutes * MINUTE)
+    span = Span(Leaves(found), Variant(width=width), T, T + minutes * MINUTE)
     return series(parse_metric_expression(expression), span)
 
 
@@ -297,7 +297,7 @@ def test_v16_both_windows_must_burn() -> None:
     """Page service_management/service_level_objectives/burn_rate."""
     query = 'burn_rate("${slo:s}").over("30d").long_window("1h").short_window("5m") > 10'
     history = burn(99.9, [1000] * 5 + [0] * 85, [1000] * 90, query).history("m")
-    run = history.runs[Reading()]
+    run = history.runs[Variant()]
     assert [change.after for change in run.changes] == [ALERT, OK]
     assert run.changes[-1].time == T + 10 * MINUTE
 
@@ -327,7 +327,7 @@ def test_v17_a_slice_is_good_if_it_is_in_every_group() -> None:
         body = {"type": "slo alert", "query": query, "message": "", "options": {}}
         history = Simulator([Resource("slo", "s", slo), Resource("monitor", "m", body)], found).history("m")
         # Uptime 98.611 % of a target of 99 % is a burn rate of 1.389.
-        assert history.states_at((), found.end)[Reading()] == expected
+        assert history.states_at((), found.end)[Variant()] == expected
 
 
 @pytest.mark.parametrize(("errors", "total", "expected"), [(1, 2, 0), (8, 15, 0), (8, 16, 50)])
@@ -335,7 +335,7 @@ def test_v18_at_least_so_many_requests(errors: int, total: int, expected: float)
     """Page monitors/guide/add-a-minimum-request-threshold-for-error-rate-alerts."""
     found = seen({"e": [errors], "t": [total]})
     query = "((sum:e{*}.as_count() / sum:t{*}.as_count()) * 100) * is_greater(sum:t{*}.as_count(), 15)"
-    span = Span(Leaves(found), Reading(width=MINUTE), T, T + 5 * MINUTE)
+    span = Span(Leaves(found), Variant(width=MINUTE), T, T + 5 * MINUTE)
     assert sums(parse_metric_expression(query), span) == {(): expected}
 
 

@@ -21,7 +21,7 @@ from ..query.tree import (
 )
 from .buckets import INTERPOLATED, TIME, Group, Leaves, Points, first_bucket, interpolated
 from .observations import COUNT
-from .reading import FUNCTION_FIRST, NotSimulated, Reading
+from .variants import FUNCTION_FIRST, NotSimulated, Variant
 
 Grouped = dict[Group, Points]
 Scalars = dict[Group, float | None]
@@ -58,19 +58,19 @@ class Span:
     """The window of one evaluation."""
 
     leaves: Leaves
-    reading: Reading
+    variant: Variant
     start: float
     end: float
     inferred: set[str] = field(default_factory=set)
 
     def shifted(self, seconds: float) -> Span:
         """The same window, earlier."""
-        return Span(self.leaves, self.reading, self.start - seconds, self.end - seconds, self.inferred)
+        return Span(self.leaves, self.variant, self.start - seconds, self.end - seconds, self.inferred)
 
     @property
     def grid(self) -> list[int]:
         """Every bucket of the window."""
-        width = self.reading.width
+        width = self.variant.width
         return list(range(first_bucket(self.start, width), math.ceil(self.end), width))
 
 
@@ -107,10 +107,10 @@ def series(part: Argument, span: Span) -> Grouped | float:
             leaf = span.leaves.leaf(part)
             if leaf.kind == COUNT and not leaf.summed and not leaf.rollup and part.aggregator != "count":
                 span.inferred.add(PLAIN_COUNT)
-            found = span.leaves.points(part, span.reading.width, span.start, span.end)
-            if leaf.fill is not None and span.reading.width > 1:
+            found = span.leaves.points(part, span.variant.width, span.start, span.end)
+            if leaf.fill is not None and span.variant.width > 1:
                 mode, limit = leaf.fill
-                early = span.leaves.points(part, span.reading.width, span.start - limit, span.end)
+                early = span.leaves.points(part, span.variant.width, span.start - limit, span.end)
                 found = {
                     group: _within(interpolated(early[group], sorted({*early[group], *span.grid}), mode, limit), span)
                     for group in early
@@ -136,7 +136,7 @@ def sums(part: Argument, span: Span) -> Scalars | float | None:
         case Number(text=text):
             return float(text)
         case Metric():
-            found = span.leaves.points(part, span.reading.width, span.start, span.end)
+            found = span.leaves.points(part, span.variant.width, span.start, span.end)
             return {group: sum(points.values()) for group, points in found.items()}
         case Negative(operand=operand):
             return _of_sums("-", 0.0, sums(operand, span))
@@ -147,7 +147,7 @@ def sums(part: Argument, span: Span) -> Scalars | float | None:
         case FunctionCall(name=name) if name in SHIFTS or name == "timeshift":
             argument, seconds = _shift(part)
             return sums(argument, span.shifted(seconds))
-        case FunctionCall(name=name) if span.reading.functions == FUNCTION_FIRST:
+        case FunctionCall(name=name) if span.variant.functions == FUNCTION_FIRST:
             each = series(part, span)
             return each if isinstance(each, float) else {group: sum(points.values()) for group, points in each.items()}
         case FunctionCall(name=name) if name in POINTWISE:
@@ -299,7 +299,7 @@ def _filled(argument: Argument, points: Points, span: Span, other: float) -> Poi
 
 
 def _within(points: Points, span: Span) -> Points:
-    return {at: value for at, value in points.items() if first_bucket(span.start, span.reading.width) <= at < span.end}
+    return {at: value for at, value in points.items() if first_bucket(span.start, span.variant.width) <= at < span.end}
 
 
 def _kept(points: Iterator[tuple[int, float | None]]) -> Points:

@@ -13,7 +13,7 @@ from ...standin.sketch import Sketch
 from ..query.tree import Method, Metric, Name, Number
 from .matching import matches
 from .observations import COUNT, DISTRIBUTION, GAUGE, Observations, PointSeries, Value, values_of
-from .reading import NotSimulated
+from .variants import NotSimulated
 
 Group = tuple[tuple[str, str], ...]
 """The tags that a monitor is grouped by and their values, in alphabetical order."""

@@ -34,8 +34,8 @@ class ExpectedGroup:
     """What is expected of a monitor, for the groups that have all tags of `group`.
 
     `states` are by the second, `worst` is the most severe one of any of these groups at any time; `notified` is who is
-    notified of anything of them, `notifications` how often of something that is wrong, what is repeated left out. None
-    or nothing where that does not matter.
+    notified of anything of them, `notifications` how often of something that is wrong, what is repeated left out: least
+    and most of all ways in which it may be. None or nothing where that does not matter.
     """
 
     path: str
@@ -43,7 +43,7 @@ class ExpectedGroup:
     states: Mapping[int, str | None] = field(default_factory=dict)
     worst: str = ""
     notified: tuple[str, ...] | None = None
-    notifications: int | None = None
+    notifications: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,5 +249,13 @@ def _group(node: Node) -> ExpectedGroup:
         states,
         worst=STATES[entries["worst"].choice(STATES)] or "" if "worst" in entries else "",
         notified=tuple(entries["notified"].texts()) if "notified" in entries else None,
-        notifications=entries["notifications"].integer(0, 1_000_000) if "notifications" in entries else None,
+        notifications=_range(entries["notifications"]) if "notifications" in entries else None,
     )
+
+
+def _range(node: Node) -> tuple[int, int]:
+    """A number, or two of them as in `3-6`."""
+    if isinstance(node.value, str) and (found := re.fullmatch(r"(\d{1,6})-(\d{1,6})", node.value)):
+        return int(found[1]), int(found[2])
+    number = node.integer(0, 999_999)
+    return number, number

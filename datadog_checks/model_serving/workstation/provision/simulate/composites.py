@@ -8,8 +8,8 @@ from typing import Any
 
 from ..query.tree import And, Condition, Monitor, Not, Or
 from .buckets import Group
-from .reading import SLIDING, NotSimulated
 from .states import ALERT, NO_DATA, OK, SEVERITY, StateChange
+from .variants import SLIDING, NotSimulated
 
 MINUTE = 60
 BACK = 5 * MINUTE

@@ -12,8 +12,8 @@ from ...stored import stored, stored_pattern
 from ..query.tree import seconds
 from .buckets import Group, groups_among
 from .observations import EventSeen, Observations, values_of
-from .reading import NotSimulated, Reading, phases
 from .states import StateOptions, read_thresholds
+from .variants import NotSimulated, Variant, phases
 
 MINUTE, HOUR = 60, 3600
 QUERY = re.compile(
@@ -71,7 +71,7 @@ class EventEvaluation:
     def grouped(self) -> bool:
         return bool(self.query.by)
 
-    def readings(self) -> Iterator[Reading]:
+    def variants(self) -> Iterator[Variant]:
         """Only the moment matters."""
         return phases()
 
@@ -86,9 +86,9 @@ class EventEvaluation:
             timeout=HOUR * float(self.options.get("timeout_h") or 0),
         )
 
-    def values(self, now: float, reading: Reading) -> dict[Group, float | None]:
+    def values(self, now: float, variant: Variant) -> dict[Group, float | None]:
         """The number of events within the window, by group."""
-        del reading
+        del variant
         found: dict[Group, float | None] = {}
         for event in self._taken(now - self.query.window, now):
             for group in groups_among(event.tags, self.query.by):

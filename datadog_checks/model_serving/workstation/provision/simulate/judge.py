@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from .buckets import Group
 from .cases import DEPENDING, NOT_SIMULATED, QUIET, STATES, ExpectedGroup, MonitorCase
 from .observations import Observations
-from .reading import Reading
 from .recipients import KINDS, SentNotification
 from .simulation import MonitorHistory, MonitorRun, Simulator
 from .states import OK, SEVERITY
+from .variants import Variant
 
 RECOVERY = KINDS[OK]
 DEPENDS = "which depends on what Datadog documents nowhere"
@@ -126,17 +126,23 @@ def _notified(history: MonitorHistory, expected: ExpectedGroup) -> Iterator[Disa
         numbers = {
             sum(has(one.group, expected.group, partly=True) for one in alarms(run)) for run in history.runs.values()
         }
-        if numbers != {expected.notifications}:
-            text = f"expected {expected.notifications} notifications, but there are {_either(map(str, numbers))}"
+        found_range = min(numbers, default=0), max(numbers, default=0)
+        if found_range != expected.notifications:
+            text = f"expected {range_text(*expected.notifications)} notifications, not {range_text(*found_range)}"
             yield Disagreement(history.key, (), text)
 
 
-def differing(found: Mapping[Reading, str | None]) -> str:
-    """Which readings give which state."""
-    by_state: dict[str | None, list[Reading]] = {}
-    for reading, state in found.items():
-        by_state.setdefault(state, []).append(reading)
-    return "; ".join(f"{NAMES[state]} with {readings[0]}" for state, readings in by_state.items())
+def range_text(least: int, most: int) -> str:
+    """`3`, or `3-6`."""
+    return str(least) if least == most else f"{least}-{most}"
+
+
+def differing(found: Mapping[Variant, str | None]) -> str:
+    """Which variants give which state."""
+    by_state: dict[str | None, list[Variant]] = {}
+    for variant, state in found.items():
+        by_state.setdefault(state, []).append(variant)
+    return "; ".join(f"{NAMES[state]} with {variants[0]}" for state, variants in by_state.items())
 
 
 def has(group: Group, tags: Mapping[str, str], partly: bool = False) -> bool:

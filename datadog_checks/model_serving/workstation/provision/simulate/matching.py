@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from ...stored import stored_pattern
 from ..query.tree import And, Condition, Everything, In, Not, Or, Tag
 from .observations import Tags
-from .reading import NotSimulated
+from .variants import NotSimulated
 
 
 def matches(condition: Condition | None, tags: Tags) -> bool:

@@ -22,8 +22,8 @@ from .arithmetic import (
     wraps_counts,
 )
 from .buckets import PERCENTILE, Group, Leaves, of_sketch
-from .reading import FUNCTION_FIRST, RAW, NotSimulated, Reading, also, buckets
 from .states import StateOptions, read_thresholds
+from .variants import FUNCTION_FIRST, RAW, NotSimulated, Variant, also, buckets
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 ALGORITHMS = ("anomalies", "outliers", "forecast", "autosmooth", "cumsum")
@@ -70,9 +70,9 @@ class MetricEvaluation:
     def _metrics(self) -> list[Metric]:
         return metrics_of(self.query.expression)
 
-    def readings(self) -> Iterator[Reading]:
+    def variants(self) -> Iterator[Variant]:
         """Every possibility that may matter."""
-        found: Iterator[Reading] = (one for one in buckets() if one.width != RAW or not fills(self.query.expression))
+        found: Iterator[Variant] = (one for one in buckets() if one.width != RAW or not fills(self.query.expression))
         if counts(self.query.expression) and wraps_counts(self.query.expression):
             found = also(found, "functions", FUNCTION_FIRST)
         return found
@@ -111,11 +111,11 @@ class MetricEvaluation:
             return end // length * length, end
         return end - length, end
 
-    def values(self, now: float, reading: Reading) -> dict[Group, float | None]:
+    def values(self, now: float, variant: Variant) -> dict[Group, float | None]:
         """The value of every group that has data in the window; None where it has no result, nan where the window is
         not full, which cancels the evaluation."""
         start, end = self.window(now)
-        span = Span(self.leaves, reading, start, end, self.inferred)
+        span = Span(self.leaves, variant, start, end, self.inferred)
         found = self._values(span)
         if self.options.get("require_full_window") is True:
             full = self._full(start, end)
@@ -153,7 +153,7 @@ class MetricEvaluation:
         """Groups of which any metric has a point, whatever the arithmetic makes of it."""
         if isinstance(self.query.expression, Metric):
             return set()
-        found = (self.leaves.points(metric, span.reading.width, span.start, span.end) for metric in self._metrics)
+        found = (self.leaves.points(metric, span.variant.width, span.start, span.end) for metric in self._metrics)
         return {group for points in found for group in points} if self.grouped else set()
 
     def _changes(self, now: Grouped, before: Grouped) -> Grouped:

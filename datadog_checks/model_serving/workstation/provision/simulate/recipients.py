@@ -11,8 +11,8 @@ from typing import Any
 
 from ..model import Resource, attributes
 from .buckets import Group
-from .reading import NotSimulated
 from .states import ALERT, NO_DATA, OK, SEVERITY, WARN, StateChange
+from .variants import NotSimulated
 
 MINUTE = 60
 BLOCK = re.compile(r"\{\{([#^/])\s*(\w+)([^{}]*)\}\}")

@@ -36,7 +36,7 @@ class CaseReport:
 
 
 def is_loud(history: MonitorHistory) -> bool:
-    """Whether any group is anything but OK under some reading, or anybody is notified."""
+    """Whether any group is anything but OK under some variant, or anybody is notified."""
     changes = (change for run in history.runs.values() for change in run.changes)
     return any(NAMES[change.after] != "ok" for change in changes)
 
@@ -90,9 +90,9 @@ def _monitor(text: Text, report: CaseReport, history: MonitorHistory) -> None:
         text.append(f"  {history.key}{_in_braces(group)}: {_story(history, group, start)}\n")
         if len(history.stories(group)) > 1:
             text.append(f"    {DEPENDS.removeprefix('which ')}:\n", style="yellow")
-            for story, readings in history.stories(group).items():
-                text.append(f"      {' -> '.join(story) or 'no group'} with {readings[0]}")
-                text.append(f" and {len(readings) - 1} other readings\n" if len(readings) > 1 else "\n")
+            for story, variants in history.stories(group).items():
+                text.append(f"      {' -> '.join(story) or 'no group'} with {variants[0]}")
+                text.append(f" and {len(variants) - 1} other variants\n" if len(variants) > 1 else "\n")
     for line in _told(_shown(history), start):
         text.append(f"    {line}\n")
     for reason in sorted(history.inferred) if is_loud(history) else ():
@@ -133,8 +133,8 @@ def _monitor_json(history: MonitorHistory, start: float) -> dict[str, Any]:
                 if change.group == group
             ],
             "depends": [
-                {"states": [NAMES[state] for state in story], "readings": [str(one) for one in readings]}
-                for story, readings in history.stories(group).items()
+                {"states": [NAMES[state] for state in story], "variants": [str(one) for one in variants]}
+                for story, variants in history.stories(group).items()
             ]
             if len(history.stories(group)) > 1
             else [],

@@ -9,8 +9,8 @@ from typing import Any
 from ..query.tree import ServiceCheckMonitor
 from .buckets import Group, groups_among
 from .observations import Observations, StatusSeries, tags_of
-from .reading import APART, NotSimulated, Reading, also, phases
 from .states import ALERT, NO_DATA, OK, SEVERITY, WARN, StateChange, read_thresholds
+from .variants import APART, NotSimulated, Variant, also, phases
 
 MINUTE, HOUR = 60, 3600
 DAY_WITHOUT = 24 * HOUR
@@ -35,25 +35,25 @@ class ServiceCheckEvaluation:
         if self.query.status != "count_by_status":
             raise NotSimulated(f"`.{self.query.status}()`")
 
-    def readings(self) -> Iterator[Reading]:
+    def variants(self) -> Iterator[Variant]:
         """Together and apart, where several contexts make a group."""
         several = any(len(contexts) > 1 for contexts in self._groups().values())
-        found: Iterator[Reading] = phases()
+        found: Iterator[Variant] = phases()
         return also(found, "contexts", APART) if several else found
 
-    def run(self, reading: Reading) -> list[StateChange]:
+    def run(self, variant: Variant) -> list[StateChange]:
         """Every change of every group, in the order of time."""
         changes: list[StateChange] = []
         for group, contexts in self._groups().items():
             if len(contexts) > 1:
                 self.inferred.add(SEVERAL)
-            if reading.contexts == APART and len(contexts) > 1:
+            if variant.contexts == APART and len(contexts) > 1:
                 rows = [self._states(sorted(zip(one.times, one.values, strict=True))) for one in contexts]
             else:
                 merged = [item for one in contexts for item in zip(one.times, one.values, strict=True)]
                 rows = [self._states(sorted(merged, key=lambda item: item[0]))]
             reported = sorted({time for one in contexts for time in one.times})
-            changes += self._changes(group, rows, reported, reading)
+            changes += self._changes(group, rows, reported, variant)
         return sorted(changes, key=lambda change: change.time)
 
     def _groups(self) -> dict[Group, list[StatusSeries]]:
@@ -92,7 +92,7 @@ class ServiceCheckEvaluation:
         return found
 
     def _changes(
-        self, group: Group, rows: list[list[tuple[int, str | None]]], reported: list[int], reading: Reading
+        self, group: Group, rows: list[list[tuple[int, str | None]]], reported: list[int], variant: Variant
     ) -> Iterator[StateChange]:
         """Look once a minute; what happened in between shows, for a state is one of rows, not of moments."""
         options = self.options
@@ -103,7 +103,7 @@ class ServiceCheckEvaluation:
         first = reported[0]
         state: str | None = None
         at = [0] * len(rows)
-        now = self.seen.start + reading.phase
+        now = self.seen.start + variant.phase
         while now <= self.seen.end:
             found: list[str] = []
             last = 0

@@ -1,4 +1,4 @@
-"""Monitors over observations: every reading of every monitor, and what they agree about."""
+"""Monitors over observations: every variant of every monitor, and what they agree about."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .composites import by_group, evaluate
 from .events import EventEvaluation, parse_event_query
 from .metric import MetricEvaluation
 from .observations import Observations
-from .reading import INSTANT, KEPT, MISSING, SLIDING, TOGETHER, NotSimulated, Reading, also
 from .recipients import Broadcaster, SentNotification
 from .service_checks import ServiceCheckEvaluation
 from .slos import BurnRateEvaluation
 from .states import GroupState, StateChange, StateOptions
+from .variants import INSTANT, KEPT, MISSING, SLIDING, TOGETHER, NotSimulated, Variant, also
 
 MINUTE = 60
 
@@ -39,15 +39,15 @@ class Evaluation(Protocol):
     def every(self) -> int: ...
     @property
     def grouped(self) -> bool: ...
-    def readings(self) -> Iterator[Reading]: ...
+    def variants(self) -> Iterator[Variant]: ...
     def state_options(self) -> StateOptions: ...
-    def values(self, now: float, reading: Reading) -> dict[Group, float | None]: ...
+    def values(self, now: float, variant: Variant) -> dict[Group, float | None]: ...
     def last_point(self, group: Group, now: float) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorRun:
-    """What one monitor did under one reading."""
+    """What one monitor did under one variant."""
 
     changes: tuple[StateChange, ...]
     notifications: tuple[SentNotification, ...]
@@ -55,41 +55,41 @@ class MonitorRun:
 
 @dataclass(slots=True)
 class MonitorHistory:
-    """What a monitor did, under every reading.
+    """What a monitor did, under every variant.
 
     `not_simulated` says why there is nothing, `inferred` what the outcome rests on that Datadog documents nowhere.
     """
 
     key: str
     body: Mapping[str, Any]
-    runs: dict[Reading, MonitorRun] = field(default_factory=dict)
+    runs: dict[Variant, MonitorRun] = field(default_factory=dict)
     inferred: set[str] = field(default_factory=set)
     not_simulated: str = ""
 
     @property
     def groups(self) -> list[Group]:
-        """Every group that has a state under some reading."""
+        """Every group that has a state under some variant."""
         return sorted({change.group for run in self.runs.values() for change in run.changes})
 
-    def states_at(self, group: Group, time: float) -> dict[Reading, str | None]:
-        """The state of a group at a time, by reading; None where there is no such group."""
-        found: dict[Reading, str | None] = {}
-        for reading, run in self.runs.items():
+    def states_at(self, group: Group, time: float) -> dict[Variant, str | None]:
+        """The state of a group at a time, by variant; None where there is no such group."""
+        found: dict[Variant, str | None] = {}
+        for variant, run in self.runs.items():
             own = [change for change in run.changes if change.group == group and change.time <= time]
-            found[reading] = own[-1].after if own else None
+            found[variant] = own[-1].after if own else None
         return found
 
-    def stories(self, group: Group) -> dict[tuple[str, ...], list[Reading]]:
-        """The states that a group goes through, times left out, and the readings under which it does."""
-        found: dict[tuple[str, ...], list[Reading]] = {}
-        for reading, run in self.runs.items():
+    def stories(self, group: Group) -> dict[tuple[str, ...], list[Variant]]:
+        """The states that a group goes through, times left out, and the variants under which it does."""
+        found: dict[tuple[str, ...], list[Variant]] = {}
+        for variant, run in self.runs.items():
             story = tuple(change.after for change in run.changes if change.group == group)
-            found.setdefault(story, []).append(reading)
+            found.setdefault(story, []).append(variant)
         return found
 
     @property
     def depends(self) -> list[Group]:
-        """Groups whose states differ between readings in more than the minute of a change."""
+        """Groups whose states differ between variants in more than the minute of a change."""
         return [group for group in self.groups if len(self.stories(group)) > 1]
 
 
@@ -145,8 +145,8 @@ class Simulator:
                 self._evaluate(history, BurnRateEvaluation(query, options, slo, self._leaves, history.inferred))
             case ServiceCheckMonitor():
                 check = ServiceCheckEvaluation(query, options, self.seen, history.inferred)
-                for reading in check.readings():
-                    self._keep(history, reading, check.run(reading), options.get("notify_no_data") is True)
+                for variant in check.variants():
+                    self._keep(history, variant, check.run(variant), options.get("notify_no_data") is True)
             case CompositeMonitor():
                 self._compose(history, query)
             case _:
@@ -154,11 +154,11 @@ class Simulator:
 
     def _evaluate(self, history: MonitorHistory, evaluation: Evaluation) -> None:
         options = evaluation.state_options()
-        for reading in evaluation.readings():
-            values = {now: evaluation.values(now, reading) for now in self._times(reading, evaluation.every)}
-            possible = [reading]
+        for variant in evaluation.variants():
+            values = {now: evaluation.values(now, variant) for now in self._times(variant, evaluation.every)}
+            possible = [variant]
             if any(value is None for found in values.values() for value in found.values()) and options.acts_on_missing:
-                possible.append(replace(reading, no_result=MISSING))
+                possible.append(replace(variant, no_result=MISSING))
             for one in possible:
                 changes = self._changes(evaluation, options, one, values, history.inferred)
                 self._keep(history, one, changes, options.tells_no_data)
@@ -167,13 +167,13 @@ class Simulator:
         self,
         evaluation: Evaluation,
         options: StateOptions,
-        reading: Reading,
+        variant: Variant,
         results: Mapping[float, Mapping[Group, float | None]],
         inferred: set[str],
     ) -> list[StateChange]:
         states: dict[Group, GroupState] = {}
         for now, found in results.items():
-            values = {group: value for group, value in found.items() if value is not None or reading.no_result == KEPT}
+            values = {group: value for group, value in found.items() if value is not None or variant.no_result == KEPT}
             for group, value in values.items():
                 if group not in states:
                     # What repeats itself before the start was known then.
@@ -199,34 +199,34 @@ class Simulator:
                 raise NotSimulated(f"its part {key}: {parts[name].not_simulated}")
             history.inferred |= parts[name].inferred
         options = history.body.get("options") or {}
-        readings = dict.fromkeys(reading for part in parts.values() for reading in part.runs)
-        for reading in also(iter(readings), "composite", INSTANT):
-            states = {name: by_group(list(_nearest(part, reading).changes)) for name, part in parts.items()}
-            changes = evaluate(query.condition, states, options, self._times(reading, MINUTE), reading.composite)
-            self._keep(history, reading, changes, options.get("notify_no_data") is True)
+        variants = dict.fromkeys(variant for part in parts.values() for variant in part.runs)
+        for variant in also(iter(variants), "composite", INSTANT):
+            states = {name: by_group(list(_nearest(part, variant).changes)) for name, part in parts.items()}
+            changes = evaluate(query.condition, states, options, self._times(variant, MINUTE), variant.composite)
+            self._keep(history, variant, changes, options.get("notify_no_data") is True)
 
-    def _keep(self, history: MonitorHistory, reading: Reading, changes: list[StateChange], tells_no_data: bool) -> None:
+    def _keep(self, history: MonitorHistory, variant: Variant, changes: list[StateChange], tells_no_data: bool) -> None:
         sent = self._broadcaster.sent(history.key, history.body, changes, tells_no_data, self.seen.end)
-        history.runs[reading] = MonitorRun(tuple(changes), tuple(sent))
+        history.runs[variant] = MonitorRun(tuple(changes), tuple(sent))
 
-    def _times(self, reading: Reading, every: int) -> Iterator[float]:
-        now = self.seen.start - self.seen.start % every + reading.phase
+    def _times(self, variant: Variant, every: int) -> Iterator[float]:
+        now = self.seen.start - self.seen.start % every + variant.phase
         while now <= self.seen.end:
             if now >= self.seen.start:
                 yield now
             now += every
 
 
-def _nearest(part: MonitorHistory, reading: Reading) -> MonitorRun:
-    """The run of a part under a reading, or under the one that is nearest to it among those that it has."""
-    wanted = replace(reading, composite=SLIDING)
+def _nearest(part: MonitorHistory, variant: Variant) -> MonitorRun:
+    """The run of a part under a variant, or under the one that is nearest to it among those that it has."""
+    wanted = replace(variant, composite=SLIDING)
     for one in (
         wanted,
         replace(wanted, no_result=KEPT),
-        replace(wanted, functions=Reading().functions),
+        replace(wanted, functions=Variant().functions),
         replace(wanted, contexts=TOGETHER),
-        Reading(phase=reading.phase),
-        Reading(width=60, phase=reading.phase),
+        Variant(phase=variant.phase),
+        Variant(width=60, phase=variant.phase),
     ):
         if one in part.runs:
             return part.runs[one]

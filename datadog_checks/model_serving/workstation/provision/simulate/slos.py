@@ -10,8 +10,8 @@ from ..query import parse_metric_expression
 from ..query.tree import Expression, Metric, SloMonitor, seconds
 from .arithmetic import Span, sums
 from .buckets import PERCENTILE, Group, Leaves, of_sketch
-from .reading import NotSimulated, Reading, phases
 from .states import StateOptions, read_thresholds
+from .variants import NotSimulated, Variant, phases
 
 MINUTE = 60
 LONG = 6 * 3600
@@ -48,7 +48,7 @@ class BurnRateEvaluation:
         else:
             raise NotSimulated(f"an SLO of type {self.slo.get('type')}")
 
-    def readings(self) -> Iterator[Reading]:
+    def variants(self) -> Iterator[Variant]:
         """Only the moment matters: windows are so long that their buckets don't."""
         return phases()
 
@@ -59,9 +59,9 @@ class BurnRateEvaluation:
             comparison.operator, {"critical": float(comparison.threshold), **read_thresholds(self.options)}
         )
 
-    def values(self, now: float, reading: Reading) -> dict[Group, float | None]:
+    def values(self, now: float, variant: Variant) -> dict[Group, float | None]:
         """The lower of the two burn rates, as both must be beyond the threshold."""
-        del reading
+        del variant
         lengths = [seconds(text.value) or 0 for text in (self.query.long_window, self.query.short_window) if text]
         rates = [self._burn(now - length, now) for length in lengths]
         found = [rate for rate in rates if rate is not None]
@@ -77,7 +77,7 @@ class BurnRateEvaluation:
 
     def _counted(self, start: float, end: float) -> float | None:
         width = MINUTE if end - start < LONG else 5 * MINUTE
-        span = Span(self.leaves, Reading(width=width), start, end, self.inferred)
+        span = Span(self.leaves, Variant(width=width), start, end, self.inferred)
         good, total = (self._total(side, span) for side in self.parts)
         if not total:
             self.inferred.add(NOTHING_COUNTED)

@@ -25,7 +25,7 @@ class NotSimulated(InternalSignal):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Variant:
     """One possibility.
 
     `functions`: whether a function around an operand of `.as_count()` sees the sum over the window or each bucket.
@@ -54,21 +54,21 @@ class Reading:
         return ", ".join([width, f"at second {self.phase}", *(text for text, given in unusual.items() if given)])
 
 
-def buckets() -> Iterator[Reading]:
+def buckets() -> Iterator[Variant]:
     """Every width and phase."""
     for width in WIDTHS:
         for phase in PHASES:
-            yield Reading(width, phase)
+            yield Variant(width, phase)
 
 
-def phases() -> Iterator[Reading]:
+def phases() -> Iterator[Variant]:
     """Every phase, for what has no buckets."""
     for phase in PHASES:
-        yield Reading(phase=phase)
+        yield Variant(phase=phase)
 
 
-def also(readings: Iterator[Reading], field: str, other: str) -> Iterator[Reading]:
-    """The readings, and each with another value of one field."""
-    for reading in readings:
-        yield reading
-        yield replace(reading, **{field: other})  # type: ignore[arg-type]
+def also(variants: Iterator[Variant], field: str, other: str) -> Iterator[Variant]:
+    """The variants, and each with another value of one field."""
+    for variant in variants:
+        yield variant
+        yield replace(variant, **{field: other})  # type: ignore[arg-type]
