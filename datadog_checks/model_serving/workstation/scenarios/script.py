@@ -16,6 +16,8 @@ from ..demo.traffic import Traffic
 
 GPU_LOAD = "gpu-load"
 """The endpoint that keeps the GPUs busy, and that nothing scrapes."""
+SOURCES = {GPU_LOAD: "nvml", "product-embedder": "other_endpoint"}
+"""Endpoints of the world that are there only where a scenario has this source; others are where it has their system."""
 HERE = Path(__file__).parent
 MINUTE = 60
 SETTLING = 2 * MINUTE
@@ -70,11 +72,7 @@ def scripts() -> Mapping[str, Script]:
 def scenario_of(script: Script) -> tuple[Scenario, float]:
     """The world of a scenario, and how many simulated seconds its story takes."""
     data = read_yaml(HERE / "world.yaml")
-    services = [
-        one
-        for one in data["services"]
-        if ("nvml" in script.sources if one["endpoint"] == GPU_LOAD else one["system"] in script.sources)
-    ]
+    services = [one for one in data["services"] if SOURCES.get(one["endpoint"], one["system"]) in script.sources]
     length = SETTLING + script.length * MINUTE
     phases = [
         {

@@ -90,19 +90,24 @@ class Leaves:
             if slots:
                 found[group] = slots
         if end > last >= first:
-            # The bucket that is not over yet holds what has come so far.
-            for group, slot in self._build(leaf, width, last, end, numbers).items():
-                found.setdefault(group, {}).update(slot)
+            # The bucket that is not over yet holds what has come so far; before the start it is one that is repeated.
+            shift = 0
+            if last < self.seen.start and self.seen.period:
+                shift = (last - self.seen.start) // self.seen.period * self.seen.period
+            for group, slot in self._build(leaf, width, last - shift, end - shift, numbers).items():
+                found.setdefault(group, {}).update({at + shift: value for at, value in slot.items()})
         return found
 
     def last_point(self, metric: Metric, group: Group, end: float) -> int | None:
         """When the last point of a group came, before `end`."""
-        last = None
+        last: list[int] = []
+        start, period = self.seen.start, self.seen.period
         for owner, series in self.leaf(metric).sources:
-            at = bisect_left(series.times, end)
-            if owner == group and at:
-                last = max(last or 0, series.times[at - 1])
-        return last
+            if owner == group:
+                last += series.times[: bisect_left(series.times, end)][-1:]
+                # Before the start the period has repeated itself.
+                last += [at - period for at in series.times[: bisect_left(series.times, start + period)][-1:] if period]
+        return max(last, default=None)
 
     def groups(self, metric: Metric) -> set[Group]:
         """Every group that ever has a point."""
@@ -133,8 +138,7 @@ class Leaves:
     def _whole(self, leaf: Leaf, width: int, numbers: bool) -> dict[Group, tuple[list[int], list[Value]]]:
         key = width, numbers
         if key not in leaf.built:
-            start = first_bucket(self.seen.start, width)
-            whole = self._build(leaf, width, start, self.seen.end + 1, numbers)
+            whole = self._build(leaf, width, 0, self.seen.end + 1, numbers)
             leaf.built[key] = {group: (list(slot), list(slot.values())) for group, slot in whole.items()}
         return leaf.built[key]
 
