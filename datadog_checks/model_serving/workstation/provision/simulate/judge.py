@@ -119,9 +119,8 @@ def _notified(history: MonitorHistory, expected: ExpectedGroup) -> Iterator[Disa
         found = {tuple(sorted({to for one in sent for to in one.recipients})) for sent in told}
         wanted = tuple(sorted(set(expected.notified)))
         if found != {wanted}:
-            yield Disagreement(
-                history.key, (), f"expected to notify {_names(wanted)}, but {_either(map(_names, found))}"
-            )
+            text = f"expected to notify {_names(wanted)}, but notified is {_either(map(_names, found))}"
+            yield Disagreement(history.key, (), text)
     if expected.notifications is not None:
         numbers = {
             sum(has(one.group, expected.group, partly=True) for one in alarms(run)) for run in history.runs.values()
