@@ -13,8 +13,11 @@ from click.testing import CliRunner, Result
 from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.cli.exit import ExitStatus
 from datadog_checks.model_serving.workstation.cli.root import root
-from datadog_checks.model_serving.workstation.provision.simulate.cases import load_cases
-from datadog_checks.model_serving.workstation.provision.simulate.observations import COUNT
+from datadog_checks.model_serving.workstation.provision.model import Resource
+from datadog_checks.model_serving.workstation.provision.simulate.cases import ExpectedGroup, MonitorCase, load_cases
+from datadog_checks.model_serving.workstation.provision.simulate.judge import judge
+from datadog_checks.model_serving.workstation.provision.simulate.observations import COUNT, GAUGE, Observations
+from datadog_checks.model_serving.workstation.provision.simulate.simulation import Simulator
 
 ROOT = Path(__file__).parents[4]
 REQUESTS = "model_serving.request.count{serving_system:s,endpoint_name:e,model_name:m}"
@@ -126,17 +129,24 @@ def test_values_and_routing_come_with_the_file_or_the_command(tmp_path: Path) ->
     assert "notified is slack-b" in done.output
 
 
-def test_what_depends_is_no_success(tmp_path: Path) -> None:
+def test_what_depends_is_no_success() -> None:
     """A rate is in counts where points stand for themselves, and in counts per second in buckets."""
-    series = [
-        "{series: 'model_serving.request.latency.sum{serving_system:s,endpoint_name:e}', values: 100x60}",
-        "{series: 'model_serving.concurrency.provisioned{serving_system:s,endpoint_name:e}', values: 4x60}",
-    ]
-    text = f"{{name: n, interval: 1m, series: [{', '.join(series)}], expect: {{concurrency.high: %s}}}}"
-    assert run(tmp_path, f"tests: [{text % 'depends'}]").exit_code == ExitStatus.DONE
-    done = run(tmp_path, f"tests: [{text % '{states: {30m: alert}}'}]")
-    assert done.exit_code == ExitStatus.FOUND
-    assert "which depends on what Datadog documents nowhere" in done.output
+    query = "avg(last_10m):sum:latency{*}.as_rate() / avg:provisioned{*} > 1"
+    seen = Observations(0, 3600)
+    for at in range(0, 3600, 60):
+        seen.point("latency", COUNT, (), at, 100)
+        seen.point("provisioned", GAUGE, (), at, 4)
+    body = {"type": "query alert", "query": query, "message": "", "options": {}}
+    simulator = Simulator([Resource("monitor", "m", body)], seen)
+
+    def told(expected: str | tuple[ExpectedGroup, ...]) -> list[str]:
+        return [one.text for one in judge(MonitorCase("n", "", seen, "", {"m": expected}, ""), simulator)]
+
+    assert told("depends") == []
+    assert told((ExpectedGroup("", notifications=(0, 1)),)) == []
+    for expected in ("quiet", (ExpectedGroup("", states={1800: "Alert"}),), (ExpectedGroup("", worst="Alert"),)):
+        (text,) = told(expected)
+        assert "which depends on what Datadog documents nowhere" in text
 
 
 def test_only_some_tests(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def test_notation(parts: list[tuple[int, int, int]]) -> None:
     assert read_numbers(text) == [first + step * number for first, step, more in parts for number in range(more + 1)]
 
 
+OURS = ("managed_by:model-serving", "integration:model-serving")
+"""Tags of all our monitors, by which rules are limited to them."""
 TAGS = {"team": ("a", "b"), "severity": ("critical", "warning"), "model_name": ("m", "n")}
 MATCH = st.dictionaries(
     st.sampled_from(list(TAGS)), st.lists(st.sampled_from("ab"), min_size=1, max_size=2, unique=True), min_size=1
@@ -134,7 +136,7 @@ def holds(condition: Condition, tags: Mapping[str, str]) -> bool:
 def test_rules_and_handles_reach_whom_the_routes_name(root: Route, team: str, severity: str, model: str) -> None:
     """Scopes of rules and blocks of messages, as they are written for Datadog, are read here as they are meant."""
     receivers = {name: Receiver((f"to-{name}",)) for name in "xyz"}
-    tags = [f"team:{team}", f"severity:{severity}", "managed_by:model-serving"]
+    tags = [f"team:{team}", f"severity:{severity}", *OURS]
     everything = {"team": team, "severity": severity, "model_name": model}
     wanted = {f"to-{name}" for name, condition in reached(root).items() if holds(condition, everything)}
     group = (("model_name", model),)
