@@ -132,6 +132,11 @@ class Collector:
         self._begun, self._begun_things = [], []
         self.cache.drop()
 
+    @property
+    def complete(self) -> bool:
+        """Whether the last payload was read to its end: what it doesn't hold, the target doesn't have."""
+        return self._complete and self.scrape > 0
+
     def context(self) -> object:
         """What decides how a line is read, besides the line: with another system its name may mean something else."""
         return len(self.recogniser.active)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ..catalog.model import NAMESPACE
@@ -31,6 +32,17 @@ ADVICE = {
     "error": ". The fault is the check's own, its debug log says where",
 }
 """What is said of a reason why samples were refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The models and versions that counts of requests name, each empty where it isn't told."""
+
+    named: frozenset[tuple[str, str]]
+
+    def may_include(self, model: str, version: str) -> bool:
+        """Whether a count is of this version, or says too little to tell that it isn't."""
+        return any(one in ("", model) and (not version or other in ("", version)) for one, other in self.named)
 
 
 class Report:
@@ -200,11 +212,15 @@ class Report:
             advice = ADVICE.get(reason, "")
             self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}{advice}")
 
+    def took(self, seconds: float) -> None:
+        """Submit the duration of a scrape, also of one that failed: where none arrives, nobody scrapes."""
+        self.check.gauge(f"{NAMESPACE}.scrape.duration", seconds, tags=self.own_tags(), raw=True)
+
     def telemetry(self, seconds: float, sent: Sent) -> None:
         """Submit the duration in seconds, the samples of the payload, and what of them was submitted."""
         tags = self.own_tags()
+        self.took(seconds)
         values = {
-            "duration": seconds,
             "samples": self.collector.samples,
             "contexts": sent.contexts,
             "custom_metrics": sent.custom_metrics,
@@ -222,6 +238,34 @@ class Report:
     def once(self, key: str, message: str, warning: bool = True) -> None:
         """Log a message, the first time something of this key happens."""
         self._once.log(f"{self.url}: {message}", key, logging.WARNING if warning else logging.INFO)
+
+    def called(self, system: str) -> Called | None:
+        """What the counts of requests in the last payload name, of one system. None where it wasn't read to its end."""
+        if not self.collector.complete:
+            return None
+        present = {name for _, name in self.collector.present}
+        counted = [
+            (series, output)
+            for series in (*self.collector.frame, *self.collector.refused)
+            if series.raw.system == system
+            for output in series.outputs
+            if output.target.metric.name == "request.count"
+        ]
+        # Where another count tells more of the same calls, such as their version, that one says who was called.
+        told = {
+            name.removesuffix("_total")
+            for raw in self.collector.recogniser.systems[system].metrics
+            if any(name.removesuffix("_total") in present for name in raw.names)
+            for target in raw.targets
+            if target.metric.name == "request.count"
+            for name in target.absent
+        }
+        named = {
+            (tag_value(output.tags, "model_name"), tag_value(output.tags, "model_version"))
+            for series, output in counted
+            if series.raw.names[0].removesuffix("_total") not in told
+        }
+        return Called(frozenset(named))
 
     def model_names(self, system: str) -> tuple[str, ...]:
         """Models of one system, as whatever metric in the last complete payload names them.

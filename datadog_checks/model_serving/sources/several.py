@@ -20,6 +20,7 @@ from ..http.pool import Expired, Job, WorkerPool
 from ..log_once import LogOnce
 from ..scrape.endpoint import late
 from ..scrape.scraper import ServingScraper
+from .loaded import LoadedVersion
 from .probes.base import Finding
 from .probes.readiness import Readiness
 
@@ -128,6 +129,12 @@ class SeveralEndpoints(Generic[MemberT]):
     def scrapers(self) -> Mapping[str, ServingScraper]:
         """The scrapers of all members."""
         return {member.scraper.endpoint: member.scraper for member in self.members.values()}
+
+    @property
+    def loaded(self) -> list[LoadedVersion]:
+        """The versions that the systems said they have, when each was asked last."""
+        probes = {id(member.readiness): member.readiness for member in self.members.values() if member.readiness}
+        return [one for readiness in probes.values() for one in readiness.loaded]
 
     def run(self) -> list[str]:
         """Ask every member that is scheduled, and submit what they answer."""

@@ -11,6 +11,7 @@ from ..http.transport import Transport
 from ..scrape.endpoint import late
 from ..scrape.scraper import ServingScraper
 from .databricks.access import Access, Authorized
+from .loaded import LoadedVersion
 from .probes.readiness import Readiness
 
 
@@ -39,6 +40,11 @@ class SingleEndpoint:
     def scrapers(self) -> Mapping[str, ServingScraper]:
         """The one scraper."""
         return {self.scraper.endpoint: self.scraper}
+
+    @property
+    def loaded(self) -> list[LoadedVersion]:
+        """The versions that the system said it has, when it was asked last."""
+        return self.readiness.loaded
 
     def run(self) -> list[str]:
         """Scrape, then probe: what fails in one never stops the other."""

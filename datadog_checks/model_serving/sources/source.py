@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..scrape.scraper import ServingScraper
+from .loaded import LoadedVersion
 
 
 class Source(Protocol):
@@ -14,6 +15,10 @@ class Source(Protocol):
     @property
     def scrapers(self) -> Mapping[str, ServingScraper]:
         """Scrapers by URL, as the base class wants to know them; empty where nothing is scraped, or not yet known."""
+
+    @property
+    def loaded(self) -> Sequence[LoadedVersion]:
+        """The versions of models that there were, when somebody asked last. Nobody asks without readiness."""
 
     def run(self) -> list[str]:
         """Read and submit. Returns why nothing could be read, in words for the user; empty where something was.

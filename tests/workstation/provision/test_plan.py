@@ -49,12 +49,12 @@ def test_against_nothing_everything_is_created_in_order() -> None:
         """\
   + percentiles:model_serving.request.latency  new
   + slo:availability  "Availability" new
+  + notification_rule:critical  "model-serving critical: Critical" new
   + monitor:both  "Monitor both" new
   + monitor:slo.fast  "Monitor slo.fast" new
   + monitor:errors.share  "Monitor errors.share" new
   + monitor:latency.mean  "Monitor latency.mean" new
   + dashboard:overview  "Overview" new
-  + notification_rule:critical  "model-serving critical: Critical" new
 Plan: 8 to create."""
     )
     assert plan.differs
@@ -87,6 +87,8 @@ def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: 
         """\
   ~ slo:availability  "Availability" (id <slo:availability>) changes
       thresholds.30d.target: 99.9 -> 99.5
+  ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
+      recipients: ["slack-ml"] -> ["pagerduty-ml", "slack-ml"]
   ~ monitor:latency.mean  "Renamed" (id <monitor:latency.mean>) changes; resets the state of its groups, since the \
 query changes
       name: "Monitor latency.mean" -> "Renamed"
@@ -105,8 +107,6 @@ sum:model_serving.request.count{env:prod} by {endpoint_name}.as_count() > 0.01"
       widgets[1].definition.type: "slo" -> "note"
       widgets[1].definition.content: (nothing) -> "Second"
       widgets[2]: (nothing) -> widget slo ""
-  ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
-      recipients: ["slack-ml"] -> ["pagerduty-ml", "slack-ml"]
   ? monitor:queue  "Monitor queue" (id <monitor:queue>) is ours but no longer wanted; --prune deletes it
 Plan: 5 to change, 3 unchanged, 1 orphaned."""
     )

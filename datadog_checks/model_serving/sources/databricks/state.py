@@ -12,6 +12,7 @@ from ...catalog.model import NAMESPACE
 from ...scrape.tags import CONTROL
 from ...submit.agent_cache import AgentCache
 from ...submit.validate import age
+from ..loaded import LoadedVersion
 from ..probes.base import CRITICAL, OK, UNKNOWN, WARNING
 from .description import MODEL_TAGS, NOT_SUSPENDED, EndpointDescription, ServedEntity
 from .events import STARTING, ReportedState, event, recalled, since
@@ -28,6 +29,9 @@ DEPLOYMENT = {
     "DEPLOYMENT_FAILED": CRITICAL,
     "DEPLOYMENT_ABORTED": CRITICAL,
 }
+GONE = ("DEPLOYMENT_FAILED", "DEPLOYMENT_ABORTED")
+"""Of an entity in one of these states nothing is there that could be called."""
+
 """`state.deployment` of a served entity, as the serving-endpoints API names it."""
 
 GAUGES = {
@@ -69,7 +73,7 @@ class StateReporter:
         Tags that name a model or a workload give way to those of each served entity. `new` says that there was
         no such endpoint before: what it serves from the start is reported as a deployment too.
         """
-        tags = self._common(endpoint.name, tags)
+        tags = _common(endpoint.name, [*self.tags, *tags])
         if self._reported.get(endpoint.name) is not endpoint:
             self._reported[endpoint.name] = endpoint
             self._events(endpoint, tags, new)
@@ -101,16 +105,6 @@ class StateReporter:
         if self._changed:
             kept = {name: remembered.as_json() for name, remembered in self._recall().items()}
             self._changed = not self.cache.write(self._key, json.dumps(kept, separators=(",", ":")))
-
-    def _common(self, name: str, tags: Iterable[str]) -> list[str]:
-        own = [f"endpoint_name:{CONTROL.sub('_', name)}", "serving_system:databricks"]
-        given = [*self.tags, *tags]
-        names = {tag.partition(":")[0] for tag in given}
-        apart = {*MODEL_TAGS, "served_entity"}
-        return [
-            *(tag for tag in given if tag.partition(":")[0] not in apart),
-            *(tag for tag in own if tag.partition(":")[0] not in names),
-        ]
 
     def _entity(self, entity: ServedEntity, tags: list[str], stopped: bool, starting: bool) -> None:
         if self.checks and stopped:
@@ -150,6 +144,34 @@ class StateReporter:
                 self.cache.broken(self._key, error)
                 self._memory = {}
         return self._memory
+
+
+def loaded_entities(endpoint: EndpointDescription, tags: Sequence[str]) -> list[LoadedVersion]:
+    """The versions that an endpoint serves; `tags` are those of its metrics. None while somebody has stopped it."""
+    if endpoint.stopped or not endpoint.detailed:
+        return []
+    common = _common(endpoint.name, tags)
+    return [
+        LoadedVersion(
+            (*common, *entity.tags()),
+            entity.deployment or "UNKNOWN",
+            entity.deployment == "DEPLOYMENT_READY",
+            None if entity.created is None else entity.created / 1000,
+        )
+        for entity in endpoint.entities
+        if entity.deployment not in GONE
+    ]
+
+
+def _common(name: str, given: Sequence[str]) -> list[str]:
+    """Tags of an endpoint without those that name a model or a workload, which each of its entities has of its own."""
+    own = [f"endpoint_name:{CONTROL.sub('_', name)}", "serving_system:databricks"]
+    names = {tag.partition(":")[0] for tag in given}
+    apart = {*MODEL_TAGS, "served_entity"}
+    return [
+        *(tag for tag in given if tag.partition(":")[0] not in apart),
+        *(tag for tag in own if tag.partition(":")[0] not in names),
+    ]
 
 
 def readiness(endpoint: EndpointDescription, starting: bool = False) -> tuple[int, str]:

@@ -17,11 +17,12 @@ from ...http.transport import Transport
 from ...log_once import LogOnce
 from ...scrape.endpoint import NothingExported
 from ...scrape.scraper import ServingScraper
+from ..loaded import LoadedVersion, submit_loaded
 from ..probes.base import CRITICAL, OK, WARNING
 from ..several import Fetched, Member, SeveralEndpoints
 from .description import metric_tags
 from .discovery import Discovery
-from .state import StateReporter
+from .state import StateReporter, loaded_entities
 
 LOOK_SECONDS = 30.0
 """How long an endpoint that answered is left alone: half of the minute after which there is something new."""
@@ -135,11 +136,17 @@ class DatabricksWorkspace:
         self._listing_failed = False
         self._seen: set[str] | None = None
         self._gone: dict[str, float] = {}
+        self._loaded: dict[str, list[LoadedVersion]] = {}
 
     @property
     def scrapers(self) -> Mapping[str, ServingScraper]:
         """The scrapers of the endpoints that are known: none before the first run."""
         return self.endpoints.scrapers
+
+    @property
+    def loaded(self) -> list[LoadedVersion]:
+        """The versions that the endpoints were serving when they were described last."""
+        return [one for name in self.endpoints.members for one in self._loaded.get(name, ())]
 
     def run(self) -> list[str]:
         """List, ask and submit.
@@ -193,7 +200,10 @@ class DatabricksWorkspace:
         for name, member in endpoints.members.items():
             description = discovery.endpoint(name)
             if description is not None:
-                self.reporter.report(description, member.scraper.report.own_tags(), name in new)
+                tags = member.scraper.report.own_tags()
+                self.reporter.report(description, tags, name in new)
+                loaded = self._loaded[name] = loaded_entities(description, tags)
+                submit_loaded(self.check, loaded)
         self.reporter.flush()
         return problems
 
@@ -226,6 +236,7 @@ class DatabricksWorkspace:
         self._seen.difference_update(forgotten)
         for name in forgotten:
             del self._gone[name]
+            self._loaded.pop(name, None)
         return new
 
     def _is_young(self, name: str) -> bool:

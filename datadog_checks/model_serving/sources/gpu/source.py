@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...log_once import LogOnce
 from ...scrape.scraper import ServingScraper
 from ...scrape.versions import Version
 from ...settings import GpuSettings
+from ..loaded import LoadedVersion
 from .device import discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
@@ -65,6 +66,11 @@ class GpuSource:
     def scrapers(self) -> Mapping[str, ServingScraper]:
         """None: NVML is a library."""
         return {}
+
+    @property
+    def loaded(self) -> Sequence[LoadedVersion]:
+        """None: a GPU knows no models."""
+        return ()
 
     def run(self) -> list[str]:
         """Read every GPU and submit. One that fails costs only itself. Does nothing once it was closed.

@@ -17,6 +17,7 @@ from ...http.errors import connection_problem
 from ...http.follow import ask
 from ...http.redact import without_secrets
 from ...scrape.versions import Version
+from ..loaded import LoadedVersion
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 
@@ -76,7 +77,7 @@ class Probe:
     """One probe going on: `get` and `post` ask below `base`, `endpoint` and `model` report what was found.
 
     It may be in any thread, so nothing is submitted before the thread of the run takes the `findings`. `remembered` is
-    kept from probe to probe of an instance, for that thread.
+    kept from probe to probe of an instance, for that thread; `loaded` are the versions that the system says it has.
     """
 
     http: Any
@@ -87,6 +88,7 @@ class Probe:
     wants_metadata: Callable[[], bool] = lambda: False
     findings: list[Finding] = field(default_factory=list)
     remembered: dict[str, Any] = field(default_factory=dict)
+    loaded: list[LoadedVersion] = field(default_factory=list)
     problem: str = field(default="", init=False)
 
     def get(self, path: str) -> ProbeAnswer | None:
@@ -118,6 +120,11 @@ class Probe:
         if version:
             tags.append(f"model_version:{version}")
         self._service_check("model.ready", status, tags, message)
+
+    def has(self, name: str, version: str, state: str, serving: bool) -> None:
+        """Take note of a version that the system has, in its own word for the state, and whether that serves."""
+        numbered = (f"model_version:{version}",) if version else ()
+        self.loaded.append(LoadedVersion((*self.tags, f"model_name:{name}", *numbered), state, serving))
 
     def server_version(self, version: str) -> None:
         """Report the version of the serving system, as metadata of the check, and by an event where it is new."""

@@ -11,7 +11,7 @@ from ..databricks import refusals
 from ..databricks.access import Authorized
 from ..databricks.description import read
 from ..databricks.refusals import ENDPOINT, NOT_FOUND, refusal
-from ..databricks.state import StateReporter
+from ..databricks.state import StateReporter, loaded_entities
 from .base import CRITICAL, UNKNOWN, Probe, SystemProbe
 
 
@@ -30,6 +30,7 @@ def probe(probe: Probe) -> None:
     if endpoint is None:
         probe.endpoint(UNKNOWN, "the serving-endpoints API gave no JSON object: check `databricks_host` or the URL")
         return
+    probe.loaded += loaded_entities(endpoint, probe.tags)
     host = urlsplit(probe.base).netloc.rpartition("@")[2]
     workspace = access.selector(host) if access is not None else host
 

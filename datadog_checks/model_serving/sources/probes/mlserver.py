@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .base import CRITICAL, OK, Probe, SystemProbe, other_port
+from .base import CRITICAL, OK, Probe, SystemProbe, mapping, other_port
+
+NO_VERSION = ("", "None", "default")
+READY = "READY"
+PASSING = ("LOADING", "UNLOADING")
+"""States of a model that is in memory in part. In any other one but `READY` it is only known, and not there."""
 
 
 def probe(probe: Probe) -> None:
@@ -22,7 +27,9 @@ def probe(probe: Probe) -> None:
     else:
         probe.endpoint(OK)
     _version(probe)
-    for name in probe.models or _repository(probe) or probe.seen_models:
+    known = [] if probe.models else _repository(probe)
+    ready = set()
+    for name in probe.models or dict.fromkeys(name for name, _, _ in known) or probe.seen_models:
         response = probe.get(f"/v2/models/{quote(name, safe='')}/ready")
         if response is None:
             probe.model(name, CRITICAL, probe.problem)
@@ -30,15 +37,25 @@ def probe(probe: Probe) -> None:
             probe.model(name, CRITICAL, f"the model is not ready: HTTP {response.status_code}")
         else:
             probe.model(name, OK)
+            ready.add(name)
+    for name, version, state in known or [(name, "", "") for name in sorted(ready)]:
+        state = state or (READY if name in ready else "")
+        if state == READY or state in PASSING:
+            probe.has(name, version, state, serving=state == READY)
 
 
-def _repository(probe: Probe) -> tuple[str, ...]:
+def _repository(probe: Probe) -> list[tuple[str, str, str]]:
+    """Name, version and state of what the repository lists. The last two are empty where it doesn't say."""
     response = probe.post("/v2/repository/index", {})
     if response is None or response.status_code >= 400:
-        return ()
-    entries = response.value
-    names = (entry.get("name") for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else ()
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+        return []
+    entries = response.value if isinstance(response.value, list) else []
+    return [
+        (entry["name"], "" if version in NO_VERSION else version, str(entry.get("state") or ""))
+        for entry in map(mapping, entries)
+        if isinstance(entry.get("name"), str) and entry["name"]
+        for version in (str(entry.get("version") or ""),)
+    ]
 
 
 def _version(probe: Probe) -> None:

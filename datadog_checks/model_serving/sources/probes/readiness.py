@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ...scrape.scraper import ServingScraper
 from ...settings import ReadinessSettings
+from ..loaded import LoadedVersion, submit_loaded, submit_never_called
 from . import databricks, mlserver, tensorflow_serving
 from .base import Finding, Probe, SystemProbe
 
@@ -26,6 +28,12 @@ class Readiness:
         self.settings = settings
         self._asked: dict[tuple[str, str], float] = {}
         self._remembered: dict[str, Any] = {}
+        self._loaded: dict[tuple[str, str], tuple[LoadedVersion, ...]] = {}
+
+    @property
+    def loaded(self) -> list[LoadedVersion]:
+        """The versions that the systems said they have, when each was asked last."""
+        return [one for versions in list(self._loaded.values()) for one in versions]
 
     def ask(self, scraper: ServingScraper, http: Any) -> list[Finding]:
         """Probe an endpoint, if it has a probe and that is scheduled, with a wrapper of the calling thread.
@@ -67,18 +75,27 @@ class Readiness:
         if now - self._asked.get(key, float("-inf")) < interval:
             return
         self._asked[key] = now
-        probe.probe(
-            Probe(
-                http=http,
-                base=base,
-                tags=scraper.report.own_tags(),
-                models=settings.models,
-                seen_models=scraper.report.model_names(system),
-                wants_metadata=scraper.check.is_metadata_collection_enabled,
-                findings=findings,
-                remembered=self._remembered,
-            )
+        asked = Probe(
+            http=http,
+            base=base,
+            tags=scraper.report.own_tags(),
+            models=settings.models,
+            seen_models=scraper.report.model_names(system),
+            wants_metadata=scraper.check.is_metadata_collection_enabled,
+            findings=findings,
+            remembered=self._remembered,
         )
+        probe.probe(asked)
+        loaded = self._loaded[key] = tuple(asked.loaded)
+        findings.append(partial(_tell_loaded, scraper, system, loaded))
+
+
+def _tell_loaded(scraper: ServingScraper, system: str, loaded: tuple[LoadedVersion, ...], check: Any) -> None:
+    """What is loaded and, of that, what nothing has been counted for."""
+    submit_loaded(check, loaded)
+    called = scraper.report.called(system)
+    if called is not None:
+        submit_never_called(check, (one for one in loaded if not called.may_include(one.model, one.version)))
 
 
 def _failed(scraper: ServingScraper, error: Exception) -> None:

@@ -32,7 +32,9 @@ def probe(probe: Probe) -> None:
                 status = STATES.get(state, CRITICAL)
                 error = str(mapping(entry.get("status")).get("error_message") or "")
                 message = "" if status == OK else error or f"state {state}"
-                probe.model(name, status, message, str(entry.get("version", "")))
+                version = str(entry.get("version", ""))
+                probe.model(name, status, message, version)
+                probe.has(name, version, state, serving=state == "AVAILABLE")
     if answered:
         probe.endpoint(OK)
     elif probe.problem:

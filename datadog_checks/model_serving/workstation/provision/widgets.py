@@ -115,10 +115,15 @@ def _value(widget: Mapping[str, Any], entry: DashboardEntry, shown: Shown) -> di
 
 def _list(widget: Mapping[str, Any], entry: DashboardEntry, shown: Shown) -> dict[str, Any]:
     request = _queries(widget, entry, shown)
-    limit = {"count": ROWS, "order": widget.get("order", "desc")}
+    limit = {"count": widget.get("rows", ROWS), "order": widget.get("order", "desc")}
     request["formulas"][0]["limit"] = limit
     kind = {"top": "toplist", "table": "query_table"}[widget["type"]]
-    return {"type": kind, "title": widget["title"], "requests": [{"response_format": "scalar", **request}]}
+    return {
+        "type": kind,
+        "title": widget["title"],
+        "requests": [{"response_format": "scalar", **request}],
+        **({"time": {"live_span": widget["time"]}} if "time" in widget else {}),
+    }
 
 
 def _check(widget: Mapping[str, Any], entry: DashboardEntry, shown: Shown) -> dict[str, Any]:
