@@ -1,5 +1,5 @@
 SHELL := /bin/bash
-PIP := -m pip --disable-pip-version-check --quiet --quiet install
+INSTALL := .venv/bin/python tools/install.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak lint format generate validate ddev-test lock dropin wheel clean
@@ -31,6 +31,7 @@ generate: .venv/.test ## Write every generated file again
 	.venv/bin/python tools/metric_tables.py
 	.venv/bin/python tools/assets.py
 	.venv/bin/python tools/scenarios.py
+	.venv/bin/python tools/picture.py
 
 validate: .venv/.cli ## Run ddev's validations
 	@.venv/bin/python tools/ddev.py validate
@@ -46,6 +47,7 @@ dropin: ## Lay checks.d/ and conf.d/ into DEST for an Agent
 
 wheel: .venv/.cli ## Build dist/*.whl
 	@rm -rf dist
+	@echo "building the wheel" >&2
 	@.venv/bin/python -m pip --disable-pip-version-check --quiet --quiet wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
@@ -55,13 +57,12 @@ clean: ## Remove everything that the targets made
 
 # Everything by version and hash, and nothing else: what builds the package is among it.
 .venv/.cli: pyproject.toml requirements/cli.txt
-	@echo "installing requirements/cli.txt into .venv"
+	@echo "making a virtual environment in .venv" >&2
 	@python=$$(tools/find_python.sh) && "$$python" -m venv --clear .venv
-	@.venv/bin/python $(PIP) --require-hashes -r requirements/cli.txt
-	@.venv/bin/python $(PIP) --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes -r requirements/cli.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.test: .venv/.cli requirements/test.txt
-	@echo "installing requirements/test.txt into .venv"
-	@.venv/bin/python $(PIP) --require-hashes -r requirements/test.txt
+	@$(INSTALL) --require-hashes -r requirements/test.txt
 	@touch $@

@@ -7,14 +7,17 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from datadog_checks.model_serving.__about__ import __version__
 from datadog_checks.model_serving.catalog.loader import builtin_catalog, load_catalog
 from datadog_checks.model_serving.sources.databricks.workspace import DatabricksWorkspace
 
@@ -159,6 +162,134 @@ def test_counts_as_the_page_says(
     hold(make_check(**{**instance, **options}), served.text, said.text, endpoint, aggregator, caplog)
 
 
+# -- docs/kubernetes.md
+
+KUBERNETES = Page("docs/kubernetes.md")
+MANIFESTS = [
+    (block, document)
+    for block in KUBERNETES.blocks()
+    if block.language == "yaml"
+    for document in yaml.safe_load_all(block.text)
+]
+CHECKS = re.compile(r"(?:ad\.datadoghq\.com/(?P<container>[\w-]+)|com\.datadoghq\.ad)\.checks")
+"""The key of an annotation on a pod, and that of a label in Docker."""
+
+CHART_CONTAINERS = {"podAnnotations": "exporter", "daemonsets": "nvidia-dcgm-exporter"}
+"""The container in the charts of dcgm-exporter and of NVIDIA's GPU Operator, by a key of their values."""
+
+
+def inside(value: Any, *above: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every value of a document, itself included, with the keys that lead to it."""
+    yield above, value
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from inside(part, *above, key)
+
+
+def configurations(document: Any) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """What the Agent would take for a configuration of the check, with the keys that lead to it."""
+    for keys, value in inside(document):
+        if keys and keys[-1] == "model_serving.yaml":
+            yield keys, yaml.safe_load(value)
+        elif keys and CHECKS.fullmatch(str(keys[-1])):
+            # Nothing but this check, and valid JSON.
+            [configuration] = [found for name, found in json.loads(value).items() if name == "model_serving"]
+            yield keys, configuration
+
+
+CONFIGURED = [
+    pytest.param(document, keys, configuration, id=f"{block.headings[-1]}-{number}")
+    for number, (block, document) in enumerate(MANIFESTS)
+    for keys, configuration in configurations(document)
+]
+
+
+def test_kubernetes_page_has_what_it_is_about() -> None:
+    assert len(CONFIGURED) >= 13
+    instances = [one for each in CONFIGURED for one in each.values[2]["instances"]]
+    assert {one.get("serving_system") for one in instances if isinstance(one.get("serving_system"), str)} >= {
+        "tensorflow_serving",
+        "dcgm",
+        "custom_ml",
+    }
+    for heading in ("Servers in pods", "Once per cluster", "Secrets", "GPUs, through NVML", "Docker"):
+        assert any(heading in block.headings for block, _ in MANIFESTS), heading
+
+
+@pytest.mark.parametrize(("document", "keys", "configuration"), CONFIGURED)
+def test_kubernetes_configuration_is_accepted(
+    document: dict[str, Any], keys: tuple[Any, ...], configuration: dict[str, Any]
+) -> None:
+    """As the Agent resolves it, the check takes every instance; one for the Cluster Agent is for one runner alone."""
+    assert configuration.keys() <= {"ad_identifiers", "cluster_check", "init_config", "instances"}
+    clustered = "clusterAgent" in keys
+    assert configuration.get("cluster_check", False) is clustered
+    discovered = "ad_identifiers" in configuration or CHECKS.fullmatch(str(keys[-1])) is not None
+    text = json.dumps(configuration["instances"])
+    assert set(re.findall(r"%%\w+%%", text)) == ({"%%host%%"} if discovered else set())
+    resolved = re.sub(r"ENC\[[^\]]*\]", "resolved-secret", text.replace("%%host%%", "10.0.0.7"))
+    for instance in json.loads(resolved):
+        assert instance.get("empty_default_hostname", False) is clustered
+        check = make_check(**instance)
+        check.run_check_initializations()
+        check.cancel()
+
+
+@pytest.mark.parametrize(("document", "keys", "configuration"), CONFIGURED)
+def test_annotations_are_of_a_container_of_the_pod(
+    document: dict[str, Any], keys: tuple[Any, ...], configuration: dict[str, Any]
+) -> None:
+    found = CHECKS.fullmatch(str(keys[-1]))
+    if found is None or found["container"] is None:
+        return
+    if keys[0] in CHART_CONTAINERS:
+        assert found["container"] == CHART_CONTAINERS[keys[0]]
+        return
+    pod = document
+    for key in keys[:-3]:
+        pod = pod[key]
+    assert keys[-3:-1] == ("metadata", "annotations")
+    [container] = [one for one in pod["spec"]["containers"] if one["name"] == found["container"]]
+    ports = {port["containerPort"] for port in container["ports"]}
+    assert {urlsplit(one["openmetrics_endpoint"]).port for one in configuration["instances"]} <= ports
+
+
+def test_secrets_of_the_kubernetes_page_may_be_read() -> None:
+    """Every Secret that an instance names is one that the roles let the Agents read, and each one is named."""
+    named = {tuple(one.split("/")[:2]) for one in re.findall(r"ENC\[k8s_secret@([^\]]+)\]", KUBERNETES.text)}
+    documents = [document for block, document in MANIFESTS if "Secrets" in block.headings]
+    backends = [value for document in documents for keys, value in inside(document) if keys[-1:] == ("secretBackend",)]
+    assert len(backends) == 2
+    for backend in backends:
+        assert backend["command"] == "/readsecret_multiple_providers.sh"
+        assert {(role["namespace"], name) for role in backend["roles"] for name in role["secrets"]} == named
+    kinds = {document["kind"]: document for document in documents if "kind" in document}
+    role, binding = kinds["Role"], kinds["RoleBinding"]
+    [rule] = role["rules"]
+    assert {(role["metadata"]["namespace"], name) for name in rule["resourceNames"]} == named
+    assert (rule["resources"], rule["verbs"]) == (["secrets"], ["get"])
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    for namespace, name in named:
+        assert f"kubectl -n {namespace} create secret generic {name} " in KUBERNETES.text
+
+
+def test_image_of_the_kubernetes_page_is_that_of_this_version() -> None:
+    """The Dockerfile installs the wheel that `make wheel` builds, and the package that `gpu` asks for."""
+    [dockerfile] = [block.text for block in KUBERNETES.blocks() if block.language == "dockerfile"]
+    wheel = f"datadog_model_serving-{__version__}-py3-none-any.whl"
+    assert f"COPY dist/{wheel} /tmp/\n" in dockerfile
+    assert f"agent integration install -r -w /tmp/{wheel}\n" in dockerfile
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    [gpu] = project["optional-dependencies"]["gpu"]
+    assert f"'{gpu}'" in dockerfile
+    assert f"/tmp/{wheel}" in README
+    # One image, wherever it is named.
+    tags = set(re.findall(r"agent-model-serving:(\S+)", KUBERNETES.text))
+    images = [value for _, document in MANIFESTS for keys, value in inside(document) if keys[-1:] == ("image",)]
+    tags |= {image["tag"] for image in images if isinstance(image, dict) and "tag" in image}
+    assert tags == {re.search(r"^FROM \S+:(\S+)$", dockerfile, re.MULTILINE)[1]}  # type: ignore[index]
+
+
 # -- docs/architecture.md
 
 PACKAGE = ROOT / "datadog_checks" / "model_serving"
@@ -194,11 +325,13 @@ def test_rooms_import_only_from_below() -> None:
 
 PAGES = [Page(path.relative_to(ROOT).as_posix()) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])]
 MADE = {
-    *("build/", "dist/", "conf.yaml", "NUMBER.TYPE.md", "conf.d/model_serving.d/conf.yaml"),
+    *("build/", "dist/", "bridge.yaml", "conf.yaml", "NUMBER.TYPE.md", "conf.d/model_serving.d/conf.yaml"),
     *("gateway.yaml", "datadog_checks/model_serving/catalog/systems/gateway.yaml", "tests/tables/gateway.yaml"),
-    "tests/fixtures/payloads/gateway/0.9.txt",
+    *("tests/fixtures/payloads/gateway/0.9.txt", "auto_conf.yaml", "datadog.yaml"),
+    # Of others.
+    *("tensorflow/serving", "nvidia.com/gpu"),
 }
-"""What readers of the pages make."""
+"""What readers of the pages make, and what is not of this repository."""
 
 
 def of(pages: list[Page]) -> pytest.MarkDecorator:

@@ -192,4 +192,5 @@ def test_there_is_no_other_reader_of_yaml() -> None:
         if (isinstance(node, ast.Import) and any(name.name.split(".")[0] == "yaml" for name in node.names))
         or (isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] == "yaml")
     }
-    assert found == {"strict_yaml.py"}
+    # What is pasted is written as YAML, and read by a person.
+    assert found == {"strict_yaml.py", "workstation/examine/paste.py"}

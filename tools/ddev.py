@@ -84,10 +84,10 @@ def _ddev(*choices: tuple[str, str]) -> tuple[str, Path]:
             return version, ddev
         if (python := _python(version)) is None:
             continue
-        print(f"installing {lock.relative_to(ROOT)} into {environment.relative_to(ROOT)}", flush=True)
+        print(f"making a virtual environment in {environment.relative_to(ROOT)}", file=sys.stderr, flush=True)
         subprocess.run([python, "-m", "venv", "--clear", str(environment)], check=True)
-        pip = [str(ddev.parent / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--quiet"]
-        subprocess.run([*pip, "--require-hashes", "--requirement", str(lock)], check=True)
+        install = [str(ddev.parent / "python"), str(ROOT / "tools" / "install.py")]
+        subprocess.run([*install, "--require-hashes", "-r", str(lock.relative_to(ROOT))], cwd=ROOT, check=True)
         installed.write_text(wanted, encoding="utf-8")
         return version, ddev
     pythons = " or ".join(f"Python {version}" for version, _ in choices)

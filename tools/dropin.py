@@ -7,6 +7,7 @@ side stays out too, since an Agent lacks what it imports.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def lay(destination: Path) -> list[Path]:
     check = destination / "checks.d" / PACKAGE
     for path in (check, destination / EXAMPLE):
         _refuse_links(path, destination)
+    check.parent.mkdir(parents=True, exist_ok=True)
     if check.exists():
         shutil.rmtree(check)
     shutil.copytree(ROOT / PACKAGE, check, ignore=_left_out)
@@ -54,6 +56,14 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
     return left_out
 
 
+def _as_root(destination: str) -> str:
+    if sys.platform == "win32":
+        return "Run this again in a PowerShell that was started as administrator."
+    # Root's own PATH may have no Python that is new enough.
+    command = f"sudo make dropin DEST={shlex.quote(destination)} PYTHON={shlex.quote(sys.executable)}"
+    return f"Where that is the Agent's folder, run: {command}"
+
+
 def main(arguments: list[str]) -> int:
     """Run the command line; return the exit status."""
     if len(arguments) != 1 or not arguments[0]:
@@ -62,6 +72,9 @@ def main(arguments: list[str]) -> int:
     destination = Path(arguments[0]).expanduser()
     try:
         written = lay(destination)
+    except PermissionError as error:
+        print(f"You may not write to {error.filename}. {_as_root(arguments[0])}", file=sys.stderr)
+        return 1
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
         print(f"The drop-in could not be written to {destination}: {reason}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
     UserError
       ConfigError                  what a person wrote can't be used: a file, an option, a query
-        ConfigurationFileError     the Agent's configuration file that `model-serving check` was given
+        ConfigurationFileError     the file that `model-serving check` or `model-serving bridge` was given
         CatalogError               a file of the catalog
         DocumentError              a values file or a routing file
         OptionError                an option of the command, or a variable of the environment
@@ -20,6 +20,9 @@
       BodyError                    a body that can't be used
       DriverError                  NVML can't be used on this host now
       RealAgentError               this process belongs to an Agent, in which the stand-in for one must stay out
+      TrafficError                 no usable answer about the calls of models, from Prometheus or Datadog
+      SpoolError                   the bridge's spool can't be used
+      DeliveryError                Datadog's intake takes nothing from the bridge, and waiting is no cure
       ProvisionError               an account, or a set of resources, that provisioning can't go on with
         ApiError                   a call to Datadog that didn't succeed
           Refused                  the API said no: nothing was done
@@ -152,6 +155,18 @@ class DriverError(UserError):
 
 class RealAgentError(UserError):
     """This process belongs to an Agent, or something that passes for one: the stand-in must stay out."""
+
+
+class TrafficError(UserError):
+    """No usable answer about the calls of models. The message says from where, why, and what to do."""
+
+
+class SpoolError(UserError):
+    """The bridge's spool can't be opened, read or written. The message names the file and what to do."""
+
+
+class DeliveryError(UserError):
+    """Datadog's intake takes nothing from the bridge, and waiting is no cure, as where it refuses the key."""
 
 
 class ProvisionError(UserError):

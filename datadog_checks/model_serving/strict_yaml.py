@@ -7,7 +7,7 @@ within itself; and what is too long, too deep or unfolds to too much to be a fil
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -42,7 +42,12 @@ class UnreadableYaml(InternalSignal):
 def read_yaml(path: str | Path) -> Any:
     """What a file holds, None where it is empty. Raises OSError, UnicodeDecodeError or UnreadableYaml."""
     with Path(path).open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        return decode_yaml(file)
+
+
+def decode_yaml(file: BinaryIO) -> Any:
+    """What an open file holds. Raises as `read_yaml` does."""
+    data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UnreadableYaml(f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB: is it the right one?")
     return parse_yaml(data.decode("utf-8"))

@@ -21,11 +21,13 @@ from datadog_checks.model_serving.catalog.model import RAW_TYPES
 from ..conftest import Endpoint, make_check
 from ..examples import hold
 from ..pages import Page
+from ..workstation.examine.trial import examined
 
 PAGE = Page("docs/catalog.md")
 FILE = "gateway.yaml"
 SECTIONS = {
     "system": "The file",
+    "ignored": "The file",
     "recognise": "recognise",
     "labels": "labels",
     "identity": "identity",
@@ -38,6 +40,7 @@ SECTIONS = {
     "metric": "own_metrics",
     "derived": "derived",
     "inputs": "derived",
+    "switch": "switches",
 }
 """The section of the page that explains the keys of a mapping, by what the loader calls the mapping."""
 
@@ -75,7 +78,10 @@ def examples() -> list[Example]:
 
 
 EXAMPLES = examples()
-RUN = [example for example in EXAMPLES if not example.rows and "ports" not in example.headings]
+APART = ("ports", "switches")
+"""Sections whose examples come to something else than submissions, each with a test of its own."""
+
+RUN = [example for example in EXAMPLES if not example.rows and not set(APART).intersection(example.headings)]
 
 
 def of(chosen: list[Example]) -> pytest.MarkDecorator:
@@ -139,6 +145,18 @@ def test_ports(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, place: P
     check = make_check(openmetrics_endpoint=endpoint.url, catalog=FILE)
     assert check.run() == ""
     assert (method, path) in [(asked, where) for asked, where, _ in endpoint.requests]
+
+
+def test_switches(endpoint: Endpoint, place: Path) -> None:
+    """The example of `switches` says what the page shows."""
+    [example] = [example for example in EXAMPLES if "switches" in example.headings]
+    served, said = example.blocks
+    (place / FILE).write_text(example.file, encoding="utf-8")
+    endpoint.serve(served)
+    examination = examined({"openmetrics_endpoint": endpoint.url, "catalog": FILE})
+    found = [text for signal in examination.signals for text in signal.advice]
+    found += [text.partition(": ")[2] for text in examination.advice]
+    assert sorted(found) == sorted(said.splitlines())
 
 
 @of([example for example in EXAMPLES if example.rows])
@@ -210,6 +228,8 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     yield from keys("system", data)
     for kind in ("recognise", "labels", "identity", "ports"):
         yield from keys(kind, data.get(kind, {}))
+    for entry in data.get("ignore", []):
+        yield from keys("ignored", entry if isinstance(entry, dict) else {})
     for entry in data["metrics"]:
         yield from keys("raw metric", entry)
         yield from keys("like", entry.get("like", {}))
@@ -223,6 +243,8 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for entry in data.get("derived", []):
         yield from keys("derived", entry)
         yield from keys("inputs", entry.get("share") or entry["sum"])
+    for entry in data.get("switches", []):
+        yield from keys("switch", entry)
 
 
 def test_the_page_has_a_section_for_every_mapping() -> None:

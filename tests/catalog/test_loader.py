@@ -52,6 +52,7 @@ UNITLESS_NAMES = {
     "dcgm.profiling.cycles.count",
     "scale_to_zero",
     "endpoint.stopped",
+    "model.loaded",
     "throughput.model_units",
 }
 
@@ -73,7 +74,8 @@ def test_canonical_metrics(metric: Any) -> None:
         assert (metric.low, metric.high) == (0, 100)
     if metric.type == "count":
         assert metric.low == 0
-        assert metric.name.endswith((".count", ".time", ".window", ".rejected")), "a count is named as one"
+        parts = (".count", ".time", ".window", ".rejected", ".sent", ".resent", ".dropped", ".thinned")
+        assert metric.name.endswith(parts), "a count is named as one"
 
 
 def test_systems() -> None:
@@ -183,6 +185,19 @@ def written(folder: Path, content: Any, name: str = "own.yaml") -> str:
     path = folder / name
     path.write_text(yaml.safe_dump(content) if isinstance(content, dict) else content, encoding="utf-8")
     return str(path)
+
+
+SWITCHES = [(system, switch) for system in builtin_catalog().systems.values() for switch in system.switches]
+
+
+@pytest.mark.parametrize(("system", "switch"), SWITCHES, ids=lambda item: getattr(item, "name", "") or str(item)[:40])
+def test_switches(system: Any, switch: Any) -> None:
+    """Each reads well where it is told: a sentence that says why, and what to do in an imperative."""
+    assert switch.system == system.name
+    assert switch.because[0].isupper()
+    assert switch.because.endswith(".")
+    assert switch.do[0].islower()
+    assert not switch.do.endswith(".")
 
 
 @pytest.mark.parametrize("system", ["auto", "translator", ["mlserver", "translator"]])
@@ -345,6 +360,9 @@ def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
     return result
 
 
+RAW = OWN["metrics"][0]["raw"]
+SWITCH = {"gives": "request.count", "absent": RAW, "because": "It counts nothing.", "do": "switch it on"}
+
 MISTAKES: list[tuple[str, Any, str, str]] = [
     # path, value, place in the message, mend in the message
     ("system", REMOVE, "key `system`", "lower-case letters"),
@@ -443,6 +461,12 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("labels.drop", {"a": "b"}, "labels.drop", "list of texts"),
     ("labels.absent", {"version": [0]}, "labels.absent.version", "quote numbers"),
     ("ignore", 5, "ignore", "list of texts"),
+    ("ignore", "translator_debug_*", "", ""),
+    ("ignore", ["translator_debug_*", {"names": "translator_x", "because": "a twin"}], "", ""),
+    ("ignore", [{"names": "translator_x"}], "ignore, entry 1", "needs `names`, globs of families, and `because`"),
+    ("ignore", ["a", {"because": "a twin"}], "ignore, entry 2", "needs `names`"),
+    ("ignore", [{"names": [5], "because": "a twin"}], "ignore, entry 1, key `names`", "a text or a list of texts"),
+    ("ignore", [{"name": "a", "because": "a twin"}], "ignore, entry 1", "did you mean `names`?"),
     ("ports", {"metrics": "8082"}, "ports.metrics", "a number, such as 8082"),
     ("ports", [8082], "ports", "must be a mapping"),
     ("ports", {"metric": 8082}, "ports", "did you mean `metrics`?"),
@@ -482,6 +506,21 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         "`request.count` is a count: only gauges can be derived",
     ),
     ("derived.0.sum.inn", ["gpu.memory.used"], "derived entry 1", "did you mean `in`?"),
+    ("switches", {}, "", ""),
+    ("switches", [SWITCH], "", ""),
+    ("switches", [{key: SWITCH[key] for key in ("because", "do")}], "", ""),
+    ("switches", {"a": "b"}, "key `switches`", "must be a list"),
+    ("switches", ["restart it"], "switches entry 1", "must be a mapping"),
+    ("switches", [{**SWITCH, "why": "x"}], "switches entry 1", "unknown key `why`"),
+    ("switches", [{**SWITCH, "becuase": "x"}], "switches entry 1", "did you mean `because`?"),
+    ("switches", [{**SWITCH, "because": 5}], "switches entry 1", "needs a text `because`"),
+    ("switches", [SWITCH, {**SWITCH, "do": " "}], "switches entry 2", "needs a text `do`"),
+    ("switches", [{**SWITCH, "gives": "request.cuont"}], "switches entry 1", "did you mean `request.count`?"),
+    ("switches", [{**SWITCH, "gives": "model.age"}], "switches entry 1", "no metric of the file becomes `model.age`"),
+    ("switches", [{**SWITCH, "gives": 5}], "switches entry 1, key `gives`", "a text or a list of texts"),
+    ("switches", [{**SWITCH, "absent": "translator_word"}], "switches entry 1, key `absent`", "did you mean `"),
+    ("switches", [{**SWITCH, "present": "other"}], "switches entry 1, key `present`", "name one that has an entry"),
+    ("switches", [{**SWITCH, "gives": [], "absent": RAW}], "switches entry 1", "go with `gives`"),
 ]
 
 

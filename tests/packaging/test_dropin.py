@@ -1,6 +1,10 @@
 """The drop-in layout, loaded from checks.d the way the Agent does."""
 
+import importlib.util
+import os
+import shlex
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -89,6 +93,27 @@ def test_dropin_says_what_is_wrong_with_dest(tmp_path, destination, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+def test_dropin_without_permission_says_how_to_get_it(tmp_path, capsys):
+    """Whoever forgets sudo gets the command to run, with a Python that is known to do."""
+    spec = importlib.util.spec_from_file_location("dropin_tool", ROOT / "tools" / "dropin.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    destination = tmp_path / "the agent's"
+    destination.mkdir(mode=0o500)
+    user = os.geteuid()
+    # Root may write everywhere.
+    os.seteuid(user or 65534)
+    try:
+        status = tool.main([str(destination)])
+    finally:
+        os.seteuid(user)
+    said = capsys.readouterr()
+    assert (status, said.out) == (1, "")
+    assert said.err.startswith(f"You may not write to {destination}/checks.d")
+    assert f"run: sudo make dropin DEST={shlex.quote(str(destination))} PYTHON={sys.executable}\n" in said.err
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ def test_several_endpoints(endpoint: Endpoint, aggregator: Any, datadog_agent: A
     assert (
         said(aggregator, "request.count") == ["count request.count 0 called:never model_name:half model_version:2"] * 2
     )
-    assert [(one.model, one.version, one.state) for one in check.source.loaded] == [("half", "2", "AVAILABLE")] * 2
+    assert check.source is not None
+    found = {name: [(one.model, one.version, one.state) for one in some] for name, some in check.source.loaded.items()}
+    assert found == {name: [("half", "2", "AVAILABLE")] for name in (url, f"{url}?b")}
     check.cancel()
 
 
@@ -181,8 +183,9 @@ def test_databricks(world: World) -> None:
         "endpoint_name:b",
     ]
     assert check.source is not None
-    assert {one.state for one in check.source.loaded} == {"DEPLOYMENT_READY"}
-    assert all(one.model and one.version and one.since for one in check.source.loaded)
+    found = [one for some in check.source.loaded.values() for one in some]
+    assert {one.state for one in found} == {"DEPLOYMENT_READY"}
+    assert all(one.model and one.version and one.since for one in found)
     world.workspace.stop("b")
     world.run(check, 400)
     loaded = {tag for one in world.run(check, 400).metrics if one.name.endswith("loaded") for tag in one.tags}

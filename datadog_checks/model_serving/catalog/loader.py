@@ -23,8 +23,11 @@ from .model import (
     Condition,
     Derived,
     Identity,
+    Ignored,
     Labels,
     RawMetric,
+    Signal,
+    Switch,
     System,
     Target,
     compile_globs,
@@ -32,6 +35,7 @@ from .model import (
 
 HERE = Path(__file__).parent
 CODES = HERE / "codes"
+SIGNALS = HERE / "signals.yaml"
 SHARED = HERE / "process.yaml"
 METRIC_TYPES = ("gauge", "count", "distribution")
 COMBINATIONS = ("sum", "mean", "max", "last")
@@ -64,8 +68,10 @@ KEYS = {
         "metrics",
         "own_metrics",
         "derived",
+        "switches",
     ),
     "recognise": ("any", "hint", "hints_needed", "any_needed"),
+    "ignored": ("names", "because"),
     "labels": ("rename", "drop", "lower", "absent"),
     "identity": ("levels", "worldwide", "about", "default"),
     "ports": ("metrics", "api"),
@@ -89,6 +95,7 @@ KEYS = {
     "metric": ("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name"),
     "derived": ("metric", "share", "sum"),
     "inputs": ("of", "in", "optional"),
+    "switch": ("gives", "present", "absent", "because", "do"),
 }
 """Every key that a file may have, by the mapping that holds it. docs/catalog.md has an example for each."""
 
@@ -106,6 +113,23 @@ def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
     Raises CatalogError naming the file, the place in it and what to write instead.
     """
     return _with_files(builtin_catalog(), map(Path, extra_files))
+
+
+@lru_cache(maxsize=1)
+def golden_signals() -> tuple[Signal, ...]:
+    """The signals that a person looks for first, in that order, as signals.yaml has them."""
+    reader = _Reader(SIGNALS, builtin_catalog().metrics)
+    return tuple(
+        Signal(
+            name=name,
+            **{
+                **entry,
+                "metrics": tuple(reader.lookup(metric, name).name for metric in entry["metrics"]),
+                "by": tuple(entry["by"]),
+            },
+        )
+        for name, entry in reader.data.items()
+    )
 
 
 @lru_cache
@@ -235,8 +259,11 @@ class _Reader:
             for key in ("any_needed", "hints_needed")
         }
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
+        switches = self.entries(data.get("switches") or [], "key `switches`")
         self.things = self.identity(data.get("identity"))
         self.blanks = frozenset(float(value) for value in self.numbers(data.get("blanks") or [], "blanks"))
+        metrics = self.raw_metrics(raw, name)
+        shown = tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1))
         return System(
             name=name,
             title=str(data.get("title", name)),
@@ -247,12 +274,59 @@ class _Reader:
             any_prefix=flags["any_prefix"] is True,
             series_start_at_zero=flags["series_start_at_zero"] is not False,
             labels=self.labels(data.get("labels") or {}),
-            ignore=compile_globs(self.strings(data.get("ignore") or [], "ignore")),
+            ignore=tuple(self.ignored(data.get("ignore") or [])),
             ports={key: self.typed(port, int, "a number, such as 8082", f"ports.{key}") for key, port in ports.items()},
-            metrics=self.raw_metrics(raw, name),
-            derived=tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1)),
+            metrics=metrics,
+            derived=shown,
             own_metrics=tuple(own.values()),
+            switches=tuple(self.switch(entry, index, name, metrics, shown) for index, entry in enumerate(switches, 1)),
         )
+
+    def switch(
+        self, value: Any, index: int, system: str, metrics: tuple[RawMetric, ...], derived: tuple[Derived, ...]
+    ) -> Switch:
+        where = f"switches entry {index}"
+        entry = self.keys(value, "switch", where)
+        texts = {}
+        for key in ("because", "do"):
+            text = entry.get(key)
+            if not isinstance(text, str) or not text.strip():
+                raise self.fail(where, f"needs a text `{key}`.")
+            texts[key] = text.strip()
+        fed = {target.metric.name for raw in metrics for target in raw.targets} | {one.metric.name for one in derived}
+        gives = self.strings(entry.get("gives") or [], f"{where}, key `gives`")
+        for name in gives:
+            if self.lookup(name, where).name not in fed:
+                raise self.fail(where, f"no metric of the file becomes `{name}`: name one that does.")
+        raws = {name for raw in metrics for name in raw.names}
+        parts = {}
+        for key in ("present", "absent"):
+            parts[key] = self.strings(entry.get(key) or [], f"{where}, key `{key}`")
+            for name in parts[key]:
+                if name not in raws:
+                    close = get_close_matches(name, raws, 1)
+                    hint = f"did you mean `{close[0]}`?" if close else "name one that has an entry under `metrics`."
+                    raise self.fail(f"{where}, key `{key}`", f"`{name}` is no metric of the file; {hint}")
+        if not gives and (parts["present"] or parts["absent"]):
+            raise self.fail(where, "`present` and `absent` go with `gives`: name the metrics that come.")
+        return Switch(system, gives, texts["because"], texts["do"], parts["present"], parts["absent"])
+
+    def ignored(self, value: Any) -> Iterator[Ignored]:
+        """The families to ignore. Those without a reason are one pattern."""
+        items = value if isinstance(value, list) else [value]
+        plain = compile_globs(self.strings([item for item in items if not isinstance(item, dict)], "ignore"))
+        if plain is not None:
+            yield Ignored(plain)
+        for index, item in enumerate(items, 1):
+            if not isinstance(item, dict):
+                continue
+            where = f"ignore, entry {index}"
+            entry = self.keys(item, "ignored", where)
+            names = compile_globs(self.strings(entry.get("names") or [], f"{where}, key `names`"))
+            because = entry.get("because")
+            if names is None or not isinstance(because, str) or not because.strip():
+                raise self.fail(where, "needs `names`, globs of families, and `because`, a text that says why.")
+            yield Ignored(names, because.strip())
 
     def labels(self, value: Any) -> Labels:
         entry = self.keys(value, "labels", "labels")

@@ -230,6 +230,61 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """A golden signal: `metrics` tell it, the best of them first, and `form` says how.
+
+    A `rate` is a count by the second, a `share` one of the count `of`, in percent; `latency` is percentiles of a
+    distribution; a `level` is a gauge, or the mean of a distribution, and all of its metrics show it. `by` are the
+    tags of the subjects that it is told apart by, `group` is what these are. An `essential` one is missed wherever a
+    system has another one of its group.
+    """
+
+    name: str
+    title: str
+    group: str
+    form: str
+    metrics: tuple[str, ...]
+    by: tuple[str, ...]
+    of: str = ""
+    essential: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What the server has to be told for it to show metrics that it does not show by itself.
+
+    `gives` are the canonical metrics that come then; empty for all that the system has. `present` and `absent` are raw
+    metrics, as those of a target. `because` says why they are missing, `do` what to do about that.
+    """
+
+    system: str
+    gives: tuple[str, ...]
+    because: str
+    do: str
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def speaks(self, sent: Collection[str], raws: Collection[str]) -> bool:
+        """Whether it is of use where these canonical metrics are sent, of these raw metrics of the system."""
+        there = {name.removesuffix("_total") for name in raws}
+        if not self.gives:
+            return not there
+        if not there.isdisjoint(name.removesuffix("_total") for name in self.absent):
+            return False
+        if self.present and there.isdisjoint(name.removesuffix("_total") for name in self.present):
+            return False
+        return set(self.gives).isdisjoint(sent)
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Families that are known to be of no use: a pattern of their names, and why, empty where nobody says."""
+
+    pattern: re.Pattern[str]
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """A serving system: how to recognise it, how to read its labels, what its metrics mean.
 
@@ -247,12 +302,13 @@ class System:
     any_prefix: bool
     series_start_at_zero: bool
     labels: Labels
-    ignore: re.Pattern[str] | None
+    ignore: tuple[Ignored, ...]
     ports: Mapping[str, int]
     metrics: tuple[RawMetric, ...]
     derived: tuple[Derived, ...]
     own_metrics: tuple[CanonicalMetric, ...]
     shared: tuple[RawMetric, ...] = ()
+    switches: tuple[Switch, ...] = ()
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""

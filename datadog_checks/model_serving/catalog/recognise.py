@@ -98,12 +98,14 @@ class Recogniser:
 
         `kind` is the type that the payload declares, empty where it declares none.
         """
-        candidates = self.candidates(family)
-        for match in candidates:
+        for match in self.candidates(family):
             if match.raw.system not in self.active:
                 self._learn(match, kind)
-        claims = [match for match in candidates if match.raw.system in self.active]
-        claims = [match for match in claims if not match.required_label] or claims
+        return self.claim(family)
+
+    def claim(self, family: str) -> Match | None:
+        """The same with the systems that are active already."""
+        claims = self.claims(family)
         if not claims:
             return None
         first = claims[0]
@@ -112,6 +114,11 @@ class Recogniser:
         if self.automatic and any(other.raw.system != first.raw.system for other in claims):
             return None
         return first
+
+    def claims(self, family: str) -> list[Match]:
+        """The readings of a family by active systems, those that need a label only where nobody else has it."""
+        claims = [match for match in self.candidates(family) if match.raw.system in self.active]
+        return [match for match in claims if not match.required_label] or claims
 
     def shared(self, family: str, system: str) -> RawMetric | None:
         """A metric that all systems have, as that of one of them, unless that one knows better."""
@@ -124,11 +131,26 @@ class Recogniser:
 
     def ignores(self, family: str) -> bool:
         """Whether an active system knows the family to carry nothing."""
+        return self.ignored_by(family) is not None or family.endswith("_created")
+
+    def ignored_by(self, family: str) -> tuple[System, str] | None:
+        """The active system that knows the family to carry nothing, and why if it says so; None where none does."""
         for name in self.active:
-            pattern = self.systems[name].ignore
-            if pattern is not None and pattern.match(family):
-                return True
-        return family.endswith("_created")
+            for ignored in self.systems[name].ignore:
+                if ignored.pattern.match(family):
+                    return self.systems[name], ignored.because
+        return None
+
+    def evidence(self, system: str) -> tuple[set[str], bool]:
+        """The names that have shown that a system is there, and whether they are only hints."""
+        evidence, pattern = self._evidence[system], self.systems[system].any_of
+        met = set[str]().union(*evidence.met.values()) if pattern is not None else set()
+        proof = {name for name in met if pattern is not None and pattern.match(name)}
+        return (proof, False) if proof else (set(evidence.hints), True)
+
+    def names(self) -> tuple[str, ...]:
+        """Every name of a family that was looked up, in the order in which they came."""
+        return tuple(self._candidates)
 
     def unproven(self) -> dict[str, set[str]]:
         """Systems that several names hinted at without proving them, and nothing spoke against, with those names."""

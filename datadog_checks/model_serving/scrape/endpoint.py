@@ -38,7 +38,7 @@ class NothingExported(InternalSignal):
 
 
 class NothingYet(NothingExported):
-    """Nor is it a reason to ask it less often."""
+    """Nor is it a reason to ask it less often. The text says what there is instead."""
 
 
 class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
@@ -113,7 +113,7 @@ class Endpoint(OpenMetricsScraper):  # type: ignore[misc]
             raise NothingExported
         if response.status_code == 204:
             response.close()
-            raise NothingYet
+            raise NothingYet("the endpoint has no metrics yet (HTTP 204)")
         try:
             response.raise_for_status()
         except RequestException:

@@ -25,7 +25,7 @@ from ..settings import ScrapeSettings
 from ..submit.persisted import Memory
 from ..submit.sender import UserMetrics
 from ..submit.submitter import Submitter
-from .collector import Collector
+from .collector import MAX_NAMES, Collector
 from .endpoint import Endpoint, NothingExported, NothingYet, Requester
 from .exposition import syntax
 from .exposition.reader import LabelLimits, OpenMetricsReader, Reader, TextReader
@@ -43,7 +43,7 @@ class ServingScraper(Endpoint):
     """Scrapes one endpoint and submits what the catalog knows of it, plus what the user names.
 
     `explain` turns a refused answer into advice, or returns None. `prefix` is what the memory
-    tells this endpoint from others by.
+    tells this endpoint from others by. `excluded` are the families that an option has left out.
     """
 
     def __init__(
@@ -90,8 +90,10 @@ class ServingScraper(Endpoint):
         }
         self._user_windows: dict[str, RawMetric] = {}
         self.versions = VersionWatch(check.versions, self.collector, settings.tags)
-        self.report = Report(check, self.url, self.collector, settings, self._is_named)
+        self.report = Report(check, self.url, self.collector, settings, self.is_named)
         self.none_exported = False
+        self.excluded: set[str] = set()
+        self._excludes = bool(self.exclude_metrics) or self.exclude_metrics_pattern is not None
         # What looks at every sample, or at other families, needs them all parsed.
         self.caches_lines = not (self.label_aggregator.configured or self.enable_telemetry)
 
@@ -109,8 +111,8 @@ class ServingScraper(Endpoint):
         try:
             super().scrape()
             self.collector.finish()
-        except NothingYet:
-            self.report.once("nothing yet", "the endpoint has no metrics yet (HTTP 204)", warning=False)
+        except NothingYet as nothing:
+            self.report.once("nothing yet", str(nothing), warning=False)
         except NothingExported:
             self.none_exported = True
         except Exception as error:
@@ -144,10 +146,11 @@ class ServingScraper(Endpoint):
         yield from map(self._collect, super().consume_metrics_w_target_info(runtime_data))
 
     def _collect(self, metric: Metric) -> Metric:
-        if self.exclude_metrics or self.exclude_metrics_pattern is not None:
+        if self._excludes:
             # A piece of a histogram is excluded by the name of the whole.
             match = self.recogniser.match(metric.name, metric.type)
             if match is not None and any(self._excluded(name) for name in match.raw.names):
+                self._leave_out(metric.name)
                 return metric
         try:
             self.collector.add(metric, self._labelled)
@@ -155,7 +158,12 @@ class ServingScraper(Endpoint):
             self.collector.failed(metric.name, len(metric.samples), undo=True)
         return metric
 
-    def _is_named(self, family: str) -> bool:
+    def _leave_out(self, family: str) -> None:
+        """Take note of a family that `exclude_metrics` leaves out."""
+        if len(self.excluded) < MAX_NAMES:
+            self.excluded.add(family)
+
+    def is_named(self, family: str) -> bool:
         """Whether `metrics` or `extra_metrics` name a family, or match its name."""
         transformer = self.metric_transformer
         return family in transformer.transformer_data or any(
@@ -267,6 +275,8 @@ class ServingScraper(Endpoint):
                 metric.samples = [
                     sample._replace(name=sample.name.removeprefix(self.raw_metric_prefix)) for sample in metric.samples
                 ]
+            if self._excludes and self._excluded(metric.name):
+                self._leave_out(metric.name)
             yield metric
 
     def malformed(self, line: str, cut: bool) -> None:

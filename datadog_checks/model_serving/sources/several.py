@@ -131,10 +131,13 @@ class SeveralEndpoints(Generic[MemberT]):
         return {member.scraper.endpoint: member.scraper for member in self.members.values()}
 
     @property
-    def loaded(self) -> list[LoadedVersion]:
+    def loaded(self) -> Mapping[str, Sequence[LoadedVersion]]:
         """The versions that the systems said they have, when each was asked last."""
-        probes = {id(member.readiness): member.readiness for member in self.members.values() if member.readiness}
-        return [one for readiness in probes.values() for one in readiness.loaded]
+        found: dict[str, Sequence[LoadedVersion]] = {}
+        for member in self.members.values():
+            if member.readiness is not None:
+                found |= member.readiness.loaded
+        return found
 
     def run(self) -> list[str]:
         """Ask every member that is scheduled, and submit what they answer."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ScrapeError
+from ..http.body import Answer
 from ..http.transport import Transport
 from ..scrape.endpoint import late
 from ..scrape.scraper import ServingScraper
@@ -42,9 +43,13 @@ class SingleEndpoint:
         return {self.scraper.endpoint: self.scraper}
 
     @property
-    def loaded(self) -> list[LoadedVersion]:
+    def loaded(self) -> Mapping[str, Sequence[LoadedVersion]]:
         """The versions that the system said it has, when it was asked last."""
         return self.readiness.loaded
+
+    def fetch(self, http: Any, deadline: float) -> Answer:
+        """What the scraper is to read, or an exception that says why there is nothing."""
+        return self.scraper.fetch(http, deadline)
 
     def run(self) -> list[str]:
         """Scrape, then probe: what fails in one never stops the other."""
@@ -54,7 +59,7 @@ class SingleEndpoint:
                 if not self.transport.keep:
                     self._http = None
                 self._http = self._http or self.transport.wrapper()
-                self.scraper.fetched = self.scraper.fetch(self._http, time.monotonic() + self.seconds)
+                self.scraper.fetched = self.fetch(self._http, time.monotonic() + self.seconds)
             except Exception as error:
                 self.scraper.fetched = error
         if limit.expired:

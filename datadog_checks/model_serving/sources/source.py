@@ -17,8 +17,11 @@ class Source(Protocol):
         """Scrapers by URL, as the base class wants to know them; empty where nothing is scraped, or not yet known."""
 
     @property
-    def loaded(self) -> Sequence[LoadedVersion]:
-        """The versions of models that there were, when somebody asked last. Nobody asks without readiness."""
+    def loaded(self) -> Mapping[str, Sequence[LoadedVersion]]:
+        """The versions of models that there were when they were asked for last, by the URL of the metrics.
+
+        Without readiness nobody asks.
+        """
 
     def run(self) -> list[str]:
         """Read and submit. Returns why nothing could be read, in words for the user; empty where something was.

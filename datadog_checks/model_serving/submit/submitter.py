@@ -160,7 +160,7 @@ class Submitter:
     def _series(
         self, series: Series, readings: Readings, fresh: set[str], told: Mapping[str, Process], now: float
     ) -> None:
-        kind, outputs = series.raw.type, self._outputs(series, readings.present)
+        kind, outputs = series.raw.type, self.outputs(series, readings.present)
         # Counters older than their series do not start with the process that shows them either.
         process = told.get(series.group) if series.starts_at_zero else None
         if kind in ("gauge", "timestamp"):
@@ -251,7 +251,8 @@ class Submitter:
                     self.sender.count(output.name, new * output.scale, output.tags, series.hostname)
                     self._event(series, number, output.tags)
 
-    def _outputs(self, series: Series, present: Present) -> list[Output]:
+    def outputs(self, series: Series, present: Present) -> list[Output]:
+        """What a series is sent as, in a payload that has these raw metrics."""
         return [output for output in series.outputs if _applies(output.target, present, series.group)]
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:

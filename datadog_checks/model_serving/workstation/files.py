@@ -40,6 +40,14 @@ def write_private(path: Path, text: str, root: Path | None = None) -> None:
         raise
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder of this name, also of a text that can be no name."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def json_text(value: Any) -> str:
     """JSON for people, in which nothing steers a terminal and everything can be encoded. Letters stay as they are."""
     text = json.dumps(value, indent=2, ensure_ascii=False)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,14 +156,17 @@ RULES = {
 
 
 @contextmanager
-def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, targets: dict[str, str], remote_write: Mapping[str, Any] | None = None
+) -> Iterator[Prometheus]:
     """Prometheus scraping `targets` (job name to metrics URL) each second, one dead target beside them, with recording
-    rules, target labels and an external label `cluster`; raises Unavailable where it cannot be had.
+    rules, target labels and an external label `cluster`, and writing all of it where `remote_write` says, with the
+    options of Prometheus' own configuration; raises Unavailable where it cannot be had.
     """
     binary = prometheus_binary()
     (port, dead) = free_ports(2)
     addresses = {job: urllib.parse.urlsplit(url).netloc for job, url in targets.items()} | {"dead": f"127.0.0.1:{dead}"}
-    config = {
+    config: dict[str, Any] = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s", "external_labels": {"cluster": "lab"}},
         "rule_files": ["rules.yml"],
         "scrape_configs": [
@@ -171,6 +174,9 @@ def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[Prometheus]:
             for job, address in addresses.items()
         ],
     }
+    if remote_write:
+        queue, metadata = {"batch_send_deadline": "50ms"}, {"send_interval": "1s"}
+        config["remote_write"] = [{**remote_write, "queue_config": queue, "metadata_config": metadata}]
     rules = {"groups": [{"name": "sla", "rules": [{"record": name, "expr": expr} for name, expr in RULES.items()]}]}
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
     (folder / "rules.yml").write_text(json.dumps(rules), encoding="utf-8")

@@ -91,6 +91,10 @@ def test_no_pynvml(
 ) -> None:
     """Without pynvml the exact command is told; `gpu: auto` tells it only where a driver is loaded."""
     monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert f"not installed for this Python: run `{sys.executable} -m pip install nvidia-ml-py`" in error_of(
+        host.check()
+    )
+    monkeypatch.setattr(sys, "prefix", "/opt/datadog-agent/embedded")
     message = error_of(host.check())
     assert f"`{INSTALL}`" in message
     assert "restart the Agent" in message

@@ -18,8 +18,11 @@ from .conftest import ROOT, model_serving
 DOCUMENT = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
 FOLDER = ROOT / "datadog_checks" / "model_serving" / "workstation" / "cli"
 MODULES = sorted(path.name for path in FOLDER.glob("*.py"))
-COMMANDS = [["check"], ["demo"], ["lint"], *(["provision", name] for name in ("plan", "apply", "destroy"))]
-COMMANDS += [["provision", "export"], ["provision", "validate"], ["provision", "test"]]
+COMMANDS = [["bridge"], ["check"], ["demo"], ["lint"]]
+COMMANDS += [
+    *(["provision", name] for name in ("plan", "apply", "destroy", "export", "validate", "test")),
+    ["versions"],
+]
 
 
 def rows(pattern: str) -> list[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from datadog_checks.model_serving import __version__
+from datadog_checks.model_serving.workstation.cli import INSTALL
 from datadog_checks.model_serving.workstation.cli.root import SUBCOMMANDS, root
 
 from .conftest import ROOT, model_serving
@@ -35,9 +37,20 @@ def test_every_subcommand_explains_itself_with_examples(name: str) -> None:
 
 
 def test_an_unknown_subcommand_is_a_usage_error() -> None:
-    done = CliRunner().invoke(root, ["chek"])
+    done = CliRunner().invoke(root, ["chekc"])
     assert done.exit_code == 2
-    assert "No such command 'chek'" in done.output
+    assert "No such command 'chekc'. Did you mean 'check'?" in done.output
+    done = CliRunner().invoke(root, ["zzz"])
+    assert done.exit_code == 2
+    assert "No such command 'zzz'." in done.output
+    assert "Did you mean" not in done.output
+
+
+def test_what_is_to_be_installed_is_ours() -> None:
+    """No page, message or comment has pip look up a name that an index does not have, and anybody could give one."""
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "datadog_checks").rglob("*.py")]:
+        for wanted in re.findall(r"pip install (?:-\S+ )*['\"]?([\w.-]+)", path.read_text(encoding="utf-8")):
+            assert wanted in (".", "PATH", "nvidia-ml-py"), f"{path}: {wanted}"
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -68,9 +81,7 @@ def test_a_missing_extra_is_one_clear_line(missing: list[str], named: str) -> No
         "from datadog_checks.model_serving.workstation.cli import main\nmain()"
     )
     assert done.returncode == 1
-    assert done.stderr == (
-        f"model-serving needs {named}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
-    )
+    assert done.stderr == (f"model-serving needs {named}, which this Python lacks: {INSTALL}\n")
 
 
 @pytest.mark.parametrize(("name", "missing"), [("demo", "trustme"), ("check", "yaml")])
@@ -80,6 +91,4 @@ def test_a_package_that_a_subcommand_lacks_is_one_clear_line(name: str, missing:
         "from datadog_checks.model_serving.workstation.cli import main\nmain()"
     )
     assert done.returncode == 1
-    assert done.stderr == (
-        f"Error: {name} needs {missing}, which this Python lacks: pip install 'datadog-model-serving[cli]'\n"
-    )
+    assert done.stderr == (f"Error: {name} needs {missing}, which this Python lacks: {INSTALL}\n")

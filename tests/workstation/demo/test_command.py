@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import threading
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from datadog_checks.model_serving.workstation.cli import demo as command
 from datadog_checks.model_serving.workstation.cli.demo import demo
@@ -42,7 +44,8 @@ def test_a_short_run_ends_by_itself_and_its_numbers_agree() -> None:
     check_summary(done.stdout)
     for part in (
         "simulator: error burst",
-        "event from dcgm: GPU 1: XID 79: the GPU fell",
+        "event from dcgm",
+        ": GPU 1: XID 79: the GPU fell",
         "requests/s",
         'event "GPU 1: XID 79"',
     ):
@@ -85,6 +88,9 @@ def test_watching_goes_on_until_it_is_interrupted_and_then_sums_up(number: signa
         process.wait()
     assert process.returncode == 0
     check_summary(rest)
+    # What is told of a phase is told of all its rounds.
+    assert re.search(r"the extremes of all [23] rounds of the story:\n", rest)
+    assert re.search(r"^  08:00 \([12] times more, last at 08:0[12]\) morning ramp: ", rest, re.MULTILINE)
 
 
 def test_nothing_is_left_running() -> None:
@@ -114,6 +120,17 @@ def test_a_number_that_differs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> 
     assert result.exit_code == 1
     assert result.output.count("DIFFERS") == 1
     assert re.search(r"^1 of \d+ numbers differ: please report this", result.output, re.MULTILINE)
+
+
+def test_a_terminal_gets_no_line_that_it_would_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are folded between words, URLs stay whole, and the numbers keep their columns."""
+    monkeypatch.setattr(command, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(command, "make_console", lambda: Console(file=io.StringIO(), width=80))
+    result = CliRunner().invoke(demo, ["--duration", "2", "--plain"])
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert re.search(r"^ +http://127\.0\.0\.1:\d+/monitoring/prometheus/metrics$", result.output, re.MULTILINE)
+    check_summary(result.output)
 
 
 @pytest.mark.parametrize(

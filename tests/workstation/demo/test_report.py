@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import re
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from datadog_checks.model_serving import ModelServingCheck
@@ -15,13 +22,27 @@ from datadog_checks.model_serving.workstation.demo import servers
 from datadog_checks.model_serving.workstation.demo.observe import GpuRow, History, Row, Signals
 from datadog_checks.model_serving.workstation.demo.report import Story, compare, compare_latency, seconds_text
 from datadog_checks.model_serving.workstation.demo.scenario import load
-from datadog_checks.model_serving.workstation.demo.view import Feed, agreement, line, live
+from datadog_checks.model_serving.workstation.demo.view import Feed, agreement, line, live, wrapped
 from datadog_checks.model_serving.workstation.demo.world import World
 from datadog_checks.model_serving.workstation.standin.aggregation import Commit
 from datadog_checks.model_serving.workstation.standin.install import standing_in
 from datadog_checks.model_serving.workstation.standin.runner import Runner
 
 SOURCES = ("dcgm", "nvml")
+SIZES = [(80, 24), (80, 50), (120, 40), (200, 60)]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("picture_tool", ROOT / "tools" / "picture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PICTURE = tool()
 
 
 class Watched:
@@ -31,14 +52,14 @@ class Watched:
         self.world = World(load(), length=600, seed=1)
         self.history, self.feed, self.story = History(2), Feed(), Story(self.world)
         self.commits: list[Commit] = []
-        self.frames: dict[float, str] = {}
-        self.news: list[str] = []
-        with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-            # The same everywhere: GPUs that this machine may have stay out of it.
-            patch.setattr(servers, "usable", lambda: False)
+        self.frames: dict[tuple[int, int], dict[float, str]] = {size: {} for size in SIZES}
+        self.coloured: dict[float, str] = {}
+        self.news: dict[float, list[str]] = {}
+        self.picture = ""
+        with ExitStack() as stack:
             stand_in = stack.enter_context(standing_in())
             served = stack.enter_context(servers.serve_world(self.world))
-            sources = [*served, stack.enter_context(servers.nvml_source(self.world))]
+            sources = [*served, stack.enter_context(servers.nvml_source(self.world, simulated=True))]
             instances = enumerate((source.instance for source in sources), start=1)
             runner = Runner(servers.paced(ModelServingCheck, self.world), "model_serving", {}, instances, stand_in)
             while True:
@@ -46,9 +67,13 @@ class Watched:
                 self.commits += [run.commit for run in done.runs]
                 self.history.add([run.commit for run in done.runs])
                 if not self.world.now > 600:
-                    self.news += self.feed.add(self.world, self.story.begun(), done)
+                    self.news[self.world.now] = self.feed.add(self.world, self.story.begun(), done)
                     self.story.look(self.history.recent(), done)
-                    self.frames[self.world.now] = self.draw(150)
+                    for size in SIZES:
+                        self.frames[size][self.world.now] = self.draw(*size)
+                    self.coloured[self.world.now] = self.draw(80, 24, coloured=True)
+                if self.world.now == PICTURE.MOMENT:
+                    self.picture = PICTURE.picture(self.world, self.history, self.feed)
                 if self.world.now == 600:
                     self.world.close()
                 if self.world.quiet:
@@ -56,10 +81,15 @@ class Watched:
                 self.world.advance(30)
             runner.close()
 
-    def draw(self, width: int) -> str:
-        console = Console(file=io.StringIO(), width=width, height=50)
+    def draw(self, width: int, height: int, *, coloured: bool = False) -> str:
+        colours = {"force_terminal": True, "color_system": "standard"} if coloured else {}
+        console = Console(file=io.StringIO(), width=width, height=height, **colours)
         console.print(live(self.world, self.history, self.feed, *console.size))
         return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def told(self) -> list[str]:
+        return [text for lines in self.news.values() for text in lines]
 
 
 @pytest.fixture(scope="module")
@@ -129,36 +159,137 @@ def test_the_story_names_each_phase_with_what_was_reported(watched: Watched) -> 
 
 
 def test_the_feed_tells_changes_only(watched: Watched) -> None:
-    checks = [text for text in watched.news if "service check" in text]
+    checks = [text for text in watched.told if "service check" in text]
     meaning = builtin_codes("xid").fields(79)["meaning"]
-    assert [text.partition(" ")[2] for text in watched.news if " event from databricks" in text] == [
+    assert [text.partition(" ")[2] for text in watched.told if " event from databricks" in text] == [
         "event from databricks: churn-scorer: configuration update began",
         "event from databricks: churn-scorer: configuration update finished",
         "event from databricks: churn-scorer serves main.models.churn_scorer version 13",
     ]
-    assert [text.partition(" ")[2] for text in watched.news if " XID" in text] == [
-        f"event from {source}: GPU 1: XID 79: {meaning}" for source in ("dcgm", "nvml")
+    assert [text.partition(" ")[2] for text in watched.told if " XID" in text] == [
+        f"event from dcgm and nvml: GPU 1: XID 79: {meaning}"
     ]
     assert sum("gpu.health is CRITICAL for nvml gpu-node-1 GPU 1: " in text for text in checks) == 1
     assert sum("gpu.health is OK for nvml gpu-node-1 GPU 1" in text for text in checks) == 1
     assert sum("endpoint.ready is CRITICAL for mlserver fraud-platform" in text for text in checks) == 1
     assert sum("endpoint.ready is OK for mlserver fraud-platform" in text for text in checks) == 1
-    assert not [text for text in watched.news if " failed: " in text]
+    assert not [text for text in watched.told if " failed: " in text]
+
+
+def words(text: str) -> str:
+    """Text with single blanks between its words, wherever lines end."""
+    return " ".join(text.split())
+
+
+def tables_and_news(frame: str) -> tuple[list[str], str]:
+    """The lines of the tables, and what stands below."""
+    above, news = frame.split("what the check reported")
+    return above.splitlines()[:-1], words(news.partition("\n")[2])
 
 
 def test_the_table_shows_every_model_and_gpu(watched: Watched) -> None:
-    frame = watched.frames[300]
+    lines, _ = tables_and_news(watched.frames[120, 40][300])
     for service in watched.world.scenario.services:
-        assert f"{service.system} {service.endpoint}" in frame
-        if service.system != "databricks":
-            assert all(f"  {model.name} " in frame for model in service.models)
-    assert "79" not in frame.partition("XID so far")[2].partition("what the check reported")[0]
-    gpus = watched.frames[480].partition("XID so far")[2].partition("what the check reported")[0].splitlines()
-    rows = [text.split() for text in gpus if text.split()[:1] in (["dcgm"], ["nvml"])]
-    assert [row[:2] for row in rows] == [["dcgm", "0"], ["dcgm", "1"], ["nvml", "0"], ["nvml", "1"]]
-    assert [row[2:] for row in rows if row[1] == "1"] == [["-", "-", "-", "-", "-", "-", "79"]] * 2
-    # Only NVML tells of processes.
-    assert [row[-2] for row in rows if row[1] == "0"] == ["-", "1"]
+        place = next(at for at, text in enumerate(lines) if text.startswith(f"{service.system} {service.endpoint} "))
+        models = sorted(model.name for model in service.models) if len(service.models) > 1 else []
+        assert [text.split()[0] for text in lines[place + 1 : place + 1 + len(models)]] == models
+    assert not any(text.split()[-1:] == ["79"] for text in lines)
+    lines, _ = tables_and_news(watched.frames[120, 40][480])
+    rows = [text.split() for text in lines if text.startswith("dcgm, nvml ")]
+    assert [row[2] for row in rows] == ["0", "1"]
+    # NVML alone tells of processes.
+    assert rows[0][-2:] == ["1", "-"]
+    assert rows[1][3:] == ["-", "-", "-", "-", "-", "-", "79"]
+
+
+def test_a_wide_terminal_shows_how_full_everything_is(watched: Watched) -> None:
+    lines, _ = tables_and_news(watched.frames[120, 40][300])
+    for name, parts in {
+        "databricks churn-scorer": ["wait", "CPU", "memory"],
+        "databricks product-embedder": ["wait", "CPU", "GPU"],
+        "mlserver fraud-platform": ["queue", "in flight"],
+        "  demand-forecast": ["accuracy", "drift"],
+    }.items():
+        [text] = [text for text in lines if text.startswith(f"{name} ")]
+        assert all(part in text for part in parts), text
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_frame_fits_the_terminal_and_every_word_is_whole(watched: Watched, size: tuple[int, int]) -> None:
+    width, height = size
+    names = {name for row in watched.history.whole.rows() for name in (row.model, row.endpoint)}
+    shown: set[str] = set()
+    for now, frame in watched.frames[size].items():
+        lines = frame.splitlines()
+        assert len(lines) <= height, now
+        assert max(map(len, lines)) <= width
+        assert "\N{HORIZONTAL ELLIPSIS}" not in frame
+        tables, news = tables_and_news(frame)
+        shown |= names & set(" ".join(tables).split())
+        # Nothing stands there but entries of the feed, from their beginning to their end, the latest last.
+        told = words(" ".join(text for at, texts in watched.news.items() if at <= now for text in texts))
+        assert told.endswith(news)
+    assert {service.endpoint for service in watched.world.scenario.services} <= shown
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_events_and_service_checks_are_on_the_screen_when_they_come(watched: Watched, size: tuple[int, int]) -> None:
+    kinds = (" event ", " service check: ")
+    told = {now: [text for text in texts if any(kind in text for kind in kinds)] for now, texts in watched.news.items()}
+    assert sum(map(len, told.values())) >= 10
+    for now, texts in told.items():
+        _, news = tables_and_news(watched.frames[size][now])
+        assert [text for text in texts if text not in news] == [], now
+
+
+def test_only_an_alarm_has_its_colours(watched: Watched) -> None:
+    """Red and yellow, 31 and 33 for a terminal, are for what is wrong, and never for what is not there."""
+    marked = {now: re.findall(r"\x1b\[(?:1;)?3[13]m *(.*?) *\x1b", text) for now, text in watched.coloured.items()}
+    assert marked[60] == []
+    assert {"27.6 %", "79", "CRITICAL"} <= set(marked[480])
+    assert not [text for texts in marked.values() for text in texts if text == "-"]
+
+
+def test_many_gpus_leave_room_for_the_news(watched: Watched) -> None:
+    signals = watched.history.whole
+    added = [GpuRow("nvml", str(number)) for number in range(10, 26)]
+    for gpu in added:
+        signals.gpu_gauges[gpu, "gpu.temperature"] = 40
+    try:
+        low, high = (watched.draw(80, height).splitlines() for height in (24, 60))
+    finally:
+        for gpu in added:
+            del signals.gpu_gauges[gpu, "gpu.temperature"]
+    assert len(low) == 24
+    assert len(high) <= 60
+    [left] = [text for text in low if text.endswith(" more GPUs, on a higher terminal")]
+    gpus = [sum(text.startswith(("dcgm, nvml ", "nvml ")) for text in lines) for lines in (low, high)]
+    assert gpus[0] + int(left.split()[1]) == gpus[1] == 18
+    assert low.index(left) < 24 - 8
+
+
+@given(st.lists(st.text(alphabet="ab-/: .", max_size=120), max_size=4), st.integers(20, 90))
+def test_lines_are_folded_between_words_alone(lines: list[str], width: int) -> None:
+    folded = wrapped(lines, width)
+    assert " ".join(folded).split() == " ".join(lines).split()
+    assert all(len(text) <= width or len(text.split()) == 1 for text in folded)
+    short = [text for text in lines if len(text) <= width and text == text.rstrip()]
+    assert wrapped(short, width) == short
+
+
+def test_the_picture_of_the_readme_is_fresh(watched: Watched) -> None:
+    """`python tools/picture.py` would change nothing."""
+    assert PICTURE.TARGET.read_text(encoding="utf-8") == watched.picture
+
+
+def test_the_picture_stands_for_itself(watched: Watched) -> None:
+    """It is small, loads nothing, and shows what the frame of its size has."""
+    svg = ElementTree.fromstring(watched.picture)
+    assert len(watched.picture) < 40_000
+    assert "http" not in watched.picture.replace("http://www.w3.org/2000/svg", "")
+    shown = words(" ".join(svg.itertext()).replace("\N{NO-BREAK SPACE}", " "))
+    assert "XID 79: the GPU fell off the bus" in shown
+    assert all(service.endpoint in shown for service in watched.world.scenario.services)
 
 
 def test_both_sources_tell_the_same_of_a_gpu(watched: Watched) -> None:
@@ -184,7 +315,7 @@ def test_both_sources_tell_the_same_of_a_gpu(watched: Watched) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_the_table_keeps_within_the_terminal(watched: Watched, width: int) -> None:
-    lines = watched.draw(width).splitlines()
+    lines = watched.draw(width, 50).splitlines()
     assert max(len(text) for text in lines) <= width
     assert any("saturation" in text for text in lines) is (width >= 100)
 

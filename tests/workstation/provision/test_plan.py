@@ -49,15 +49,40 @@ def test_against_nothing_everything_is_created_in_order() -> None:
         """\
   + percentiles:model_serving.request.latency  new
   + slo:availability  "Availability" new
+      numerator: sum:model_serving.request.count{*}.as_count()
+      denominator: sum:model_serving.request.count{*}.as_count()
+      99.9 % in 30d
   + notification_rule:critical  "model-serving critical: Critical" new
+      ["team:ml"] to slack-ml
   + monitor:both  "Monitor both" new
+      ${monitor:latency.mean} && ${monitor:errors.share}
+      team:ml
   + monitor:slo.fast  "Monitor slo.fast" new
+      burn_rate("${slo:availability}").over("30d").long_window("1h").short_window("5m") > 14.4
+      critical 14.4, team:ml
   + monitor:errors.share  "Monitor errors.share" new
+      sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
+sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01
+      critical 0.01, team:ml
   + monitor:latency.mean  "Monitor latency.mean" new
+      avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2
+      critical 2, team:ml
   + dashboard:overview  "Overview" new
+      2 widgets
 Plan: 8 to create."""
     )
     assert plan.differs
+
+
+def test_who_hears_of_something_new_is_shown() -> None:
+    """From handles in a message, and from recipients of a rule, also of one that keeps silent in some states."""
+    silent = {"conditions": [{"scope": "transition_type:alert", "recipients": ["pagerduty-ml"]}]}
+    own = {"name": "notify ml", "filter": {"scope": "team:ml"}, "conditional_recipients": silent}
+    later = Resource("notification_rule", "ml", {"data": {"type": "monitor-notification-rule", "attributes": own}})
+    plan = make_plan(checked([latency(message="Slow. @slack-ml @me@example.com\n@slack-ml"), later]), Account())
+    lines = [line.strip() for line in text(plan).splitlines()]
+    assert "critical 2, team:ml, @me@example.com, @slack-ml" in lines
+    assert "managed_by:model-serving AND team:ml to pagerduty-ml" in lines
 
 
 def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: Connect) -> None:

@@ -14,6 +14,7 @@ from datadog_api_client import ApiClient, Configuration
 from datadog_api_client.exceptions import ApiException, ForbiddenException, NotFoundException
 from datadog_api_client.v1.api.authentication_api import AuthenticationApi
 from datadog_api_client.v1.api.dashboards_api import DashboardsApi
+from datadog_api_client.v1.api.metrics_api import MetricsApi as QueriesApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v1.api.service_level_objectives_api import ServiceLevelObjectivesApi
 from datadog_api_client.v2.api.key_management_api import KeyManagementApi
@@ -25,6 +26,7 @@ from datadog_api_client.v2.api.users_api import UsersApi
 from .standin import Call, Fault, Limit, Standin, routes
 
 QUERY = "avg(last_5m):avg:model_serving.request.queue.size{*} by {endpoint_name} > 50"
+COUNTED = "model_serving.request.count"
 COUNT = "sum:model_serving.request.count{*}.as_count()"
 MONITOR: dict[str, Any] = {
     "name": "Queue",
@@ -178,6 +180,8 @@ def test_every_operation_answers_what_the_client_reads(dd: Standin, client: ApiC
         metrics.list_tags_by_metric_name(LATENCY),
     ]
     metrics.delete_tag_configuration(LATENCY)
+    dd.state.receive(COUNTED, "count", 3600.0, 1.0, ["env:prod"])
+    answers.append(use(QueriesApi, client).query_metrics(3600, 7200, f"sum:{COUNTED}{{*}} by {{env}}.as_count()"))
 
     rules = use(NotificationsApi, client)
     kept = rules.create_monitor_notification_rule(rule(**RULE))
@@ -851,3 +855,40 @@ def test_a_missing_monitor_is_not_found(dd: Standin, client: ApiClient) -> None:
     with pytest.raises(NotFoundException) as refused:
         use(MonitorsApi, client).get_monitor(1)
     assert refused.value.body["errors"] == ["Monitor not found"]
+
+
+def points(dd: Standin, query: str, start: int = 3600, end: int = 10800) -> dict[str, list[list[float]]]:
+    """The points of a query by the scope of each series."""
+    answer = send(dd, "GET", "/api/v1/query", params={"from": start, "to": end, "query": query})
+    assert answer.status_code == 200, answer.text
+    return {series["scope"]: series["pointlist"] for series in answer.json()["series"]}
+
+
+def test_queries_put_points_into_buckets_of_the_clock(dd: Standin) -> None:
+    """Stamped with their start in milliseconds; one that begins before the period is left out, the last one is not."""
+    for moment in (3599, 3600, 3700, 7200, 10000):
+        dd.state.receive(COUNTED, "count", moment, 2.0, ["model_name:m", "env:prod"])
+    dd.state.receive(COUNTED, "count", 3600, 5.0, ["env:prod"])
+    dd.state.receive(COUNTED, "count", 3600, 7.0, ["model_name:n", "env:test"])
+    query = f"sum:{COUNTED}{{*}} by {{model_name}}.as_count().rollup(sum, 3600)"
+    assert points(dd, query) == {
+        "model_name:m": [[3600000.0, 4.0], [7200000.0, 4.0]],
+        "model_name:N/A": [[3600000.0, 5.0]],
+        "model_name:n": [[3600000.0, 7.0]],
+    }
+    assert points(dd, query, start=3601)["model_name:m"] == [[7200000.0, 4.0]]
+    assert points(dd, f"sum:{COUNTED}{{env:prod,!model_name:*}}.as_count().rollup(sum, 3600)") == {
+        "*": [[3600000.0, 5.0]]
+    }
+    assert points(dd, f"max:{COUNTED}{{model_name:*}}.rollup(avg, 3600)") == {"*": [[3600000.0, 7.0], [7200000.0, 2.0]]}
+
+
+@pytest.mark.parametrize("query", ["", "request.count", "sum:request.count{*} > 1", "p95:request.count{*}"])
+def test_queries_that_can_t_be_read_are_refused(dd: Standin, query: str) -> None:
+    assert send(dd, "GET", "/api/v1/query", params={"from": 0, "to": 1, "query": query}).status_code == 400
+
+
+def test_queries_need_a_permission(dd: Standin) -> None:
+    dd.policy.missing_permissions.add("timeseries_query")
+    answer = send(dd, "GET", "/api/v1/query", params={"from": 0, "to": 1, "query": COUNT})
+    assert answer.status_code == 403

@@ -207,6 +207,8 @@ CHANGED = [
     ("monitors: {errors.share: {window: 10m}}", "errors.share.part", "query", "sum(last_10m):"),
     ("monitors: {errors.share: {window: 10m}}", "errors.share.part.errors", "query", "sum(last_10m):"),
     ("monitors: {errors.share: {window: 10m}}", "errors.share.endpoint", "message", "over the last 10 minutes."),
+    ("monitors: {errors.share: {thresholds: {critical: 8}, min_errors: 7}}", "errors.share.rest.part", "query", "> 8"),
+    ("monitors: {errors.share: {min_errors: 7}}", "errors.share.grpc.part.errors", "query", ".as_count() >= 7"),
     ("min_errors: 20", "errors.share.part.errors", "query", ".as_count() >= 20"),
     ("min_errors: 20", "errors.client.endpoint.part.errors", "options.thresholds.critical", 20),
     ("monitors: {traffic.none: {min_requests: 50}}", "traffic.none.part.requests", "query", ">= 50"),

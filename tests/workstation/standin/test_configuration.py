@@ -73,10 +73,6 @@ def test_the_interval_is_one_at_which_every_instance_is_due(tmp_path: Path, inst
             "instances: [{a: 1}]\ninit_config: 3\n",
             r"conf.yaml: `init_config` must be a mapping, or empty, not a number",
         ),
-        (
-            "instances:\n  - a: 1\n  - headers:\n      Authorization: 'ENC[token]'\n",
-            r"conf.yaml, instances\[2\].headers.Authorization: ENC\[token\] is a secret that only an Agent can fetch",
-        ),
     ],
 )
 def test_a_mistake_is_told(tmp_path: Path, text: str | bytes, complaint: str) -> None:

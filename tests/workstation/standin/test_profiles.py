@@ -45,7 +45,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def filled(instance: dict[str, Any], environ: dict[str, str]) -> tuple[dict[str, Any], bool]:
     """What becomes of an instance, and whether that is told."""
-    configuration, told = with_profile(Configuration(Path("conf.yaml"), {}, ((1, instance),)), environ)
+    configuration, told = with_profile(Configuration("conf.yaml", {}, ((1, instance),)), environ)
     assert MARK not in repr(told)
     return configuration.instances[0][1], 1 in told
 

@@ -12,13 +12,14 @@ from datadog_checks.base import AgentCheck, ConfigurationError
 from rich.console import Console
 
 from datadog_checks.model_serving.http.redact import printable
+from datadog_checks.model_serving.workstation.standin.entities import number
 from datadog_checks.model_serving.workstation.standin.install import standing_in
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceStatus
 from datadog_checks.model_serving.workstation.standin.runner import Runner, label_of
 from datadog_checks.model_serving.workstation.standin.sinks import combined, to_json
 from datadog_checks.model_serving.workstation.standin.sketch import GAMMA
 from datadog_checks.model_serving.workstation.standin.standin import StandIn
-from datadog_checks.model_serving.workstation.standin.terminal import number, show
+from datadog_checks.model_serving.workstation.standin.terminal import show
 
 
 class Probe(AgentCheck):  # type: ignore[misc]
@@ -235,23 +236,25 @@ def shown(probes: Runner, rounds: int) -> str:
     return console.file.getvalue()
 
 
-def test_rounds_as_tables(stand_in: StandIn) -> None:
+def test_rounds_in_a_terminal(stand_in: StandIn) -> None:
+    """Each instance with its errors, what its metrics share, its metrics one a line, service checks and events."""
     lines = [
         " ".join(line.split())
         for line in shown(runner(stand_in, {"trouble": "event"}, {"trouble": "run"}), 3).splitlines()
     ]
     first, second = lines[: lines.index("Instance 2: instance 2")], lines[lines.index("Instance 2: instance 2") :]
     assert "All metrics are tagged: who:me" in first
-    assert "probe.load gauge percent 3.1" in first
-    assert "probe.requests count nr:1 20" in first
+    assert "probe.load 3.1 percent" in first
+    assert "probe.requests 20 nr:1" in first
     (time,) = (line.split() for line in first if line.startswith("probe.time "))
-    assert time[:5] == ["probe.time", "distribution", "second", "12", "1"]
-    assert [float(quantile) for quantile in time[5:]] == pytest.approx([1, 1, 1], rel=GAMMA - 1)
+    assert [*time[:3], *time[3:9:2]] == ["probe.time", "count", "12", "p50", "p95", "p99"]
+    assert [float(quantile) for quantile in time[4:9:2]] == pytest.approx([1, 1, 1], rel=GAMMA - 1)
+    assert time[9] == "second"
     assert "OK probe.up" in first
     assert first.count("EVENT XID 79: GPU 0 ********") == 3
     assert any(line.startswith("Metadata:") and "version.raw=1.2.3" in line for line in first)
     assert second[1] == "ERROR no answer, token ********"
-    assert "probe.requests count nr:2 20" in second
+    assert "probe.requests 20 nr:2" in second
 
 
 def test_a_warning_is_shown_once(stand_in: StandIn) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -144,9 +144,10 @@ class DatabricksWorkspace:
         return self.endpoints.scrapers
 
     @property
-    def loaded(self) -> list[LoadedVersion]:
+    def loaded(self) -> Mapping[str, Sequence[LoadedVersion]]:
         """The versions that the endpoints were serving when they were described last."""
-        return [one for name in self.endpoints.members for one in self._loaded.get(name, ())]
+        members = self.endpoints.members.items()
+        return {member.scraper.endpoint: self._loaded.get(name, ()) for name, member in members}
 
     def run(self) -> list[str]:
         """List, ask and submit.

@@ -6,13 +6,15 @@ Function and constant names are those of nvml.h, reached through the module pynv
 from __future__ import annotations
 
 import importlib
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import DriverError, InternalSignal
 
-INSTALL = "sudo -u dd-agent /opt/datadog-agent/embedded/bin/pip install nvidia-ml-py"
+AGENT = "/opt/datadog-agent/embedded"
+"""Where an Agent's Python is, but on Windows."""
 
 LOST = ("GpuIsLost", "GpuNotFound", "ResetRequired")
 """Errors after which one GPU is gone and the others go on."""
@@ -78,8 +80,7 @@ class Driver:
             library = importlib.import_module("pynvml")
         except ImportError:
             raise DriverError(
-                f"the Python package nvidia-ml-py (module pynvml) is not installed for the Agent: run `{INSTALL}` and "
-                "restart the Agent",
+                f"the Python package nvidia-ml-py (module pynvml) is not installed for {_how_to_install()}",
                 absent=not any(Path(path).exists() for path in DRIVER_FILES),
             ) from None
         try:
@@ -146,6 +147,13 @@ class Driver:
 def kind_of(error: Exception) -> str:
     """The name of an NVML error without its prefix, such as `NotSupported`."""
     return type(error).__name__.removeprefix("NVMLError_")
+
+
+def _how_to_install() -> str:
+    """Which Python lacks the package, and how to give it to that one."""
+    if Path(sys.prefix) == Path(AGENT):
+        return f"the Agent: run `sudo -u dd-agent {AGENT}/bin/pip install nvidia-ml-py` and restart the Agent"
+    return f"this Python: run `{sys.executable} -m pip install nvidia-ml-py`"
 
 
 def _why_closed(kind: str, error: Exception) -> tuple[str, bool]:

@@ -68,9 +68,9 @@ class GpuSource:
         return {}
 
     @property
-    def loaded(self) -> Sequence[LoadedVersion]:
+    def loaded(self) -> Mapping[str, Sequence[LoadedVersion]]:
         """None: a GPU knows no models."""
-        return ()
+        return {}
 
     def run(self) -> list[str]:
         """Read every GPU and submit. One that fails costs only itself. Does nothing once it was closed.

@@ -31,9 +31,12 @@ class Readiness:
         self._loaded: dict[tuple[str, str], tuple[LoadedVersion, ...]] = {}
 
     @property
-    def loaded(self) -> list[LoadedVersion]:
-        """The versions that the systems said they have, when each was asked last."""
-        return [one for versions in list(self._loaded.values()) for one in versions]
+    def loaded(self) -> dict[str, list[LoadedVersion]]:
+        """The versions that the systems said they have, when each was asked last, by the URL of the metrics."""
+        found: dict[str, list[LoadedVersion]] = {}
+        for (url, _), versions in list(self._loaded.items()):
+            found.setdefault(url, []).extend(versions)
+        return found
 
     def ask(self, scraper: ServingScraper, http: Any) -> list[Finding]:
         """Probe an endpoint, if it has a probe and that is scheduled, with a wrapper of the calling thread.

@@ -1,74 +1,78 @@
-"""`model-serving check`: one configuration file, run as the Agent would."""
+"""`model-serving check`: endpoints, saved payloads or a configuration file, run as the Agent would."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.status import Status
-from rich.text import Text
 
 from ...catalog.model import BILLED_PER_DISTRIBUTION
-from ...http.redact import mask, printable, secrets_of
-from ..standin.builtins import TRACE, log_output
-from ..standin.configuration import Configuration, load_configuration
+from ...errors import OptionError
+from ...http.redact import printable
+from ..standin.configuration import Configuration, load_configuration, with_secrets
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.profiles import with_profile
-from ..standin.runner import Round, Runner
-from ..standin.sinks import Units, combined, to_json
+from ..standin.replay import replayed
+from ..standin.sinks import combined
 from ..standin.standin import StandIn
-from ..standin.units import unit_of
+from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
+from .check_support import Schedule, TrialRun, examined, logs_to_stderr, run, schedule_of, units
+from .common import INSTANCES, SECRET
 from .exit import ExitStatus
 
-NAME = "model_serving"
-Tell = Callable[[str], None]
+if TYPE_CHECKING:
+    from ..examine import Examination
+
 LEVELS = ("trace", "debug", "info", "warning", "error")
 
 
 @click.command(short_help="Run the check without an Agent and print what it would send.")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option(
     "-c",
     "--config",
     "path",
-    required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Configuration as the Agent reads it: init_config and instances.",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Configuration as the Agent reads it: init_config and instances; - for standard input.",
+)
+@INSTANCES
+@click.option("--serving-system", metavar="NAME", help="What serves at the target, where that is not recognised.")
+@click.option("--endpoint-name", metavar="NAME", help="The tag endpoint_name of a target.")
+@click.option(
+    "--catalog", "catalog", multiple=True, metavar="FILE", help="Try a catalog file of your own on the targets."
 )
 @click.option(
-    "-i",
-    "--instance",
-    "numbers",
+    "--header",
+    "headers",
     multiple=True,
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Run only this instance of the file, counted from 1. May be given more than once.",
+    metavar="'NAME: VALUE'",
+    help="A header of the requests to the targets; a secret one as 'Authorization: ENC[login]'.",
 )
+@SECRET
 @click.option(
     "-n",
     "--times",
-    default=2,
-    show_default=True,
     metavar="N",
     type=click.IntRange(min=1),
-    help="How often to run every instance. Counts are what changed between runs, so one run shows none.",
+    help="How often to run every instance. Counts are what changed between runs, so one run shows none.  "
+    "[default: 2, or 1 where the first gives nothing]",
 )
 @click.option(
     "--interval",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="Time between runs.  [default: the longest min_collection_interval of the instances, or 15]",
+    help="Time between runs, or between the answers that saved payloads are.  "
+    "[default: 5 for URLs; else the longest min_collection_interval of the instances, or 15]",
 )
+@click.option("--all", "full", is_flag=True, help="Print every metric with its tags, not only those that tell most.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run, each on a line of its own.")
 @click.option(
     "--log-level",
@@ -76,131 +80,147 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     help="Also print what the check logs at this level or above, as it happens, to standard error.",
 )
 def check(
-    path: Path, numbers: tuple[int, ...], times: int, interval: float | None, as_json: bool, log_level: str | None
+    targets: tuple[str, ...],
+    path: Path | None,
+    numbers: tuple[int, ...],
+    secrets: tuple[str, ...],
+    times: int | None,
+    interval: float | None,
+    full: bool,
+    as_json: bool,
+    log_level: str | None,
+    **trial: Any,
 ) -> None:
-    """Run the check on a configuration file and print what the Agent would send to Datadog.
+    """Run the check on endpoints, saved payloads or a configuration, and print what the Agent would send to Datadog.
 
-    The file is the Agent's, conf.d/model_serving.d/conf.yaml. All instances run once per round, each on its own.
-    The table shows all rounds together: counts and distributions add up, gauges are the last.
+    A TARGET is the URL of an endpoint, or a file with what one has answered (- for standard input). Several URLs are
+    several instances; several files are successive answers of one endpoint, since counts are what changed between two.
+    With -c, all instances of the Agent's conf.d/model_serving.d/conf.yaml run, each on its own.
 
+    What is shown is all runs together: counts and distributions add up, gauges are the last.
+
+    A secret comes from a file or the environment, never from the command line: write ENC[NAME] where its value goes.
     An instance of a Databricks workspace without a login takes a profile of ~/.databrickscfg, as Databricks' own tools
     do: the one that DATABRICKS_CONFIG_PROFILE names, or the default one where no host is given either.
 
     \b
     Examples:
-      model-serving check -c conf.yaml
+      model-serving check http://localhost:8082/metrics
+      model-serving check http://localhost:9000/metrics --catalog gateway.yaml
+      model-serving check https://host/metrics --header 'Authorization: ENC[login]' --secret login=FILE
+      curl -s http://localhost:8082/metrics | model-serving check -
+      model-serving check before.txt after.txt --all
       model-serving check -c conf.yaml --instance 2 --times 5 --interval 3
       model-serving check -c conf.yaml --json | jq '.metrics[] | select(.type == "count")'
-      model-serving check -c conf.yaml --log-level debug
 
-    Exit status: 0 when all is well; 1 when a run failed or a service check is CRITICAL; 2 for a mistake in the
-    options or the configuration.
+    Exit status: 0 when all is well; 1 when a run failed, a service check is CRITICAL, nothing of an endpoint is mapped,
+    or Ctrl-C ended it; 2 for a mistake in the options or the configuration.
     """
-    configuration = load_configuration(path)
-    if numbers:
-        configuration = configuration.only(numbers)
-    configuration, profiles = with_profile(configuration, os.environ)
-    for number, profile in profiles.items():
-        click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
-    pause = configuration.interval() if interval is None else interval
-    with standing_in(StandIn(config={"log_level": log_level or "info"})) as stand_in:
+    found = read_targets(targets)
+    for note in found.notes:
+        click.echo(printable(note), err=True)
+    with ExitStack() as stack:
+        configuration = _configuration(found, path, trial, secrets, stack)
+        if numbers:
+            if path is None:
+                raise OptionError("--instance chooses among the instances of a configuration: give -c FILE.")
+            configuration = configuration.only(numbers)
+        configuration, profiles = with_profile(configuration, os.environ)
+        for number, profile in profiles.items():
+            click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
+        schedule = schedule_of(found, configuration, times, interval)
+        stand_in = stack.enter_context(standing_in(StandIn(config={"log_level": log_level or "info"})))
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
         from ... import ModelServingCheck
 
-        with _logs_to_stderr(log_level, configuration):
-            rounds = _run(ModelServingCheck, configuration, stand_in, times, pause, as_json)
-    if not as_json:
-        _show(rounds, configuration, pause)
-    if any(round_.misconfigured for round_ in rounds):
-        sys.exit(ExitStatus.USAGE)
-    if not all(round_.healthy for round_ in rounds):
-        sys.exit(ExitStatus.FAILED)
+        stack.enter_context(logs_to_stderr(log_level, configuration))
+        done = run(ModelServingCheck, configuration, stand_in, schedule, as_json)
+    told = examined(done, configuration, schedule)
+    if not as_json and done.rounds:
+        _show(done, told, configuration, schedule, full)
+    sys.exit(_status(done, told, schedule))
 
 
-def _run(
-    check_class: type[Any],
-    configuration: Configuration,
-    stand_in: StandIn,
-    times: int,
-    pause: float,
-    as_json: bool,
-) -> list[Round]:
-    runner = Runner(check_class, NAME, configuration.init_config, configuration.instances, stand_in)
-    rounds: list[Round] = []
-    due = time.monotonic()
-    try:
-        with _progress() as tell:
-            for number in range(1, times + 1):
-                if number > 1:
-                    due += pause
-                    tell(f"run {number} of {times} follows in {max(0.0, due - time.monotonic()):.0f} s")
-                    time.sleep(max(0.0, due - time.monotonic()))
-                rounds.append(runner.run(partial(_tell_run, tell, number, times)))
-                if as_json:
-                    click.echo(json.dumps(to_json(rounds[-1], _units(configuration)), allow_nan=False))
-    finally:
-        runner.close()
-    return rounds
+def _configuration(
+    found: ScrapeTargets, path: Path | None, trial: Mapping[str, Any], secrets: Sequence[str], stack: ExitStack
+) -> Configuration:
+    """What is to run: the file, or instances for the targets. A server for saved payloads runs until the stack ends."""
+    targets = bool(found.urls or found.payloads)
+    if path is not None:
+        given = next((name for name, value in trial.items() if value), "")
+        if targets:
+            raise OptionError("A target and -c are two things to check: give one of them.")
+        if given:
+            option = f"--{given.removesuffix('s').replace('_', '-')}"
+            raise OptionError(f"{option} is for targets: with -c write `{given}` into the file.")
+        return load_configuration(path, secrets, os.environ)
+    if not targets:
+        raise OptionError(
+            "Nothing to check: give the URL of an endpoint, such as http://localhost:8082/metrics, a file with a saved "
+            "payload, or -c FILE for a configuration. `model-serving check --help` has examples."
+        )
+    written = [instance_of(url, **trial) for url in found.urls or (PLACE,)]
+    configuration = replace(with_secrets("the command line", {}, written, secrets, os.environ), is_trial=True)
+    if found.payloads:
+        url = stack.enter_context(replayed([payload.data for payload in found.payloads]))
+        configuration = replayed_configuration(configuration, url, found.payloads)
+    return configuration
 
 
-def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
-    tell(f"run {number} of {times}: {label}")
-
-
-def _show(rounds: list[Round], configuration: Configuration, pause: float) -> None:
+def _show(
+    done: TrialRun, told: Sequence[Examination], configuration: Configuration, schedule: Schedule, full: bool
+) -> None:
     # Late: the machine-readable output does without it.
-    from ..standin.terminal import show
+    from ..examine import show as summary
+    from ..standin.terminal import flow, show
 
     console = make_console()
-    whole = combined(rounds)
-    show(whole, _units(configuration), console)
-    runs = f"{len(rounds)} run{'s' if len(rounds) > 1 else ''}"
+    whole = combined(done.rounds)
+    width = console.width if is_terminal(sys.stdout) else None
+    for examination in told:
+        summary.show(examination, console, full)
+        console.print()
+    show(whole, units(configuration), console, width=width, full=full, summarised=True)
+    if configuration.is_trial:
+        for examination in told:
+            summary.show_configuration(examination, console)
+    runs = f"{len(done.rounds)} run{'s' if len(done.rounds) > 1 else ''}"
     failed = sum(run.error is not None for run in whole.runs)
     series = sum(len(run.commit.series) for run in whole.runs)
     distributions = sum(len(run.commit.distributions) for run in whole.runs)
-    console.print(
-        f"{runs}{f', {pause:g} s apart' if len(rounds) > 1 else ''}: {series + distributions} metrics with their tags "
-        f"({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics) from "
-        f"{len(whole.runs)} instance{'s' if len(whole.runs) > 1 else ''}"
-        + (f", [bold red]{failed} failed[/]" if failed else "")
-    )
+    instances = f"{len(whole.runs)} instance{'s' if len(whole.runs) > 1 else ''}"
+    closing: list[tuple[str, str]] = [
+        (f"{runs}{f', {schedule.interval:g} s apart' if len(done.rounds) > 1 else ''}:", ""),
+        (f"{series + distributions} metrics with their tags", ""),
+        (f"({series + BILLED_PER_DISTRIBUTION * distributions} custom metrics)", ""),
+        (f"from {instances}{',' if failed else ''}", ""),
+        *([(f"{failed} failed", "bold red")] if failed else []),
+    ]
+    lines = [*flow(closing, width, hang=0, gap=" ")]
+    if len(done.rounds) == 1 and any(examination.mapped for examination in told):
+        lines += flow([(word, "") for word in _ONE_RUN.split()], width, hang=0, gap=" ")
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
-def _units(configuration: Configuration) -> Units:
-    files: list[str] = []
-    for _, instance in configuration.instances:
-        own = instance.get("catalog") or []
-        files += [own] if isinstance(own, str) else [str(path) for path in own]
-    return partial(unit_of, catalog_files=tuple(dict.fromkeys(files)))
+_ONE_RUN = (
+    "One scrape has no counts and no distributions: those are what changed between two. Run twice, or save a second "
+    "answer and give both files."
+)
 
 
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    """A function that says on standard error what goes on, as long as that is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield lambda text: None
-        return
-    with Status("", console=make_console(stderr=True)) as status:
-        yield lambda text: status.update(Text(text))
-
-
-@contextmanager
-def _logs_to_stderr(level: str | None, configuration: Configuration) -> Iterator[None]:
-    """Print what goes to the Agent's log, without secrets and printable, to standard error."""
-    if level is None:
-        yield
-        return
-    secrets = secrets_of([configuration.init_config, *(instance for _, instance in configuration.instances)])
-
-    class Masking(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return printable(mask(super().format(record), secrets), lines=True)
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Masking("%(asctime)s %(levelname)s %(message)s"))
-    log_output.addHandler(handler)
-    log_output.setLevel(TRACE if level.lower() == "trace" else level.upper())
-    try:
-        yield
-    finally:
-        log_output.removeHandler(handler)
+def _status(done: TrialRun, told: Sequence[Examination], schedule: Schedule) -> ExitStatus:
+    """How it ended, which is told where what was shown does not tell it."""
+    if done.is_interrupted:
+        found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
+        click.echo(
+            f"Interrupted in run {min(len(done.rounds) + 1, schedule.times)} of {schedule.times}: {found}.", err=True
+        )
+    useless = [one.label for one in told if one.families and not one.mapped and not one.error]
+    for label in useless:
+        click.echo(f"{label}: nothing of what it exposes is mapped, so nothing of it would reach Datadog.", err=True)
+    if any(round_.misconfigured for round_ in done.rounds):
+        return ExitStatus.USAGE
+    if done.is_interrupted or useless or not all(round_.healthy for round_ in done.rounds):
+        return ExitStatus.FAILED
+    return ExitStatus.DONE

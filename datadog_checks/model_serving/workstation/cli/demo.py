@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
@@ -18,7 +18,7 @@ from ..demo.observe import History
 from ..demo.report import NumberComparison, Story, compare, compare_latency
 from ..demo.scenario import MINUTE, load
 from ..demo.servers import SimulatedSource, nvml_source, paced, serve_world
-from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live
+from ..demo.view import Feed, agreement, gpu_rows, gpu_text, line, live, wrapped
 from ..demo.world import World
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
@@ -66,7 +66,7 @@ def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
         from ... import ModelServingCheck
 
-        click.echo("\n".join(_introduction(world, sources, None if watch else duration)))
+        _say(_introduction(world, sources, None if watch else duration))
         instances = enumerate((source.instance for source in sources), start=1)
         runner = Runner(paced(ModelServingCheck, world), "model_serving", {}, instances, stand_in)
         try:
@@ -99,10 +99,9 @@ def _watch(world: World, run: Callable[[], Round], stop: threading.Event, consol
             if shown is not None:
                 shown.update(live(world, history, feed, *shown.console.size), refresh=True)
                 continue
-            for text in news:
-                click.echo(text)
+            _say(news)
             if world.now and world.now % (2 * MINUTE) == 0:
-                click.echo(line(world, history))
+                _say([line(world, history)])
     world.close()
     for _ in range(round(DRAIN_MINUTES * MINUTE / clock.step)):
         if world.quiet:
@@ -110,7 +109,7 @@ def _watch(world: World, run: Callable[[], Round], stop: threading.Event, consol
         world.advance(clock.step)
         look()
     comparisons = compare(world, history.whole)
-    click.echo("\n".join(_summary(world, history, story, comparisons)))
+    _say(_summary(world, history, story, comparisons))
     return all(item.agrees for item in comparisons)
 
 
@@ -154,6 +153,15 @@ def _stop_on_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _say(lines: Iterable[str]) -> None:
+    """Print lines. A terminal gets them folded between words, where it would itself break words."""
+    shown = list(lines)
+    if is_terminal(sys.stdout):
+        shown = wrapped(shown, make_console().width)
+    for text in shown:
+        click.echo(text)
+
+
 def _introduction(world: World, sources: list[SimulatedSource], duration: float | None) -> Iterator[str]:
     clock = world.scenario.clock
     length = "until Ctrl-C" if duration is None else f"for {duration:g} s"
@@ -167,16 +175,17 @@ def _introduction(world: World, sources: list[SimulatedSource], duration: float 
         nvml = "gpu: nvml, the real GPUs of this host"
     for source in sources:
         url = source.instance.get("openmetrics_endpoint") or source.instance.get("databricks_host") or nvml
-        yield f"  {source.system:<19} {source.endpoint:<28} {url}"
+        yield f"  {source.system:<18}  {source.endpoint:<24}  {url}"
 
 
 def _summary(world: World, history: History, story: Story, comparisons: Sequence[NumberComparison]) -> Iterator[str]:
     requests = sum(endpoint.ledger.requests for endpoint in world.endpoints)
     failed = sum(endpoint.ledger.failed for endpoint in world.endpoints)
+    rounds = f", and the extremes of all {story.rounds} rounds of the story" if story.rounds > 1 else ""
     yield ""
     yield (
         f"From {world.epoch:%H:%M} to {world.time:%H:%M} (simulated) {len(world.endpoints)} endpoints were sent "
-        f"{requests:,} requests, and {failed:,} failed. What the check reported of it:"
+        f"{requests:,} requests, and {failed:,} failed. What the check reported of it{rounds}:"
     )
     yield from (f"  {sentence}" for sentence in story.sentences())
     yield ""

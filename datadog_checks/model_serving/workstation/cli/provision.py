@@ -11,6 +11,7 @@ import click
 
 from ...errors import ProvisionError
 from ..files import json_text
+from . import INSTALL
 from .exit import ExitStatus
 from .provision_support import (
     PRUNE,
@@ -53,9 +54,7 @@ def provision(context: click.Context) -> None:
     keys; 3 where something was found to act on: by plan --detailed-exitcode and validate.
     """
     if find_spec("datadog_api_client") is None:
-        raise click.ClickException(
-            "this needs datadog-api-client, which this Python lacks: pip install 'datadog-model-serving[cli]'"
-        )
+        raise click.ClickException(f"this needs datadog-api-client, which this Python lacks: {INSTALL}")
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         context.exit(ExitStatus.USAGE)

@@ -51,16 +51,13 @@ WHAT = (
     click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."),
     click.option("--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."),
 )
-WHERE = (
+ACCOUNT = (
     click.option("--site", metavar="SITE", help="Datadog site, such as datadoghq.eu.  [default: DD_SITE]"),
     click.option("--api-key-file", metavar="FILE", type=FILE, help="Read the API key here, not from DD_API_KEY."),
     click.option(
         "--app-key-file", metavar="FILE", type=FILE, help="Read the application key here, not from DD_APP_KEY."
     ),
     click.option("--api-url", envvar="MODEL_SERVING_DATADOG_URL", hidden=True),
-    click.option(
-        "--parallel", default=8, show_default=True, metavar="N", type=click.IntRange(1, 64), help="Calls at one time."
-    ),
     click.option(
         "--timeout",
         default=30.0,
@@ -70,6 +67,10 @@ WHERE = (
         help="How long to wait for an answer.",
     ),
 )
+PARALLEL = click.option(
+    "--parallel", default=8, show_default=True, metavar="N", type=click.IntRange(1, 64), help="Calls at one time."
+)
+WHERE = (*ACCOUNT, PARALLEL)
 PRUNE = click.option("--prune", is_flag=True, help="Also delete what is ours but no longer wanted.")
 YES = click.option("--yes", is_flag=True, help="Don't ask.")
 

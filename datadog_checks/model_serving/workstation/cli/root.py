@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -9,13 +10,16 @@ import click
 
 from ...__about__ import __version__
 from ...errors import UserError
+from . import INSTALL
 from .exit import status_of
 
 SUBCOMMANDS = {
+    "bridge": "Run the check without an Agent and send what it gives to Datadog.",
     "check": "Run the check without an Agent and print what it would send.",
     "demo": "Watch the check read simulated serving endpoints.",
     "lint": "Check monitors, dashboards and SLOs before they reach Datadog.",
     "provision": "Have Datadog watch it: monitors, dashboards, SLOs, planned and applied.",
+    "versions": "Which versions of models are loaded, and which of them does nobody call?",
 }
 """Name, which is also that of the module and of the click command in it, and line in the help."""
 
@@ -38,6 +42,15 @@ class Subcommands(click.Group):
         """Names of the subcommands, in the order of the help."""
         return list(SUBCOMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, which looks for similar names only among commands that are there already."""
+        close = get_close_matches(args[0], SUBCOMMANDS, 1)
+        if close and args[0] not in SUBCOMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{close[0]}'?")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of that name, or None."""
         if name not in SUBCOMMANDS:
@@ -47,9 +60,7 @@ class Subcommands(click.Group):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("datadog_checks."):
                 raise
-            raise click.ClickException(
-                f"{name} needs {error.name}, which this Python lacks: pip install 'datadog-model-serving[cli]'"
-            ) from None
+            raise click.ClickException(f"{name} needs {error.name}, which this Python lacks: {INSTALL}") from None
         assert isinstance(command, click.Command)
         return command
 
@@ -66,9 +77,9 @@ def root() -> None:
 
     \b
     Examples:
-      model-serving check -c conf.yaml           what would the Agent send?
-      model-serving check -c conf.yaml --json    the same, for a script
-      model-serving demo                         see it work, without any endpoint
+      model-serving check http://localhost:8082/metrics  what would the Agent send of this endpoint?
+      model-serving check -c conf.yaml --json            and of a configuration, for a script
+      model-serving demo                                 see it work, without any endpoint
 
     Every command explains itself: model-serving check --help
     """

@@ -93,12 +93,18 @@ class Peak:
 
 
 class Story:
-    """Watches what the check reports in each phase of the scenario, and tells it in sentences."""
+    """Watches what the check reports in each phase of the scenario, and tells it in sentences.
+
+    Where the story repeats, what is told of a phase are the extremes of all its rounds.
+    """
 
     def __init__(self, world: World) -> None:
+        self.rounds = 1
+        """How many times the story has begun."""
         self._world = world
         self._peaks: dict[str, Peak] = {}
-        self._times: dict[str, str] = {}
+        self._times: dict[str, dict[int, str]] = {}
+        """When each phase began, by the round of the story."""
         self._active: list[Phase] = []
         self._endpoints = {
             model.name: service.endpoint for service in world.scenario.services for model in service.models
@@ -110,9 +116,10 @@ class Story:
         return [f"{phase.title}{_named(phase)}" for phase in self._active if phase not in before]
 
     def look(self, recent: Signals, done: Round) -> None:
-        """Take the signals of the last simulated minute, and the last round."""
+        """Take the signals of the last simulated minute, and the last round of runs."""
+        self.rounds = self._world.timeline.round(self._world.now)
         for phase in self._world.phases():
-            self._times.setdefault(phase.title, f"{self._world.time:%H:%M}")
+            self._times.setdefault(phase.title, {}).setdefault(self.rounds, f"{self._world.time:%H:%M}")
             peak = self._peaks.setdefault(phase.title, Peak())
             rows = [row for row in recent.rows() if row.model in phase.of or not phase.of]
             _stretch(peak, recent, rows)
@@ -147,7 +154,9 @@ class Story:
         for phase in sorted(self._world.scenario.phases, key=lambda phase: phase.start):
             if (peak := self._peaks.get(phase.title)) is not None:
                 told = "; ".join(_told(phase, peak)) or "nothing of it was reported"
-                yield f"{self._times[phase.title]} {phase.title}{_named(phase)}: {told}."
+                first, *later = self._times[phase.title].values()
+                again = f" ({len(later)} times more, last at {later[-1]})" if later else ""
+                yield f"{first}{again} {phase.title}{_named(phase)}: {told}."
 
 
 def _told(phase: Phase, peak: Peak) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from math import ceil
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -196,6 +197,10 @@ class Timeline(NamedTuple):
         """Return the point of the story, from 0 to just below 100."""
         passed = now % self.length if self.repeat else min(now, self.length * 0.9999)
         return 100 * passed / self.length
+
+    def round(self, now: float) -> int:
+        """Return the number, from 1 on, of the round of the story that a step which ends now is part of."""
+        return max(1, ceil(now / self.length)) if self.repeat else 1
 
     def span(self, since: float, until: float) -> Span:
         """Return the part of the story between two times that no start of the story lies between."""

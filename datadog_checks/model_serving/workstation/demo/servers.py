@@ -182,9 +182,12 @@ def workspace_instance(served: Served) -> dict[str, Any]:
 
 
 @contextmanager
-def nvml_source(world: World) -> Iterator[SimulatedSource]:
-    """Yield an instance that reads the GPUs of this host or, where there are none, those of the world through NVML."""
-    if usable():
+def nvml_source(world: World, *, simulated: bool = False) -> Iterator[SimulatedSource]:
+    """Yield an instance that reads the GPUs of this host or, where there are none, those of the world through NVML.
+
+    `simulated` leaves those of this host alone in any case.
+    """
+    if not simulated and usable():
         yield SimulatedSource("nvml", "this host", {"gpu": "nvml"})
         return
     name = world.scenario.gpu_host.hostname

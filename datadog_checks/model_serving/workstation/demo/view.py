@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -20,10 +22,15 @@ from .report import LatencyComparison, NumberComparison, seconds_text
 from .scenario import MINUTE
 from .world import World
 
-FEED_LINES = 8
-# Lines around the rows of the two tables and the feed.
-FRAME_LINES = 10
-# Columns from which on there is room for saturation.
+# Lines of news that take precedence over models, and over GPUs beyond the first.
+NEWS_LINES = 8
+# Entries that the feed keeps: more than a screen has lines.
+FEED_KEPT = 100
+# Lines besides the head, the rows of both tables and the news: two headings with a line below, a blank, a rule.
+FRAME_LINES = 6
+# Blanks between two columns.
+GAP = 2
+# Columns from which on there is room for saturation and for the processes of GPUs.
 WIDE = 100
 MEGA = 1e6
 # From here on a number is shown in yellow, then in red.
@@ -31,25 +38,27 @@ ERROR_PERCENT = (2.0, 10.0)
 TEMPERATURE = (80.0, 87.0)
 UTILIZATION = (70.0, 90.0)
 NOTHING = "-"
+# What the check's logger puts before a message: the id of the check, and the place in its code.
+LOGGER = re.compile(r"^\S+ \| \(\S+\) \| ")
 
 
 class Feed:
     """The latest things worth telling: what the simulator does, and events, service checks and log lines."""
 
     def __init__(self) -> None:
-        self.latest: deque[str] = deque(maxlen=FEED_LINES)
+        self.latest: deque[str] = deque(maxlen=FEED_KEPT)
         self._status: dict[tuple[str, tuple[str, ...]], ServiceStatus] = {}
 
     def add(self, world: World, begun: Iterable[str], done: Round) -> list[str]:
         """Take one round, and return its lines."""
         clock = f"{world.time:%H:%M}"
         lines = [f"{clock} simulator: {title}" for title in begun]
-        lines += [f"{clock} event{_event_text(event)}" for event in done.events]
+        lines += [f"{clock} event{text}" for text in _event_texts(done.events)]
         lines += [f"{clock} service check: {text}" for text in self._changes(done.service_checks)]
         for run in done.runs:
             lines += [f"{clock} failed: {run.label}: {run.error}"] if run.error else []
             lines += [f"{clock} warning: {run.label}: {text}" for text in run.warnings]
-        lines += [f"{clock} log: {entry.message}" for entry in done.logs]
+        lines += [f"{clock} log: {LOGGER.sub('', entry.message)}" for entry in done.logs]
         self.latest.extend(lines)
         return lines
 
@@ -67,43 +76,120 @@ class Feed:
             yield f"{check.name} is {check.status.name} for {about}{text}"
 
 
-def _event_text(event: Event) -> str:
-    """Return the title with the system that tells it and, for an XID error, what it means."""
-    tags = tag_values(event.fields.get("tags", ()))
-    source, code = tags.get("serving_system"), tags.get("xid", "")
-    meaning = f": {builtin_codes('xid').fields(int(code))['meaning']}" if code.isdecimal() else ""
-    return f"{f' from {source}' if source else ''}: {event.fields.get('msg_title', '')}{meaning}"
+def _event_texts(events: Iterable[Event]) -> Iterator[str]:
+    """Yield each title once, with the systems that tell it and, for an XID error, what it means."""
+    told: dict[str, list[str]] = {}
+    for event in events:
+        tags = tag_values(event.fields.get("tags", ()))
+        source, code = tags.get("serving_system"), tags.get("xid", "")
+        meaning = f": {builtin_codes('xid').fields(int(code))['meaning']}" if code.isdecimal() else ""
+        sources = told.setdefault(f"{event.fields.get('msg_title', '')}{meaning}", [])
+        sources += [source] if source else []
+    for title, sources in told.items():
+        tellers = f" from {' and '.join(sources)}" if sources else ""
+        yield f"{tellers}: {title}"
 
 
 def live(world: World, history: History, feed: Feed, width: int, height: int) -> RenderableType:
-    """Return everything that a terminal of that many columns and lines shows."""
+    """Return everything that a terminal of that many columns and lines shows.
+
+    From 80 by 24 on it fits, with every word whole. On a low terminal the models give way to the news, then the GPUs
+    beyond the first.
+    """
     recent = history.recent()
-    phases = ", ".join(phase.title for phase in world.phases()) or "a quiet day"
-    head = Text.assemble((f"{world.time:%H:%M} UTC (simulated)  ", "bold"), (phases, "italic"))
-    head.no_wrap, head.overflow = True, "ellipsis"
-    models, gpus = _models(recent, width), _gpus(recent, history.whole, width)
-    left = height - models.row_count - gpus.row_count - FRAME_LINES
-    news = list(feed.latest)[-max(2, min(left, FEED_LINES)) :]
-    shown = Text("\n".join(news), overflow="ellipsis", no_wrap=True)
-    return Group(head, models, gpus, Panel(shown, title="what the check reported", box=box.HORIZONTALS))
+    phases = ", ".join(phase.title.partition(":")[0] for phase in world.phases()) or "a quiet day"
+    clock = f"{world.time:%H:%M} UTC (simulated)"
+    head = wrapped([f"{clock}  {phases}"], width)
+    rows, gpus = list(_rows(recent)), _gpu_cells(recent, history.whole)
+    room = height - FRAME_LINES - len(head) - NEWS_LINES
+    if len(rows) + len(gpus) > room:
+        rows = [row for row in rows if not row.model]
+    shown = gpus
+    if len(rows) + len(gpus) > room:
+        shown = gpus[: max(1, room - len(rows) - 1)]
+    more = [Text(f"and {len(gpus) - len(shown)} more GPUs, on a higher terminal")] if len(shown) < len(gpus) else []
+    return Group(
+        _styled("\n".join(head), {"bold": [clock]}),
+        _model_table(recent, rows, width),
+        "",
+        _gpu_table(shown, width),
+        *more,
+        Rule("what the check reported", style=""),
+        _news(feed, width, NEWS_LINES + max(0, room - len(rows) - len(shown) - len(more))),
+    )
 
 
-def _models(recent: Signals, width: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, padding=(0, 1))
-    table.add_column("signals of the last simulated minute", ratio=2, no_wrap=True)
-    for name in ("requests/s", "errors", "p50", "p99"):
-        table.add_column(name, justify="right", no_wrap=True)
-    wide = width >= WIDE
-    if wide:
-        table.add_column("saturation", ratio=2, no_wrap=True)
+def wrapped(lines: Iterable[str], width: int) -> list[str]:
+    """Fold lines between words. What goes on is set in by two more than its first line."""
+    fold = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    folded: list[str] = []
+    for line in lines:
+        fold.subsequent_indent = " " * (len(line) - len(line.lstrip()) + 2)
+        folded += fold.wrap(line) or [""]
+    return folded
+
+
+def _news(feed: Feed, width: int, lines: int) -> Text:
+    """Return the latest entries of the feed that fit as a whole, and of one that is longer the beginning."""
+    shown: list[str] = []
+    for entry in reversed(feed.latest):
+        entry_lines = wrapped([entry], width)
+        if shown and len(shown) + len(entry_lines) > lines:
+            break
+        shown = entry_lines + shown
+    return _styled("\n".join(shown[:lines]), {"bold red": ["CRITICAL", "failed:"], "bold": ["event", "service check:"]})
+
+
+def _styled(text: str, words: Mapping[str, Sequence[str]]) -> Text:
+    shown = Text(text, no_wrap=True)
+    for style, marked in words.items():
+        shown.highlight_words(marked, style)
+    return shown
+
+
+def _rows(recent: Signals) -> Iterator[Row]:
+    """Yield a row for each endpoint and, where it has several models, one for each of them."""
     rows = recent.rows()
     for system, endpoint in dict.fromkeys(row[:2] for row in rows):
         models = [row for row in rows if row[:2] == (system, endpoint) and row.model]
-        for row in (Row(system, endpoint, ""), *models):
-            title = Text(f"  {row.model}") if row.model else Text(f"{system} {endpoint}", style="bold")
-            extra = [saturation(recent, row)] if wide else []
-            table.add_row(title, *_numbers(recent, row), *extra)
+        yield Row(system, endpoint, "")
+        yield from models if len(models) > 1 else ()
+
+
+def _table(cells: Sequence[Sequence[Text]], *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in cells:
+        table.add_row(*line)
     return table
+
+
+def _model_table(recent: Signals, rows: Sequence[Row], width: int) -> Table:
+    columns = ["last simulated minute", "requests/s", "errors", "p50", "p99"]
+    cells = [
+        [Text(f"  {row.model}") if row.model else Text(f"{row.system} {row.endpoint}", "bold"), *_numbers(recent, row)]
+        for row in rows
+    ]
+    if width >= WIDE:
+        taken = sum(GAP + max(map(len, column)) for column in zip(columns, *cells, strict=True))
+        columns.append("saturation and quality")
+        for row, line in zip(rows, cells, strict=True):
+            line.append(Text(_fitting(saturation(recent, row), width - taken)))
+    table = _table(cells, *columns)
+    table.columns[0].justify = table.columns[len(columns) - 1 if width >= WIDE else 0].justify = "left"
+    return table
+
+
+def _fitting(parts: Iterable[str], width: int) -> str:
+    """Join the first parts that fit as a whole."""
+    text = ""
+    for part in parts:
+        longer = f"{text}, {part}" if text else part
+        if len(longer) > width:
+            break
+        text = longer
+    return text
 
 
 def _numbers(recent: Signals, row: Row) -> Iterator[Text]:
@@ -118,47 +204,71 @@ def _numbers(recent: Signals, row: Row) -> Iterator[Text]:
         yield Text(NOTHING)
 
 
-def _gpus(recent: Signals, whole: Signals, width: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    wide = ["processes"] if width >= WIDE else []
-    for name in ("source", "GPU", "utilization", "memory", "temp.", "power", "SM clock", *wide, "XID so far"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for gpu in gpu_rows(whole):
+def _gpu_cells(recent: Signals, whole: Signals) -> list[list[Text]]:
+    """Return the lines of the table of GPUs; sources that tell the same of a GPU share one."""
+    lines: list[list[Text]] = []
+    for gpu in sorted(gpu_rows(whole), key=lambda row: row.gpu):
+        cells = list(_gpu_numbers(recent, whole, gpu))
+        for line in lines:
+            if line[1].plain == gpu.gpu and all(map(_agree, line[2:], cells)):
+                line[0].append(f", {gpu.source}")
+                line[2:] = [new if old.plain == NOTHING else old for old, new in zip(line[2:], cells, strict=True)]
+                break
+        else:
+            lines.append([Text(gpu.source), Text(gpu.gpu), *cells])
+    return sorted(lines, key=lambda line: (line[0].plain, line[1].plain))
 
-        def value(name: str, gpu: GpuRow = gpu) -> float | None:
-            return recent.gpu_gauges.get((gpu, name))
 
-        clock = value("gpu.clock.sm")
-        table.add_row(
-            *gpu,
-            _graded(value("gpu.utilization"), "{:.0f} %", UTILIZATION),
-            _graded(value("gpu.memory.utilization"), "{:.0f} %", UTILIZATION),
-            _graded(value("gpu.temperature"), "{:.0f} C", TEMPERATURE),
-            _graded(value("gpu.power.usage"), "{:.0f} W", None),
-            _graded(None if clock is None else clock / MEGA, "{:.0f} MHz", None),
-            *(_graded(value("gpu.process.running"), "{:.0f}", None) for _ in wide),
-            Text(xid_text(whole, gpu), style="bold red"),
-        )
+def _agree(one: Text, other: Text) -> bool:
+    return one.plain == other.plain or NOTHING in (one.plain, other.plain)
+
+
+def _gpu_numbers(recent: Signals, whole: Signals, gpu: GpuRow) -> Iterator[Text]:
+    for name, factor, text, limits in (
+        ("gpu.utilization", 1, "{:.0f} %", UTILIZATION),
+        ("gpu.memory.utilization", 1, "{:.0f} %", UTILIZATION),
+        ("gpu.temperature", 1, "{:.0f} C", TEMPERATURE),
+        ("gpu.power.usage", 1, "{:.0f} W", None),
+        ("gpu.clock.sm", 1 / MEGA, "{:.0f} MHz", None),
+        ("gpu.process.running", 1, "{:.0f}", None),
+    ):
+        value = recent.gpu_gauges.get((gpu, name))
+        yield _graded(None if value is None else value * factor, text, limits)
+    xids = xid_text(whole, gpu)
+    yield Text(xids, "" if xids == NOTHING else "bold red")
+
+
+def _gpu_table(cells: Sequence[Sequence[Text]], width: int) -> Table:
+    columns = ["source", "GPU", "utilization", "memory", "temp.", "power", "SM clock", "processes", "XID so far"]
+    if width < WIDE:
+        left_out = columns.index("processes")
+        del columns[left_out]
+        cells = [[*line[:left_out], *line[left_out + 1 :]] for line in cells]
+    table = _table(cells, *columns)
+    table.columns[0].justify = "left"
     return table
 
 
-def saturation(recent: Signals, row: Row) -> str:
-    """Return how full a row is, as far as its system tells: queue, requests in flight, CPU, GPU."""
-    parts = []
+def saturation(recent: Signals, row: Row) -> Iterator[str]:
+    """Yield how full a row is and how well its models predict, as far as its system tells, most telling first."""
     if (depth := recent.mean(row, "request.queue.depth")) is not None:
-        parts.append(f"queue {depth:.1f}")
+        yield f"queue {depth:.1f}"
     if (wait := recent.mean(row, "request.queue.time")) is not None:
-        parts.append(f"wait {seconds_text(wait)}")
+        yield f"wait {seconds_text(wait)}"
+    models = [other for other in recent.scope(row) if other.model and not row.model]
+    # A row without a model also speaks for an only one.
+    rows = [row, *models] if len(models) == 1 else [row]
     for name, text in (
         ("request.in_flight", "{:.0f} in flight"),
         ("cpu.utilization", "CPU {:.0f} %"),
         ("gpu.utilization", "GPU {:.0f} %"),
         ("memory.utilization", "memory {:.0f} %"),
         ("concurrency.provisioned", "capacity {:.0f}"),
+        ("model.accuracy", "accuracy {:.1f} %"),
+        ("model.feature_drift", "drift {:.2f}"),
+        ("cache.hit_ratio", "cache {:.0f} %"),
     ):
-        if (value := recent.gauges.get((row, name))) is not None:
-            parts.append(text.format(value))
-    return ", ".join(parts)
+        yield from (text.format(recent.gauges[other, name]) for other in rows if (other, name) in recent.gauges)
 
 
 def gpu_rows(signals: Signals) -> list[GpuRow]:

@@ -19,6 +19,7 @@ from datadog_api_client.exceptions import ApiException, OpenApiException
 from datadog_api_client.rest import RESTClientObject
 from datadog_api_client.v1.api.authentication_api import AuthenticationApi
 from datadog_api_client.v1.api.dashboards_api import DashboardsApi
+from datadog_api_client.v1.api.metrics_api import MetricsApi as QueriesApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v1.api.service_level_objectives_api import ServiceLevelObjectivesApi
 from datadog_api_client.v2.api.key_management_api import KeyManagementApi
@@ -69,7 +70,7 @@ class Client:
             request_timeout=timeout,
             retry_policy=urllib3.Retry(total=0, redirect=0, raise_on_redirect=False),
         )
-        _use_proxy(configuration, credentials.base)
+        use_proxy(configuration, credentials.base)
         self._client = ApiClient(configuration)
         self._client.rest_client = RESTClientObject(configuration, maxsize=parallel)
 
@@ -104,6 +105,10 @@ class Client:
     @cached_property
     def metrics(self) -> MetricsApi:
         return MetricsApi(self._client)
+
+    @cached_property
+    def queries(self) -> QueriesApi:
+        return QueriesApi(self._client)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -151,7 +156,7 @@ class Client:
             # The client itself won't send it.
             raise Refused(self.credentials.mask(str(error))) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unsure(self.credentials.mask(_transport_words(error))) from None
+            raise Unsure(self.credentials.mask(transport_words(error))) from None
         except ValueError:
             raise Unsure(f"the answer of {urlsplit(self.credentials.base).hostname} is no JSON") from None
 
@@ -159,7 +164,7 @@ class Client:
         words = self.credentials.mask(words_of(error.body) or str(error.reason or "no reason given"))
         # Waiting is no cure for duplicates: the next ones would be refused as well.
         if error.status == 429 and not DUPLICATES.search(words):
-            return _Limited(words, max(self.pause, _seconds(error.headers or {}, 0.0)))
+            return _Limited(words, max(self.pause, seconds_of(error.headers or {}, 0.0)))
         # No answer at all (0, as the client calls it) and 408 leave it open too.
         if not error.status or error.status >= 500 or error.status == 408:
             return Unsure(words, error.status or None)
@@ -167,7 +172,7 @@ class Client:
 
     def _note_limit(self, name: str, headers: Mapping[str, str]) -> None:
         if headers.get("X-Ratelimit-Remaining") == "0":
-            self._close(name, _seconds(headers, 0.0))
+            self._close(name, seconds_of(headers, 0.0))
 
     def _close(self, name: str, seconds: float) -> None:
         with self._lock:
@@ -218,7 +223,7 @@ def words_of(body: Any) -> str:
     return text if len(text) <= LONGEST_WORDS else f"{text[:LONGEST_WORDS]}..."
 
 
-def _seconds(headers: Mapping[str, str], otherwise: float) -> float:
+def seconds_of(headers: Mapping[str, str], otherwise: float) -> float:
     lower = {name.lower(): value for name, value in headers.items()}
     for name in ("x-ratelimit-reset", "retry-after"):
         try:
@@ -228,17 +233,19 @@ def _seconds(headers: Mapping[str, str], otherwise: float) -> float:
     return otherwise
 
 
-def _transport_words(error: BaseException) -> str:
+def transport_words(error: BaseException) -> str:
     if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
         error = error.reason
     # The text of these ends in the reason; before it stands the connection, as an object.
     text = str(error).rpartition(">: ")[2] or type(error).__name__
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    # To be refused is a kind of time-out for some versions of urllib3.
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
         return f"no answer in time ({text})"
     return f"the connection failed ({text})"
 
 
-def _use_proxy(configuration: Configuration, base: str) -> None:
+def use_proxy(configuration: Configuration, base: str) -> None:
     """The proxy of the environment (HTTPS_PROXY, NO_PROXY), which the client itself doesn't look at."""
     parts = urlsplit(base)
     proxy = getproxies().get(parts.scheme)

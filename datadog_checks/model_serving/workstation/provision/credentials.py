@@ -91,18 +91,37 @@ def load_credentials(
 
     Raises OptionError for what is missing or can't be right, without ever showing a key.
     """
-    chosen = (site or environment.get("DD_SITE") or SITES[0]).strip().lower()
-    if chosen not in SITES:
-        near = difflib.get_close_matches(chosen.removeprefix("app.").removeprefix("api."), SITES, n=1, cutoff=0.8)
-        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(SITES)}"
-        where = "--site" if site else "DD_SITE"
-        raise OptionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")
+    chosen = _site(site, "--site", environment)
     return AccountCredentials(
         _key("API key", "DD_API_KEY", "--api-key-file", api_key_file, environment),
         _key("application key", "DD_APP_KEY", "--app-key-file", app_key_file, environment),
         chosen,
         url,
     )
+
+
+def load_intake_credentials(
+    api_key_file: Path | None = None,
+    site: str | None = None,
+    url: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> AccountCredentials:
+    """What may send metrics but not read or change anything: the API key alone, named by options of a bridge.yaml.
+
+    Raises OptionError as `load_credentials` does.
+    """
+    chosen = _site(site, "site", environment)
+    return AccountCredentials(_key("API key", "DD_API_KEY", "api_key_file", api_key_file, environment), "", chosen, url)
+
+
+def _site(site: str | None, option: str, environment: Mapping[str, str]) -> str:
+    chosen = (site or environment.get("DD_SITE") or SITES[0]).strip().lower()
+    if chosen not in SITES:
+        near = difflib.get_close_matches(chosen.removeprefix("app.").removeprefix("api."), SITES, n=1, cutoff=0.8)
+        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(SITES)}"
+        where = option if site else "DD_SITE"
+        raise OptionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")
+    return chosen
 
 
 def _key(what: str, variable: str, option: str, path: Path | None, environment: Mapping[str, str]) -> str:

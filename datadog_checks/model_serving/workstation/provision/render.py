@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
 
 from ...http.redact import printable
 from .apply import Outcome, Result
+from .model import attributes
 from .normalise import FieldChange
 from .plan import Action, Plan, Step, unknown_yet
 
@@ -36,6 +38,8 @@ SUMMARY = (
 )
 PAST = {Action.CREATE: "created", Action.CHANGE: "changed", Action.REPLACE: "replaced", Action.DELETE: "deleted"}
 LONGEST = 200
+# Whom a message notifies.
+HANDLE = re.compile(r"(?<!\S)@[\w@.-]+")
 
 
 def plan_text(plan: Plan, *, unchanged: bool = False) -> Text:
@@ -151,6 +155,43 @@ def _details(step: Step) -> Iterator[str]:
             yield f"id {found.id}"
     for change in step.changes:
         yield from _change(change)
+    if step.action is Action.CREATE and step.resource is not None:
+        yield from _new(step.kind, attributes(step.resource.body))
+
+
+def _new(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
+    """What something new watches, from when on it alerts, and who hears of it; its other fields are in the JSON."""
+    if kind == "monitor":
+        yield str(body["query"])
+        tags = [tag for tag in body.get("tags", ()) if tag.startswith(("severity:", "team:"))]
+        thresholds = body.get("options", {}).get("thresholds", {})
+        told = sorted(set(HANDLE.findall(body.get("message", ""))))
+        shown = [f"{name} {value:g}" for name, value in thresholds.items() if name in ("critical", "warning")]
+        yield from filter(None, [", ".join([*shown, *tags, *told])])
+    elif kind == "slo":
+        query = body.get("query") or {}
+        yield from (f"{part}: {query[part]}" for part in ("numerator", "denominator") if part in query)
+        if slice_ := body.get("sli_specification", {}).get("time_slice"):
+            queries = ", ".join(one["query"] for one in slice_["query"]["queries"])
+            yield f"{queries} {slice_['comparator']} {slice_['threshold']:g}"
+        yield ", ".join(f"{one['target']:g} % in {one['timeframe']}" for one in body.get("thresholds", ()))
+    elif kind == "dashboard":
+        yield f"{sum(1 for _ in _widgets(body))} widgets"
+    elif kind == "notification_rule":
+        wanted = body.get("filter", {})
+        yield f"{wanted.get('scope') or _value(wanted.get('tags'))} to {', '.join(_recipients(body))}"
+
+
+def _widgets(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Those of a dashboard, and of its groups, without the groups themselves."""
+    for widget in body.get("widgets", ()):
+        definition = widget["definition"]
+        yield from _widgets(definition) if definition.get("type") == "group" else (definition,)
+
+
+def _recipients(body: Mapping[str, Any]) -> list[str]:
+    conditions = (body.get("conditional_recipients") or {}).get("conditions", ())
+    return sorted({*body.get("recipients", ()), *(one for each in conditions for one in each["recipients"])})
 
 
 def _change(change: FieldChange) -> Iterator[str]:

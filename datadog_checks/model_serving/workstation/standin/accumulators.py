@@ -76,17 +76,17 @@ class MonotonicCount:
 
     The first sample ever is only where counting starts, and a fall (a counter that restarted) counts as no increase.
     With `flush_first_value` the sample counts in full in both cases; after a fall it also replaces what the same
-    run had gathered before.
+    run had gathered before. `last` is the last sample.
     """
 
     stateful = True
 
     def __init__(self) -> None:
-        self._last: float | None = None
+        self.last: float | None = None
         self._increase: float | None = None
 
     def add(self, value: float, timestamp: float, flush_first_value: bool) -> None:
-        start = 0.0 if self._last is None and flush_first_value else self._last
+        start = 0.0 if self.last is None and flush_first_value else self.last
         if start is not None:
             gathered = self._increase or 0.0
             if value >= start:
@@ -94,7 +94,7 @@ class MonotonicCount:
             elif flush_first_value:
                 gathered = value
             self._increase = gathered
-        self._last = value
+        self.last = value
 
     def flush(self) -> Iterator[Point]:
         if self._increase is not None:

@@ -11,9 +11,9 @@ import ctypes
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .accumulators import Accumulator, Discarded, accumulator
+from .accumulators import Accumulator, Discarded, MonotonicCount, accumulator
 from .recorder import Batch, Bucket, MetricType, Sample
 from .sketch import Sketch
 
@@ -72,6 +72,14 @@ class Aggregation:
     def commit(self, check_id: str, now: float = math.inf) -> Commit:
         """End a run of one instance and return its points. `now` is when that is, in seconds since the epoch."""
         return self._sampler(check_id).commit(int(now) if self._hold_back and now < math.inf else None)
+
+    def readings(self, check_id: str) -> list[Any]:
+        """What the increases of an instance's counters are counted from, as JSON can hold it."""
+        return self._sampler(check_id).readings()
+
+    def recall(self, check_id: str, readings: Iterable[Any]) -> None:
+        """Count from what `readings` told in a process before."""
+        self._sampler(check_id).recall(readings)
 
     def _sampler(self, check_id: str) -> Sampler:
         return self._samplers.setdefault(check_id, Sampler())
@@ -147,6 +155,28 @@ class Sampler:
                 del self._accumulators[context]
         self._commits += 1
         return commit
+
+    def readings(self) -> list[Any]:
+        """The last value of each monotonic count, and the last ones of monotonic buckets by their bounds."""
+        counts = [
+            [*context, samples.last]
+            for context, (_, samples) in self._accumulators.items()
+            if isinstance(samples, MonotonicCount) and samples.last is not None
+        ]
+        buckets = [[*context, list(known.items())] for context, known in self._last_buckets.items()]
+        return [*counts, *buckets]
+
+    def recall(self, readings: Iterable[Any]) -> None:
+        """Go on from the readings of another sampler."""
+        for name, tags, host, last in readings:
+            context = self._track(name, tags, host)
+            if isinstance(last, list):
+                known = {None if bounds is None else tuple(map(float, bounds)): int(value) for bounds, value in last}
+                self._last_buckets[context] = known  # type: ignore[assignment]
+            else:
+                samples = MonotonicCount()
+                samples.last = float(last)
+                self._accumulators[context] = MetricType.MONOTONIC_COUNT, samples
 
     def _track(self, name: str, tags: Iterable[str], host: str) -> Context:
         context = Context(name, tuple(sorted(set(tags))), host)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 
 class MetricType(IntEnum):
@@ -184,3 +184,36 @@ class Recorder:
         with self._lock:
             batch, self._batch = self._batch, Batch()
         return batch
+
+    def take_of(self, check_id: str) -> Batch:
+        """Hand over what one check has submitted, and leave the rest. Logs and what is no metric have no owner: all of
+        these go.
+        """
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+            kept = self._batch
+            batch.samples, kept.samples = _shared_out(batch.samples, check_id)
+            batch.buckets, kept.buckets = _shared_out(batch.buckets, check_id)
+            batch.service_checks, kept.service_checks = _shared_out(batch.service_checks, check_id)
+            batch.events, kept.events = _shared_out(batch.events, check_id)
+            for key in [key for key in batch.metadata if key[0] != check_id]:
+                kept.metadata[key] = batch.metadata.pop(key)
+        return batch
+
+
+class _Owned(Protocol):
+    @property
+    def check_id(self) -> str: ...
+
+
+_Submission = TypeVar("_Submission", bound=_Owned)
+
+
+def _shared_out(submissions: list[_Submission], check_id: str) -> tuple[list[_Submission], list[_Submission]]:
+    """Those of one check, and those of others."""
+    if all(one.check_id == check_id for one in submissions):
+        return submissions, []
+    return (
+        [one for one in submissions if one.check_id == check_id],
+        [one for one in submissions if one.check_id != check_id],
+    )

@@ -15,11 +15,12 @@ def unit_of(name: str, catalog_files: tuple[str, ...] = ()) -> str | None:
     `catalog_files` are the user's own catalogs; where one of them is wrong, the check says so, and the units are
     those of the shipped catalog.
     """
-    return _catalog(catalog_files).unit(name)
+    return catalog_of(catalog_files).unit(name)
 
 
 @lru_cache(maxsize=8)
-def _catalog(files: tuple[str, ...]) -> Catalog:
+def catalog_of(files: tuple[str, ...]) -> Catalog:
+    """The shipped catalog with the user's own ones; without them where one is wrong, which the check says."""
     # Late, so that what does not print units does not wait for the catalog.
     from ...catalog.loader import load_catalog
     from ...errors import CatalogError
@@ -29,4 +30,4 @@ def _catalog(files: tuple[str, ...]) -> Catalog:
     except CatalogError:
         if not files:
             raise
-        return _catalog(())
+        return catalog_of(())

@@ -1,14 +1,16 @@
 """A stand-in of the Datadog API over real HTTP. It is not Datadog: what passes here has met no Datadog account.
 
 It takes the calls that provisioning makes: keys, monitors, dashboards and SLOs (v1), metric tag configurations,
-monitor notification rules, the current user and its permissions (v2). Every request body must be one that the
-models of datadog-api-client read to the last field; unknown fields and values are refused, more strictly than the
-real API does. Then come the rules below.
+monitor notification rules, the current user and its permissions (v2); and queries of one metric over time (v1). Every
+request body must be one that the models of datadog-api-client read to the last field; unknown fields and values are
+refused, more strictly than the real API does. Then come the rules below.
 
 Documented, in the published OpenAPI description and the product's documentation: parameters, page sizes and limits;
 permissions per call; PUT of a monitor leaves alone the top-level fields that aren't sent; compulsory tags; team tags of
 dashboards; reflow and layouts; SLO shapes; tag lists as allow-lists, `exclude_tags_mode`; notification rule limits;
-the query grammar.
+the query grammar; of metric queries the parameters and fields of the answer, buckets that are aligned to the clock and
+stamped with their start, the one left out that begins before the period, the length of buckets that nobody sets, sums
+as counts.
 
 Recorded, in public recordings of the API's traffic and in public reports that quote its answers: the words of
 most refusals (duplicates, thresholds, recovery, service check windows, burn rates, tags, template variables, unseen
@@ -23,14 +25,28 @@ that unknown recipients are refused at all, which happens only where a test sets
 changed types, references, `notify_by`, warnings on the wrong side, limits of numbers, rules, impossible SLOs, and tag
 configurations that are missing or misused; that an attribute left out of a PATCH keeps its value in a tag
 configuration; that PUT replaces SLOs and dashboards as a whole; which of `metric alert` and `query alert` a query
-becomes. Calls whose rate limit is not named above have none unless a test sets one.
+becomes; that a series without a tag that a query groups by has the value N/A there, and the words about a query that
+can't be read. Calls whose rate limit is not named above have none unless a test sets one.
 """
 
 from __future__ import annotations
 
-from .account import Metric, Policy, Refusal, Reply, State
+from .account import Metric, Point, Policy, Refusal, Reply, State
 from .faults import Call, Fault, Faults
 from .limits import Limit, Limits
 from .server import Standin
 
-__all__ = ["Call", "Fault", "Faults", "Limit", "Limits", "Metric", "Policy", "Refusal", "Reply", "Standin", "State"]
+__all__ = [
+    "Call",
+    "Fault",
+    "Faults",
+    "Limit",
+    "Limits",
+    "Metric",
+    "Point",
+    "Policy",
+    "Refusal",
+    "Reply",
+    "Standin",
+    "State",
+]

@@ -28,6 +28,7 @@ PERMISSIONS = (
     "monitors_write",
     "slos_read",
     "slos_write",
+    "timeseries_query",
     "user_access_read",
     "user_app_keys",
 )
@@ -68,6 +69,15 @@ class Metric:
         return [tag for tag in self.tags if (tag.partition(":")[0] in keys) is not excluded]
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One submission of a metric, with its tags as they are stored; `moment` is in epoch seconds."""
+
+    moment: float
+    value: float
+    tags: frozenset[str]
+
+
 @dataclass(slots=True)
 class Policy:
     """What differs between accounts. Keys of tags in `required_tags` are compulsory on monitors. `recipients` are the
@@ -101,6 +111,7 @@ class State:
     slos: dict[str, Json] = field(default_factory=dict)
     rules: dict[str, Json] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
+    points: dict[str, list[Point]] = field(default_factory=dict)
     query_edits: Counter[int] = field(default_factory=Counter)
     lock: threading.RLock = field(default_factory=threading.RLock)
     last_monitor: int = 101334181
@@ -110,6 +121,12 @@ class State:
         """The metric has been sent with these tags, `key:value`."""
         metric = self.metrics.setdefault(name, Metric(kind))
         metric.tags += [tag for tag in tags if tag not in metric.tags]
+
+    def receive(self, name: str, kind: str, moment: float, value: float, tags: Iterable[str]) -> None:
+        """A point of a metric has arrived, with tags as they are stored."""
+        kept = frozenset(tags)
+        self.see(name, kind, sorted(kept))
+        self.points.setdefault(name, []).append(Point(moment, value, kept))
 
     def add_foreign_monitors(self, number: int) -> None:
         """Monitors that somebody else made, as many accounts have them in thousands."""

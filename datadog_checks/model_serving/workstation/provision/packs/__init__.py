@@ -31,7 +31,7 @@ class MonitorEntry:
 
     A monitor that is grouped by a tag does not see the series that lack it. `without` names such tags, and what to
     call a monitor of these series alone, of which the scope `except_for` leaves some out; that monitor has the first
-    as its `base`, and the tag that its series are `lacking`.
+    as its `base`, and the tag that its series are `lacking`. What a user says of a base is said of both.
 
     `guards` are further queries by name, all of which must alert with it; a user gives the number that one compares
     with as `min_<name>`. `unless` are the keys of monitors that must not, as they tell the cause. With either, the

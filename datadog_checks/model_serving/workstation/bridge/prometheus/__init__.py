@@ -1,0 +1,1 @@
+"""In from Prometheus, through its HTTP API or by its remote write, and out to Prometheus, as an exposition."""

@@ -1,0 +1,191 @@
+"""The runs of `model-serving check`: how many, when, and what they tell."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+from rich.status import Status
+from rich.text import Text
+
+from ...errors import OptionError
+from ...http.redact import mask, printable, secrets_of
+from ..standin.builtins import TRACE, log_output
+from ..standin.configuration import DEFAULT_INTERVAL, Configuration
+from ..standin.console import is_terminal, make_console
+from ..standin.runner import Round, Run, Runner
+from ..standin.sinks import Units, combined, to_json
+from ..standin.standin import StandIn
+from ..standin.targets import ScrapeTargets
+from ..standin.units import unit_of
+
+if TYPE_CHECKING:
+    from ..examine import Examination
+
+NAME = "model_serving"
+Tell = Callable[[str], None]
+DEFAULT_TIMES = 2
+TRIAL_INTERVAL = 5.0
+"""Seconds between the runs of a URL: a person waits, and no file says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How many runs, and the seconds from one to the next, which are waited for where `waits`.
+
+    Where it is not `insisting`, a first run of which no metric comes is the last.
+    """
+
+    times: int
+    interval: float
+    waits: bool = True
+    insisting: bool = False
+
+
+def schedule_of(
+    found: ScrapeTargets, configuration: Configuration, times: int | None, interval: float | None
+) -> Schedule:
+    """What the options ask for. Raises OptionError."""
+    if found.payloads:
+        if times is not None:
+            raise OptionError("--times is not for saved payloads, of which each is one run: give more of them.")
+        return Schedule(len(found.payloads), DEFAULT_INTERVAL if interval is None else interval, waits=False)
+    usual = TRIAL_INTERVAL if found.urls else configuration.interval()
+    return Schedule(
+        DEFAULT_TIMES if times is None else times,
+        usual if interval is None else interval,
+        insisting=times is not None,
+    )
+
+
+@dataclass(slots=True)
+class TrialRun:
+    """What the runs of all instances gave, and the checks that ran, by the numbers of their instances."""
+
+    rounds: list[Round] = field(default_factory=list)
+    checks: Mapping[int, Any] = field(default_factory=dict)
+    is_interrupted: bool = False
+
+
+def run(
+    check_class: type[Any],
+    configuration: Configuration,
+    stand_in: StandIn,
+    schedule: Schedule,
+    as_json: bool,
+) -> TrialRun:
+    """Run every instance as often as is asked for, or until Ctrl-C. With `as_json` each round is printed."""
+    runner = Runner(
+        check_class,
+        NAME,
+        configuration.init_config,
+        configuration.instances,
+        stand_in,
+        secrets=configuration.secrets,
+        names=configuration.urls,
+    )
+    done = TrialRun(checks=runner.checks)
+    due = time.monotonic()
+    try:
+        with progress() as tell:
+            for number in range(1, schedule.times + 1):
+                if number > 1 and schedule.waits:
+                    due += schedule.interval
+                    tell(f"run {number} of {schedule.times} follows in {max(0.0, due - time.monotonic()):.0f} s")
+                    time.sleep(max(0.0, due - time.monotonic()))
+                done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
+                if as_json:
+                    click.echo(json.dumps(to_json(done.rounds[-1], units(configuration)), allow_nan=False))
+                if not schedule.insisting and not any(_gave(one) for one in done.rounds[-1].runs):
+                    break
+    except KeyboardInterrupt:
+        # What the runs so far have found is worth as much as before.
+        done.is_interrupted = True
+    finally:
+        runner.close()
+    return done
+
+
+def _gave(run: Run) -> bool:
+    return bool(run.commit.series or run.commit.distributions)
+
+
+def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
+    tell(f"run {number} of {times}: {label}")
+
+
+def examined(done: TrialRun, configuration: Configuration, schedule: Schedule) -> list[Examination]:
+    """What the runs tell, instance by instance."""
+    # Late, like all that needs the check.
+    from ..examine import examine
+
+    if not done.rounds:
+        return []
+    whole = combined(done.rounds)
+    if schedule.waits:
+        seconds = done.rounds[-1].timestamp - done.rounds[0].timestamp
+    else:
+        seconds = schedule.interval * (len(done.rounds) - 1)
+    found = [
+        examine(done.checks.get(run.instance), run, whole, configuration.written[run.instance], seconds=seconds or None)
+        for run in whole.runs
+    ]
+    return [_of_payloads(one, url) for one in found for url in configuration.urls] or found
+
+
+def _of_payloads(examination: Examination, url: str) -> Examination:
+    """What payloads tell, of which the server that replays them, at this URL, is no part."""
+    unasked = tuple(replace(state, why="a saved payload can't be asked") for state in examination.readiness)
+    written = examination.configuration.replace(urlsplit(url).netloc, "HOST:PORT")
+    return replace(examination, readiness=unasked, configuration=written)
+
+
+def units(configuration: Configuration) -> Units:
+    """Units by the names of metrics, those of the catalogs of the instances included."""
+    files: list[str] = []
+    for _, instance in configuration.instances:
+        own = instance.get("catalog") or []
+        files += [own] if isinstance(own, str) else [str(path) for path in own]
+    return partial(unit_of, catalog_files=tuple(dict.fromkeys(files)))
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """A function that says on standard error what goes on, as long as that is a terminal."""
+    if not is_terminal(sys.stderr):
+        yield lambda text: None
+        return
+    with Status("", console=make_console(stderr=True)) as status:
+        yield lambda text: status.update(Text(text))
+
+
+@contextmanager
+def logs_to_stderr(level: str | None, configuration: Configuration) -> Iterator[None]:
+    """Print what goes to the Agent's log, without secrets and printable, to standard error."""
+    if level is None:
+        yield
+        return
+    options = [configuration.init_config, *(instance for _, instance in configuration.instances)]
+    secrets = sorted({*configuration.secrets, *secrets_of(options)}, key=len, reverse=True)
+
+    class Masking(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(mask(super().format(record), secrets), lines=True)
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Masking("%(asctime)s %(levelname)s %(message)s"))
+    log_output.addHandler(handler)
+    log_output.setLevel(TRACE if level.lower() == "trace" else level.upper())
+    try:
+        yield
+    finally:
+        log_output.removeHandler(handler)

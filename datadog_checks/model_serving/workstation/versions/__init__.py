@@ -1,0 +1,1 @@
+"""Which versions of models can be unloaded: what is loaded, against who calls it."""
