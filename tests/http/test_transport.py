@@ -21,6 +21,9 @@ from datadog_checks.model_serving.workstation.demo.workspace import (
     serve_workspace,
 )
 
+from ..leftovers import sockets, wait_until
+from .hostile import forever, hostile
+
 PATIENCE = 30
 """Seconds after which a request that nobody cuts ends by itself."""
 
@@ -41,6 +44,23 @@ def wait_for(fault: Fault, hits: int) -> None:
     while fault.hits < hits:
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+def test_an_answer_that_is_cut_off_as_it_comes_holds_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection knows nothing of an answer that ends with it, as in HTTP/1.0, so closing it is not enough.
+
+    The error may be kept for long, and so may the frames and the response that it has come through.
+    """
+    with hostile(forever(b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"a", 0.05)) as port:
+        before = sockets()
+        transport = Transport(RequestsWrapper({"timeout": PATIENCE}, {}), size=1)
+        monkeypatch.setattr(transport.cuts, "over", lambda: True)
+        with pytest.raises(requests.exceptions.ConnectionError) as caught:
+            transport.wrapper().get(f"http://127.0.0.1:{port}/metrics", stream=True)
+        transport.close()
+        # The server's end goes when ours is closed.
+        wait_until(lambda: sockets() <= before)
+    assert caught.value.__traceback__ is not None
 
 
 @pytest.mark.parametrize("used", ["alone", "beside another"])

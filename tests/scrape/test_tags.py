@@ -393,7 +393,7 @@ def test_a_payload_that_breaks_off_submits_nothing_that_the_user_named(
     check = make_check(openmetrics_endpoint=endpoint.url, serving_system="mlserver", extra_metrics=NAMED)
     endpoint.serve(OWN, headers={"Content-Length": "9999"}, length=False)
     assert "nothing of it was used" in check.run()
-    assert [name for name, _ in contexts(aggregator)] == [HEALTH]
+    assert [name for name, _ in contexts(aggregator)] == ["model_serving.scrape.duration", HEALTH]
 
 
 COSTS = (

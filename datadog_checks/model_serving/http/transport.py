@@ -285,7 +285,9 @@ class _Cuttable:
     def getresponse(self) -> Any:
         response = super().getresponse()  # type: ignore[misc]
         if self.cuts.over():
-            # Headers that were cut off look like all that there are.
+            # Headers that were cut off look like all that there are. Nobody else knows of the response, and its file
+            # holds the socket open, for as long as the error is known.
+            response.close()
             raise ConnectionAbortedError
         self.challenged = response.status in CHALLENGES
         return response

@@ -212,11 +212,15 @@ class Report:
             advice = ADVICE.get(reason, "")
             self.once(f"{reason} {raw_metric}", f"refused {number} sample(s) of {raw_metric}: {problem}{advice}")
 
+    def took(self, seconds: float) -> None:
+        """Submit the duration of a scrape, also of one that failed: where none arrives, nobody scrapes."""
+        self.check.gauge(f"{NAMESPACE}.scrape.duration", seconds, tags=self.own_tags(), raw=True)
+
     def telemetry(self, seconds: float, sent: Sent) -> None:
         """Submit the duration in seconds, the samples of the payload, and what of them was submitted."""
         tags = self.own_tags()
+        self.took(seconds)
         values = {
-            "duration": seconds,
             "samples": self.collector.samples,
             "contexts": sent.contexts,
             "custom_metrics": sent.custom_metrics,

@@ -120,9 +120,11 @@ class ServingScraper(Endpoint):
             self.collector.give_up()
             self.submit_health_check(ServiceCheck.CRITICAL, message=problem)
             self.report.rejected()
+            self.report.took(time.monotonic() - started)
             raise ScrapeError(problem) from None
         if self.unreachable:
             self.submit_health_check(ServiceCheck.CRITICAL, message=self.unreachable)
+            self.report.took(time.monotonic() - started)
             return
         if not self.none_exported:
             self.report.systems()

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import SpoolError
+from datadog_checks.model_serving.workstation.bridge import intake
 from datadog_checks.model_serving.workstation.bridge.engine import time_of_points
 from datadog_checks.model_serving.workstation.bridge.health import state_of
 from datadog_checks.model_serving.workstation.bridge.intake import CLOCK_PUT_BACK
 from datadog_checks.model_serving.workstation.bridge.process import Reporter
 from datadog_checks.model_serving.workstation.bridge.spool import NewBatch, Spool
+from datadog_checks.model_serving.workstation.standin.aggregation import Commit, Context, SeriesPoint
 
 from ...conftest import reply
 from .bridges import START, BridgeHost, CountingServer, observations, totals
@@ -57,6 +59,33 @@ def test_two_instances_with_one_series_lose_nothing(host: BridgeHost, endpoint: 
     )
     assert len(points) == 6
     assert totals(host.intake, "request.count") == 60
+
+
+def test_two_instances_with_one_series_around_a_restart(host: BridgeHost, endpoint: Any) -> None:
+    """What ran before must not give a time that what runs after gives as well."""
+    server = CountingServer(endpoint)
+    host.instances = [{**server.instance, "name": name} for name in ("a", "b")]
+    host.start()
+    host.step()
+    server.serve(10)
+    host.engine.run(host.engine.watched[0])
+    host.kill()
+    host.start()
+    host.engine.run(host.engine.watched[1])
+    host.deliver()
+    assert totals(host.intake, "request.count") == 20
+
+
+def test_two_instances_with_one_series_among_very_many(host: BridgeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "KEPT_PREFIXES", 5)
+    encoder = intake.Encoder(host.settings())
+    commit = Commit([SeriesPoint(Context(f"m{number}", (), ""), "count", 1.0) for number in range(20)])
+    times = [encoder.claim(commit, int(START) + late) for late in (0, 0, 0, 1, 900, 900, 900)]
+    assert len(set(times)) == len(times)
+    others = [Commit([SeriesPoint(Context(f"o{number}", (), ""), "count", 1.0)]) for number in range(2000)]
+    for number, other in enumerate(others):
+        encoder.claim(other, int(START) + 900 + number)
+    assert len(encoder._times) < 2 * CLOCK_PUT_BACK
 
 
 def test_a_full_disk_loses_nothing(host: BridgeHost, endpoint: Any) -> None:
@@ -211,6 +240,25 @@ def test_a_spool_that_breaks_meanwhile(host: BridgeHost, endpoint: Any) -> None:
     state = state_of(host.engine, host.spool, None)
     assert state["status"] == "spool"
     assert str(host.path) in state["delivery"]["problem"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_spool_that_is_removed_meanwhile(replaced: bool, host: BridgeHost, endpoint: Any) -> None:
+    """The process goes on, and says that the next one will not find it."""
+    server = CountingServer(endpoint)
+    host.instances = [server.instance]
+    host.start()
+    host.step()
+    # Kept elsewhere, so that the new file is another one.
+    host.path.rename(host.path.with_suffix(".away"))
+    if replaced:
+        host.path.touch()
+    server.serve(10)
+    host.step()
+    assert totals(host.intake, "request.count") == 10
+    state = state_of(host.engine, host.spool, None)
+    assert state["status"] == "spool"
+    assert "was removed or replaced" in state["delivery"]["problem"]
 
 
 def test_a_spool_of_another_version(tmp_path: Any) -> None:

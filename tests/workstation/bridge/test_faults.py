@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
+import socket
+import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,9 +26,11 @@ from datadog_checks.model_serving.submit import submitter
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
 from datadog_checks.model_serving.workstation.bridge.deliverer import SLACK
 from datadog_checks.model_serving.workstation.bridge.engine import SpoolingStandIn
-from datadog_checks.model_serving.workstation.bridge.intake import Encoder, thin
+from datadog_checks.model_serving.workstation.bridge.intake import Encoder, Intake, Verdict, encoded, thin
+from datadog_checks.model_serving.workstation.demo import intake
 from datadog_checks.model_serving.workstation.demo.intake import LostAnswer, RefusedRequest, SimulatedIntake
-from datadog_checks.model_serving.workstation.standin.aggregation import Commit, Context, Distribution
+from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
+from datadog_checks.model_serving.workstation.standin.aggregation import Commit, Context, Distribution, SeriesPoint
 from datadog_checks.model_serving.workstation.standin.install import standing_in
 from datadog_checks.model_serving.workstation.standin.recorder import Event
 from datadog_checks.model_serving.workstation.standin.runner import Round, Run
@@ -113,6 +122,19 @@ def test_a_limit_is_waited_for(header: dict[str, str], seconds: int, host: Bridg
     host.now += 1
     host.deliverer.deliver()
     assert fault.seen == 2
+
+
+@pytest.mark.parametrize("put_back", [120, 1800, 86400])
+def test_a_clock_that_is_put_back_makes_no_pause_longer(
+    put_back: int, host: BridgeHost, server: CountingServer
+) -> None:
+    host.intake.interfere = Fault(SERIES, refusal(503))
+    host.run()
+    assert host.deliverer.deliver() == 0.0
+    assert 0 < host.deliverer.deliver() <= 1
+    host.now -= put_back
+    host.deliverer.deliver()
+    assert not host.spool.oldest("series", 10**6)
 
 
 def test_pauses_grow_while_nothing_answers(host: BridgeHost, server: CountingServer) -> None:
@@ -227,6 +249,29 @@ def test_a_full_spool_drops_the_oldest(host: BridgeHost, server: CountingServer)
     assert observations(host.intake, "request.latency") == 40 + 190 - dropped
 
 
+@pytest.mark.parametrize(("status", "sent"), [(202, 40), (413, 0), (400, 0)])
+def test_what_is_pushed_out_on_its_way_counts_once(
+    status: int, sent: int, host: BridgeHost, server: CountingServer
+) -> None:
+    host.run()
+
+    def push_out(path: str, after: bool) -> None:
+        if path == POINTS and after == (status == 202):
+            host.spool.max_bytes = 0
+            host.spool.write({})
+            host.spool.max_bytes = 10**6
+            if not after:
+                raise RefusedRequest(status, "no")
+
+    host.intake.interfere = push_out
+    host.deliver()
+    told = host.spool.totals()
+    assert observations(host.intake, "request.latency") == sent
+    assert told.get("sent distributions", 0) == sent
+    assert sum(value for name, value in told.items() if name.startswith("dropped distributions")) == 40 - sent
+    assert host.spool.held().bytes == 0
+
+
 def test_a_second_unknown_outcome_is_the_last(host: BridgeHost, server: CountingServer) -> None:
     """Observations on their way are sent again once, never twice."""
     came: list[int] = [0]
@@ -263,6 +308,20 @@ def test_observations_wait_for_an_intake_that_answers(
     assert observations(host.intake, "request.latency") == 40
     assert host.spool.totals()["resent distributions"] == 40
     assert host.spool.totals().get("dropped distributions unsure") is None
+
+
+def test_what_hinders_one_kind_is_told_while_others_go(
+    host: BridgeHost, server: CountingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.intake.interfere = Fault(SERIES, refusal(503), times=10)
+    for _ in range(4):
+        host.run()
+        while host.deliverer.deliver() == 0.0:
+            pass
+        host.now += 15
+    assert host.deliverer.progress.problem == "503: not now"
+    told = [record for record in caplog.records if record.name == "model_serving.bridge"]
+    assert [record.getMessage() for record in told] == ["series not delivered yet: 503: not now"]
 
 
 def test_an_outage_of_days(host: BridgeHost, server: CountingServer) -> None:
@@ -406,6 +465,61 @@ def test_an_event_that_is_too_long_is_cut(host: BridgeHost, server: CountingServ
     (event,) = host.intake.arrived.events
     assert (len(event["title"]), len(event["text"]), len(event["aggregation_key"])) == (500, 4000, 100)
     assert (event["tags"], event["host"], event["alert_type"]) == (["xid:79", "env:prod"], "h", "error")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_tls_that_breaks_on_the_way(trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that is refused took nothing. What fails once the request is on its way may have taken it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def garble() -> None:
+            raw, _ = listener.accept()
+            with raw, suppress(OSError):
+                secure = context.wrap_socket(raw, server_side=True)
+                secure.recv(65536)
+                os.write(secure.fileno(), b"no record of TLS" * 10)
+                secure.recv(65536)
+                secure.close()
+
+        thread = threading.Thread(target=garble)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        client = Intake(AccountCredentials("0" * 32, "", url=url), timeout=20.0)
+        outcome = client.send("distributions", encoded("distributions", '{"series":[]}'))
+        client.close()
+        thread.join()
+    assert "SSL" in outcome.words or "certificate" in outcome.words.lower(), outcome.words
+    assert outcome.verdict is (Verdict.UNSURE if trusted else Verdict.NOT_TAKEN)
+
+
+def test_errors_of_what_is_taken_are_told(
+    host: BridgeHost, server: CountingServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(intake._TAKE, SERIES, lambda self, body: {"errors": ["one point was dropped"]})
+        host.step()
+    assert "one point was dropped" in host.deliverer.progress.problem
+    assert "Datadog has taken series, but says: one point was dropped" in caplog.text
+    host.step()
+    assert host.deliverer.progress.problem == ""
+
+
+def test_a_sum_that_is_no_number_takes_nothing_with_it(host: BridgeHost, server: CountingServer) -> None:
+    """JSON has no infinity: one of it in the spool would stop delivery for good."""
+    values = {"a": math.inf, "b": -math.inf, "c": math.nan, "d": 1e308}
+    points = [SeriesPoint(Context(f"model_serving.{name}", (), ""), "count", value) for name, value in values.items()]
+    commit = Commit(series=points)
+    batches, told = Encoder(host.settings()).encode(Round(1, host.now, [Run(1, "", "", commit)]), int(host.now), 15)
+    assert told == {"dropped series invalid": 3}
+    host.spool.write({}, batches)
+    host.deliver()
+    assert totals(host.intake, "d") == 1e308
 
 
 def test_what_no_number_can_tell_is_left_out(host: BridgeHost, server: CountingServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import threading
 import time
 import tracemalloc
@@ -20,10 +21,10 @@ from click.testing import CliRunner, Result
 
 from datadog_checks.model_serving.submit.agent_cache import forget_claims
 from datadog_checks.model_serving.workstation.bridge import process
-from datadog_checks.model_serving.workstation.bridge.health import state_of
+from datadog_checks.model_serving.workstation.bridge.health import HealthServer, state_of
 from datadog_checks.model_serving.workstation.bridge.intake import DISTRIBUTIONS, SERIES, batch_of
 from datadog_checks.model_serving.workstation.bridge.process import opened
-from datadog_checks.model_serving.workstation.bridge.settings import load_settings
+from datadog_checks.model_serving.workstation.bridge.settings import ListenAddress, load_settings
 from datadog_checks.model_serving.workstation.cli import bridge_demo
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.demo.intake import RefusedRequest, SimulatedIntake
@@ -149,6 +150,26 @@ def test_what_is_deployed_fits_the_command(tmp_path: Path) -> None:
     assert f"http://{settings.health.host}:{settings.health.port}/" in image
 
 
+def test_once_needs_no_port(command: Command, intake: SimulatedIntake, endpoint: Any, tmp_path: Path) -> None:
+    """Two jobs may run in the same minute, and beside a bridge that goes on."""
+    server = CountingServer(endpoint)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        data = {"instances": [server.instance], "spool": {"path": "bridge.db"}}
+        done = command("--once", more=json.dumps({**data, "health": place, "expose": {"listen": place}}))
+    assert (done.exit_code, done.output) == (0, "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_health_listens_where_the_file_says(host: str) -> None:
+    server = HealthServer(ListenAddress(host, 0), lambda: {"status": "ok"})
+    server.start()
+    place = f"[{host}]" if ":" in host else host
+    with urllib.request.urlopen(f"http://{place}:{server.port}/") as answer:
+        assert json.load(answer) == {"status": "ok"}
+    server.close()
+
+
 def test_exit_statuses(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:
     CountingServer(endpoint)
     assert command("--once", more="instances: 3").exit_code == 2
@@ -177,6 +198,37 @@ def test_once_leaves_to_the_next_time_what_is_not_delivered(
     server.serve(5)
     assert command("--once").exit_code == 0
     assert totals(intake, "request.count") == 15
+
+
+def test_once_delivers_what_others_give_where_a_run_breaks_off(
+    tmp_path: Path, intake: SimulatedIntake, endpoint: Any
+) -> None:
+    """Which no run should, whatever its instance is."""
+    server = CountingServer(endpoint)
+    instances = [{**server.instance, "name": name} for name in ("breaks", "goes on")]
+    text = json.dumps({"instances": instances, "spool": {"path": "bridge.db"}, "health": False, "expose": False})
+    (tmp_path / "bridge.yaml").write_text(text)
+    settings = load_settings(tmp_path / "bridge.yaml", {"DD_API_KEY": intake.api_key}, url=intake.url)
+    with opened(settings) as bridge:
+        del bridge.engine._runner._instances[0]
+        assert bridge.run_once() is False
+    assert any(context.metric == "model_serving.model.accuracy" for context, _ in intake.arrived.series)
+
+
+def test_what_it_says_of_itself_once_is_of_the_time_since(
+    command: Command, intake: SimulatedIntake, endpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cron job counts: a rate of it would else be of 15 s."""
+    CountingServer(endpoint)
+    monkeypatch.setattr(process, "time_of_points", lambda now, step, last: (last or int(now) - 120) + 60)
+    for _ in range(2):
+        assert command("--once").exit_code == 0
+    (intervals,) = (
+        found
+        for (context, _), found in intake.arrived.intervals.items()
+        if context.metric.endswith("bridge.sent") and context.tags == ("kind:series",)
+    )
+    assert list(intervals.values()) == [15, 60]
 
 
 def test_a_refused_key_is_told(command: Command, intake: SimulatedIntake, endpoint: Any) -> None:

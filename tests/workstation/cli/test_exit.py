@@ -19,7 +19,10 @@ DOCUMENT = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
 FOLDER = ROOT / "datadog_checks" / "model_serving" / "workstation" / "cli"
 MODULES = sorted(path.name for path in FOLDER.glob("*.py"))
 COMMANDS = [["bridge"], ["check"], ["demo"], ["lint"]]
-COMMANDS += [*(["provision", name] for name in ("plan", "apply", "destroy", "export", "validate")), ["versions"]]
+COMMANDS += [
+    *(["provision", name] for name in ("plan", "apply", "destroy", "export", "validate", "test")),
+    ["versions"],
+]
 
 
 def rows(pattern: str) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from datadog_checks.model_serving.workstation.demo.dialects.databricks import CONTENT_TYPE
-from datadog_checks.model_serving.workstation.demo.faults import REFUSALS
+from datadog_checks.model_serving.workstation.demo.faults import REFUSALS, Faults
 from datadog_checks.model_serving.workstation.demo.workspace import (
     API,
     TOKEN_PATH,
@@ -734,3 +734,13 @@ def test_the_command_serves_until_its_input_ends() -> None:
     assert float(pages[0].timestamp or 0) < float(pages[1].timestamp or 0)
     assert {name: stats[name] for name in ("connections_opened", "calls")} == {"connections_opened": 1, "calls": 4}
     assert not Path(told["ca"]).exists()
+
+
+def test_what_is_cleared_before_it_waits_does_not_wait() -> None:
+    """A request meets a fault, is counted, and then waits; a test may clear all faults in between."""
+    faults = Faults()
+    faults.add("stall", "*", 1, {})
+    met = faults.take("/")
+    faults.clear()
+    assert met is not None
+    asyncio.run(asyncio.wait_for(met.stall(), 30))

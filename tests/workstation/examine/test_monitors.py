@@ -13,6 +13,7 @@ from datadog_checks.model_serving.workstation.standin.recorder import ServiceChe
 
 TAGS = frozenset(("serving_system:mlserver", "model_name:fraud", "status_class:5xx", "path:/v2/ready"))
 COUNT, ERRORS, LATENCY = (f"model_serving.request.{name}" for name in ("count", "error.count", "latency"))
+ERRORS_SAID = "request.error.count {!status_class:4xx,!serving_system:mlserver}"
 SYSTEM = ("serving_system:s", "endpoint_name:e")
 
 
@@ -65,14 +66,13 @@ def ground(
         ("errors.share", ground({COUNT: ("model_name:m",), ERRORS: ("model_name:m",)}), (COUNTED, "")),
         # By the monitor of the same of those without a model.
         ("errors.share", ground({COUNT: (), ERRORS: ()}), (COUNTED, "")),
-        ("errors.share", ground({COUNT: ("model_name:m",)}, possible=(ERRORS,)), (EVENT, "request.error.count")),
+        ("errors.share", ground({COUNT: ("model_name:m",)}, possible=(ERRORS,)), (EVENT, ERRORS_SAID)),
         ("errors.share", ground({COUNT: ("model_name:m",)}, fed=(ERRORS,)), (MISSING, "no request.error.count")),
         ("errors.share", ground({COUNT: ("model_name:m",)}), (FOREIGN, "request.error.count is of other systems")),
-        # Where errors count as none until there are some.
-        ("slo.availability.fast", ground({COUNT: ("model_name:m",)}), (COUNTED, "")),
-        ("version.model", ground({COUNT: ("model_version:1", "model_name:m")}), (COUNTED, "")),
+        ("slo.availability.fast", ground({COUNT: ("model_name:m",), ERRORS: ("model_name:m",)}), (COUNTED, "")),
+        ("version.idle", ground({COUNT: ("model_version:1", "model_name:m")}), (COUNTED, "")),
         (
-            "version.model",
+            "version.idle",
             ground({COUNT: ("model_name:m",)}),
             (MISSING, "no series of request.count has the tag model_version"),
         ),

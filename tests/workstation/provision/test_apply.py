@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -19,10 +20,12 @@ from datadog_checks.model_serving.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
+from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
+from datadog_checks.model_serving.workstation.provision.values import Values
 
 from .resources import (
     LATENCY,
@@ -481,3 +484,71 @@ def is_write(call: Call) -> bool:
 
 def credentials(account: Standin) -> AccountCredentials:
     return AccountCredentials(account.api_key, account.app_key, url=account.url)
+
+
+def test_rules_are_there_before_the_monitors(dd: Standin, connect: Connect) -> None:
+    """Datadog routes monitors that are created after a rule was saved. A rule that fails keeps no monitor back."""
+    applied(connect(), every_kind())
+    order = [call.operation for call in dd.calls if call.method == "POST" and call.operation is not None]
+    assert order.index("CreateMonitorNotificationRule") < order.index("CreateMonitor")
+    dd.state.monitors.clear()
+    dd.state.rules.clear()
+    dd.faults.add(Fault("status", "CreateMonitorNotificationRule", status=400, body={"errors": ["no"]}))
+    outcomes = told(applied(connect(), every_kind()))
+    assert {address for address, text in outcomes.items() if text != "done"} == {"notification_rule:critical"}
+
+
+def counted(**options: Any) -> Resource:
+    query = "sum(last_1h):sum:model_serving.gpu.xid.count{*} by {gpu_uuid,xid}.as_count() > 0"
+    return monitor("gpu.xid", query, 0, options={"timeout_h": 1, **options})
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("takes", [False, True])
+def test_an_account_that_refuses_on_missing_data(dd: Standin, connect: Connect, takes: bool, is_there: bool) -> None:
+    """It gets the older form, is told so, and has nothing to do from then on; one that takes it loses the older
+    options."""
+    if is_there:
+        applied(connect(), [counted(notify_no_data=True, no_data_timeframe=120)])
+    if not takes:
+        dd.policy.no_missing_data.add("query alert")
+    wanted = [counted(on_missing_data="resolve")]
+    if takes or not is_there:
+        said = told(applied(connect(), wanted))["monitor:gpu.xid"]
+    else:
+        # As from an older version: that something else differs has the monitor updated.
+        said = told(applied(connect(), [counted(on_missing_data="resolve", include_tags=False)]))["monitor:gpu.xid"]
+        wanted = [counted(on_missing_data="resolve", include_tags=False)]
+    (kept,) = (one["options"] for one in dd.state.monitors.values())
+    assert kept.get("on_missing_data") == ("resolve" if takes else None)
+    assert not kept["notify_no_data"]
+    assert kept.get("no_data_timeframe") is None
+    assert ("without on_missing_data, which the account refuses" in said) is not takes
+    assert not planned(connect(), wanted).differs
+
+
+def test_what_an_earlier_version_provisioned_converges(dd: Standin, connect: Connect) -> None:
+    """One run changes in place what has another query, makes anew what has another type, and leaves what is not wanted
+    any more to --prune."""
+    path = Path(__file__).with_name("before.json")
+    before = [Resource(one["kind"], one["key"], one["body"]) for one in json.loads(path.read_text(encoding="utf-8"))]
+    assert {one.result for one in applied(connect(), before)} == {Result.DONE}
+    ids = {one["name"]: number for number, one in dd.state.monitors.items()}
+    wanted = desired(None, Values(runbooks="https://wiki.example.com/{monitor}"))
+    plan = actions(planned(connect(), wanted))
+    for key in ("errors.share", "endpoint.ready", "traffic.none"):
+        assert plan[f"monitor:{key}"] == "replace"
+    for key in ("gpu.xid", "endpoint.metrics", "readiness.http"):
+        assert plan[f"monitor:{key}"] == "change"
+    gone = {"success.share", "version.driver", "slo.latency.fast"}
+    assert {address for address, action in plan.items() if action == "orphaned" and "monitor:" in address} == {
+        f"monitor:{key}" for key in gone
+    }
+    outcomes = applied(connect(), wanted)
+    assert {one.result for one in outcomes} == {Result.DONE}, told(outcomes)
+    assert dd.state.monitors[ids["Model serving: New XID error"]]["options"]["on_missing_data"] == "resolve"
+    assert not planned(connect(), wanted).differs
+    applied(connect(), wanted, prune=True)
+    left = {one["name"] for one in dd.state.monitors.values()}
+    assert "Model serving: Success share is low" not in left
+    assert "orphaned" not in actions(planned(connect(), wanted)).values()

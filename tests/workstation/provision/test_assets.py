@@ -10,7 +10,15 @@ from types import ModuleType
 
 import pytest
 
-from datadog_checks.model_serving.workstation.provision.packs import builtin_packs, dashboard_entries, monitor_entries
+from datadog_checks.model_serving.strict_yaml import read_yaml
+from datadog_checks.model_serving.workstation.provision.packs import (
+    HERE as PACKS,
+)
+from datadog_checks.model_serving.workstation.provision.packs import (
+    builtin_packs,
+    dashboard_entries,
+    monitor_entries,
+)
 from datadog_checks.model_serving.workstation.provision.query import check_dashboard, check_monitor
 
 ROOT = Path(__file__).parents[3]
@@ -42,10 +50,12 @@ def test_no_file_is_left_over() -> None:
     assert TOOL.stale() == []
 
 
-def test_everything_but_burn_rates_is_an_asset() -> None:
-    """These need the id of an SLO, which only an account has."""
+def test_everything_but_burn_rates_and_composites_is_an_asset() -> None:
+    """These need the id of an SLO or of a monitor, which only an account has."""
     names = {Path(path).stem for path in MONITORS}
-    assert names == {key.replace(".", "_") for key, entry in monitor_entries().items() if entry.form != "slo"}
+    assert names == {
+        key.replace(".", "_") for key, entry in monitor_entries().items() if entry.form != "slo" and not entry.guards
+    }
     assert {Path(path).stem for path in DASHBOARDS} == set(dashboard_entries())
 
 
@@ -74,6 +84,25 @@ def test_dashboard_has_the_form_of_an_integration(path: str) -> None:
     assert "${" not in FILES[path]
     assert "managed by" not in FILES[path]
     assert [one.message for one in check_dashboard(asset) if one.severity == "error"] == []
+
+
+def test_every_monitor_has_a_runbook() -> None:
+    """What it means, what to look at, how to tell a false alarm; and no monitor that is none has one."""
+    pages = {path: text for path, text in FILES.items() if path.startswith("docs/runbooks/")}
+    keys = {key for key, entry in monitor_entries().items() if not entry.base}
+    assert set(pages) == {"docs/runbooks/README.md", *(f"docs/runbooks/{key}.md" for key in keys)}
+    assert set(read_yaml(PACKS / "runbooks.yaml")) == keys
+    for key in keys:
+        entry, text = monitor_entries()[key], pages[f"docs/runbooks/{key}.md"]
+        headings = [line for line in text.splitlines() if line.startswith("## ")]
+        assert headings == [
+            "## What it means",
+            "## What to look at",
+            "## How to tell a false alarm",
+            "## How it is measured",
+        ]
+        assert entry.means
+        assert entry.false_alarm
 
 
 def test_documentation_lists_everything() -> None:

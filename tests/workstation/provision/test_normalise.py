@@ -234,6 +234,18 @@ def test_an_update_keeps_what_others_set() -> None:
     assert sent["options"] == {**MONITOR["options"], "silenced": {"*": None}, "locked": True}
 
 
+def test_an_update_clears_what_excludes_it() -> None:
+    """`on_missing_data` and the options before it exclude each other, and an account may hold the older ones."""
+    plain = {"thresholds": {"critical": 50}}
+    wanted = {**MONITOR, "options": {**plain, "on_missing_data": "resolve"}}
+    for older in ({"notify_no_data": True, "no_data_timeframe": 20}, {"no_data_timeframe": 10}):
+        actual = {**MONITOR, "options": {**plain, **older}}
+        sent = preserved("monitor", wanted, actual)["options"]
+        assert (sent["notify_no_data"], sent["no_data_timeframe"]) == (False, None)
+    sent = preserved("monitor", wanted, {**MONITOR, "options": {**plain, "notify_no_data": False}})["options"]
+    assert sent == wanted["options"]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -52,6 +52,8 @@ def test_against_nothing_everything_is_created_in_order() -> None:
       numerator: sum:model_serving.request.count{*}.as_count()
       denominator: sum:model_serving.request.count{*}.as_count()
       99.9 % in 30d
+  + notification_rule:critical  "model-serving critical: Critical" new
+      ["team:ml"] to slack-ml
   + monitor:both  "Monitor both" new
       ${monitor:latency.mean} && ${monitor:errors.share}
       team:ml
@@ -67,8 +69,6 @@ sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01
       critical 2, team:ml
   + dashboard:overview  "Overview" new
       2 widgets
-  + notification_rule:critical  "model-serving critical: Critical" new
-      ["team:ml"] to slack-ml
 Plan: 8 to create."""
     )
     assert plan.differs
@@ -82,7 +82,7 @@ def test_who_hears_of_something_new_is_shown() -> None:
     plan = make_plan(checked([latency(message="Slow. @slack-ml @me@example.com\n@slack-ml"), later]), Account())
     lines = [line.strip() for line in text(plan).splitlines()]
     assert "critical 2, team:ml, @me@example.com, @slack-ml" in lines
-    assert "team:ml to pagerduty-ml" in lines
+    assert "managed_by:model-serving AND team:ml to pagerduty-ml" in lines
 
 
 def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: Connect) -> None:
@@ -112,6 +112,8 @@ def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: 
         """\
   ~ slo:availability  "Availability" (id <slo:availability>) changes
       thresholds.30d.target: 99.9 -> 99.5
+  ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
+      recipients: ["slack-ml"] -> ["pagerduty-ml", "slack-ml"]
   ~ monitor:latency.mean  "Renamed" (id <monitor:latency.mean>) changes; resets the state of its groups, since the \
 query changes
       name: "Monitor latency.mean" -> "Renamed"
@@ -130,8 +132,6 @@ sum:model_serving.request.count{env:prod} by {endpoint_name}.as_count() > 0.01"
       widgets[1].definition.type: "slo" -> "note"
       widgets[1].definition.content: (nothing) -> "Second"
       widgets[2]: (nothing) -> widget slo ""
-  ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
-      recipients: ["slack-ml"] -> ["pagerduty-ml", "slack-ml"]
   ? monitor:queue  "Monitor queue" (id <monitor:queue>) is ours but no longer wanted; --prune deletes it
 Plan: 5 to change, 3 unchanged, 1 orphaned."""
     )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.provision.audience import Route
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
+from datadog_checks.model_serving.workstation.provision.model import attributes, mark
 from datadog_checks.model_serving.workstation.provision.query import check_monitor
 from datadog_checks.model_serving.workstation.provision.routing import (
     Receiver,
@@ -91,7 +92,7 @@ def shown(message: str, tags: Tags, recovered: bool = False) -> set[str]:
 
 
 def by_rules(routing: Routing, tags: Tags) -> set[str]:
-    marked = {**tags, "managed_by": "model-serving"}
+    marked = {**tags, "integration": "model-serving"}
     return {rule.key for rule in notification_rules(routing) if scope_holds(rule.body["filter"]["scope"], marked)}
 
 
@@ -154,7 +155,7 @@ def test_example_of_the_documentation(load: Load) -> None:
     bodies = {rule.key: rule.body for rule in notification_rules(routing)}
     assert bodies["pagerduty-ml"] == {
         "name": "notify pagerduty-ml",
-        "filter": {"scope": "managed_by:model-serving AND severity:critical"},
+        "filter": {"scope": "integration:model-serving AND severity:critical"},
         "recipients": ["pagerduty-ml"],
     }
     assert [one["scope"] for one in bodies["slack-ml-platform"]["conditional_recipients"]["conditions"]] == [
@@ -173,6 +174,56 @@ def test_rules_are_resources_and_monitors_repeat(load: Load) -> None:
     repeats = {one.key: one.body["options"].get("renotify_interval") for one in resources if one.kind == "monitor"}
     assert (repeats["gpu.memory"], repeats["gpu.xid"], repeats["gpu.ecc"]) == (240, 30, None)
     assert not any("@" in str(one.body.get("message")) for one in resources)
+
+
+def test_group_by_is_that_of_each_monitor(load: Load) -> None:
+    """As Alertmanager groups: by those of the tags that an alert has. What the values say of a monitor comes first."""
+    text = "receiver: a\nreceivers: {a: {to: x}}\ngroup_by: [alertname, severity, model_name]"
+    values = Values(monitors={"gpu.xid": MonitorValues(notify_by=("gpu_uuid",))})
+
+    def groups(routing: Routing) -> dict[str, Any]:
+        resources = desired(None, values, routing)
+        return {one.key: one.body["options"].get("notify_by") for one in resources if one.kind == "monitor"}
+
+    found = groups(load(text))
+    assert found["gpu.temperature"] == ["*"]
+    assert found["latency.p99"] == ["model_name"]
+    assert found["endpoint.metrics"] == ["*"]
+    assert found["gpu.xid"] == ["gpu_uuid"]
+    for key in ("errors.share", "errors.share.part", "version.changed", "slo.availability.fast"):
+        assert found[key] is None
+    assert found["agent.silent"] == ["*"]
+    plain = groups(load(text.replace("model_name", "'...'")))
+    assert {key: value for key, value in plain.items() if value} == {
+        "gpu.xid": ["gpu_uuid"],
+        "agent.silent": ["*"],
+    }
+
+
+def test_nobody_hears_of_the_parts_of_a_composite(load: Load) -> None:
+    """Whatever the routes and the tags of the user, no rule and no handle is for a part; every other monitor has a
+    receiver, and rules of exported files match as well."""
+    text = (
+        "receiver: a\nroutes: [{match: {severity: critical}, receiver: b, continue: true}, "
+        "{match: {cost_center: ml}, receiver: b}]\nreceivers: {a: {to: x}, b: {to: y}}\nas: "
+    )
+    values = Values(everywhere=MonitorValues(tags=("cost_center:ml", "tier:gold")))
+    for form in ("rules", "handles"):
+        resources = desired(None, values, load(text + form))
+        rules = [one.body["filter"]["scope"] for one in resources if one.kind == "notification_rule"]
+        marked = [mark(one) for one in resources if one.kind == "notification_rule"]
+        assert all(
+            attributes(one.body)["filter"]["scope"].startswith("managed_by:model-serving AND integration:model-serving")
+            for one in marked
+        )
+        for one in resources:
+            if one.kind != "monitor":
+                continue
+            tags = dict(tag.split(":", 1) for tag in one.body["tags"])
+            heard = any(scope_holds(scope, tags) for scope in rules) or "@" in one.body["message"]
+            assert heard is (".part" not in one.key), one.key
+            if ".part" in one.key:
+                assert one.body["tags"] == ["tier:gold"]
 
 
 def test_handles_are_in_the_messages(load: Load) -> None:
@@ -220,6 +271,9 @@ REFUSED = {
     "as: rule\nreceiver: a\nreceivers: {a: {to: x}}": "as: must be one of rules, handles, not `rule`",
     "receiver: a\nreceivers: {a: {too: x}}": "receivers.a: unknown key `too`; did you mean `to`?",
     "receiver: a\nreceivers: {a: {}}": "receivers.a: the key `to` is missing",
+    "receiver: a\nreceivers: {a: {to: x}}\ngroup_by: [alertname, model]": (
+        "group_by[1]: no monitor is grouped by `model`; did you mean `model_name`?"
+    ),
     "receiver: a\nreceivers: {a: {to: []}}": "a receiver has 1 to 20 handles, not 0",
     "receiver: a\nreceivers: {a: {to: '#ml-alerts'}}": "`#ml-alerts` is no handle: write `slack-ml-alerts`",
     "receiver: a\nreceivers: {a: {to: 'a b'}}": "`a b` is no handle",

@@ -78,7 +78,12 @@ REFUSED = {
     "scope: '{env:prod}'": "scope: leave the braces out: `env:prod`",
     "scope: 'env:prod AND (x:y'": "scope: `env:prod AND (x:y`, column 14",
     "scope: 'env=prod'": "scope: `env=prod`, column 1: `env=...` is PromQL: write `env:value`",
-    "monitors: {slo.latency.fast: {scope: 'env:prod'}}": "scope: is that of the SLO: write it under `slos`, `latency`",
+    "monitors: {slo.availability.fast: {scope: 'env:prod'}}": (
+        "scope: is that of the SLO: write it under `slos`, `availability`"
+    ),
+    "monitors: {slo.latency.fast: {priority: 1}}": (
+        "monitors.slo.latency.fast: is there only for endpoints that have an SLO of their own: name them under `slos`"
+    ),
     "scope: 'env IN (prod,canary)'": "the service check of endpoint.metrics takes only tags that must all be there",
     # thresholds that contradict one another
     "monitors: {latency.p99: {thresholds: {critical: 2, warning: 3}}}": (
@@ -92,8 +97,8 @@ REFUSED = {
         "thresholds.warning_recovery: 1.5 is not below warning, which is 1"
     ),
     "monitors: {latency.p99: {thresholds: {warning_recovery: 1}}}": "needs a `warning` to recover from",
-    "monitors: {success.share: {thresholds: {warning: 90}}}": (
-        "thresholds.warning: 90 is not above critical, which is 95: this monitor alerts below its threshold"
+    "monitors: {gpu.idle: {thresholds: {warning: 3}}}": (
+        "thresholds.warning: 3 is not above critical, which is 5: this monitor alerts below its threshold"
     ),
     "monitors: {accuracy.drop: {thresholds: {critical_recovery: -8}}}": (
         "thresholds.critical_recovery: -8 is not above critical, which is -5"
@@ -112,11 +117,36 @@ REFUSED = {
     "window: 10m": "window: `last_10m` is no alert window for prediction.shift",
     "monitors: {model.ready: {window: 5m}}": "window: means nothing to a service check",
     "monitors: {latency.p99: {long_window: 2h}}": "long_window: is for burn rates; write `window`",
-    "monitors: {slo.latency.fast: {window: 2h}}": "window: is for metrics; write `long_window` and `short_window`",
-    "monitors: {slo.latency.fast: {long_window: 30m}}": "long_window: `30m` must be from 1h to 48h",
-    "monitors: {slo.latency.fast: {short_window: 1h}}": "the short window `1h` must be shorter than the long one, `1h`",
-    "monitors: {traffic.none: {no_data: 20m}}": "20 minutes are less than twice the window of traffic.none: write 30m",
-    "monitors: {slo.latency.fast: {no_data: 20m}}": "no_data: an SLO has no missing data",
+    "monitors: {slo.availability.fast: {window: 2h}}": "window: is for metrics; write `long_window` and `short_window`",
+    "monitors: {slo.availability.fast: {long_window: 30m}}": "long_window: `30m` must be from 1h to 48h",
+    "monitors: {slo.availability.fast: {short_window: 1h}}": (
+        "the short window `1h` must be shorter than the long one, `1h`"
+    ),
+    "monitors: {agent.silent: {no_data: 20m}}": "20 minutes are less than twice the window of agent.silent: write 30m",
+    "monitors: {slo.availability.fast: {no_data: 20m}}": "no_data: an SLO has no missing data",
+    "monitors: {gpu.xid: {no_data: 3h}}": "no_data: gpu.xid counts what happens: that nothing happens is no missing",
+    "monitors: {version.changed: {scope: 'a:b'}}": "scope: is not for monitors of events",
+    # least numbers and groups
+    "monitors: {latency.p99: {min_errors: 5}}": "is not for latency.p99, which asks for no number of errors",
+    "monitors: {traffic.none: {min_errors: 5}}": "min_errors: is not for traffic.none",
+    "min_errors: 0": "min_errors: must be a whole number from 1 to 1000000, not `0`",
+    "monitors: {latency.p99: {notify_by: [model]}}": (
+        "`model` is no group of latency.p99; it has serving_system, endpoint_name, model_name"
+    ),
+    "monitors: {errors.share: {notify_by: ['*']}}": "errors.share is a composite monitor",
+    "notify_by: ['*', model_name]": 'notify_by: write names of tags, or ["*"] alone',
+    "notify_by: ['model name']": "notify_by[0]: must be the name of a tag",
+    # endpoints with an SLO of their own
+    "slos: {availability: {endpoints: ['a b']}}": "endpoints: `a b` is no value of the tag endpoint_name",
+    "slos: {availability: {endpoints: [a, A]}}": "endpoints: `a` and `A` are one endpoint to Datadog",
+    "slos: {availability: {endpoints: {a: {enabled: false}}}}": "endpoints.a: unknown key `enabled`",
+    "slos: {availability: {endpoints: {a: {target: 101}}}}": (
+        "slos.availability.endpoints.a.target: must be a percentage between 0 and 100"
+    ),
+    "slos: {availability: {endpoints: {a: {target: 90}}}}": (
+        "slos.availability.endpoints.a.target: a target of 90 % can burn at most 10 times"
+    ),
+    "generative: 'model_name=x'": "generative: `model_name=x`, column 1",
     # SLOs
     "slos: {availability: {target: 100}}": "slos.availability.target: must be a percentage between 0 and 100",
     "slos: {availability: {warning: 99}}": "slos.availability.warning: 99 must lie between the target 99.9 and 100",
@@ -162,21 +192,42 @@ def test_empty_file_changes_nothing(load: Load) -> None:
 CHANGED = [
     ("prefix: '[prod] '", "latency.p99", "name", "[prod] p99 latency is high"),
     ("prefix: ''", "latency.p99", "name", "p99 latency is high"),
-    ("priority: 4", "success.share", "priority", 4),
-    ("priority: 4\nmonitors: {success.share: {priority: 2}}", "success.share", "priority", 2),
+    ("priority: 4", "errors.share", "priority", 4),
+    ("priority: 4\nmonitors: {errors.share: {priority: 2}}", "errors.share", "priority", 2),
     ("renotify: 4h", "model.ready", "options.renotify_interval", 240),
     ("renotify: 4h\nmonitors: {model.ready: {renotify: false}}", "model.ready", "options.renotify_interval", None),
     ("evaluation_delay: 5m", "latency.p99", "options.evaluation_delay", 300),
     ("auto_resolve: 2h", "latency.p99", "options.timeout_h", 2),
     ("auto_resolve: false", "latency.p99", "options.timeout_h", 0),
-    ("no_data: false", "traffic.none", "options.notify_no_data", False),
-    ("no_data: 1h", "traffic.none", "options.no_data_timeframe", 60),
+    ("no_data: false", "agent.silent", "options.notify_no_data", False),
+    ("no_data: 1h", "agent.silent", "options.no_data_timeframe", 60),
     ("no_data: 1h", "latency.p99", "options.notify_no_data", False),
     ("monitors: {latency.p99: {no_data: 1h}}", "latency.p99", "options.no_data_timeframe", 60),
-    ("monitors: {traffic.none: {window: 1h}}", "traffic.none", "options.no_data_timeframe", 120),
-    ("scope: env:prod", "endpoint.ready", "query", '.over("env:prod").'),
+    ("monitors: {agent.silent: {window: 1h}}", "agent.silent", "options.no_data_timeframe", 120),
+    ("monitors: {errors.share: {window: 10m}}", "errors.share.part", "query", "sum(last_10m):"),
+    ("monitors: {errors.share: {window: 10m}}", "errors.share.part.errors", "query", "sum(last_10m):"),
+    ("monitors: {errors.share: {window: 10m}}", "errors.share.endpoint", "message", "over the last 10 minutes."),
+    ("monitors: {errors.share: {thresholds: {critical: 8}, min_errors: 7}}", "errors.share.rest.part", "query", "> 8"),
+    ("monitors: {errors.share: {min_errors: 7}}", "errors.share.grpc.part.errors", "query", ".as_count() >= 7"),
+    ("min_errors: 20", "errors.share.part.errors", "query", ".as_count() >= 20"),
+    ("min_errors: 20", "errors.client.endpoint.part.errors", "options.thresholds.critical", 20),
+    ("monitors: {traffic.none: {min_requests: 50}}", "traffic.none.part.requests", "query", ">= 50"),
+    ("scope: env:prod", "errors.share.part.errors", "query",
+     "{env:prod,!status_class:4xx,!serving_system:mlserver}"),
+    ("monitors: {gpu.throttling: {window: 30m}}", "gpu.throttling", "query", ".as_count() / 1800 * 100 > 20"),
+    ("monitors: {gpu.temperature: {notify_by: ['*']}}", "gpu.temperature", "options.notify_by", ["*"]),
+    ("notify_by: [endpoint_name]", "gpu.temperature", "options.notify_by", ["endpoint_name"]),
+    ("notify_by: [model_name]", "gpu.temperature", "options.notify_by", ["*"]),
+    ("notify_by: [model_name, endpoint_name, serving_system]", "latency.p99", "options.notify_by", None),
+    ("notify_by: [model_name]", "errors.share", "options.notify_by", None),
+    ("generative: 'model_name:sd*'", "latency.p99", "query", "latency{!model_name:sd*} by"),
+    ("generative: 'model_name:sd* OR endpoint_name:chat'", "latency.p99.endpoint", "query",
+     "{NOT (model_name:sd* OR endpoint_name:chat) AND NOT model_name:*}"),
+    ("generative: 'endpoint_name:chat'", "requests.in_flight", "query", "in_flight{endpoint_name:chat} by"),
+    ("scope: env:prod", "endpoint.ready.part", "query", '.over("env:prod").'),
     ("scope: 'env:prod,!region:eu'\nmonitors: {endpoint.metrics: {scope: env:prod}, endpoint.ready: {scope: env:prod}, "
-     "model.ready: {scope: env:prod}, model.version_ready: {scope: env:prod}, gpu.health: {scope: env:prod}}",
+     "model.ready: {scope: env:prod}, model.version_ready: {scope: env:prod}, gpu.health: {scope: env:prod}, "
+     "workspace.health: {scope: env:prod}}",
      "gpu.throttling", "query", "{env:prod AND NOT region:eu AND reason IN (thermal,board_limit,reliability)}"),
     ("scope: env:prod", "gpu.ecc", "query", "{env:prod,error_type:uncorrected,scope:volatile}"),
     ("monitors: {latency.p99: {scope: 'env:prod OR env:canary'}}", "latency.p99", "query",
@@ -193,9 +244,11 @@ CHANGED = [
     ("monitors: {latency.p99: {window: 10m}}", "latency.p99", "message", "over the last 10 minutes."),
     ("monitors: {gpu.xid: {window: current_1d}}", "gpu.xid", "message", "in the last day;"),
     ("monitors: {latency.p99: {thresholds: {critical: 0.25}}}", "latency.p99", "query", "> 0.25"),
-    ("monitors: {model.ready: {thresholds: {critical: 30}}}", "model.ready", "query", ".last(31)"),
-    ("monitors: {model.ready: {thresholds: {warning: null}}}", "model.ready", "query", ".last(4)"),
-    ("runbooks: https://wiki.example.com/r", "gpu.xid", "message", "Runbook: https://wiki.example.com/r/gpu-xid"),
+    ("monitors: {model.ready: {thresholds: {critical: 30}}}", "model.ready.part", "query", ".last(31)"),
+    ("monitors: {model.ready: {thresholds: {warning: null}}}", "model.ready.part", "query", ".last(6)"),
+    ("runbooks: https://wiki.example.com/r", "gpu.xid", "message", "Runbook: https://wiki.example.com/r/gpu.xid"),
+    ("runbooks: 'https://wiki.example.com/{monitor}.md'", "gpu.memory.index", "message",
+     "Runbook: https://wiki.example.com/gpu.memory.md"),
     ("monitors: {gpu.xid: {runbook: 'https://a.b/c'}}", "gpu.xid", "message", "Runbook: https://a.b/c"),
     ("monitors: {latency.p99: {thresholds: {critical: 1}, window: 10m}}", "latency.p99.endpoint", "query",
      "percentile(last_10m):p99:model_serving.request.latency{!model_name:*} by {serving_system,endpoint_name} > 1"),
@@ -203,15 +256,20 @@ CHANGED = [
      1),
     ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {priority: 5}}", "latency.p99.endpoint", "priority",
      5),
-    ("scope: env:prod", "errors.share.endpoint", "query", "{env:prod,!model_name:*,!serving_system:mlserver}"),
+    ("scope: env:prod", "errors.share.endpoint.part", "query",
+     "{env:prod,!status_class:4xx,!serving_system:mlserver,!model_name:*}"),
     ("scope: 'env IN (a,b)'\nmonitors: {endpoint.metrics: {scope: '*'}, endpoint.ready: {scope: '*'}, "
-     "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}}",
+     "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}, "
+     "workspace.health: {scope: '*'}}",
      "latency.p99.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
     ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", '.over("7d")'),
     ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", "> 16.8"),
-    ("monitors: {slo.latency.slow: {long_window: 48h, short_window: 4h}}", "slo.latency.slow", "query",
+    ("slos: {latency: {endpoints: [Fraud]}}\nmonitors: {slo.latency.slow: {long_window: 48h, short_window: 4h}}",
+     "slo.latency.slow.fraud", "query",
      '.long_window("48h").short_window("4h")'),
-    ("monitors: {slo.latency.fast: {thresholds: {critical: 10, warning: 5}}}", "slo.latency.fast", "message",
+    ("slos: {availability: {endpoints: {fraud: {timeframe: 7d}}}}", "slo.availability.fast.fraud", "query",
+     'burn_rate("${slo:availability.fraud}").over("7d").long_window("1h").short_window("5m") > 16.8'),
+    ("monitors: {slo.availability.fast: {thresholds: {critical: 10, warning: 5}}}", "slo.availability.fast", "message",
      "{{#is_warning}}"),
 ]  # fmt: skip
 
@@ -269,7 +327,7 @@ def test_thresholds_are_refused_or_right(key: str, beside: dict[str, float | Non
     said = {**beside, **({} if critical is None else {"critical": critical})}
     values = Values(packs=(monitor_entries()[key].pack,), monitors={key: MonitorValues(thresholds=said)})
     try:
-        body = bodies(values)[key]
+        body = bodies(values)[monitor_entries()[key].part]
     except DocumentError as error:
         assert f"monitors.{key}.thresholds" in str(error)  # noqa: PT017
         return
@@ -320,7 +378,7 @@ def test_dashboards_follow(load: Load) -> None:
     text = str(overview)
     assert "{env:prod,$system,$endpoint,$model,$version}" in text
     assert "'value': 'y = 7'" in text
-    assert "'y = 1'" not in text
+    assert "'y = 5'" not in text
     assert [one for body in found.values() for one in check_dashboard(body) if one.severity == "error"] == []
 
 
@@ -346,6 +404,30 @@ def test_slo_that_is_left_out_takes_its_alerts_along(load: Load) -> None:
     assert not any("${slo:latency}" in str(one.body) for one in resources)
 
 
+def test_an_endpoint_has_an_slo_of_its_own(load: Load) -> None:
+    """With its own target, and alerts that take the place of those over all endpoints."""
+    values = load(
+        "scope: env:prod\nslos: {availability: {target: 99.5, endpoints: {Fraud-EU: {target: 99}, chat: }}, "
+        "latency: {endpoints: [chat]}}"
+    )
+    found = bodies(values, "slo")
+    assert set(found) == {"availability", "availability.fraud-eu", "availability.chat", "latency", "latency.chat"}
+    assert found["availability.fraud-eu"]["thresholds"] == [{"timeframe": "30d", "target": 99, "warning": 99.5}]
+    assert found["availability.chat"]["thresholds"][0]["target"] == 99.5
+    assert found["availability.fraud-eu"]["query"] == {
+        "numerator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count() - "
+        "sum:model_serving.request.error.count{env:prod,endpoint_name:fraud-eu,!status_class:4xx}.as_count()",
+        "denominator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count()",
+    }
+    assert "endpoint_name:chat" in found["latency.chat"]["tags"]
+    assert [one for body in found.values() for one in check_slo(body)] == []
+    alerts = {key: body for key, body in bodies(values).items() if key.startswith("slo.")}
+    assert {key.rpartition(".")[2] for key in alerts} == {"fraud-eu", "chat"}
+    assert len(alerts) == 9
+    assert "For: endpoint chat\n" in alerts["slo.latency.fast.chat"]["message"]
+    assert "endpoint_name:chat" in alerts["slo.latency.fast.chat"]["tags"]
+
+
 def test_packs_of_the_file_give_way_to_those_of_the_command(load: Load) -> None:
     """`--pack` is said last."""
     values = load("packs: [gpu]")
@@ -366,7 +448,13 @@ def test_example_of_the_documentation(load: Load) -> None:
     assert found["latency.p99"]["name"] == "[prod] p99 latency is high"
     assert found["gpu.temperature"]["options"]["thresholds"] == {"critical": 80, "critical_recovery": 75.2941}
     assert "traffic.none" not in found
-    assert found["slo.availability.fast"]["query"].endswith('.short_window("5m") > 16.8')
+    assert "slo.availability.fast" not in found
+    for name in ("fraud", "ranking"):
+        assert found[f"slo.availability.fast.{name}"]["query"].endswith('.short_window("5m") > 16.8')
+    assert bodies(values, "slo")["availability.fraud"]["target_threshold"] == 99.9
+    assert "\nRunbook: https://git.example.com/ml/docs/runbooks/gpu.xid.md" in found["gpu.xid"]["message"]
+    assert found["gpu.temperature"]["options"]["notify_by"] == ["endpoint_name"]
+    assert found["errors.share.part.errors"]["query"].endswith(">= 10")
     assert set(bodies(values, "dashboard")) == {"overview", "gpu"}
     problems = [one for body in found.values() for one in check_monitor(body) if one.severity == "error"]
     assert problems == []

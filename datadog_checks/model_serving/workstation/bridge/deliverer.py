@@ -63,15 +63,33 @@ class Destination(Protocol):
 
 @dataclass(slots=True)
 class Progress:
-    """How delivery fares. `last` is when something was taken last, in epoch seconds; `problem` is what hinders it.
+    """How delivery fares. `last` is when something was taken last, in epoch seconds.
 
-    By kind, `failures` are those in a row, and nothing is sent `not_before` a time.
+    By kind, `problems` are what hinders it, `failures` are those in a row, and nothing is sent `not_before` a time,
+    which is `pauses` seconds after the last failure.
     """
 
     last: float | None = None
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
+    pauses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> str:
+        """What hinders delivery, empty where nothing does."""
+        return "; ".join(dict.fromkeys(filter(None, list(self.problems.values()))))
+
+    def tell(self, kind: str, problem: str) -> bool:
+        """Note what hinders a kind, empty where nothing does. Returns whether that is something new."""
+        before, self.problems[kind] = self.problems.get(kind, ""), problem
+        return problem not in ("", before)
+
+    def left(self, kind: str, now: float) -> float:
+        """Seconds until a kind is sent again: none where they are more than were said, for the clock was put back."""
+        left = self.not_before.get(kind, 0.0) - now
+        # A sum of epoch seconds is a bit more or less than what was added.
+        return left if 0.0 < left <= self.pauses[kind] + 0.001 else 0.0
 
 
 class Deliverer:
@@ -96,13 +114,12 @@ class Deliverer:
         """
         busy = False
         for kind in KINDS:
-            # A pause that is longer is one of a clock that was put back.
-            if not 0 < self.progress.not_before.get(kind, 0.0) - self._clock() <= LONGEST_LIMIT:
+            if not self.progress.left(kind, self._clock()):
                 busy = self._step(kind) or busy
         if busy:
             return 0.0
-        waits = [until - self._clock() for until in self.progress.not_before.values()]
-        return min((wait for wait in waits if wait > 0), default=LONGEST_PAUSE)
+        now = self._clock()
+        return min(filter(None, (self.progress.left(kind, now) for kind in KINDS)), default=LONGEST_PAUSE)
 
     def drain(self, patience: float, wait: Callable[[float], bool]) -> bool:
         """Deliver until nothing is left, or until it has waited for `patience` seconds. Whether nothing is left then.
@@ -136,7 +153,9 @@ class Deliverer:
     def _settle(self, kind: str, chosen: list[SpooledBatch], tries: int, outcome: Delivery) -> bool:
         if outcome.verdict is Verdict.TAKEN:
             self._spool.remove(chosen, Counter({f"sent {kind}": _points(chosen)}))
-            self.progress.last, self.progress.problem = self._clock(), ""
+            self.progress.last = self._clock()
+            if self.progress.tell(kind, outcome.words):
+                log.warning("Datadog has taken %s, but says: %s", kind, outcome.words)
             self.progress.failures.pop(kind, None)
             self.progress.not_before.pop(kind, None)
             self._answering.add(kind)
@@ -219,10 +238,10 @@ class Deliverer:
         failures = self.progress.failures.get(kind, 0)
         self.progress.failures[kind] = failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.75, 1.0)
-        self.progress.not_before[kind] = self._clock() + min(max(outcome.seconds, pause), LONGEST_LIMIT)
-        if outcome.words != self.progress.problem:
-            log.warning("not delivered yet: %s", outcome.words)
-        self.progress.problem = outcome.words
+        self.progress.pauses[kind] = seconds = min(max(outcome.seconds, pause), LONGEST_LIMIT)
+        self.progress.not_before[kind] = self._clock() + seconds
+        if self.progress.tell(kind, outcome.words):
+            log.warning("%s not delivered yet: %s", kind, outcome.words)
 
 
 def _refused(outcome: Delivery) -> DeliveryError:

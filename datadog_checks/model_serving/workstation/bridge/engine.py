@@ -133,7 +133,6 @@ class Engine:
         self._spool = spool
         self._stand_in = stand_in
         self.listeners = listeners
-        self._encoder = Encoder(settings)
         configuration = settings.configuration
         instances = [(number, _remembering(instance)) for number, instance in configuration.instances]
         self._runner = Runner(
@@ -161,6 +160,7 @@ class Engine:
         ]
         for watched in self.watched:
             self._recall(watched)
+        self._encoder = Encoder(settings, max((watched.last or 0 for watched in self.watched), default=0))
 
     def run(self, watched: Watched, *, once: bool = False) -> Round:
         """Run one instance and spool what it gave. `once` is for a process that runs it no second time: what it counts
@@ -172,9 +172,7 @@ class Engine:
         run = round_.runs[0]
         timestamp = time_of_points(watched.begun, watched.step, watched.last)
         timestamp = self._encoder.claim(run.commit, timestamp)
-        interval = watched.step
-        if once and watched.last is not None and timestamp - watched.last <= LONGEST_GAP:
-            interval = max(1, timestamp - watched.last)
+        interval = since(watched.last, timestamp, watched.step) if once else watched.step
         batches, thinned = self._encoder.encode(round_, timestamp, interval, watched.hostless)
         watched.waiting += batches
         watched.totals.update(thinned)
@@ -233,6 +231,11 @@ def time_of_points(now: float, step: int, last: int | None) -> int:
     if last is None or aligned > last or last - now > CLOCK_PUT_BACK:
         return aligned
     return last + 1
+
+
+def since(last: int | None, timestamp: int, otherwise: int) -> int:
+    """The seconds that counts are of where the run before was of another process: `otherwise` where it is forgotten."""
+    return otherwise if last is None or timestamp - last > LONGEST_GAP else max(1, timestamp - last)
 
 
 def _remembering(instance: dict[str, Any]) -> dict[str, Any]:

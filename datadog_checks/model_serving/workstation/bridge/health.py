@@ -6,12 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ...errors import OptionError, SpoolError
 from .deliverer import Progress
 from .engine import Engine, Watched
+from .listening import BoundedServer
 from .settings import ListenAddress
 from .spool import Spool
 
@@ -29,6 +30,7 @@ def state_of(engine: Engine, spool: Spool, progress: Progress | None) -> dict[st
     instances = [_instance(watched) for watched in engine.watched]
     try:
         held = spool.held()
+        spool.check()
     except SpoolError as error:
         return {"status": "spool", "instances": instances, "delivery": {"problem": str(error)}}
     lag = 0.0 if held.oldest is None else max(0.0, now - held.oldest)
@@ -56,7 +58,7 @@ class HealthServer:
     def __init__(self, address: ListenAddress, state: Callable[[], dict[str, Any]]) -> None:
         self._address = address
         self._state = state
-        self._server: ThreadingHTTPServer | None = None
+        self._server: BoundedServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -66,13 +68,12 @@ class HealthServer:
             state = staticmethod(self._state)
 
         try:
-            self._server = ThreadingHTTPServer((self._address.host, self._address.port), StateHandler)
+            self._server = BoundedServer(self._address.host, self._address.port, StateHandler)
         except OSError as error:
             raise OptionError(
                 f"`health`: {self._address.host}:{self._address.port} can't be listened on ({error.strerror}): name "
                 "another port, or false"
             ) from None
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self._thread.start()
 

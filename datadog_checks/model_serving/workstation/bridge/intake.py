@@ -6,6 +6,8 @@ Limits are those of the API's description: https://docs.datadoghq.com/api/latest
 from __future__ import annotations
 
 import json
+import math
+import ssl
 import threading
 import zlib
 from collections import Counter
@@ -32,7 +34,7 @@ from ..standin.recorder import Event, ServiceCheck
 from ..standin.runner import Round
 from ..standin.sketch import MAX_KEY, value_of
 from .settings import BridgeSettings
-from .spool import NewBatch
+from .spool import NewBatch, dropped
 
 SERIES, DISTRIBUTIONS, CHECKS, EVENTS = "series", "distributions", "service_checks", "events"
 
@@ -83,20 +85,26 @@ CLOCK_PUT_BACK = 600.0
 
 
 class Encoder:
-    """Makes batches of what runs give, with the host and the tags of the bridge."""
+    """Makes batches of what runs give, with the host and the tags of the bridge.
 
-    def __init__(self, settings: BridgeSettings) -> None:
+    `latest` is a time up to which the process before may have given points of any series.
+    """
+
+    def __init__(self, settings: BridgeSettings, latest: int = 0) -> None:
         self._host = settings.host
         self._tags = settings.tags
         self._most = settings.max_observations
         self._prefixes: dict[tuple[Context, str, int, str], str] = {}
+        self._latest = latest
         self._times: dict[Context, int] = {}
+        self._many_times = KEPT_PREFIXES
         self._lock = threading.Lock()
 
     def encode(
         self, round_: Round, timestamp: int, interval: int, hostless: bool = False
     ) -> tuple[list[NewBatch], Counter[str]]:
-        """Batches of a run's points, of `timestamp`, whose counts are of `interval` seconds; and what was thinned.
+        """Batches of a run's points, of `timestamp`, whose counts are of `interval` seconds; and the totals of
+        what was thinned or left out.
 
         `hostless` leaves the host of the bridge out where the run names none.
         """
@@ -105,6 +113,8 @@ class Encoder:
         thinned: Counter[str] = Counter()
         for run in round_.runs:
             batches += self.series(run.commit, timestamp, interval, host)
+            if infinite := sum(not math.isfinite(point.value) for point in run.commit.series):
+                thinned += dropped(SERIES, "invalid", infinite)
             items, left_out = self._distributions(run.commit, timestamp, host)
             batches += _gathered(DISTRIBUTIONS, timestamp, items)
             thinned.update(left_out)
@@ -121,20 +131,24 @@ class Encoder:
         Two instances may give the same series: an Agent would send both points, at times of its own.
         """
         with self._lock:
-            if len(self._times) > KEPT_PREFIXES:
-                self._times.clear()
-            latest = max((self._times.get(point.context, 0) for point in commit.series), default=0)
+            if len(self._times) > self._many_times:
+                oldest = timestamp - CLOCK_PUT_BACK
+                self._times = {context: time for context, time in self._times.items() if time > oldest}
+                self._many_times = max(KEPT_PREFIXES, 2 * len(self._times))
+            latest = max((self._times.get(point.context, self._latest) for point in commit.series), default=0)
             if timestamp <= latest <= timestamp + CLOCK_PUT_BACK:
                 timestamp = latest + 1
             self._times.update((point.context, timestamp) for point in commit.series)
         return timestamp
 
     def series(self, commit: Commit, timestamp: int, interval: int, host: str) -> Iterator[NewBatch]:
-        """Batches of the series of a commit."""
+        """Batches of the series of a commit, without sums that have grown too large for a number."""
         if len(self._prefixes) > KEPT_PREFIXES:
             self._prefixes.clear()
         items = []
         for point in commit.series:
+            if not math.isfinite(point.value):
+                continue
             key = (point.context, point.type, interval, host)
             prefix = self._prefixes.get(key)
             if prefix is None:
@@ -308,7 +322,9 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of a request. `words` are for a person, without secrets; `seconds` are how long to wait."""
+    """What became of a request. `words` are for a person, without secrets, and may come with TAKEN as well; `seconds`
+    are how long to wait.
+    """
 
     verdict: Verdict
     words: str = ""
@@ -391,17 +407,16 @@ class Intake:
 
     def _outcome(self, call: Any) -> Delivery:
         try:
-            call()
+            answer = _text(call().data)
         except ApiException as error:
             return self._refusal(error)
         except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            never_sent = isinstance(reason, _NEVER_SENT)
-            verdict = Verdict.NOT_TAKEN if never_sent else Verdict.UNSURE
+            verdict = Verdict.NOT_TAKEN if _never_sent(getattr(error, "reason", None) or error) else Verdict.UNSURE
             return Delivery(verdict, self.credentials.mask(transport_words(error)))
         except OSError as error:
             return Delivery(Verdict.UNSURE, self.credentials.mask(transport_words(error)))
-        return Delivery(Verdict.TAKEN)
+        errors = answer.get("errors") if isinstance(answer, Mapping) else None
+        return Delivery(Verdict.TAKEN, self.credentials.mask(words_of({"errors": errors})) if errors else "")
 
     def _refusal(self, error: ApiException) -> Delivery:
         status = error.status or 0
@@ -429,8 +444,15 @@ _NEVER_SENT = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
     urllib3.exceptions.ProxyError,
-    urllib3.exceptions.SSLError,
 )
+
+
+def _never_sent(reason: BaseException) -> bool:
+    """Whether the request never left. TLS may also fail while the answer is on its way."""
+    certificate = isinstance(reason, urllib3.exceptions.SSLError) and isinstance(
+        reason.args[0], ssl.SSLCertVerificationError
+    )
+    return certificate or isinstance(reason, _NEVER_SENT)
 
 
 def _text(body: Any) -> Any:

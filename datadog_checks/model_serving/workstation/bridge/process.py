@@ -19,7 +19,7 @@ from ...errors import SpoolError
 from ..standin.install import standing_in
 from ..standin.runner import Round, Run
 from .deliverer import Deliverer
-from .engine import Engine, RunListener, SpoolingStandIn, Watched, time_of_points
+from .engine import Engine, RunListener, SpoolingStandIn, Watched, since, time_of_points
 from .health import HealthServer, state_of
 from .intake import PATHS, Delivery, Encoded, Encoder, Intake, Verdict
 from .metrics import own_commit
@@ -35,6 +35,9 @@ GRACE = 5.0
 
 PATIENCE = 30.0
 """Seconds that a process which runs once waits for an intake that is hindered."""
+
+DELIVERY_INTERVAL = 5.0
+"""Seconds for which what instances give is gathered: so many requests there are at most, however many instances."""
 
 PAUSE_OF_DISK = 5.0
 """Seconds until a spool that could not be written is tried again."""
@@ -61,13 +64,17 @@ class Reporter:
         self._host = settings.host
         self._last = int(spool.read(OWN_KEY) or 0) or None
 
-    def report(self) -> None:
-        """One report: what is told is subtracted from the totals in the same transaction. Raises SpoolError."""
+    def report(self, *, once: bool = False) -> None:
+        """One report: what is told is subtracted from the totals in the same transaction. Raises SpoolError.
+
+        `once` is for a process that reports no second time: what it counts is of the time since the report before.
+        """
         now = self._clock()
         timestamp = time_of_points(now, OWN_INTERVAL, self._last)
         totals = self._spool.totals()
         commit = own_commit(self._spool.held(), totals, now)
-        batches = list(self._encoder.series(commit, timestamp, OWN_INTERVAL, self._host))
+        interval = since(self._last, timestamp, OWN_INTERVAL) if once else OWN_INTERVAL
+        batches = list(self._encoder.series(commit, timestamp, interval, self._host))
         self._spool.write({OWN_KEY: str(timestamp)}, batches, taken=totals)
         self._last = timestamp
         for listener in self._listeners:
@@ -152,29 +159,28 @@ class Bridge:
         self._wake.set()
 
     def run_once(self) -> bool:
-        """Run every instance once and deliver. Returns whether everything has been delivered.
+        """Run every instance once and deliver. Returns whether every run ended and everything has been delivered.
 
         Raises DeliveryError and SpoolError.
         """
-        done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        done: queue.SimpleQueue[bool] = queue.SimpleQueue()
         workers = Workers(
             self.settings.workers,
             lambda watched: self.engine.run(watched, once=True),
-            lambda watched, problem: done.put(problem),
+            lambda watched, problem: done.put(_broken_off(watched, problem)),
         )
-        left = len(self.engine.watched)
+        left, broken = len(self.engine.watched), 0
         for watched in self.engine.watched:
             workers.add(watched)
         while left and not self._ends():
             with suppress(queue.Empty):
-                if (problem := done.get(timeout=0.5)) is not None:
-                    raise problem
+                broken += done.get(timeout=0.5)
                 left -= 1
         if left:
             self.engine.close()
         workers.close(GRACE)
-        self._reporter.report()
-        return self.deliverer.drain(PATIENCE, self.pause)
+        self._reporter.report(once=True)
+        return self.deliverer.drain(PATIENCE, self.pause) and not broken
 
     def pause(self, seconds: float) -> bool:
         """Wait, unless the bridge is told to stop. Returns whether it is."""
@@ -220,14 +226,14 @@ class Bridge:
                 report_due = max(report_due + OWN_INTERVAL, now)
                 try:
                     self._reporter.report()
+                    self.spool.check()
                 except SpoolError as error:
                     log.error("%s", error)
             self._wake.wait(max(0.0, min(due, report_due, now + 1.0) - now))
             self._wake.clear()
 
     def _ran(self, watched: Watched, problem: Exception | None) -> None:
-        if problem is not None:
-            log.error("%s: the run broke off: %r", watched.label, problem)
+        _broken_off(watched, problem)
         # Where one took longer than its interval, the runs that were missed are not made up for.
         watched.due = max(watched.due + watched.interval, time.monotonic())
         with self._lock:
@@ -242,18 +248,24 @@ class Bridge:
                     pause = self.deliverer.deliver()
                 except SpoolError as error:
                     # What was delivered but could not be noted is sent again.
-                    if self.deliverer.progress.problem != str(error):
+                    if self.deliverer.progress.tell("spool", str(error)):
                         log.error("%s", error)
-                    self.deliverer.progress.problem = str(error)
                     self.stopping.wait(PAUSE_OF_DISK)
                     continue
-                # What is spooled meanwhile goes within a second.
-                self.stopping.wait(min(pause, 1.0))
+                self.deliverer.progress.tell("spool", "")
+                self.stopping.wait(min(pause, DELIVERY_INTERVAL))
             # Nothing waits for this thread longer than the grace.
             self.deliverer.drain(GRACE, threading.Event().wait)
         except Exception as error:  # whatever it is, a process that only looks alive is worse
             self._failure = error
             self.stop()
+
+
+def _broken_off(watched: Watched, problem: Exception | None) -> bool:
+    """Log what ended a run before its end, if something did. Returns whether that is so."""
+    if problem is not None:
+        log.error("%s: the run broke off: %r", watched.label, problem)
+    return problem is not None
 
 
 @contextmanager

@@ -103,7 +103,9 @@ class Spool:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # It is made here, so that nobody else may read it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self._file = os.fstat(file)
+            os.close(file)
             self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -146,6 +148,16 @@ class Spool:
         return SpoolError(
             f"the spool {self.path} can't be used ({error}): move the file away, and what was not delivered with it, "
             "or name another in `spool.path`"
+        )
+
+    def check(self) -> None:
+        """Raise SpoolError where the file is no longer in its place: it would not be found by the next process."""
+        with suppress(OSError):
+            if os.path.samestat(self._file, self.path.stat()):
+                return
+        raise SpoolError(
+            f"the spool {self.path} was removed or replaced while it is in use: what is delivered goes on, but is lost "
+            "with what was counted when the bridge ends. Stop the bridge and start it again"
         )
 
     def close(self) -> None:
@@ -207,17 +219,17 @@ class Spool:
             self._add(totals or {})
 
     def remove(self, batches: Iterable[SpooledBatch], totals: Mapping[str, float]) -> None:
-        """Forget batches, and count what became of them."""
+        """Forget batches, and count what became of them: also of those that were pushed out while on their way."""
         with self._changing():
             for batch in batches:
-                self._remove(batch.id)
+                if not self._remove(batch.id):
+                    self._add(dropped(batch.kind, "spool_full", -batch.points))
             self._add(totals)
 
     def split(self, batch: SpooledBatch, parts: Sequence[NewBatch]) -> None:
-        """Put parts of a batch into its place."""
+        """Put parts of a batch into its place, unless it was pushed out."""
         with self._changing():
-            self._remove(batch.id)
-            for part in parts:
+            for part in parts if self._remove(batch.id) else ():
                 self._insert(_packed(part), batch.position, batch.tries)
 
     def held(self) -> Held:
@@ -244,10 +256,12 @@ class Spool:
             self._database.execute("UPDATE batches SET position = id WHERE id = ?", (cursor.lastrowid,))
         self._bytes += len(batch.body)
 
-    def _remove(self, number: int) -> None:
+    def _remove(self, number: int) -> bool:
+        """Forget a batch. Returns whether it was there."""
         row = self._database.execute("SELECT size FROM batches WHERE id = ?", (number,)).fetchone()
         self._database.execute("DELETE FROM batches WHERE id = ?", (number,))
         self._bytes -= row[0] if row else 0
+        return row is not None
 
     def _shrink(self) -> None:
         """Make room: the oldest go."""

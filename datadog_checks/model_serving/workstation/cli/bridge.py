@@ -86,8 +86,8 @@ def bridge(
         raise click.UsageError("Missing option '-c' / '--config': the file that says what to watch, or --demo")
     settings = load_settings(path, secrets=secrets, sends=not dry_run, url=url)
     if once:
-        # Nobody scrapes what is over in a moment, and a bridge that goes on may listen there.
-        settings = replace(settings, expose=None)
+        # Nobody asks what is over in a moment, and a bridge that goes on may listen there.
+        settings = replace(settings, expose=None, health=None)
     with (
         _logs(settings, log_level.upper()),
         opened(settings, click.echo if dry_run else None, log_level=log_level) as running,

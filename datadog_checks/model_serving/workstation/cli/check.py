@@ -24,7 +24,7 @@ from ..standin.sinks import combined
 from ..standin.standin import StandIn
 from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
 from .check_support import Schedule, TrialRun, examined, logs_to_stderr, run, schedule_of, units
-from .common import SECRET
+from .common import INSTANCES, SECRET
 from .exit import ExitStatus
 
 if TYPE_CHECKING:
@@ -43,15 +43,7 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     type=click.Path(path_type=Path, allow_dash=True),
     help="Configuration as the Agent reads it: init_config and instances; - for standard input.",
 )
-@click.option(
-    "-i",
-    "--instance",
-    "numbers",
-    multiple=True,
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Run only this instance of the configuration, counted from 1. May be given more than once.",
-)
+@INSTANCES
 @click.option("--serving-system", metavar="NAME", help="What serves at the target, where that is not recognised.")
 @click.option("--endpoint-name", metavar="NAME", help="The tag endpoint_name of a target.")
 @click.option(

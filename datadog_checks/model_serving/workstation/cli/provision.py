@@ -181,6 +181,33 @@ def export(directory: Path, **options: Any) -> None:
     click.echo(f"{len(files)} files in {directory}")
 
 
+@provision.command("test")
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, dir_okay=False))
+@with_options(*WHAT)
+@click.option("--only", default="", metavar="TEXT", help="Only tests with this text in their name.")
+@click.option("--json", "as_json", is_flag=True, help="Print what happened as JSON.")
+def test_monitors(files: tuple[Path, ...], only: str, as_json: bool, **options: Any) -> None:
+    """Try the monitors offline on what they would see, and tell what they do and who is notified.
+
+    A FILE has series over time, or scenarios of simulated serving systems that the real check reads, and what is
+    expected; docs/scenarios.md explains it. Without a FILE every shipped monitor is tried on every shipped scenario.
+    What Datadog documents nowhere is tried in every way that it may be, and what isn't known at all is said to be not
+    simulated.
+
+    \b
+    Examples:
+      model-serving provision test --only "one of"
+      model-serving provision test my_tests.yaml --values values.yaml --routing routing.yaml
+
+    Exit status: 0 where all is as expected; 3 where something differs, depends on what is not documented, or is not
+    simulated; 1 for a scenario that can't be run; 2 for a mistake in the options, a test file, values or routing.
+    """
+    from .provision_test import run_tests
+
+    if not run_tests(files, only, ProvisionOptions(**options), as_json):
+        sys.exit(ExitStatus.FOUND)
+
+
 @provision.command()
 @with_options(*WHAT, *WHERE)
 def validate(**options: Any) -> None:

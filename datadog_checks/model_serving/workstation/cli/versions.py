@@ -20,7 +20,7 @@ from ..standin.console import is_coloured
 from ..standin.install import standing_in
 from ..standin.profiles import with_profile
 from ..standin.standin import StandIn
-from .common import SECRET
+from .common import INSTANCES, SECRET
 from .exit import ExitStatus
 from .provision_support import ACCOUNT, ProvisionOptions, connected, credentials_of, with_options
 
@@ -35,15 +35,7 @@ FILE = click.Path(path_type=Path)
 @click.command(short_help="Which versions of models does nobody call?")
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option("-c", "--config", "path", metavar="FILE", type=FILE, help="Configuration of the Agent: its instances.")
-@click.option(
-    "-i",
-    "--instance",
-    "numbers",
-    multiple=True,
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Only this instance of the file, counted from 1. May be given more than once.",
-)
+@INSTANCES
 @SECRET
 @click.option(
     "--model",

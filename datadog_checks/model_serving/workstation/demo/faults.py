@@ -88,6 +88,7 @@ class Fault:
     """Requests that met it."""
     _until: float = math.inf
     _stalled: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list, repr=False)
+    _cleared: bool = False
 
     def takes(self, path: str) -> bool:
         """Tell whether a request to that path meets it, and count it if so."""
@@ -127,11 +128,15 @@ class Fault:
         """Wait as long as the fault says, or until it is cleared."""
         cleared = asyncio.Event()
         self._stalled.append((asyncio.get_running_loop(), cleared))
+        if self._cleared:
+            # It was counted before it came here, and cleared in between, from another thread.
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(cleared.wait(), self.how["seconds"])
 
     def clear(self) -> None:
         """Let everything go on that waits because of it."""
+        self._cleared = True
         for loop, cleared in self._stalled:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(cleared.set)

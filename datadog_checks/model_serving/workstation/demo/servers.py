@@ -104,11 +104,14 @@ def serve(routes: Routes) -> Iterator[str]:
 
 
 @contextmanager
-def serve_world(world: World) -> Iterator[list[SimulatedSource]]:
-    """Serve every endpoint of the world while the context lasts, and yield what there is to scrape."""
+def serve_world(world: World, workspace: SimulatedWorkspace | None = None) -> Iterator[list[SimulatedSource]]:
+    """Serve every endpoint of the world while the context lasts, and yield what there is to scrape.
+
+    `workspace` is that of the world, for whoever means to change it.
+    """
     with ExitStack() as stack:
         sources: list[SimulatedSource] = []
-        workspace = world_workspace(world)
+        workspace = workspace or world_workspace(world)
         served = stack.enter_context(serve_workspace(workspace))
         # So soon a change is seen; the clock is that of the world.
         options = {**workspace_instance(served), "serving_endpoints": {"interval": world.scenario.clock.step}}

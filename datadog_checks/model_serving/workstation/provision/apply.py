@@ -26,6 +26,9 @@ from .writes import create, delete, request_body, switch_on_percentiles, update
 DUPLICATE = re.compile(r"duplicate of an existing monitor_id:\s*(\d+)", re.IGNORECASE)
 
 
+OLDER = "without on_missing_data, which the account refuses: its alerts end by auto_resolve"
+
+
 class Result(StrEnum):
     """How a step ended."""
 
@@ -64,7 +67,9 @@ def apply(client: Client, plan: Plan, told: Told = lambda outcome: None) -> list
         step.address: {one for one in (step.resource.references() if step.resource else ()) if one in by_address}
         for step in steps
     }
-    run.carry_out(by_address, needs, run.bring_about)
+    rules = {step.address for step in steps if step.kind == "notification_rule"}
+    after = {step.address: rules for step in steps if step.kind == "monitor"}
+    run.carry_out(by_address, needs, run.bring_about, after)
     taken = set(run.ids.values())
     deletes = [step for step in plan.having(Action.DELETE) if not {found.id for found in step.found} <= taken]
     if any(outcome.result is not Result.DONE for outcome in run.outcomes):
@@ -114,10 +119,12 @@ class _ApplyRun:
         steps: Mapping[str, Step],
         needs: Mapping[str, set[str]],
         work: Callable[[Step], tuple[str, str | None]],
+        after: Mapping[str, set[str]] | None = None,
         skip: bool = True,
     ) -> None:
-        """Run `work` on every step after those it needs. With `skip`, what needs a failed one isn't tried."""
-        order = TopologicalSorter(needs)
+        """Run `work` on every step after those it needs. With `skip`, what needs a failed one isn't tried. What only
+        comes `after` others is tried whatever becomes of them."""
+        order = TopologicalSorter({one: needs[one] | (after or {}).get(one, set()) for one in needs})
         order.prepare()
         broken: dict[str, str] = {}
         running: dict[Future[tuple[str, str | None]], Step] = {}
@@ -163,8 +170,7 @@ class _ApplyRun:
             return switch_on_percentiles(self.client, metric_of(resource)), None
         body = request_body(resource, self.ids)
         if step.action is Action.CHANGE:
-            update(self.client, step.found[0], body)
-            return "", step.found[0].id
+            return self._update(step.found[0], body), step.found[0].id
         if step.action is Action.REPLACE:
             # The other way round, a run that is killed in between would leave two with one key.
             delete(self.client, step.found[0], force=True)
@@ -176,11 +182,28 @@ class _ApplyRun:
             delete(self.client, found)
         return "", None
 
+    def _update(self, found: Found, body: Mapping[str, Any]) -> str:
+        """Answers what is worth telling."""
+        try:
+            update(self.client, found, body)
+        except Refused as error:
+            older = _without_missing_data(found.kind, body, error)
+            if older is None:
+                raise
+            update(self.client, found, older)
+            return OLDER
+        return ""
+
     def _create(self, resource: Resource, body: Mapping[str, Any]) -> tuple[str, str]:
+        told = ""
         for attempt in range(ATTEMPTS):
             try:
-                return "", create(self.client, resource.kind, body)
+                return told, create(self.client, resource.kind, body)
             except Refused as error:
+                older = _without_missing_data(resource.kind, body, error)
+                if older is not None and attempt < ATTEMPTS - 1:
+                    body, told = older, OLDER
+                    continue
                 twin = self._twin(resource, body, error)
                 if twin is None:
                     raise
@@ -229,7 +252,7 @@ class _ApplyRun:
             )
         found = Found("monitor", resource.key, identity, actual)
         if differences("monitor", body, actual):
-            update(self.client, found, body)
+            self._update(found, body)
         return ("" if key == resource.key else f"adopted monitor {identity}, which was the same"), identity
 
 
@@ -241,6 +264,16 @@ def _outcome(step: Step, future: Future[tuple[str, str | None]]) -> Outcome:
     except ProvisionError as error:
         return Outcome(step, Result.FAILED, str(error))
     return Outcome(step, Result.DONE, text, identity)
+
+
+def _without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
+    """The body as accounts take it that refuse `on_missing_data` on monitors of metrics; None where that isn't why it
+    was refused. What is counted then ends by `timeout_h`, some hours later."""
+    options = body.get("options") or {}
+    if kind != "monitor" or "on_missing_data" not in options or "on_missing_data" not in error.words:
+        return None
+    older = {name: value for name, value in options.items() if name != "on_missing_data"}
+    return {**body, "options": {**older, "notify_no_data": False}}
 
 
 def _is_mark_of_another(tag: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from ...errors import OptionError
 from .document import suggestion
 from .model import OWNER_TAG, Resource
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
-from .packs.bodies import INTEGRATION_TAG, monitor_body, monitor_tags, slo_body
-from .packs.settle import Settled, settle, settle_slo
+from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
+from .packs.queries import read_condition
+from .packs.settle import Settled, alerts_of, notified, settle, settle_slo, slos_of
+from .query.rules import metrics_of
+from .query.tree import In, MetricMonitor, Tag, leaves
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
+from .vocabulary import builtin_vocabulary
 from .widgets import Shown, dashboard_body
 
 AUTHOR = "model_serving maintainers"
-PERCENTILE = re.compile(r"\bp\d+(?:\.\d+)?:(model_serving\.[\w.]+)")
+PERCENTILE = re.compile(r"\b(?:p\d+(?:\.\d+)?|count\(v: v[^)]*\)):(model_serving\.[\w.]+)")
 
 
 def load_values(path: str | Path) -> Values:
@@ -41,23 +46,23 @@ def desired(
     """
     values = values or Values()
     chosen = _chosen(packs, values)
-    slos = {
-        entry.key: settle_slo(entry, values)
-        for pack in chosen
-        for entry in pack.slos
-        if values.slos.get(entry.key, SloValues()).enabled
+    bases = {
+        entry.key: entry for pack in chosen for entry in pack.slos if values.slos.get(entry.key, SloValues()).enabled
     }
-    monitors = [
-        settle(entry, values, slos.get(entry.slo))
+    slos = {one.key: settle_slo(one, values) for base in bases.values() for one in slos_of(base, values)}
+    entries = [
+        one
         for pack in chosen
         for entry in pack.monitors
-        if _is_wanted(entry, values, optional) and (not entry.slo or entry.slo in slos)
+        if _is_wanted(entry, values, optional) and (not entry.slo or entry.slo in bases)
+        for one in (alerts_of(entry, bases[entry.slo], values) if entry.slo else (entry,))
     ]
+    monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
     if routing is not None:
         check_routing(routing, _routable(monitors, values))
     resources = [
         *(Resource("slo", key, slo_body(slo, values)) for key, slo in slos.items()),
-        *(Resource("monitor", one.entry.key, _monitor(one, values, routing)) for one in monitors),
+        *(resource for one in monitors for resource in _monitor(one, values, routing, entries)),
         *_dashboards(chosen, values, monitors, slos),
     ]
     rules = notification_rules(routing) if routing is not None and routing.form == "rules" else []
@@ -74,15 +79,22 @@ def percentiles(resources: Iterable[Resource]) -> list[Resource]:
 def assets() -> dict[str, str]:
     """Files for `assets/` in the form of an integration, by their path: monitors and dashboards without values.
 
-    What needs the id of another resource, such as an alert on a burn rate, can't be an asset.
+    What needs the id of another resource, such as an alert on a burn rate, can't be an asset. A monitor that others
+    keep still is one without them.
     """
     files = {}
-    dates = {entry.key: entry for pack in builtin_packs().values() for entry in pack.monitors}
-    for resource in desired(None, Values(prefix=""), optional=True):
+    values = Values(prefix="")
+    entries = {entry.key: entry for pack in builtin_packs().values() for entry in pack.monitors}
+    bodies = {one.address: one for one in desired(None, values, optional=True)}
+    for key, entry in entries.items():
+        if entry.unless and not entry.guards:
+            alone = dict(monitor_bodies(settle(entry, values, None), values.prefix))
+            bodies[f"monitor:{key}"] = Resource("monitor", key, alone[key])
+    for resource in bodies.values():
         body = dict(resource.body)
         name = resource.key.replace(".", "_")
-        if resource.kind == "monitor" and not resource.references():
-            entry = dates[resource.key]
+        if resource.kind == "monitor" and resource.key in entries and not resource.references():
+            entry = entries[resource.key]
             monitor = {
                 "version": 2,
                 "created_at": entry.created,
@@ -119,19 +131,42 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
 def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:
     said, _ = values.own(entry, "enabled")
     # Who writes how a monitor is to be wants it.
-    return entry.enabled or optional or entry.key in values.monitors if said is None else bool(said)
+    usual = entry.enabled and (entry.generative != "only" or _can_tell(entry, values.generative))
+    return usual or optional or entry.key in values.monitors if said is None else bool(said)
 
 
-def _monitor(monitor: Settled, values: Values, routing: Routing | None) -> dict[str, Any]:
-    ending = ""
+def _can_tell(entry: MonitorEntry, generative: str) -> bool:
+    """Whether the metrics of a monitor have the tags by which the values file says what generates."""
+    assert isinstance(entry.tree, MetricMonitor)
+    words = builtin_vocabulary()
+    known = words.all_tags()
+    keys = {leaf.key for leaf in leaves(read_condition(generative or "*")) if isinstance(leaf, Tag | In)} & known
+    return bool(generative) and all(keys <= words.tags_of(one.name) for one in metrics_of(entry.tree.expression))
+
+
+def _monitor(
+    monitor: Settled, values: Values, routing: Routing | None, entries: Iterable[MonitorEntry]
+) -> Iterator[Resource]:
+    """The monitor, after the parts of a composite one."""
+    entry, ending = monitor.entry, ""
     if routing is not None and routing.form == "handles":
-        tags = [*monitor_tags(monitor), OWNER_TAG]
-        ending = handles(routing, tags, monitor.entry.groups)
-    body = monitor_body(monitor, values.prefix, ending)
-    own, _ = values.said(monitor.entry, "renotify")
-    if own is None and routing is not None and routing.repeat is not None:
-        body["options"]["renotify_interval"] = routing.repeat
-    return body
+        ending = handles(routing, [*monitor_tags(monitor), OWNER_TAG], entry.groups)
+    if routing is not None:
+        if values.said(entry, "renotify")[0] is None and routing.repeat is not None:
+            monitor = replace(monitor, renotify=routing.repeat)
+        if values.said(entry, "notify_by")[0] is None and routing.group_by is not None:
+            monitor = replace(monitor, notify_by=notified(entry, routing.group_by))
+    routed = {tag for tag, _ in routing.tags()} if routing is not None else set()
+    silent = [tag for tag in values.everywhere.tags or () if tag.partition(":")[0] not in routed]
+    # Composite monitors can't be parts of others: what keeps still for one keeps still for its first part.
+    unless = [_first_part(one, entries) for key in entry.unless for one in entries if one.key == key]
+    for key, body in monitor_bodies(monitor, values.prefix, ending, unless, silent):
+        yield Resource("monitor", key, body)
+
+
+def _first_part(entry: MonitorEntry, entries: Iterable[MonitorEntry]) -> str:
+    present = {one.key for one in entries}
+    return entry.part if entry.guards or present & set(entry.unless) else entry.key
 
 
 def _routable(monitors: Iterable[Settled], values: Values) -> set[str]:
@@ -139,6 +174,7 @@ def _routable(monitors: Iterable[Settled], values: Values) -> set[str]:
     everywhere = {tag.partition(":")[0] for tag in values.everywhere.tags or ()}
     own = {tag.partition(":")[0] for monitor in monitors for tag in monitor.tags}
     groups = {tag for monitor in monitors for tag in monitor.entry.groups}
+    groups |= {"endpoint_name" for monitor in monitors if monitor.entry.endpoint}
     return {*OWN_TAGS, *everywhere, *own, *groups}
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-KINDS = ("percentiles", "slo", "monitor", "dashboard", "notification_rule")
-"""Kinds of resources in the order of creation; they are destroyed in reverse."""
+KINDS = ("percentiles", "slo", "notification_rule", "monitor", "dashboard")
+"""Kinds of resources in the order of creation; they are destroyed in reverse. Datadog routes the monitors that are
+created or updated after a rule was saved; whether it routes older ones isn't documented, so rules come before them."""
 
 OWNER = "model-serving"
 OWNER_TAG = f"managed_by:{OWNER}"
@@ -73,6 +74,10 @@ def mark(resource: Resource) -> Resource:
     elif resource.kind == "notification_rule":
         own_fields = dict(attributes(body))
         own_fields["name"] = f"{OWNER} {resource.key}: {own_fields.get('name') or resource.key}"
+        scope = (own_fields.get("filter") or {}).get("scope")
+        if scope is not None:
+            # Of a monitor that somebody else has made, whatever its tags, nobody hears through us.
+            own_fields["filter"] = {**own_fields["filter"], "scope": f"{OWNER_TAG} AND {scope}"}
         body = enveloped("monitor-notification-rule", own_fields)
     return replace(resource, body=body)
 

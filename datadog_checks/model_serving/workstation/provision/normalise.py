@@ -73,6 +73,9 @@ def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any])
         has = bool(attributes(actual).get("include_percentiles"))
         return [] if has else [FieldChange("include_percentiles", False, True)]
     ours, theirs = (view(kind, body) for body in (wanted, actual))
+    if kind == "monitor" and theirs["options"]["on_missing_data"] is None:
+        # What the account refused, or dropped since it is the default; `apply` gave it the older form instead.
+        ours["options"]["on_missing_data"] = None
     changes = list(_compare("", ours, theirs))
     if kind == "dashboard" and len(changes) > 1:
         # Next to a field that tells what changed, a new digest in the mark is no news.
@@ -115,6 +118,11 @@ def preserved(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -
             for name, value in (actual.get("options") or {}).items()
             if name not in OPTION_DEFAULTS and value not in (None, {}, [])
         }
+        if options.get("on_missing_data") and not options.get("notify_no_data"):
+            # The two exclude each other: an update that leaves the older ones out might keep them.
+            older = actual.get("options") or {}
+            if older.get("notify_no_data") or older.get("no_data_timeframe") is not None:
+                options |= {"notify_no_data": False, "no_data_timeframe": None}
         if options.get("new_group_delay") is not None:
             # Its predecessor; the API doesn't keep both.
             others.pop("new_host_delay", None)

@@ -10,7 +10,8 @@ from pathlib import Path
 from .audience import Route, conditional, known_part, reached, worded
 from .document import Node, read_document, suggestion
 from .model import KEY, OWNER_TAG, Resource
-from .packs import SEVERITIES
+from .packs import SEVERITIES, monitor_entries
+from .packs.bodies import INTEGRATION_TAG
 from .query.tree import Everything
 
 FORMS = ("rules", "handles")
@@ -21,7 +22,6 @@ UNRESOLVED = ("is_alert", "is_warning", "is_no_data")
 
 TOP_MATCH = "the top level takes everything; write `match` in an entry of `routes`"
 NOT_DATADOG = {
-    "group_by": "a monitor notifies for each of its groups; there is nothing to set here",
     "group_wait": "Datadog notifies at once; there is nothing to set here",
     "group_interval": "Datadog has no such delay; there is nothing to set here",
     "inhibit_rules": "write a composite monitor `A && !B`, or a downtime, in Datadog",
@@ -52,13 +52,15 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """A routing file. `form` is `rules` or `handles`; `repeat` the minutes after which an alert is repeated."""
+    """A routing file. `form` is `rules` or `handles`; `repeat` the minutes after which an alert is repeated; `group_by`
+    the tags by which notifications are grouped, None for one of each group of a monitor."""
 
     file: str
     form: str
     repeat: int | None
     root: Route
     receivers: Mapping[str, Receiver]
+    group_by: tuple[str, ...] | None = None
 
     def tags(self) -> Iterator[tuple[str, str]]:
         """Every tag that a route looks at, with the place in the file."""
@@ -69,7 +71,8 @@ def load_routing(path: str | Path) -> Routing:
     """Read a routing file. Raises DocumentError with the file, the key and the mend."""
     root = read_document(path, "routing file")
     entries = root.entries(
-        ("as", "repeat_interval", "receiver", "routes", "receivers"), advice={**NOT_DATADOG, "match": TOP_MATCH}
+        ("as", "group_by", "repeat_interval", "receiver", "routes", "receivers"),
+        advice={**NOT_DATADOG, "match": TOP_MATCH},
     )
     for key in ("receiver", "receivers"):
         if key not in entries:
@@ -81,7 +84,19 @@ def load_routing(path: str | Path) -> Routing:
         repeat=entries["repeat_interval"].minutes(10, 1440) if "repeat_interval" in entries else None,
         root=_route(root, {key: entries[key] for key in ("receiver", "routes") if key in entries}, receivers),
         receivers=receivers,
+        group_by=_group_by(entries["group_by"]) if "group_by" in entries else None,
     )
+
+
+def _group_by(node: Node) -> tuple[str, ...] | None:
+    """As Alertmanager's. Every monitor is an alert of its own, with one severity, so these two go without saying."""
+    groups = {tag for entry in monitor_entries().values() for tag in entry.groups}
+    names = node.texts()
+    for index, name in enumerate(names):
+        if name not in (*groups, "alertname", "severity", "..."):
+            item = Node(node.file, f"{node.path}[{index}]", name)
+            raise item.fail(f"no monitor is grouped by `{name}`; {suggestion(name, sorted(groups))}")
+    return None if "..." in names else tuple(name for name in names if name in groups)
 
 
 def check_routing(routing: Routing, known: Collection[str]) -> None:
@@ -102,8 +117,11 @@ def notification_rules(routing: Routing) -> list[Resource]:
     """
     resources = []
     for name, condition in reached(routing.root).items():
-        scope = f"{OWNER_TAG} AND {worded(condition, 2)}" if not isinstance(condition, Everything) else OWNER_TAG
-        if len(scope) > LONGEST_SCOPE:
+        # The parts of composite monitors lack this tag.
+        scope = INTEGRATION_TAG
+        if not isinstance(condition, Everything):
+            scope = f"{INTEGRATION_TAG} AND {worded(condition, 2)}"
+        if len(scope) + len(f"{OWNER_TAG} AND ") > LONGEST_SCOPE:
             raise Node(routing.file, f"receivers.{name}", None).fail(
                 f"the rule for this receiver needs a scope of {len(scope)} characters, of which Datadog takes "
                 f"{LONGEST_SCOPE}: use fewer routes, or `continue: true` on those before"

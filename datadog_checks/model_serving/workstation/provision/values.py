@@ -42,11 +42,15 @@ class MonitorValues:
     renotify: int | None = None
     evaluation_delay: int | None = None
     runbook: str | None = None
+    min_errors: int | None = None
+    min_requests: int | None = None
+    notify_by: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SloValues:
-    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds."""
+    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds; `endpoints` are those that
+    get an SLO of their own, each with what is said of it alone."""
 
     enabled: bool = True
     target: float | None = None
@@ -57,16 +61,21 @@ class SloValues:
     scope: str | None = None
     team: str | None = None
     tags: tuple[str, ...] = ()
+    endpoints: Mapping[str, SloValues] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them."""
+    """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
+
+    `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates.
+    """
 
     file: str = "values"
     prefix: str = "Model serving: "
     packs: tuple[str, ...] | None = None
-    runbooks: str = "https://runbooks.example.com/"
+    runbooks: str = ""
+    generative: str = ""
     teams: Mapping[str, str] = field(default_factory=dict)
     everywhere: MonitorValues = MonitorValues()
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
@@ -172,6 +181,36 @@ def _teams(node: Node) -> dict[str, str]:
     return {name: _tag_value(item) for name, item in node.entries(builtin_packs(), "pack").items()}
 
 
+def _runbooks(node: Node) -> str:
+    text = _url(node)
+    if "{monitor}" not in text:
+        return f"{text.rstrip('/')}/{{monitor}}"
+    return text
+
+
+def _groups(node: Node) -> tuple[str, ...]:
+    for item in node.each():
+        if not re.fullmatch(r"\*|[a-z][a-z0-9_./-]*", item.text()):
+            raise item.fail(f'must be the name of a tag, or "*" for one notification of all groups, not `{item.value}`')
+    names = node.texts()
+    if not names or ("*" in names and len(names) > 1):
+        raise node.fail('write names of tags, or ["*"] alone for one notification of all groups')
+    return names
+
+
+def _endpoints(node: Node) -> dict[str, SloValues]:
+    """A list of names, or a mapping from names to what is said of each."""
+    if not isinstance(node.value, Mapping):
+        names = node.texts()
+        return {name: SloValues() for name in names}
+    return {
+        name: SloValues(
+            **{key: SLO[key](item) for key, item in ({} if entry.value is None else entry.entries(OF_ENDPOINT)).items()}
+        )
+        for name, entry in node.items()
+    }
+
+
 def _prefix(node: Node) -> str:
     if not isinstance(node.value, str):
         raise node.fail(f"must be a text, which may be empty, not `{node.value}`")
@@ -194,6 +233,9 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "renotify": _optional(10, DAY),
     "evaluation_delay": _optional(1, DAY),
     "runbook": _url,
+    "min_errors": lambda node: node.integer(1, 10**6),
+    "min_requests": lambda node: node.integer(1, 10**9),
+    "notify_by": _groups,
 }
 """What may be said of one monitor, and how it is read."""
 
@@ -210,7 +252,10 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "scope": _scope,
     "team": _tag_value,
     "tags": _tags,
+    "endpoints": _endpoints,
 }
+OF_ENDPOINT = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags")
+"""What may be said of the SLO of one endpoint."""
 
 
 def _monitors(node: Node) -> dict[str, MonitorValues]:
@@ -234,7 +279,8 @@ def _dashboards(node: Node) -> dict[str, bool]:
 READERS: Mapping[str, Callable[[Node], Any]] = {
     "prefix": _prefix,
     "packs": _packs,
-    "runbooks": _url,
+    "runbooks": _runbooks,
+    "generative": _scope,
     "teams": _teams,
     "monitors": _monitors,
     "slos": _slos,

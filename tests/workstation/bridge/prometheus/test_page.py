@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.workstation.bridge import listening
 from datadog_checks.model_serving.workstation.bridge.process import opened
 from datadog_checks.model_serving.workstation.bridge.prometheus import exposition, query, receiver, wire
 from datadog_checks.model_serving.workstation.bridge.prometheus.entries import read_instance
@@ -105,7 +106,10 @@ def test_numbers_are_those_of_the_code() -> None:
         f"shows 0 for {exposition.FROM_ZERO:.0f} s",
         f"{exposition.MOST:,} contexts are kept",
         f"{query.MAX_PAGE >> 20} MiB for one answer",
-        f"413 above {receiver.MAX_BODY >> 20} MiB ({wire.LARGEST >> 20} MiB decompressed)",
+        f"{wire.LARGEST >> 20} MiB decompressed, {wire.MOST_SERIES:,} series or {wire.MOST_SAMPLES:,} samples",
+        f"413 above {receiver.MAX_BODY >> 20} MiB",
+        f"A body has {receiver.BODY_SECONDS:.0f} seconds",
+        f"Beyond {listening.MOST_CONNECTIONS} connections",
     ):
         assert number in PAGE.text.replace("\n  ", " "), number
     assert receiver.AT_ONCE == 4

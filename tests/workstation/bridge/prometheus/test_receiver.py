@@ -7,11 +7,14 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.workstation.bridge import listening
 from datadog_checks.model_serving.workstation.bridge.prometheus import receiver as receivers
+from datadog_checks.model_serving.workstation.bridge.prometheus import wire
 from datadog_checks.model_serving.workstation.bridge.prometheus.source import BridgeCheck
 from datadog_checks.model_serving.workstation.bridge.prometheus.wire import Written, WrittenSeries, encode
 
@@ -191,6 +194,53 @@ def test_a_sender_beyond_the_places_is_told_to_come_again(shared: Sender) -> Non
             slow.close()
     while shared.ask(encode(Written([])))[0] == 503:
         time.sleep(0.001)
+
+
+def test_a_body_that_drips_is_not_waited_for(shared: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a byte of it comes: four of these would keep everybody else out."""
+    monkeypatch.setattr(receivers, "BODY_SECONDS", 0.2)
+    slow = socket.create_connection(("127.0.0.1", shared.port), timeout=10)
+    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    slow.sendall(f"POST {PATH} HTTP/1.1\r\nHost: a\r\n{head}Content-Length: 1000000\r\n\r\n".encode())
+    slow.settimeout(0.02)
+    with slow:
+        for _ in range(1000):
+            try:
+                slow.sendall(b"x")
+                if slow.recv(1) == b"":
+                    return
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return
+    raise AssertionError("it still waits for the body")
+
+
+def test_very_many_series_in_one_request_are_refused(shared: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest of them take fifty times their bytes."""
+    monkeypatch.setattr(wire, "MOST_SERIES", 3)
+    assert shared.write(*(series(f"s{number}_of_many", 1.0) for number in range(3)))[0] == 204
+    status, text = shared.write(*(series(f"t{number}_of_many", 1.0) for number in range(4)))
+    assert (status, "4 samples of 4 series, more than 100000 of 3: lower `max_samples_per_send`" in text) == (400, True)
+
+
+def test_connections_beyond_those_that_there_may_be_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MOST_CONNECTIONS", 2)
+    sender = Sender()
+    try:
+        idle = [socket.create_connection(("127.0.0.1", sender.port), timeout=10) for _ in range(2)]
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            sender.ask(encode(Written([])))
+        for connection in idle:
+            connection.close()
+        for _ in range(1000):
+            with suppress(http.client.RemoteDisconnected, ConnectionError):
+                assert sender.ask(encode(Written([])))[0] == 204
+                break
+        else:
+            raise AssertionError("closed connections count for ever")
+    finally:
+        sender.check.cancel()
 
 
 def test_a_port_that_is_taken_is_told_and_tried_again() -> None:

@@ -140,5 +140,13 @@ monitors = st.one_of(
         st.none(),
         comparisons,
     ),
+    st.builds(
+        tree.EventMonitor,
+        st.sampled_from(["source:model_serving change:*", "tags:(a OR b)", "*"]),
+        st.just("count"),
+        st.lists(st.builds(tree.Text, st.sampled_from(["endpoint_name", "change"])), max_size=2).map(tuple),
+        st.builds(tree.Window, lengths.map("last_{}".format)),
+        comparisons,
+    ),
     st.builds(tree.CompositeMonitor, composites),
 )

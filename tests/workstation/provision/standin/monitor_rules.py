@@ -28,7 +28,12 @@ def check(account: Account, body: Json) -> None:
         value = options.get(name)
         if value is not None and (value < 0 or (most is not None and value > most)):
             raise Refusal(400, f"The value provided for parameter '{name}' is invalid")
-    if options.get("notify_no_data") and options.get("on_missing_data"):
+    if options.get("on_missing_data") and body["type"] in account.policy.no_missing_data:
+        # Believed: that it is refused is known, not in which words.
+        raise Refusal(400, f"The value provided for parameter 'on_missing_data' is invalid for a {body['type']}")
+    if options.get("new_group_delay") and body["type"] in METRIC_TYPES and not query.groups:
+        raise Refusal(400, "The new_group_delay option can only be used for multi-alert monitors")
+    if (options.get("notify_no_data") or options.get("no_data_timeframe")) and options.get("on_missing_data"):
         raise Refusal(400, "notify_no_data and on_missing_data cannot be used together")
     outside = [tag for tag in options.get("notify_by") or () if tag != "*" and tag not in query.groups]
     if outside:

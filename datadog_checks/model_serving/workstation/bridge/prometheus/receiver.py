@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hmac
 import logging
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ....errors import BodyError, ScrapeError
+from ..listening import BoundedServer
 from .entries import WRITE_PATH, ReceiverEntry
 from .store import REASONS, SeriesStore
 from .wire import decode
@@ -29,8 +29,8 @@ AT_ONCE = 4
 IDLE_SECONDS = 120.0
 """A connection over which nothing is asked for so long is closed."""
 
-BODY_SECONDS = 10.0
-"""So is one whose body stops on its way for so long."""
+BODY_SECONDS = 30.0
+"""So is one whose body is not there within that time, however it comes."""
 
 REMEMBERED = 256
 """Requests that are known again when they are sent again, as after an answer that got lost."""
@@ -82,22 +82,15 @@ class RemoteWriteReceiver:
             server.server_close()
 
 
-class _WriteServer(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
+class _WriteServer(BoundedServer):
     def __init__(self, entry: ReceiverEntry, store: SeriesStore) -> None:
-        self.address_family = socket.AF_INET6 if ":" in entry.host else socket.AF_INET
         self.token = entry.token.encode()
         self.store = store
         self.places = threading.BoundedSemaphore(AT_ONCE)
+        self.decoding = threading.Lock()
         self.heard = time.monotonic()
         self.taken: deque[bytes] = deque(maxlen=REMEMBERED)
-        super().__init__((entry.host, entry.port), _WriteHandler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        logger.debug("a connection of %s broke off", client_address, exc_info=True)
+        super().__init__(entry.host, entry.port, _WriteHandler)
 
 
 class _WriteHandler(BaseHTTPRequestHandler):
@@ -158,9 +151,7 @@ class _WriteHandler(BaseHTTPRequestHandler):
 
     def _take(self) -> None:
         length = int(self.headers["Content-Length"])
-        self.connection.settimeout(BODY_SECONDS)
-        body = self.rfile.read(length)
-        self.connection.settimeout(IDLE_SECONDS)
+        body = self._body(length)
         if len(body) < length:
             self.close_connection = True
             return
@@ -168,12 +159,14 @@ class _WriteHandler(BaseHTTPRequestHandler):
         if digest in self.server.taken:
             self._reply(204, "")
             return
-        try:
-            written = decode(body)
-        except BodyError as error:
-            self._reply(400, str(error))
-            return
-        refused = self.server.store.write(written.series, written.types)
+        # One at a time: decoded, a request takes far more memory.
+        with self.server.decoding:
+            try:
+                written = decode(body)
+            except BodyError as error:
+                self._reply(400, str(error))
+                return
+            refused = self.server.store.write(written.series, written.types)
         self.server.taken.append(digest)
         self.server.heard = time.monotonic()
         if refused:
@@ -181,6 +174,20 @@ class _WriteHandler(BaseHTTPRequestHandler):
             self._reply(400, f"samples were refused, the others were taken: {told}")
         else:
             self._reply(204, "")
+
+    def _body(self, length: int) -> bytes:
+        """So many bytes, or fewer where the connection ends or the time is over."""
+        until = time.monotonic() + BODY_SECONDS
+        parts: list[bytes] = []
+        while length > 0 and (left := until - time.monotonic()) > 0:
+            self.connection.settimeout(left)
+            part = self.rfile.read1(length)
+            if not part:
+                break
+            parts.append(part)
+            length -= len(part)
+        self.connection.settimeout(IDLE_SECONDS)
+        return b"".join(parts)
 
     def _reply(self, status: int, text: str, header: tuple[str, str] | None = None) -> None:
         body = f"{text}\n".encode() if text else b""

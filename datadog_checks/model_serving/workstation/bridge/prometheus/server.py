@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import hmac
 import logging
-import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ....errors import OptionError
+from ..listening import BoundedServer
 from .entries import ExposeSettings
 from .exposition import MetricsExposition
 
@@ -55,18 +55,11 @@ class MetricsServer:
             self._server.server_close()
 
 
-class _ExpositionServer(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class _ExpositionServer(BoundedServer):
     def __init__(self, exposition: MetricsExposition, settings: ExposeSettings) -> None:
-        self.address_family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         self.exposition = exposition
         self.token = settings.token.encode()
-        super().__init__((settings.host, settings.port), _ExpositionHandler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        logger.debug("a connection of %s broke off", client_address, exc_info=True)
+        super().__init__(settings.host, settings.port, _ExpositionHandler)
 
 
 class _ExpositionHandler(BaseHTTPRequestHandler):

@@ -21,6 +21,9 @@ LARGEST = 16 << 20
 STALE = frozenset((0x7FF0000000000002, 0x7FF8000000000002))
 """The bits of the NaN that ends a series, and what is left of them where a processor has made it quiet."""
 
+MOST_SERIES, MOST_SAMPLES = 50_000, 100_000
+"""What a request may hold: decoded, the smallest series takes fifty times its bytes."""
+
 TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
 """Types of metrics by their number."""
 
@@ -77,6 +80,12 @@ def decode(body: bytes, largest: int = LARGEST) -> Written:
         request.ParseFromString(text)
     except DecodeError:
         raise BodyError("the body is no prometheus.WriteRequest") from None
+    samples = sum(len(each.samples) + len(each.histograms) for each in request.timeseries)
+    if len(request.timeseries) > MOST_SERIES or samples > MOST_SAMPLES:
+        raise BodyError(
+            f"the request holds {samples} samples of {len(request.timeseries)} series, more than {MOST_SAMPLES} of "
+            f"{MOST_SERIES}: lower `max_samples_per_send`"
+        )
     series = list(map(_series, request.timeseries))
     types = {
         each.metric_family_name: TYPES[each.type]

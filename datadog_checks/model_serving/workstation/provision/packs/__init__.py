@@ -10,7 +10,7 @@ from typing import Any
 
 from ....strict_yaml import read_yaml
 from ..query import parse_monitor
-from ..query.tree import MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
+from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
 from .queries import groups_of, without_tag
 
 HERE = Path(__file__).parent
@@ -22,16 +22,25 @@ class MonitorEntry:
     """A monitor as a pack has it, with the defaults that a user may override.
 
     `watches`, `source` and `note` are for the documentation, `note` also for the message: how the monitor differs from
-    its source. Of `thresholds` a metric monitor has the critical one in its query. `no_data` is in minutes,
-    `auto_resolve` in hours; `rates` are burn rates by the timeframe of the SLO;
+    its source; `means` and `false_alarm` are for its runbook. Of `thresholds` a metric monitor has the critical one in
+    its query. `no_data` is in minutes, `auto_resolve` in hours; `rates` are burn rates by the timeframe of the SLO;
     `bounds` the lowest and highest value that there can be.
 
     One that is not `enabled` is for those who ask for it. With `full_window` there is no alert before there was data
-    for all of the window.
+    for all of the window. `on_missing_data` is what an empty window means, of a count that stops where nothing happens.
 
     A monitor that is grouped by a tag does not see the series that lack it. `without` names such tags, and what to
     call a monitor of these series alone, of which the scope `except_for` leaves some out; that monitor has the first
-    as its `base`, and the tag that its series are `lacking`.
+    as its `base`, and the tag that its series are `lacking`. What a user says of a base is said of both.
+
+    `guards` are further queries by name, all of which must alert with it; a user gives the number that one compares
+    with as `min_<name>`. `unless` are the keys of monitors that must not, as they tell the cause. With either, the
+    account gets a composite monitor, which alone notifies, and its parts.
+
+    Of models that generate, seconds are usual: `generative` is `except` where the monitor leaves out what the values
+    file calls generative, and `only` where it is about these alone.
+
+    With `named` an alert on an SLO is there only for endpoints that the values file names.
     """
 
     key: str
@@ -42,10 +51,11 @@ class MonitorEntry:
     query: str
     severity: str
     priority: int
-    runbook: str
     source: str
     look: tuple[str, ...]
     created: str
+    means: str = ""
+    false_alarm: tuple[str, ...] = ()
     team: str = ""
     unit: str = ""
     note: str = ""
@@ -64,6 +74,33 @@ class MonitorEntry:
     lacking: str = ""
     enabled: bool = True
     full_window: bool = False
+    on_missing_data: str = ""
+    guards: Mapping[str, str] = field(default_factory=dict)
+    unless: tuple[str, ...] = ()
+    generative: str = ""
+    named: bool = False
+    endpoint: str = ""
+    notify_by: tuple[str, ...] | None = None
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether it becomes a composite monitor and its parts."""
+        return bool(self.guards or self.unless)
+
+    @property
+    def part(self) -> str:
+        """Key of the monitor that has the query: its own, or that of the first part of a composite one."""
+        return f"{self.key}.part" if self.is_composite else self.key
+
+    def guard_trees(self) -> dict[str, MetricMonitor]:
+        """The queries of `guards`, parsed."""
+        trees: dict[str, MetricMonitor] = {}
+        for name, text in self.guards.items():
+            query = parse_monitor(text)
+            query = without_tag(query, self.lacking, self.except_for) if self.lacking else query
+            assert isinstance(query, MetricMonitor)
+            trees[name] = query
+        return trees
 
     @property
     def tree(self) -> MonitorQuery:
@@ -78,8 +115,13 @@ class MonitorEntry:
 
     @property
     def form(self) -> str:
-        """`metric`, `service check` or `slo`."""
-        forms = {MetricMonitor: "metric", ServiceCheckMonitor: "service check", SloMonitor: "slo"}
+        """`metric`, `service check`, `slo` or `event`."""
+        forms = {
+            MetricMonitor: "metric",
+            ServiceCheckMonitor: "service check",
+            SloMonitor: "slo",
+            EventMonitor: "event",
+        }
         return forms[type(self.tree)]
 
     @property
@@ -90,7 +132,10 @@ class MonitorEntry:
 
 @dataclass(frozen=True, slots=True)
 class SloEntry:
-    """An SLO as a pack has it: `good` and `total` of type `metric`, `query` and what follows of type `time_slice`."""
+    """An SLO as a pack has it: `good` and `total` of type `metric`, `query` and what follows of type `time_slice`.
+
+    That of one `endpoint` alone has that of all as its `base`.
+    """
 
     key: str
     pack: str
@@ -106,6 +151,9 @@ class SloEntry:
     comparator: str = ""
     threshold: float | None = None
     slice: int | None = None
+    generative: str = ""
+    base: str = ""
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +217,38 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _pack(path: Path, dashboards: list[DashboardEntry]) -> Pack:
     data, name = _read(path), path.stem
+    pages = _runbooks()
     common = {"pack": name, "team": data.get("team", "")}
     created = str(data["created"])
     monitors = tuple(
         one
         for key, entry in data.get("monitors", {}).items()
         for one in _with_others(
-            MonitorEntry(**{**common, **entry, "key": key, "created": created, "look": tuple(entry["look"])})
+            MonitorEntry(
+                **{
+                    **common,
+                    **entry,
+                    **pages.get(key, {}),
+                    "key": key,
+                    "created": created,
+                    "look": tuple(entry["look"]),
+                    "unless": tuple(entry.get("unless", ())),
+                    "notify_by": tuple(entry["notify_by"]) if "notify_by" in entry else None,
+                }
+            )
         )
     )
     slos = tuple(SloEntry(**{**common, **entry, "key": key}) for key, entry in data.get("slos", {}).items())
     return Pack(name, data["title"], data["description"], monitors, slos, tuple(dashboards))
+
+
+@lru_cache(maxsize=1)
+def _runbooks() -> dict[str, dict[str, Any]]:
+    """What runbooks.yaml says of each monitor, by its key."""
+    return {
+        key: {"means": page["means"], "false_alarm": tuple(page["false_alarm"])}
+        for key, page in _read(HERE / "runbooks.yaml").items()
+    }
 
 
 def _with_others(entry: MonitorEntry) -> Iterator[MonitorEntry]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..query.tree import UNITS, MetricMonitor, ServiceCheckMonitor, SloMonitor, Text, Window, seconds
-from .queries import groups_of, window_of
+from ..query.tree import UNITS, EventMonitor, MetricMonitor, ServiceCheckMonitor, SloMonitor, Text, Window, seconds
+from .queries import groups_of, number_text, window_of
 from .settle import Settled
 
 NAMES = {
@@ -27,15 +27,20 @@ NAMES = {
     "raw_metric": "raw metric",
     "model_path": "path of the model",
     "driver_version": "driver",
+    "databricks_host": "workspace",
+    "change": "change",
 }
 """What a group is called in a message."""
 
 SPANS = {"w": "week", "d": "day", "h": "hour", "m": "minute"}
 
 
-def message(monitor: Settled, routing: str = "") -> str:
-    """The message with its sections for alert, warning, missing data and recovery; `routing` ends it, if anything."""
-    parts = [_section(state, text) for state, text in _states(monitor)]
+def message(monitor: Settled, routing: str = "", composite: bool = False) -> str:
+    """The message with its sections for alert, warning, missing data and recovery; `routing` ends it, if anything.
+
+    A `composite` knows the values of its parts by their letters, and has no thresholds of its own.
+    """
+    parts = [_section(state, text) for state, text in _states(monitor, composite)]
     parts += [_for_whom(monitor), _help(monitor)]
     if monitor.entry.note:
         parts.append(f"How this is measured: {monitor.entry.note}")
@@ -58,11 +63,16 @@ def span(minutes: int) -> str:
     raise AssertionError("any number of minutes has a name")
 
 
+def of_part(title: str) -> str:
+    """The message of a part of a composite monitor, which nobody gets."""
+    return f"A part of the composite monitor of this name, which notifies: {title}. This one notifies nobody."
+
+
 def _section(state: str, text: str) -> str:
     return f"{{{{#{state}}}}}\n{text}\n{{{{/{state}}}}}"
 
 
-def _states(monitor: Settled) -> Iterator[tuple[str, str]]:
+def _states(monitor: Settled, composite: bool) -> Iterator[tuple[str, str]]:
     """What each state of the monitor says."""
     entry, warns = monitor.entry, "warning" in monitor.thresholds
     subject = entry.subject[0].upper() + entry.subject[1:]
@@ -80,6 +90,18 @@ def _states(monitor: Settled) -> Iterator[tuple[str, str]]:
             if warns:
                 yield "is_warning", entry.warning or f"{text}the warning limit of {{{{warn_threshold}}}}."
             recovered = f"{subject} is below its limit again."
+        case EventMonitor():
+            yield "is_alert", entry.alert
+            recovered = entry.recovered
+        case _ if composite:
+            unit = entry.unit if entry.unit in ("", "%") else f" {entry.unit}"
+            is_now, side, when = f"{subject} is {{{{a.value}}}}{unit}", _side(monitor), _when(monitor)
+            limit = f"{number_text(monitor.thresholds['critical'])}{unit}"
+            yield "is_alert", entry.alert or f"{is_now}, {side} {limit}, {when}."
+            if warns:
+                limit = f"{number_text(monitor.thresholds['warning'])}{unit}"
+                yield "is_warning", entry.warning or f"{is_now}, {side} the warning limit of {limit}, {when}."
+            recovered = f"{subject} is on the right side of its limit again."
         case _:
             unit = entry.unit if entry.unit in ("", "%") else f" {entry.unit}"
             is_now, side, when = f"{subject} is {{{{value}}}}{unit}", _side(monitor), _when(monitor)
@@ -112,13 +134,15 @@ def _length(minutes: int) -> str:
 
 
 def _for_whom(monitor: Settled) -> str:
-    groups = groups_of(monitor.query)
-    whom = ", ".join(f"{NAMES[tag]} {{{{{tag}.name}}}}" for tag in groups)
-    lines = [f"For: {whom or 'all endpoints of the SLO'}"]
+    whom = ", ".join(f"{NAMES[tag]} {{{{{tag}.name}}}}" for tag in groups_of(monitor.query))
+    if monitor.entry.slo:
+        whom = f"endpoint {monitor.entry.endpoint}" if monitor.entry.endpoint else "all endpoints of the SLO"
+    lines = [f"For: {whom or 'everything'}"]
     lines.append("{{^is_recovery}}Since: {{first_triggered_at}}{{/is_recovery}}")
     return "\n".join(lines)
 
 
 def _help(monitor: Settled) -> str:
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(monitor.entry.look, 1))
-    return f"{{{{^is_recovery}}}}\nLook first at:\n{steps}\n{{{{/is_recovery}}}}\n\nRunbook: {monitor.runbook}"
+    runbook = f"\n\nRunbook: {monitor.runbook}" if monitor.runbook else ""
+    return f"{{{{^is_recovery}}}}\nLook first at:\n{steps}\n{{{{/is_recovery}}}}{runbook}"

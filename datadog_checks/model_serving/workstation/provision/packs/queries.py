@@ -13,6 +13,7 @@ from ..query.tree import (
     Argument,
     Chain,
     Condition,
+    EventMonitor,
     Everything,
     Expression,
     FunctionCall,
@@ -22,6 +23,7 @@ from ..query.tree import (
     MonitorQuery,
     Negative,
     Not,
+    Number,
     Operation,
     Or,
     ServiceCheckMonitor,
@@ -137,6 +139,8 @@ def groups_of(query: MonitorQuery) -> tuple[str, ...]:
             return tuple(dict.fromkeys(group.tag for metric in metrics for group in metric.by))
         case ServiceCheckMonitor():
             return tuple(tag.value for tag in query.by)
+        case EventMonitor():
+            return tuple(tag.value for tag in query.by)
         case _:
             return ()
 
@@ -161,6 +165,8 @@ def window_of(query: MonitorQuery) -> str:
     match query:
         case MetricMonitor():
             return query.window.text
+        case EventMonitor():
+            return query.window.text
         case SloMonitor(long_window=Text(value=value)):
             return f"last_{value}"
         case _:
@@ -168,16 +174,30 @@ def window_of(query: MonitorQuery) -> str:
 
 
 def with_window(query: MetricMonitor, window: str) -> MetricMonitor:
-    """The monitor over another window; one of anomalies keeps what it shows around its alert window."""
+    """The monitor over another window; one of anomalies keeps what it shows around its alert window.
+
+    A number that is the length of the window in seconds, by which a sum is divided, follows it.
+    """
     call = anomalies_of(query)
     if call is None:
-        return replace(query, window=Window(window))
+        expression = _with_length(query.expression, query.window.seconds, Window(window).seconds)
+        return replace(query, window=Window(window), expression=expression)
     arguments = tuple(
         Setting(one.name, Text(window)) if isinstance(one, Setting) and one.name == "alert_window" else one
         for one in call.arguments
     )
     shown = query.window if query.window.seconds >= Window(window).seconds else Window(window)
     return replace(query, expression=replace(call, arguments=arguments), window=shown)
+
+
+def _with_length(part: Expression, old: int, new: int) -> Expression:
+    match part:
+        case Operation(operator="/", right=Number(text=text)) if text == str(old):
+            return replace(part, left=_with_length(part.left, old, new), right=Number(str(new)))
+        case Operation():
+            return replace(part, left=_with_length(part.left, old, new), right=_with_length(part.right, old, new))
+        case _:
+            return part
 
 
 def number_text(value: float) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 
 from ..query.known import Known
 from ..query.problems import Place
 from ..query.tree import (
+    Condition,
+    EventMonitor,
     MetricMonitor,
     MonitorQuery,
+    Not,
     Number,
     ServiceCheckMonitor,
     SloMonitor,
+    Tag,
     Text,
     Window,
     seconds,
 )
 from ..query.windows import check_window
-from ..values import Values
+from ..values import SloValues, Values
 from . import MonitorEntry, SloEntry
 from .queries import anomalies_of, number_text, plain_tags, read_condition, scoped, setting, with_window
 from .thresholds import settle_thresholds
@@ -32,7 +37,11 @@ SHORTEST_BURN_WINDOW = 3600
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is final about a monitor. `no_data` is in minutes, `auto_resolve` in hours, None for never."""
+    """What is final about a monitor. `no_data` is in minutes, `auto_resolve` in hours, None for never.
+
+    `guards` are the queries that must alert with it; `runbook` is empty where none is published. Of `notify_by` None is
+    a notification for each group.
+    """
 
     entry: MonitorEntry
     query: MonitorQuery
@@ -46,6 +55,8 @@ class Settled:
     auto_resolve: int | None
     renotify: int | None
     evaluation_delay: int | None
+    notify_by: tuple[str, ...] | None = None
+    guards: Mapping[str, MetricMonitor] = field(default_factory=dict)
 
 
 def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled:
@@ -59,6 +70,12 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
     if auto_resolve is not None and auto_resolve % 60:
         raise values.fail(path, "must be whole hours, such as 2h")
     query, thresholds = _query(entry, values, slo)
+    for name in ("min_errors", "min_requests"):
+        value, path = values.own(entry, name)
+        if value is not None and name.removeprefix("min_") not in entry.guards:
+            raise values.fail(path, f"is not for {entry.key}, which asks for no number of {name.removeprefix('min_')}")
+    page = entry.base or entry.key
+    endpoint = (f"endpoint_name:{entry.endpoint}",) if entry.endpoint else ()
     delay = said["evaluation_delay"]
     return Settled(
         entry=entry,
@@ -67,21 +84,23 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
         severity=own["severity"] or entry.severity,
         priority=said["priority"] or entry.priority,
         team=own["team"] or values.teams.get(entry.pack) or values.everywhere.team or entry.team,
-        tags=(*(values.everywhere.tags or ()), *(own["tags"] or ())),
-        runbook=own["runbook"] or f"{values.runbooks.rstrip('/')}/{entry.runbook}",
+        tags=(*endpoint, *(values.everywhere.tags or ()), *(own["tags"] or ())),
+        runbook=own["runbook"] or values.runbooks.replace("{monitor}", page),
         no_data=_no_data(entry, values, query),
         auto_resolve=entry.auto_resolve if auto_resolve is None else auto_resolve // 60 or None,
         renotify=said["renotify"] or None,
         evaluation_delay=delay * 60 if delay else None,
+        notify_by=_notify_by(entry, values),
+        guards=_guards(entry, values),
     )
 
 
 def settle_slo(entry: SloEntry, values: Values) -> SloEntry:
-    """The SLO as it will be. Raises DocumentError about a value that is impossible."""
-    said = values.slos.get(entry.key)
+    """The SLO as it will be, of all endpoints or of the one that it is of. Raises DocumentError about a value that is
+    impossible."""
+    said, path = slo_values(entry, values)
     if said is None:
         return entry
-    path = f"slos.{entry.key}"
     if said.target is not None and not 0 < said.target < 100:
         raise values.fail(f"{path}.target", f"must be a percentage between 0 and 100, such as 99.5, not {said.target}")
     target = entry.target if said.target is None else said.target
@@ -103,6 +122,124 @@ def settle_slo(entry: SloEntry, values: Values) -> SloEntry:
     )
 
 
+def slo_values(entry: SloEntry, values: Values) -> tuple[SloValues | None, str]:
+    """What is said of an SLO, and where; of one endpoint also what is said of all."""
+    base = values.slos.get(entry.base or entry.key)
+    if base is None or not entry.base:
+        return base, f"slos.{entry.base or entry.key}"
+    own = next(said for name, said in base.endpoints.items() if name.lower() == entry.endpoint)
+    merged = {
+        one.name: value
+        for one in fields(SloValues)
+        if (value := getattr(own, one.name)) not in (None, (), {}) and one.name != "enabled"
+    }
+    return replace(base, **merged), f"slos.{entry.base}.endpoints.{entry.endpoint}"
+
+
+def slos_of(entry: SloEntry, values: Values) -> list[SloEntry]:
+    """The SLO of all endpoints, and those of the endpoints that the values name, in their order."""
+    said = values.slos.get(entry.key)
+    return [entry, *(_of_endpoint(entry, name, values) for name in (said.endpoints if said else ()))]
+
+
+def alerts_of(entry: MonitorEntry, slo: SloEntry, values: Values) -> list[MonitorEntry]:
+    """The alert on the burn rate of an SLO: of the endpoints that the values name, or, if they name none, of all."""
+    named = slos_of(slo, values)[1:]
+    if not named:
+        if entry.named and entry.key in values.monitors:
+            raise values.fail(
+                f"monitors.{entry.key}",
+                f"is there only for endpoints that have an SLO of their own: name them under `slos`, `{slo.key}`, "
+                "`endpoints`",
+            )
+        return [] if entry.named else [entry]
+    return [
+        replace(
+            entry,
+            key=f"{entry.key}.{slug(one.endpoint)}",
+            base=entry.key,
+            title=f"{entry.title}: {one.endpoint}",
+            query=entry.query.replace(f"${{slo:{slo.key}}}", f"${{slo:{one.key}}}"),
+            endpoint=one.endpoint,
+        )
+        for one in named
+    ]
+
+
+def slug(name: str) -> str:
+    """The name of an endpoint as a part of a key."""
+    return re.sub(r"[^a-z0-9_.-]", "_", name.lower())
+
+
+def _of_endpoint(entry: SloEntry, name: str, values: Values) -> SloEntry:
+    path = f"slos.{entry.key}.endpoints"
+    if not re.fullmatch(r"[\w./-]+", name):
+        raise values.fail(path, f"`{name}` is no value of the tag endpoint_name: write it as Datadog shows it")
+    twins = [one for one in values.slos[entry.key].endpoints if slug(one) == slug(name)]
+    if len(twins) > 1:
+        raise values.fail(path, f"{' and '.join(f'`{one}`' for one in twins)} are one endpoint to Datadog")
+    # Datadog keeps values of tags in small letters.
+    key, title = f"{entry.key}.{slug(name)}", f"{entry.title}: {name}"
+    return replace(entry, key=key, base=entry.key, title=title, endpoint=name.lower())
+
+
+def _guards(entry: MonitorEntry, values: Values) -> dict[str, MetricMonitor]:
+    """The queries that must alert as well, with the user's scope, window and least numbers."""
+    guards = {}
+    for name, query in entry.guard_trees().items():
+        query = _narrowed(entry, values, query)
+        window, _ = values.said(entry, "window")
+        if window is not None:
+            query = with_window(query, window)
+        least, _ = values.said(entry, f"min_{name}")
+        if least is not None:
+            query = replace(query, comparison=replace(query.comparison, threshold=number_text(least)))
+        guards[name] = query
+    return guards
+
+
+def _narrowed(entry: MonitorEntry, values: Values, query: MetricMonitor) -> MetricMonitor:
+    """The query with the user's scope, and without or with what generates."""
+    scope, _ = values.said(entry, "scope")
+    conditions = [read_condition(scope)] if scope is not None else []
+    if entry.generative and values.generative:
+        conditions.append(generating(values, entry.generative))
+    return replace(query, expression=scoped(query.expression, *conditions)) if conditions else query
+
+
+def generating(values: Values, which: str) -> Condition:
+    """What the values file calls generative, or, where `which` is `except`, everything else."""
+    condition = read_condition(values.generative)
+    return condition if which == "only" else Not(condition, symbol=isinstance(condition, Tag))
+
+
+def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:
+    """The groups that have a notification of their own. Said of all monitors, those of them that this one has."""
+    said, path = values.said(entry, "notify_by")
+    if said is None or (entry.notify_by is not None and not path.startswith("monitors.")):
+        return entry.notify_by
+    if not path.startswith("monitors."):
+        return notified(entry, said)
+    if entry.is_composite or not entry.groups:
+        kind = "a composite monitor" if entry.is_composite else "a monitor without groups"
+        raise values.fail(path, f"{entry.key} is {kind}, which Datadog does not group its notifications of")
+    wrong = [tag for tag in said if tag != "*" and tag not in entry.groups]
+    if wrong:
+        raise values.fail(path, f"`{wrong[0]}` is no group of {entry.key}; it has {', '.join(entry.groups)}")
+    return None if set(said) == set(entry.groups) else said
+
+
+def notified(entry: MonitorEntry, tags: Collection[str]) -> tuple[str, ...] | None:
+    """Those of the tags by which this monitor can group its notifications; `*` where it has none of them, None where
+    it has a notification for each group anyhow."""
+    if entry.is_composite or not entry.groups or entry.form in ("slo", "event"):
+        return None
+    if entry.notify_by is not None:
+        return entry.notify_by
+    common = tuple(tag for tag in entry.groups if tag in tags)
+    return None if common == entry.groups else common or ("*",)
+
+
 def _query(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> tuple[MonitorQuery, dict[str, float]]:
     query = entry.tree
     match query:
@@ -122,6 +259,12 @@ def _query(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> tuple[M
             _refuse(entry, values, ("scope",), f"is that of the SLO: write it under `slos`, `{entry.slo}`")
             assert slo is not None
             return _burn_rate(entry, values, query, slo)
+        case EventMonitor():
+            _refuse(
+                entry, values, ("thresholds", "scope", "long_window", "short_window"), "is not for monitors of events"
+            )
+            window, _ = values.own(entry, "window")
+            return replace(query, window=Window(window)) if window else query, {"critical": 0.0}
         case _:
             raise AssertionError(f"{entry.key}: no pack has monitors of this form")
 
@@ -134,9 +277,7 @@ def _refuse(entry: MonitorEntry, values: Values, names: tuple[str, ...], why: st
 
 
 def _metric(entry: MonitorEntry, values: Values, query: MetricMonitor) -> tuple[MonitorQuery, dict[str, float]]:
-    scope, _ = values.said(entry, "scope")
-    if scope is not None:
-        query = replace(query, expression=scoped(query.expression, read_condition(scope)))
+    query = _narrowed(entry, values, query)
     window, path = values.said(entry, "window")
     if window is not None:
         problem = next(check_window(Window(window), Place("", Known())), None)
@@ -202,7 +343,7 @@ def _burn_rate(
     rate = said.get("critical") or entry.rates[slo.timeframe]
     most = round(100 / (100 - slo.target), 2)
     if not 0 < rate <= most:
-        where = f"{path}.critical" if "critical" in said else f"slos.{slo.key}.target"
+        where = f"{path}.critical" if "critical" in said else f"{slo_values(slo, values)[1]}.target"
         raise values.fail(
             where,
             f"a target of {number_text(slo.target)} % can burn at most {number_text(most)} times as fast as allowed, "
@@ -244,6 +385,8 @@ def _no_data(entry: MonitorEntry, values: Values, query: MonitorQuery) -> int | 
     wanted = entry.no_data if said is None or (not path.startswith("monitors.") and entry.no_data is None) else said
     if not wanted:
         return None
+    if isinstance(query, EventMonitor) or entry.on_missing_data:
+        raise values.fail(path, f"{entry.key} counts what happens: that nothing happens is no missing data")
     if isinstance(query, SloMonitor):
         raise values.fail(path, "an SLO has no missing data: time without requests counts as good")
     least = 2 * query.window.seconds // 60 if isinstance(query, MetricMonitor) else 2

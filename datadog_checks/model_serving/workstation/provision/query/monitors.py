@@ -16,6 +16,7 @@ from .problems import Place, Problem, mappings, nearest
 from .rules import check_expression, metrics_of
 from .tree import (
     CompositeMonitor,
+    EventMonitor,
     Expression,
     FormulaMonitor,
     MetricMonitor,
@@ -37,6 +38,7 @@ FORMS: dict[type[object], str] = {
     ServiceCheckMonitor: "service check",
     SloMonitor: "slo",
     CompositeMonitor: "composite",
+    EventMonitor: "event",
 }
 MOST_RUNS = 100
 MOST_MONITORS = 10
@@ -91,6 +93,9 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
         case ServiceCheckMonitor():
             groups = [tag.value for tag in query.by]
             yield from _service_check(query, options, at, below)
+        case EventMonitor():
+            groups = [tag.value for tag in query.by]
+            yield from check_window(query.window, at)
         case SloMonitor():
             yield from _slo(query, at)
         case CompositeMonitor():

@@ -12,6 +12,7 @@ from .tree import (
     Comparison,
     CompositeMonitor,
     Condition,
+    EventMonitor,
     FormulaMonitor,
     MetricMonitor,
     Monitor,
@@ -30,7 +31,7 @@ RARE_AGGREGATORS = ("last", "mean", "area", "l2norm", "stddev", "count_unique")
 """Known from formulas; whether a monitor may start with them isn't documented."""
 CHANGES = ("change", "pct_change")
 UNCHECKED = re.compile(
-    r"(logs|events|processes|rum|trace-analytics|audits|ci-pipelines|ci-tests|error-tracking|error-tracking-\w+|"
+    r"(logs|processes|rum|trace-analytics|audits|ci-pipelines|ci-tests|error-tracking|error-tracking-\w+|"
     r"network|network-path|database-monitoring|cost|spans|llm-observability|formula-and-functions)\s*\("
 )
 WINDOW = re.compile(r"[\w.-]+")
@@ -53,6 +54,8 @@ def _form(reader: QueryReader) -> MonitorQuery:
         raise reader.fail(f"queries of the form `{other.group(1)}(...)` aren't checked", certain=False)
     if reader.peek(r"""["']"""):
         return _service_check(reader)
+    if reader.peek(r"events\s*\("):
+        return _events(reader)
     if reader.peek(r"(?:burn_rate|error_budget)\s*\("):
         return _slo(reader)
     if reader.peek(r"formula\s*\("):
@@ -213,6 +216,31 @@ def _slo(reader: QueryReader) -> SloMonitor:
         texts.get("short_window"),
         _comparison(reader),
         at=kind.start(),
+    )
+
+
+def _events(reader: QueryReader) -> EventMonitor:
+    start = reader.at
+    reader.take(r"events\s*\(")
+    search, _ = reader.quoted("for the search")
+    reader.expect(")", "behind the search")
+    methods = _methods(reader)
+    _known(reader, methods, ("rollup", "by", "last"))
+    for name in ("rollup", "last"):
+        if name not in methods or len(methods[name][1]) != 1:
+            raise reader.fail(
+                'events are counted over a window: write `events("...").rollup("count").last("15m") > 0`',
+                start,
+                certain=False,
+            )
+    window = methods["last"][1][0]
+    return EventMonitor(
+        search,
+        methods["rollup"][1][0].value,
+        tuple(Text(tag.strip(), at=text.at) for text in methods.get("by", (0, []))[1] for tag in text.value.split(",")),
+        Window(f"last_{window.value}", at=window.at + 1),
+        _comparison(reader),
+        at=start,
     )
 
 

@@ -9,6 +9,7 @@ from .tree import (
     Comparison,
     CompositeMonitor,
     Condition,
+    EventMonitor,
     Everything,
     FormulaMonitor,
     FunctionCall,
@@ -49,6 +50,11 @@ def render(query: MonitorQuery | Argument) -> str:
             return f'formula({formula}){rollup}.last("{query.window.text}") {_comparison(query.comparison)}'
         case ServiceCheckMonitor():
             return _service_check(query)
+        case EventMonitor():
+            groups = ",".join(tag.value for tag in query.by)
+            by = f'.by("{groups}")' if groups else ""
+            text = f'events("{query.search}").rollup("{query.rollup}"){by}.last("{query.window.text[5:]}")'
+            return f"{text} {_comparison(query.comparison)}"
         case SloMonitor():
             windows = (("over", query.over), ("long_window", query.long_window), ("short_window", query.short_window))
             methods = "".join(f'.{name}("{text.value}")' for name, text in windows if text)

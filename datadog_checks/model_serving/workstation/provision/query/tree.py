@@ -339,4 +339,16 @@ class CompositeMonitor:
     at: int = position()
 
 
-MonitorQuery = MetricMonitor | FormulaMonitor | ServiceCheckMonitor | SloMonitor | CompositeMonitor
+@dataclass(frozen=True, slots=True)
+class EventMonitor:
+    """`events("search").rollup("count").by("tag").last("15m") > 0`."""
+
+    search: str
+    rollup: str
+    by: tuple[Text, ...]
+    window: Window
+    comparison: Comparison
+    at: int = position()
+
+
+MonitorQuery = EventMonitor | MetricMonitor | FormulaMonitor | ServiceCheckMonitor | SloMonitor | CompositeMonitor
