@@ -153,7 +153,7 @@ def test_a_url_that_fails_ends_at_once(conf: Conf) -> None:
     done = check("http://127.0.0.1:1/metrics", "--interval", "600")
     assert done.exit_code == 1
     assert lines(done)[1].startswith("Failed http://127.0.0.1:1/metrics: no connection: check that the server runs")
-    assert done.stdout.splitlines()[-1].startswith("1 run: 0 metrics")
+    assert done.stdout.splitlines()[-1].startswith("1 run: 1 series")
     done = check("-c", conf("openmetrics_endpoint: http://127.0.0.1:1/metrics"), "--interval", "600", "--json")
     assert (done.exit_code, len(done.stdout.splitlines())) == (1, 1)
     done = check("http://127.0.0.1:1/metrics", "--interval", "0", "--json", "-n", "3")

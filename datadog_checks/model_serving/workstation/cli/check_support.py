@@ -18,6 +18,7 @@ import click
 from rich.status import Status
 from rich.text import Text
 
+from ...catalog.model import NAMESPACE
 from ...errors import OptionError
 from ...http.redact import mask, printable, secrets_of
 from ..standin.builtins import TRACE, log_output
@@ -118,7 +119,11 @@ def run(
 
 
 def _gave(run: Run) -> bool:
-    return bool(run.commit.series or run.commit.distributions)
+    """Whether something was read. How long a scrape took is told of one that failed, too."""
+    about_itself = f"{NAMESPACE}.scrape."
+    return bool(run.commit.distributions) or not all(
+        series.context.name.startswith(about_itself) for series in run.commit.series
+    )
 
 
 def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
