@@ -311,7 +311,6 @@ def test_a_system_without_readiness_is_not_spoken_of(endpoint: Endpoint) -> None
                 "gpu.xid": FOREIGN,
                 "gpu.health": FOREIGN,
                 "accuracy.drop": FOREIGN,
-                "version.loaded": FOREIGN,
             },
         ),
         (
@@ -325,7 +324,6 @@ def test_a_system_without_readiness_is_not_spoken_of(endpoint: Endpoint) -> None
             {
                 "gpu.memory": COUNTED,
                 "gpu.idle": COUNTED,
-                "version.driver": COUNTED,
                 # Nothing has happened, or nothing new: the exporter shows the last code.
                 "gpu.xid": EVENT,
                 "gpu.ecc": MISSING,
@@ -341,7 +339,6 @@ def test_a_system_without_readiness_is_not_spoken_of(endpoint: Endpoint) -> None
                 "accuracy.drop": COUNTED,
                 "feature.drift": COUNTED,
                 "values.non_finite": COUNTED,
-                "version.model": MISSING,
             },
         ),
     ],
@@ -357,7 +354,7 @@ def test_which_monitors_have_data(
 def test_why_a_monitor_has_none(endpoint: Endpoint) -> None:
     examination = of_saved(endpoint, "real/exporter.txt", serving_system="custom_ml")
     whys = {monitor.key: monitor.why for monitor in examination.monitors}
-    assert whys["version.model"] == "no series of request.count has the tag model_version"
+    assert whys["version.idle"] == "no series of request.count has the tag model_version"
     assert whys["gpu.ecc"] == "gpu.ecc.count is of other systems"
     examination = of_saved(endpoint, "dcgm/default_4.8.2.txt")
     whys = {monitor.key: monitor.why for monitor in examination.monitors}
