@@ -2,7 +2,7 @@
 
     python -m tests.workstation.cli.test_captures
 
-writes them again, and those in docs/command.md.
+writes them again, and those in docs/command.md and README.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datadog_checks.model_serving.workstation.cli.root import root
 from .conftest import ROOT
 
 FOLDER = Path(__file__).with_name("captures")
-PAGE = ROOT / "docs" / "command.md"
+PAGES = (ROOT / "docs" / "command.md", ROOT / "README.md")
 PAYLOADS = ROOT / "tests" / "fixtures" / "payloads"
 CAPTURES = {
     "gpus": ["dcgm/default_4.8.2.txt"],
@@ -75,18 +75,24 @@ def test_the_terminal_shows_what_is_held(name: str, width: int) -> None:
 
 
 def with_captures(text: str) -> str:
-    """The page with the captures that it names, each in a fenced block below its name."""
+    """The page with the captures that it names, each in a fenced block below its name.
+
+    One may end before a line: `<!-- capture: NAME, before To have more -->`.
+    """
 
     def block(found: re.Match[str]) -> str:
         shown = (FOLDER / f"{found[1]}.txt").read_text(encoding="utf-8")
+        if found[2]:
+            shown = f"{shown[: shown.index(f'{chr(10)}{found[3]}')]}\n...\n"
         command = f"model-serving check {' '.join(CAPTURES[found[1].rpartition('_')[0]])}"
-        return f"<!-- capture: {found[1]} -->\n\n```text\n$ {command}\n{shown}```\n"
+        return f"<!-- capture: {found[1]}{found[2]} -->\n\n```text\n$ {command}\n{shown}```\n"
 
-    return re.sub(r"<!-- capture: (\w+) -->\n\n```text\n.*?```\n", block, text, flags=re.DOTALL)
+    return re.sub(r"<!-- capture: (\w+)((?:, before (.+?))?) -->\n\n```text\n.*?```\n", block, text, flags=re.DOTALL)
 
 
-def test_the_page_shows_what_is_held() -> None:
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_page_shows_what_is_held(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     assert "<!-- capture: " in text
     assert with_captures(text) == text
 
@@ -96,4 +102,5 @@ if __name__ == "__main__":
     for case in CAPTURES:
         for columns in WIDTHS:
             (FOLDER / f"{case}_{columns}.txt").write_text(capture(case, columns), encoding="utf-8")
-    PAGE.write_text(with_captures(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(with_captures(path.read_text(encoding="utf-8")), encoding="utf-8")

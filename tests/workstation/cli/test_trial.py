@@ -12,12 +12,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
+from datadog_checks.model_serving.workstation.cli import check_support
 from datadog_checks.model_serving.workstation.cli.check import check as check_command
 from datadog_checks.model_serving.workstation.cli.root import root
+from datadog_checks.model_serving.workstation.standin.runner import Round, Runner
 
 from .conftest import COMMAND, PAYLOAD, ROOT, Endpoint, model_serving
 
@@ -103,6 +106,57 @@ def test_a_payload_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert done.exit_code == 1
     assert "Failed page.txt: the answer is an HTML page" in "\n".join(lines(done))
     assert "127.0.0.1" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(b"", "standard input is empty"), (b" \n", "is empty"), (b"\x1f\x8b\x08\x00", "is compressed: decompress it")],
+)
+def test_a_file_that_holds_no_payload_is_wrong_usage(given: bytes, message: str) -> None:
+    """No server is blamed for it."""
+    done = CliRunner().invoke(root, ["check", "-"], input=given)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+def test_a_url_given_as_a_file() -> None:
+    done = check("-c", "http://127.0.0.1:1/metrics")
+    assert done.exit_code == 2
+    assert "is a URL and no file: write it without `-c`" in done.stderr
+
+
+def test_what_is_not_sure_can_be_said_on_the_command_line() -> None:
+    done = check("-", given="model_accuracy 0.9\nfeature_drift_score 0.1\n")
+    assert done.exit_code == 1
+    assert "add `--serving-system custom_ml`" in done.stderr
+    assert "--serving-system" not in check("-", "--serving-system", "custom_ml", given="model_accuracy 0.9\n").stderr
+
+
+def test_the_interval_begins_after_a_run_and_each_instance_has_its_own_time(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first run that takes longer than the interval, or another instance that does, changes no rate."""
+    slept: list[float] = []
+    now = [1000.0]
+    run = Runner.run
+
+    def slow(self: Runner, before: Callable[[str], None]) -> Round:
+        done = run(self, before)
+        for each, seconds in zip(done.runs, (20.0, 60.0), strict=True):
+            now[0] += seconds
+            each.ended = now[0]
+        return done
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(Runner, "run", slow)
+    monkeypatch.setattr(check_support, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    done = check(endpoint.url, f"{endpoint.url}/2", "--interval", "20")
+    # 200 requests in 20 + 60 + 20 seconds of each instance.
+    assert [line for line in lines(done) if line.startswith("Traffic")] == ["Traffic 2 requests/s"] * 2
+    assert sum(slept) == 20
 
 
 @pytest.mark.parametrize("option", ["--all", "--json"])

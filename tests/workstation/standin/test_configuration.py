@@ -81,7 +81,7 @@ def test_a_mistake_is_told(tmp_path: Path, text: str | bytes, complaint: str) ->
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationFileError, match=r"none.yaml does not exist. Give the path of an Agent conf"):
+    with pytest.raises(ConfigurationFileError, match=r"none.yaml does not exist. Give the path of a conf"):
         load_configuration(tmp_path / "none.yaml")
     with pytest.raises(ConfigurationFileError, match="is a directory: give the path of a file in it"):
         load_configuration(tmp_path)
