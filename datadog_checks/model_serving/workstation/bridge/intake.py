@@ -18,7 +18,7 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import urllib3
-from datadog_api_client import ApiClient, Configuration
+from datadog_api_client import ApiClient
 from datadog_api_client.exceptions import ApiException
 from datadog_api_client.rest import RESTClientObject
 from datadog_api_client.v1.api.authentication_api import AuthenticationApi
@@ -27,7 +27,7 @@ from datadog_api_client.v1.api.metrics_api import MetricsApi as DistributionsApi
 from datadog_api_client.v1.api.service_checks_api import ServiceChecksApi
 from datadog_api_client.v2.api.metrics_api import MetricsApi
 
-from ..provision.api import seconds_of, transport_words, use_proxy, words_of
+from ..provision.api import client_configuration, seconds_of, transport_words, words_of
 from ..provision.credentials import AccountCredentials
 from ..standin.aggregation import Commit, Context
 from ..standin.recorder import Event, ServiceCheck
@@ -369,15 +369,7 @@ class Intake:
 
     def __init__(self, credentials: AccountCredentials, timeout: float = 30.0) -> None:
         self.credentials = credentials
-        configuration = Configuration(
-            host=credentials.base,
-            api_key={"apiKeyAuth": credentials.api_key},
-            preload_content=False,
-            check_input_type=False,
-            request_timeout=timeout,
-            retry_policy=urllib3.Retry(total=0, redirect=0, raise_on_redirect=False),
-        )
-        use_proxy(configuration, credentials.base)
+        configuration = client_configuration(credentials, timeout)
         self._client = ApiClient(configuration)
         self._client.rest_client = _EncodedBodies(configuration)  # type: ignore[no-untyped-call]
         self._authentication = AuthenticationApi(self._client)

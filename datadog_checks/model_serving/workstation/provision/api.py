@@ -61,16 +61,7 @@ class Client:
         self.stop = threading.Event()
         self._lock = threading.Lock()
         self._closed_until: dict[str, float] = {}
-        configuration = Configuration(
-            host=credentials.base,
-            api_key={"apiKeyAuth": credentials.api_key, "appKeyAuth": credentials.app_key},
-            # The answers are read here: the client's models drop what they don't know.
-            preload_content=False,
-            check_input_type=False,
-            request_timeout=timeout,
-            retry_policy=urllib3.Retry(total=0, redirect=0, raise_on_redirect=False),
-        )
-        use_proxy(configuration, credentials.base)
+        configuration = client_configuration(credentials, timeout)
         self._client = ApiClient(configuration)
         self._client.rest_client = RESTClientObject(configuration, maxsize=parallel)
 
@@ -245,7 +236,23 @@ def transport_words(error: BaseException) -> str:
     return f"the connection failed ({text})"
 
 
-def use_proxy(configuration: Configuration, base: str) -> None:
+def client_configuration(credentials: AccountCredentials, timeout: float) -> Configuration:
+    """What the client is to know of an account: no redirect, no retry of its own, `timeout` seconds for a request."""
+    keys = {"apiKeyAuth": credentials.api_key, "appKeyAuth": credentials.app_key}
+    configuration = Configuration(
+        host=credentials.base,
+        api_key={name: key for name, key in keys.items() if key},
+        # The answers are read by the caller: the client's models drop what they don't know.
+        preload_content=False,
+        check_input_type=False,
+        request_timeout=timeout,
+        retry_policy=urllib3.Retry(total=0, redirect=0, raise_on_redirect=False),
+    )
+    _use_proxy(configuration, credentials.base)
+    return configuration
+
+
+def _use_proxy(configuration: Configuration, base: str) -> None:
     """The proxy of the environment (HTTPS_PROXY, NO_PROXY), which the client itself doesn't look at."""
     parts = urlsplit(base)
     proxy = getproxies().get(parts.scheme)
