@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import socket
 import threading
@@ -44,3 +45,20 @@ class BoundedServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("a connection of %s broke off", client_address, exc_info=True)
+
+
+class BoundedHandler(BaseHTTPRequestHandler):
+    """Answers the requests of a connection, which is closed when it says nothing for `timeout` seconds."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "model-serving-bridge"
+    sys_version = ""
+
+    def bears(self, token: bytes) -> bool:
+        """Whether the request comes with a token, or none is asked for."""
+        sent = self.headers.get("Authorization", "").encode("latin-1", "replace")
+        return not token or hmac.compare_digest(sent, b"Bearer " + token)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are logged for who looks for a fault."""
+        logger.debug(f"{type(self).__name__}: {format}", *args)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ....errors import BodyError, ScrapeError
-from ..listening import BoundedServer
+from ..listening import BoundedHandler, BoundedServer
 from .entries import WRITE_PATH, ReceiverEntry
 from .store import REASONS, SeriesStore
 from .wire import decode
-
-logger = logging.getLogger(__name__)
 
 MAX_BODY = 8 << 20
 """Bytes of a request as it is sent. A sender's default is far below: 2,000 samples."""
@@ -93,11 +88,8 @@ class _WriteServer(BoundedServer):
         super().__init__(entry.host, entry.port, _WriteHandler)
 
 
-class _WriteHandler(BaseHTTPRequestHandler):
+class _WriteHandler(BoundedHandler):
     server: _WriteServer
-    protocol_version = "HTTP/1.1"
-    server_version = "model-serving-bridge"
-    sys_version = ""
     timeout = IDLE_SECONDS
 
     def do_POST(self) -> None:
@@ -125,14 +117,12 @@ class _WriteHandler(BaseHTTPRequestHandler):
         headers = self.headers
         if self.path.partition("?")[0] != WRITE_PATH:
             return 404, f"remote write is taken at {WRITE_PATH}"
-        if self.server.token:
-            sent = headers.get("Authorization", "").encode("latin-1", "replace")
-            if not hmac.compare_digest(sent, b"Bearer " + self.server.token):
-                return (
-                    401,
-                    "the token is missing or wrong: set `authorization: {credentials: ...}` of this remote_write",
-                    ("WWW-Authenticate", "Bearer"),
-                )
+        if not self.bears(self.server.token):
+            return (
+                401,
+                "the token is missing or wrong: set `authorization: {credentials: ...}` of this remote_write",
+                ("WWW-Authenticate", "Bearer"),
+            )
         kind, *parameters = (part.strip().lower() for part in headers.get("Content-Type", "").split(";"))
         version = headers.get("X-Prometheus-Remote-Write-Version", "0.1.0")
         if kind != "application/x-protobuf" or not _is_first(parameters) or version.startswith("2."):
@@ -203,9 +193,6 @@ class _WriteHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        logger.debug("remote write: " + format, *args)
 
 
 def _is_first(parameters: list[str]) -> bool:

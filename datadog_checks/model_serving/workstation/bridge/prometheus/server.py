@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import hmac
-import logging
 import threading
-from http.server import BaseHTTPRequestHandler
-from typing import Any
 
 from ....errors import OptionError
-from ..listening import BoundedServer
+from ..listening import BoundedHandler, BoundedServer
 from .entries import ExposeSettings
 from .exposition import MetricsExposition
-
-logger = logging.getLogger(__name__)
 
 SECONDS = 10.0
 """A connection that says nothing for so long is closed."""
@@ -62,16 +56,12 @@ class _ExpositionServer(BoundedServer):
         super().__init__(settings.host, settings.port, _ExpositionHandler)
 
 
-class _ExpositionHandler(BaseHTTPRequestHandler):
+class _ExpositionHandler(BoundedHandler):
     server: _ExpositionServer
-    protocol_version = "HTTP/1.1"
-    server_version = "model-serving-bridge"
-    sys_version = ""
     timeout = SECONDS
 
     def do_GET(self) -> None:
-        sent = self.headers.get("Authorization", "").encode("latin-1", "replace")
-        if self.server.token and not hmac.compare_digest(sent, b"Bearer " + self.server.token):
+        if not self.bears(self.server.token):
             self._reply(401, b"the token is missing or wrong\n", "text/plain; charset=utf-8")
         elif self.path.partition("?")[0] == "/metrics":
             self._reply(200, *self.server.exposition.render(self.headers.get("Accept", "")))
@@ -92,6 +82,3 @@ class _ExpositionHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        logger.debug("exposition: " + format, *args)
