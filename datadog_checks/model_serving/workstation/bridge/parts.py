@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..standin.runner import Round
-from ..standin.units import catalog_of
+from ..standin.units import catalog_files_of, catalog_of
 from .engine import RunListener
 from .prometheus.exposition import MetricsExposition
 from .prometheus.server import MetricsServer
@@ -47,9 +47,6 @@ def parts_of(settings: BridgeSettings) -> Parts:
     """The parts that a bridge.yaml asks for."""
     if settings.expose is None:
         return Parts()
-    files: list[str] = []
-    for _, instance in settings.configuration.instances:
-        own = instance.get("catalog") or []
-        files += [own] if isinstance(own, str) else [str(path) for path in own]
-    exposition = MetricsExposition(catalog_of(tuple(dict.fromkeys(files))))
+    files = catalog_files_of(instance for _, instance in settings.configuration.instances)
+    exposition = MetricsExposition(catalog_of(files))
     return Parts([MetricsServer(exposition, settings.expose)], [ExposedRuns(exposition)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
@@ -14,11 +13,10 @@ from types import FrameType
 
 import click
 
-from ...http.redact import mask, printable, secrets_of
 from ..bridge.process import Bridge, log, opened
-from ..bridge.settings import BridgeSettings, load_settings
+from ..bridge.settings import load_settings
 from ..standin.builtins import log_output
-from .common import SECRET
+from .common import SECRET, logs_to_stderr
 from .exit import ExitStatus
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -88,8 +86,11 @@ def bridge(
     if once:
         # Nobody asks what is over in a moment, and a bridge that goes on may listen there.
         settings = replace(settings, expose=None, health=None)
+    # The root logger's handler, if there is one, would show it once more, and its secrets.
+    log.propagate = False
+    hidden = settings.credentials.secrets() if settings.credentials is not None else ()
     with (
-        _logs(settings, log_level.upper()),
+        logs_to_stderr(log_level, settings.configuration, [log, log_output], secrets=hidden),
         opened(settings, click.echo if dry_run else None, log_level=log_level) as running,
         _stopped_by_signals(running),
     ):
@@ -133,30 +134,3 @@ def _stopped_by_signals(running: Bridge) -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _logs(settings: BridgeSettings, level: str) -> Iterator[None]:
-    """What the bridge and its checks say, without secrets and printable, to standard error."""
-    configuration = settings.configuration
-    secrets = secrets_of([configuration.init_config, *(instance for _, instance in configuration.instances)])
-    secrets = (*secrets, *configuration.secrets)
-    if settings.credentials is not None:
-        secrets = (*secrets, *settings.credentials.secrets())
-
-    class MaskedLines(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return printable(mask(super().format(record), secrets), lines=True)
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(MaskedLines("%(asctime)s %(levelname)s %(message)s"))
-    # The Agent's own log: its level is that of the stand-in.
-    for logger in (log, log_output):
-        logger.addHandler(handler)
-        logger.setLevel(level)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        for logger in (log, log_output):
-            logger.removeHandler(handler)

@@ -15,6 +15,7 @@ import click
 from ...catalog.model import BILLED_PER_DISTRIBUTION
 from ...errors import OptionError
 from ...http.redact import printable
+from ..standin.builtins import log_output
 from ..standin.configuration import Configuration, load_configuration, with_secrets
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
@@ -23,8 +24,8 @@ from ..standin.replay import replayed
 from ..standin.sinks import combined
 from ..standin.standin import StandIn
 from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
-from .check_support import Schedule, TrialRun, examined, logs_to_stderr, run, schedule_of, units
-from .common import INSTANCES, SECRET
+from .check_support import Schedule, TrialRun, examined, run, schedule_of, units
+from .common import INSTANCES, SECRET, logs_to_stderr
 from .exit import ExitStatus
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def check(
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
         from ... import ModelServingCheck
 
-        stack.enter_context(logs_to_stderr(log_level, configuration))
+        if log_level is not None:
+            stack.enter_context(logs_to_stderr(log_level, configuration, [log_output]))
         done = run(ModelServingCheck, configuration, stand_in, schedule, as_json)
     told = examined(done, configuration, schedule)
     if not as_json and done.rounds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import sys
 import time
@@ -20,15 +19,13 @@ from rich.text import Text
 
 from ...catalog.model import NAMESPACE
 from ...errors import OptionError
-from ...http.redact import mask, printable, secrets_of
-from ..standin.builtins import TRACE, log_output
 from ..standin.configuration import DEFAULT_INTERVAL, Configuration
 from ..standin.console import is_terminal, make_console
 from ..standin.runner import Round, Run, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
 from ..standin.targets import ScrapeTargets
-from ..standin.units import unit_of
+from ..standin.units import catalog_files_of, unit_of
 
 if TYPE_CHECKING:
     from ..examine import Examination
@@ -156,11 +153,8 @@ def _of_payloads(examination: Examination, url: str) -> Examination:
 
 def units(configuration: Configuration) -> Units:
     """Units by the names of metrics, those of the catalogs of the instances included."""
-    files: list[str] = []
-    for _, instance in configuration.instances:
-        own = instance.get("catalog") or []
-        files += [own] if isinstance(own, str) else [str(path) for path in own]
-    return partial(unit_of, catalog_files=tuple(dict.fromkeys(files)))
+    files = catalog_files_of(instance for _, instance in configuration.instances)
+    return partial(unit_of, catalog_files=files)
 
 
 @contextmanager
@@ -171,26 +165,3 @@ def progress() -> Iterator[Tell]:
         return
     with Status("", console=make_console(stderr=True)) as status:
         yield lambda text: status.update(Text(text))
-
-
-@contextmanager
-def logs_to_stderr(level: str | None, configuration: Configuration) -> Iterator[None]:
-    """Print what goes to the Agent's log, without secrets and printable, to standard error."""
-    if level is None:
-        yield
-        return
-    options = [configuration.init_config, *(instance for _, instance in configuration.instances)]
-    secrets = sorted({*configuration.secrets, *secrets_of(options)}, key=len, reverse=True)
-
-    class Masking(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return printable(mask(super().format(record), secrets), lines=True)
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Masking("%(asctime)s %(levelname)s %(message)s"))
-    log_output.addHandler(handler)
-    log_output.setLevel(TRACE if level.lower() == "trace" else level.upper())
-    try:
-        yield
-    finally:
-        log_output.removeHandler(handler)

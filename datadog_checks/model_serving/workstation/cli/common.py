@@ -1,8 +1,17 @@
-"""Options that several subcommands have."""
+"""What several subcommands have: options, and a log on standard error."""
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import click
+
+from ...http.redact import mask, printable, secrets_of
+from ..standin.builtins import TRACE
+from ..standin.configuration import Configuration
 
 SECRET = click.option(
     "--secret",
@@ -22,3 +31,33 @@ INSTANCES = click.option(
     type=click.IntRange(min=1),
     help="Take only this instance of the configuration, counted from 1. May be given more than once.",
 )
+
+
+class _MaskedLines(logging.Formatter):
+    """Lines without `secrets`, and printable."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(mask(super().format(record), self._secrets), lines=True)
+
+
+@contextmanager
+def logs_to_stderr(
+    level: str, configuration: Configuration, loggers: Iterable[logging.Logger], secrets: Iterable[str] = ()
+) -> Iterator[None]:
+    """Print what goes to `loggers` to standard error, without `secrets` and those of the configuration."""
+    options = [configuration.init_config, *(instance for _, instance in configuration.instances)]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_MaskedLines((*secrets, *configuration.secrets, *secrets_of(options))))
+    loggers = tuple(loggers)
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(TRACE if level.lower() == "trace" else level.upper())
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ...catalog.model import Catalog
@@ -16,6 +17,15 @@ def unit_of(name: str, catalog_files: tuple[str, ...] = ()) -> str | None:
     those of the shipped catalog.
     """
     return catalog_of(catalog_files).unit(name)
+
+
+def catalog_files_of(instances: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The catalogs of their own that instances name, each once."""
+    files: list[str] = []
+    for instance in instances:
+        own = instance.get("catalog") or []
+        files += [own] if isinstance(own, str) else [str(path) for path in own]
+    return tuple(dict.fromkeys(files))
 
 
 @lru_cache(maxsize=8)
