@@ -46,7 +46,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     own: dict[str, list[Round]] = {}
     with ExitStack() as stack:
         stack.enter_context(standing_in(agent))
-        sources = [*stack.enter_context(serve_world(world)), stack.enter_context(nvml_source(world))]
+        sources = [*stack.enter_context(serve_world(world)), stack.enter_context(nvml_source(world, simulated=True))]
         # A readiness probe is a request, which the system counts: the second reader would find more than the first.
         quiet = {"mlserver": {"readiness": False}, "tensorflow_serving": {"readiness": False}}
         sources = [one._replace(instance={**one.instance, **quiet.get(one.system, {})}) for one in sources]

@@ -35,7 +35,7 @@ def run_demo(tell: Callable[[str], None]) -> bool:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="model-serving-")))
         intake = stack.enter_context(SimulatedIntake(clock=lambda: world.time.timestamp()))
-        sources = [*stack.enter_context(serve_world(world)), stack.enter_context(nvml_source(world))]
+        sources = [*stack.enter_context(serve_world(world)), stack.enter_context(nvml_source(world, simulated=True))]
         settings = BridgeSettings(
             Configuration("bridge.yaml", {}, tuple(enumerate((one.instance for one in sources), 1))),
             SpoolSettings(folder / "bridge.db"),
