@@ -18,6 +18,7 @@ SYSTEMS = {
     "mlserver": [PAYLOADS / "real" / "mlserver.txt"],
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),
     "vllm": sorted((PAYLOADS / "vllm").glob("*.txt")),
+    "sglang": sorted((PAYLOADS / "sglang").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
 }
 DATABRICKS = """\
