@@ -17,6 +17,8 @@ FOREIGN = sorted((PAYLOADS / "foreign").glob("*.prom"))
 SYSTEMS = {
     "mlserver": [PAYLOADS / "real" / "mlserver.txt"],
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),
+    "vllm": sorted((PAYLOADS / "vllm").glob("*.txt")),
+    "sglang": sorted((PAYLOADS / "sglang").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
 }
 DATABRICKS = """\

@@ -47,11 +47,11 @@ def names(system: str, pattern: re.Pattern[str] = SAMPLE) -> set[str]:
 def sample_names(raw: RawMetric) -> Iterator[str]:
     """What samples of a raw metric can be called, in the catalog's spellings."""
     for name in raw.names:
-        if raw.grouped:
+        if raw.grouped and not raw.pair:
             yield from (name + part for part in PARTS)
         else:
             yield name
-        if raw.type == "counter":
+        if raw.type == "counter" or raw.pair:
             yield f"{name}_total"
 
 
@@ -77,4 +77,7 @@ def test_every_ignored_name_has_a_sample(system: System) -> None:
     seen = names(system.name) | names(system.name, DECLARED)
     listed = [item["names"] if isinstance(item, dict) else item for item in entry.get("ignore", [])]
     globs = [glob for item in listed for glob in ([item] if isinstance(item, str) else item)]
+    # They stand without the prefixes of the system.
+    prefixes = ("", *entry.get("prefixes", []))
+    seen |= {name.removeprefix(prefix) for name in seen for prefix in prefixes}
     assert [glob for glob in globs if not any(fnmatchcase(name, glob) for name in seen)] == []

@@ -253,6 +253,8 @@ class Submitter:
 
     def outputs(self, series: Series, present: Present) -> list[Output]:
         """What a series is sent as, in a payload that has these raw metrics."""
+        if series.outdone:
+            return []
         return [output for output in series.outputs if _applies(output.target, present, series.group)]
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:
@@ -265,6 +267,10 @@ class Submitter:
         if output.target.value == "count":
             if increment.count is not None:
                 self.sender.count(output.name, increment.count, output.tags, host)
+            return
+        if output.target.value == "sum":
+            if increment.sum is not None:
+                self.sender.count(output.name, increment.sum * scale, output.tags, host)
             return
         if output.target.value == "mean":
             if increment.sum is not None and increment.count:
