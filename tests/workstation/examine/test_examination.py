@@ -108,7 +108,7 @@ def test_a_system_that_the_configuration_names(endpoint: Endpoint) -> None:
 
 
 def test_nothing_is_known(endpoint: Endpoint) -> None:
-    examination = of_saved(endpoint, "real/triton.txt")
+    examination = of_saved(endpoint, "foreign/kong.prom")
     assert examination.systems == ()
     assert not examination.mapped
     assert {family.state for family in examination.families} == {"unknown"}
