@@ -13,10 +13,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog import loader
 from datadog_checks.model_serving.catalog.metadata import COLUMNS, metadata_rows
 from datadog_checks.model_serving.catalog.model import RAW_TYPES
+from datadog_checks.model_serving.catalog.recognise import Recogniser
+from datadog_checks.model_serving.scrape.collector import Collector
+from datadog_checks.model_serving.scrape.exposition.reader import TextReader
+from datadog_checks.model_serving.scrape.tags import TagRules
 
 from ..conftest import Endpoint, make_check
 from ..examples import hold
@@ -284,3 +290,47 @@ def test_word_is_explained_and_shown(kind: str, key: str, words: list[str]) -> N
     assert [word for word in words if f"`{word}`" not in text] == []
     shown = [value for example in EXAMPLES for found in [used(yaml.safe_load(example.file))] for value in found]
     assert set(words) <= {str(value) for found, name, value in shown if (found, name) == (kind, key)}
+
+
+# -- spellings
+
+NAMES = ("gateway_new", "gateway_old", "gateway_oldest")
+SPELT = f"""\
+system: gateway
+metrics:
+  - {{raw: [{", ".join(NAMES)}], type: counter, to: request.count}}
+"""
+
+
+@given(
+    scrapes=st.lists(
+        st.permutations([(name, label) for name in NAMES for label in "ab"]).flatmap(
+            lambda lines: st.integers(0, len(lines)).map(lambda number: lines[:number])
+        ),
+        min_size=2,
+        max_size=4,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_the_best_spelling_counts(scrapes: list[list[tuple[str, str]]], tmp_path_factory: Any) -> None:
+    """Whatever spellings come, and in whatever order, a series counts once, by the best of these, and none is refused.
+
+    Each spelling has counters of its own height, which rise by as much with each scrape.
+    """
+    path = tmp_path_factory.mktemp("spelt") / FILE
+    path.write_text(SPELT, encoding="utf-8")
+    catalog = loader.load_catalog([path])
+    collector = Collector(Recogniser(catalog, ("gateway",)), TagRules())
+    for number, lines in enumerate(scrapes, 1):
+        collector.begin()
+        text = [f'{name}_total{{l="{label}"}} {number * 10 ** NAMES.index(name)}' for name, label in lines]
+        reader = TextReader(collector, lambda line, cut: None)
+        for metric in reader.families([text]):
+            collector.add(metric, lambda family: ((n, s, s.labels, "") for n, s in enumerate(family.samples)))
+        collector.finish()
+        shown = [series for series in collector.frame if not series.outdone]
+        values = [series.current.value for series in sorted(shown, key=lambda series: series.outputs[0].tags)]
+        best = {label: min(NAMES.index(name) for name, of in lines if of == label) for _, label in lines}
+        assert values == [number * 10 ** best[label] for label in sorted(best)]
+        assert not collector.rejected
+        collector.sweep()

@@ -143,7 +143,9 @@ def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
     systems, metrics = dict(catalog.systems), dict(catalog.metrics)
     for path in paths:
         system = _Reader(path, metrics).system()
-        system = replace(system, shared=tuple(_shared(system, metrics)))
+        shared = tuple(_shared(system, metrics))
+        others = tuple(other for raw in (*system.metrics, *shared) for other in raw.spelt_otherwise())
+        system = replace(system, shared=shared, others=others)
         # In the order of the files, also where one replaces another.
         systems.pop(system.name, None)
         systems[system.name] = system

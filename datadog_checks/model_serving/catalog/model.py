@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 
 from .codes import Codes
@@ -166,6 +166,10 @@ class RawMetric:
     histogram or summary that comes as a plain value is refused, unless it is known to carry nothing (`ignore_plain`).
     With `shared` it is one that every system has, and no name of the system's own.
 
+    Of several names each is a spelling, read by itself: `names` then begins with that one, and `better` are the
+    same metric by the spellings that count before it, the best first. Where a payload has a series by one of these, the
+    series by this one is not sent.
+
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
     """
@@ -184,6 +188,20 @@ class RawMetric:
     overshoot: float = ROUNDING_UP
     ignore_plain: bool = False
     shared: bool = False
+    better: tuple[RawMetric, ...] = ()
+
+    @property
+    def first(self) -> RawMetric:
+        """The metric by its best spelling."""
+        return self.better[0] if self.better else self
+
+    def spelt_otherwise(self) -> tuple[RawMetric, ...]:
+        """The metric by each of its other spellings."""
+        found = [self]
+        for number in range(1, len(self.names)):
+            names = (self.names[number], *self.names[:number], *self.names[number + 1 :])
+            found.append(replace(self, names=names, better=tuple(found)))
+        return tuple(found[1:])
 
     @property
     def grouped(self) -> bool:
@@ -290,7 +308,8 @@ class System:
 
     A name that matches `any_of` proves the system, with others of its names up to `any_needed`.
     `series_start_at_zero` is false where counters are older than the series that show them, such as
-    those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have.
+    those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have,
+    `others` the metrics of both by their other spellings.
     """
 
     name: str
@@ -308,16 +327,19 @@ class System:
     derived: tuple[Derived, ...]
     own_metrics: tuple[CanonicalMetric, ...]
     shared: tuple[RawMetric, ...] = ()
+    others: tuple[RawMetric, ...] = ()
     switches: tuple[Switch, ...] = ()
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""
         index: dict[str, RawMetric] = {}
-        for metric in (*self.metrics, *self.shared):
-            for name in metric.names:
-                index.setdefault(name, metric)
-                for variant in _spellings(name, metric.type):
-                    index.setdefault(variant, metric)
+        metrics = (*self.metrics, *self.shared, *self.others)
+        # What a file spells out comes before what is found with or without `_total`.
+        for metric in metrics:
+            index.setdefault(metric.names[0], metric)
+        for metric in metrics:
+            for variant in _spellings(metric.names[0], metric.type):
+                index.setdefault(variant, metric)
         return index
 
 

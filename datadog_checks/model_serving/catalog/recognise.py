@@ -53,12 +53,12 @@ class Match:
 class Evidence:
     """What a payload has shown of one system that isn't known to be there.
 
-    `met` are its raw metrics by the prefix they stood behind, `hints` those that hint at it; `against` says that a
-    metric of its names was declared to be something else.
+    `met` are its raw metrics, by their names and the prefix they stood behind, `hints` those that hint at it; `against`
+    says that a metric of its names was declared to be something else.
     """
 
     def __init__(self) -> None:
-        self.met: dict[str, set[str]] = {}
+        self.met: dict[str, dict[str, RawMetric]] = {}
         self.hints: set[str] = set()
         self.against = False
 
@@ -220,10 +220,12 @@ class Recogniser:
             return
         if not prefix:
             evidence.hints |= system.hints.intersection(raw.names)
-        met = evidence.met.setdefault(prefix, set())
-        met.update(raw.names[:1])
+        met = evidence.met.setdefault(prefix, {})
+        met[raw.names[0]] = raw.first
         needed = system.any_needed if not prefix or system.name in prefix else max(system.any_needed, COMPANY)
-        proven = system.any_of is not None and any(map(system.any_of.match, met)) and len(met) >= needed
+        # Two spellings of one metric are one.
+        several = len({id(each) for each in met.values()}) >= needed
+        proven = system.any_of is not None and several and any(map(system.any_of.match, met))
         hinted = system.hints_needed is not None and len(evidence.hints) >= system.hints_needed
         if proven or hinted:
             self.active.append(raw.system)

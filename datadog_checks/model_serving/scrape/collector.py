@@ -94,6 +94,7 @@ class Collector:
         self._without_numbers: list[Series] = []
         self._begun: list[tuple[int, frozenset[tuple[str, str]]]] = []
         self._begun_things: list[tuple[int, Things]] = []
+        self._spellings: list[tuple[Series, list[tuple[int, frozenset[tuple[str, str]]]]]] = []
 
     def begin(self) -> None:
         self.scrape += 1
@@ -129,6 +130,7 @@ class Collector:
             series.numbers = []
         begun = set(map(id, gone))
         self.fresh = [series for series in self.fresh if id(series) not in begun]
+        self._spellings = [each for each in self._spellings if id(each[0]) not in begun]
         self._begun, self._begun_things = [], []
         self.cache.drop()
 
@@ -277,6 +279,9 @@ class Collector:
             if series.seen != self.scrape:
                 self._meet(series)
                 self.refused.append(series if series.whole is None else series.whole)
+        for series, keys in self._spellings:
+            better = (self.series.get(key) for key in keys)
+            series.outdone = any(each is not None and each.seen == self.scrape for each in better)
         for series, parts in several.values():
             series.seen = self.scrape
             try:
@@ -294,6 +299,7 @@ class Collector:
             series.parts = numbers
             series.outputs = shared_outputs([part.outputs for part in parts])
         highest = max(parts, key=lambda part: part.current.size)
+        series.outdone = all(part.outdone for part in parts)
         series.current, series.hostname, series.group = highest.current, highest.hostname, highest.group
         series.timestamp = max((part.timestamp for part in parts if part.timestamp is not None), default=None)
 
@@ -376,6 +382,8 @@ class Collector:
                 (series.whole or series).past.older |= older
                 self.series[id(shaped), identity] = series
                 self._begun.append((id(shaped), identity))
+                if shaped.better:
+                    self._spellings.append((series, [(id(better), identity) for better in shaped.better]))
             if part == "bucket":
                 part = _bound(labels)
                 if part is None:
@@ -399,7 +407,8 @@ class Collector:
         mean = self._means.get(id(raw))
         if mean is None:
             targets = tuple(replace(target, value="mean") for target in raw.targets)
-            mean = self._means[id(raw)] = replace(raw, type="summary", targets=targets)
+            better = tuple(filter(None, map(self._mean_of, raw.better)))
+            mean = self._means[id(raw)] = replace(raw, type="summary", targets=targets, better=better)
         return mean
 
     def _refuse_type(self, raw: RawMetric, found: str) -> None:
@@ -495,6 +504,7 @@ class Collector:
         for key in gone:
             # No line leads to a series that nobody reads any more.
             self.series.pop(key).numbers = []
+        self._spellings = [each for each in self._spellings if each[0].seen > oldest]
         for thing in [thing for thing, series in self.things.items() if series.seen <= oldest]:
             del self.things[thing]
         if gone:

@@ -143,6 +143,8 @@ def _matched(scraper: ServingScraper, name: str, match: Match, series: Iterable[
     state, why = MAPPED, ""
     if not taken:
         state, why = REFUSED, "".join(ADVICE.get(reason, "") for reason, _ in refused).removeprefix(". ")
+    elif all(one.outdone for one in taken):
+        state, why = IGNORED, f"the same as {' or '.join(better.names[0] for better in raw.better)}"
     elif not outputs:
         state, why = UNUSED, "the catalog has a use only for series with other labels, or beside other metrics"
     elif not any(scraper.check.should_send_metric(output.name) for output in outputs):

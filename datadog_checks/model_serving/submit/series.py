@@ -156,6 +156,7 @@ class Series:
     series may say the same of it: their readings count there, once; `parts` are those that said it last. `others` is
     the past of other processes that answer at the same address, by their start; `levels` are what these have told of a
     gauge. `high` is how far the counter had come before it fell, `turns` how often it has been there again at once.
+    `outdone` says that the payload tells the same by a better spelling, so this one is kept and not sent.
     """
 
     raw: RawMetric
@@ -184,6 +185,7 @@ class Series:
     levels: dict[float, float] | None = None
     high: float | None = None
     turns: int = 0
+    outdone: bool = False
 
     @property
     def last(self) -> Reading | None:

@@ -253,6 +253,8 @@ class Submitter:
 
     def outputs(self, series: Series, present: Present) -> list[Output]:
         """What a series is sent as, in a payload that has these raw metrics."""
+        if series.outdone:
+            return []
         return [output for output in series.outputs if _applies(output.target, present, series.group)]
 
     def _increment(self, series: Series, output: Output, increment: Increment) -> None:

@@ -110,7 +110,8 @@ def up(where: str, instances: Iterable[str] = ()) -> str:
 def selectors(system: System, raw_metric: RawCallMetric, where: str) -> list[str]:
     """Selectors of a raw metric under each of its names: with and without `_total`, and behind a prefix if it may."""
     index = system.by_name()
-    names = [f"{name}_count" if raw_metric.raw.grouped else name for name in index if index[name] is raw_metric.raw]
+    suffix = "_count" if raw_metric.raw.grouped else ""
+    names = [f"{name}{suffix}" for name, raw in index.items() if raw.first is raw_metric.raw]
     conditions = _joined(*_matchers(raw_metric), where)
     if system.any_prefix:
         pattern = quoted(f"(.+[_:])?({'|'.join(map(re.escape, names))})")
