@@ -19,6 +19,7 @@ SYSTEMS = {
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
     "litellm": sorted((PAYLOADS / "litellm").glob("*[0-9].txt")),
+    "ray_serve": sorted((PAYLOADS / "ray_serve").glob("*.txt")),
     "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
     "triton": [PAYLOADS / "real" / "triton.txt", *sorted((PAYLOADS / "triton").glob("*.txt"))],
 }
