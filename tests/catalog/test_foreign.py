@@ -99,6 +99,17 @@ def test_own(
 
 
 @SHAPES
+@pytest.mark.parametrize("path", sorted((PAYLOADS / "kserve").glob("*[0-9].txt")), ids=["kserve"])
+def test_kserve(
+    path: Any, shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """Names of steps that any server may time are not mapped. Several together bring the advice to set the option."""
+    check = scraped(endpoint, aggregator, shape(path.read_text(encoding="utf-8")))
+    assert active(check) == []
+    assert any("set `serving_system: kserve`" in warning for warning in check.warnings)
+
+
+@SHAPES
 def test_custom(shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
     """Names that any program may have are not mapped. Several together bring the advice to set the option."""
     text = (PAYLOADS / "real" / "exporter.txt").read_text(encoding="utf-8")
