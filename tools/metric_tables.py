@@ -35,6 +35,9 @@ def render() -> str:
     parts += ["## Processes\n", SHARED, _mapping(next(iter(catalog.systems.values())).shared)]
     for system in catalog.systems.values():
         parts += [f"## {system.title}\n", f"`serving_system: {system.name}`\n"]
+        if system.prefixes:
+            prefixes = ", ".join(f"`{prefix}`" for prefix in system.prefixes)
+            parts.append(f"Names below stand behind one of the prefixes {prefixes}.\n")
         parts.append(_mapping(system.metrics, system.derived))
         if system.own_metrics:
             parts += ["Metrics of this system alone:\n", _table(system.own_metrics)]
@@ -81,10 +84,17 @@ def _dcgm_fields(catalog: Catalog, metric: str, tags: str) -> Iterator[str]:
 def _mapping(metrics: Iterable[RawMetric], computed: Iterable[Derived] = ()) -> str:
     lines = ["| raw metric | type | factor | becomes |", "|---|---|---|---|"]
     for raw in metrics:
-        names = ", ".join(f"`{name}`" for name in raw.names)
+        names = " with ".join(_names(raw)) if raw.pair else ", ".join(_names(raw))
         lines.append(f"| {names} | {raw.type} | {raw.scale:g} | {'; '.join(_targets(raw))} |")
     lines += [f"| computed | gauge | | `{derived.metric.name}` |" for derived in computed]
     return "\n".join(lines) + "\n"
+
+
+def _names(raw: RawMetric) -> list[str]:
+    """The names of a raw metric, without the prefixes of its system; those of a pair are sum and count."""
+    prefixes = builtin_catalog().systems[raw.system].prefixes
+    bare = [next((name.removeprefix(each) for each in prefixes if name.startswith(each)), name) for name in raw.names]
+    return [f"`{name}`" for name in dict.fromkeys(bare)]
 
 
 def _targets(raw: RawMetric) -> Iterator[str]:

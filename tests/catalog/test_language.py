@@ -38,6 +38,7 @@ SECTIONS = {
     "labels": "labels",
     "identity": "identity",
     "ports": "ports",
+    "pair": "metrics",
     "raw metric": "metrics",
     "codes": "metrics",
     "event": "metrics",
@@ -236,8 +237,9 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         yield from keys(kind, data.get(kind, {}))
     for entry in data.get("ignore", []):
         yield from keys("ignored", entry if isinstance(entry, dict) else {})
-    for entry in data["metrics"]:
+    for entry in data.get("metrics", []):
         yield from keys("raw metric", entry)
+        yield from keys("pair", entry["raw"] if isinstance(entry["raw"], dict) else {})
         yield from keys("like", entry.get("like", {}))
         codes = entry.get("codes", {})
         yield from keys("codes", codes if isinstance(codes, dict) else {})

@@ -286,16 +286,19 @@ def test_own_system_beside_ours(endpoint: Endpoint, aggregator: Any, datadog_age
 
 
 def test_replaced_system(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
-    """A file that names one of our systems replaces it, and nothing else."""
+    """A file that extends one of our systems replaces its entries, and no other system."""
     replaced = {
         "system": "databricks",
+        "extends": "databricks",
         "recognise": {"any": ["request_latency_ms"]},
         "metrics": [{"raw": "cpu_usage_percentage", "type": "gauge", "to": "memory.utilization"}],
     }
     path = written(tmp_path, replaced)
     catalog = load_catalog([path])
     assert len(catalog.systems) == len(builtin_catalog().systems)
-    assert [raw.names for raw in catalog.systems["databricks"].metrics] == [("cpu_usage_percentage",)]
+    shipped = builtin_catalog().systems["databricks"]
+    assert len(catalog.systems["databricks"].metrics) == len(shipped.metrics)
+    assert {raw.names for raw in catalog.systems["databricks"].metrics} >= {("cpu_usage_percentage",)}
     check = make_check(openmetrics_endpoint=endpoint.url, catalog=path, tag_by_endpoint=False, readiness=False)
     endpoint.serve("cpu_usage_percentage 7\nmodel_infer_request_success_total 3\n")
     for _ in range(2):
@@ -445,13 +448,32 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         "metrics.2.to",
         {"metric": "request.count", "value": "max"},
         "`translator_words`",
-        "can only be `mean` or `count`",
+        "can only be `mean`, `sum` or `count`",
     ),
     ("metrics.0.scale", "1e-3", "metric `translator_requests_total`", "write 1.0e-3"),
     ("metrics.0.scale", 0, "metric `translator_requests_total`", "positive number"),
     ("metrics.0.scale", True, "metric `translator_requests_total`", "positive number"),
     ("metrics.0.scal", 1, "metrics entry 1", "did you mean `scale`?"),
     ("metrics.0.like", {"name": "*_x"}, "key `like`", "needs a `name` (a glob) and a `label`"),
+    ("system", "mlserver", "key `system`", "write `extends: mlserver` to add to it"),
+    ("extends", "mlservr", "key `extends`", "did you mean `mlserver`?"),
+    ("extends", 5, "key `extends`", "known systems: "),
+    ("prefixes", ["a"], "key `prefixes`", "up to _ or :"),
+    ("prefixes", "a_*", "key `prefixes`", "`a_*` must be the beginning of a metric name"),
+    ("tags", {"vendor": 5}, "key `tags`", "must be texts by name"),
+    ("labels.values", {"a": {"b": 5}}, "labels.values.a", "must be texts by name"),
+    ("labels.values", {"a": "b"}, "labels.values.a", "must be a mapping"),
+    ("labels.parts", {"a": "("}, "labels.parts.a", "is no regular expression"),
+    ("labels.parts", {"a": "b"}, "labels.parts.a", "names no part"),
+    ("labels.parts", {"a": 5}, "labels.parts.a", "a regular expression"),
+    ("metrics.0.prefixed", "no", "`prefixed`", "true or false"),
+    ("metrics.1.unit", "millisecond", "metric `translator_duration_ms`", "has `unit` and `scale`"),
+    ("metrics.4.unit", "second", "`translator_used`, key `unit`", "`gpu.memory.used`, which has byte"),
+    ("metrics.4.unit", "mebibytes", "`translator_used`, key `unit`", "did you mean `mebibyte`?"),
+    ("metrics.2.raw", {"sum": "a"}, "key `raw`", "needs both `sum` and `count`"),
+    ("metrics.2.raw", {"sum": "a", "count": 5}, "key `raw`", "each the name of a counter"),
+    ("metrics.2.raw", {"sum": "a", "cuont": "b"}, "key `raw`", "did you mean `count`?"),
+    ("metrics.0.raw", {"sum": "a", "count": "b"}, "metric `a`", "is a summary, not a counter"),
     ("recognise.any", 5, "recognise.any", "list of texts"),
     ("recognise.all", ["a"], "recognise", "known keys: any, hint"),
     ("recognise.hints_needed", "3", "recognise.hints_needed", "whole number"),
@@ -582,3 +604,59 @@ def test_unreadable(tmp_path: Path) -> None:
         with pytest.raises(CatalogError, match=words) as raised:
             load_catalog([path])
         assert str(path) in str(raised.value)
+
+
+# -- files that extend
+
+
+def test_extended(tmp_path: Path) -> None:
+    """A system of another name has what it extends; what the file says of a metric, label or tag takes its place."""
+    said = {
+        "system": "edge",
+        "extends": "mlserver",
+        "labels": {"rename": {"model": "endpoint_name", "zone": "region"}, "drop": ["hop"]},
+        "ignore": "edge_debug_*",
+        "metrics": [{"raw": "batch_request_queue", "type": "gauge", "to": "edge.queue"}],
+        "own_metrics": {"edge.queue": {"type": "gauge", "description": "Requests at the edge."}},
+    }
+    catalog = load_catalog([written(tmp_path, said)])
+    base, edge = builtin_catalog().systems["mlserver"], catalog.systems["edge"]
+    assert catalog.systems["mlserver"] is base
+    assert {name for raw in base.metrics for name in raw.names} <= {name for raw in edge.metrics for name in raw.names}
+    assert edge.by_name()["batch_request_queue"].type == "gauge"
+    assert {raw.system for raw in edge.by_name().values()} == {"edge"}
+    assert edge.labels.rename == {**base.labels.rename, "model": "endpoint_name", "zone": "region"}
+    assert edge.labels.drop == base.labels.drop | {"hop"}
+    assert {ignored.because for ignored in base.ignore} <= {ignored.because for ignored in edge.ignore}
+    assert [metric.name for metric in edge.own_metrics] == ["edge.queue"]
+
+
+def test_places_in_a_file_that_extends(tmp_path: Path) -> None:
+    """A complaint counts the entries of the file, not those of what it extends."""
+    said = {
+        "system": "edge",
+        "extends": "mlserver",
+        "metrics": [{"raw": "", "type": "gauge", "to": "request.in_flight"}],
+    }
+    with pytest.raises(CatalogError, match="metrics entry 1, key `raw`: names no metric"):
+        load_catalog([written(tmp_path, said)])
+
+
+def test_pair_that_loses_a_line(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """A pair of which one half could not be read has not begun with the scrape in which it can."""
+    pair = {"raw": {"sum": "translator_busy", "count": "translator_texts"}, "type": "summary", "to": "request.latency"}
+    content = changed(("metrics", [pair, *OWN["metrics"][2:]]))
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=written(tmp_path, content), readiness=False)
+    told = []
+    for busy, texts in (("5", "10 10 10"), ("7", "12"), ("8", "15")):
+        aggregator.reset()
+        endpoint.serve(f"translator_busy_total {busy}\ntranslator_texts_total {texts}\n")
+        assert check.run() == ""
+        told.append(
+            [
+                line
+                for line in submissions(aggregator, ("endpoint_name", "endpoint", "serving_system"))
+                if "latency" in line
+            ]
+        )
+    assert told == [[], [], ["count request.latency.count 3", "count request.latency.sum 1"]]

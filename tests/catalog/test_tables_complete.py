@@ -47,11 +47,11 @@ def names(system: str, pattern: re.Pattern[str] = SAMPLE) -> set[str]:
 def sample_names(raw: RawMetric) -> Iterator[str]:
     """What samples of a raw metric can be called, in the catalog's spellings."""
     for name in raw.names:
-        if raw.grouped:
+        if raw.grouped and not raw.pair:
             yield from (name + part for part in PARTS)
         else:
             yield name
-        if raw.type == "counter":
+        if raw.type == "counter" or raw.pair:
             yield f"{name}_total"
 
 

@@ -51,16 +51,46 @@ TARGET_TYPES = {
     "recent_count": {"count", "gauge"},
 }
 CODED_TYPES = ("last_code", "recent_count", "counter")
-PART_TYPES = {"": "", "mean": "gauge", "count": "count", "zero": "count"}
+PART_TYPES = {"": "", "mean": "gauge", "count": "count", "sum": "count", "zero": "count"}
 COUNTED = GROUPED_TYPES | {"counter", "window_gauge"}
+UNITS = {
+    "nanosecond": (1e-9, "second"),
+    "microsecond": (1e-6, "second"),
+    "millisecond": (1e-3, "second"),
+    "second": (1.0, "second"),
+    "minute": (60.0, "second"),
+    "hour": (3600.0, "second"),
+    "byte": (1.0, "byte"),
+    "kilobyte": (1e3, "byte"),
+    "megabyte": (1e6, "byte"),
+    "gigabyte": (1e9, "byte"),
+    "kibibyte": (1024.0, "byte"),
+    "mebibyte": (1024.0**2, "byte"),
+    "gibibyte": (1024.0**3, "byte"),
+    "ratio": (100.0, "percent"),
+    "percent": (1.0, "percent"),
+    "milliwatt": (1e-3, "watt"),
+    "watt": (1.0, "watt"),
+    "millijoule": (1e-3, "joule"),
+    "joule": (1.0, "joule"),
+    "megahertz": (1e6, "hertz"),
+    "hertz": (1.0, "hertz"),
+    "cent": (0.01, "dollar"),
+    "dollar": (1.0, "dollar"),
+}
+"""What a raw metric may be measured in: the factor, and the unit of the vocabulary that it leads to."""
+
 KEYS = {
     "system": (
         "system",
         "title",
         "recognise",
+        "extends",
         "any_prefix",
+        "prefixes",
         "series_start_at_zero",
         "labels",
+        "tags",
         "identity",
         "blanks",
         "ignore",
@@ -72,15 +102,18 @@ KEYS = {
     ),
     "recognise": ("any", "hint", "hints_needed", "any_needed"),
     "ignored": ("names", "because"),
-    "labels": ("rename", "drop", "lower", "absent"),
+    "labels": ("rename", "drop", "lower", "absent", "values", "parts"),
     "identity": ("levels", "worldwide", "about", "default"),
     "ports": ("metrics", "api"),
+    "pair": ("sum", "count"),
     "raw metric": (
         "raw",
+        "prefixed",
         "like",
         "type",
         "codes",
         "scale",
+        "unit",
         "starts_at_zero",
         "level",
         "besides",
@@ -142,10 +175,14 @@ def builtin_codes(name: str) -> Codes:
 def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
     systems, metrics = dict(catalog.systems), dict(catalog.metrics)
     for path in paths:
-        system = _Reader(path, metrics).system()
+        system = _Reader(path, metrics, systems).system()
         shared = tuple(_shared(system, metrics))
-        others = tuple(other for raw in (*system.metrics, *shared) for other in raw.spelt_otherwise())
-        system = replace(system, shared=shared, others=others)
+        others = [other for raw in (*system.metrics, *shared) for other in raw.spelt_otherwise()]
+        halves = _halves(system)
+        known = {name.removesuffix("_total") for raw in system.metrics if not raw.pair for name in raw.names}
+        # Counters of which nothing comes but their pair.
+        others += (RawMetric(system.name, (name,), "counter", 1.0, ()) for name in halves.keys() - known)
+        system = replace(system, shared=shared, others=tuple(others), halves=halves)
         # In the order of the files, also where one replaces another.
         systems.pop(system.name, None)
         systems[system.name] = system
@@ -173,12 +210,35 @@ def _shared(system: System, metrics: Mapping[str, CanonicalMetric]) -> Iterator[
             yield replace(raw, shared=True)
 
 
+def _halves(system: System) -> dict[str, tuple[tuple[RawMetric, str], ...]]:
+    found: dict[str, tuple[tuple[RawMetric, str], ...]] = {}
+    for raw in system.metrics:
+        for pair in raw.pairs() if raw.pair else ():
+            for name, part in zip(pair.names, KEYS["pair"], strict=True):
+                found[name.removesuffix("_total")] = (*found.get(name.removesuffix("_total"), ()), (pair, part))
+    return found
+
+
+def _names(entry: Mapping[str, Any]) -> list[str]:
+    """The names under `raw`, as an entry writes them. Those of a pair have entries of their own, or none."""
+    raw = entry.get("raw")
+    names = [raw] if isinstance(raw, str) else raw
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
 class _Reader:
     """One catalog file. Every complaint starts with the file and the place in it."""
 
-    def __init__(self, path: Path, known: Mapping[str, CanonicalMetric]) -> None:
+    def __init__(
+        self, path: Path, known: Mapping[str, CanonicalMetric], systems: Mapping[str, System] | None = None
+    ) -> None:
         self.path = path
         self.known = dict(known)
+        self.systems = systems or {}
+        self.written: dict[str, tuple[str, ...]] = {}
+        self.prefixes: tuple[str, ...] = ()
+        self.tags: dict[str, str] = {}
+        self.inherited = {"metrics": 0, "switches": 0, "derived": 0}
         self.things: Mapping[str, Identity] = {}
         self.blanks: frozenset[float] = frozenset()
         try:
@@ -240,12 +300,16 @@ class _Reader:
             raise self.fail("key `system`", f"must be a name of lower-case letters, digits and _, not {name!r}.")
         if name == "auto":
             raise self.fail("key `system`", "`auto` means that the check finds out: choose another name.")
+        base = self.base(name, data.get("extends"))
         own = self.metric_definitions(self.mapping(data.get("own_metrics") or {}, "own_metrics"))
         for metric in own:
             if not metric.startswith(f"{name}."):
                 raise self.fail(
                     f"metric definition `{metric}`", f"must start with the system's name: `{name}.{metric}`."
                 )
+        if base is not None:
+            data = self.extended(base.definition, data)
+            own = {**{metric.name: metric for metric in base.own_metrics if metric.name.startswith(f"{name}.")}, **own}
         self.known.update(own)
         recognise = self.keys(data.get("recognise") or {}, "recognise", "recognise")
         raw = data.get("metrics")
@@ -260,12 +324,20 @@ class _Reader:
             key: self.typed(recognise.get(key), int, "a whole number, such as 3", f"recognise.{key}")
             for key in ("any_needed", "hints_needed")
         }
+        if flags["any_prefix"] and data.get("prefixes"):
+            raise self.fail("key `prefixes`", "goes without `any_prefix`: a name can't be behind any prefix and these.")
+        self.prefixes = self.strings(data.get("prefixes") or [], "key `prefixes`")
+        for prefix in self.prefixes:
+            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*[_:]", prefix):
+                raise self.fail("key `prefixes`", f"`{prefix}` must be the beginning of a metric name, up to _ or :.")
+        self.tags = self.texts(data.get("tags") or {}, "key `tags`")
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
         switches = self.entries(data.get("switches") or [], "key `switches`")
         self.things = self.identity(data.get("identity"))
         self.blanks = frozenset(float(value) for value in self.numbers(data.get("blanks") or [], "blanks"))
+        self.written = self.spellings(raw)
         metrics = self.raw_metrics(raw, name)
-        shown = tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1))
+        shown = tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1 - self.inherited["derived"]))
         return System(
             name=name,
             title=str(data.get("title", name)),
@@ -274,6 +346,7 @@ class _Reader:
             hints=frozenset(self.strings(recognise.get("hint") or [], "recognise.hint")),
             hints_needed=needed["hints_needed"],
             any_prefix=flags["any_prefix"] is True,
+            prefixes=self.prefixes,
             series_start_at_zero=flags["series_start_at_zero"] is not False,
             labels=self.labels(data.get("labels") or {}),
             ignore=tuple(self.ignored(data.get("ignore") or [])),
@@ -281,8 +354,75 @@ class _Reader:
             metrics=metrics,
             derived=shown,
             own_metrics=tuple(own.values()),
-            switches=tuple(self.switch(entry, index, name, metrics, shown) for index, entry in enumerate(switches, 1)),
+            switches=tuple(self.switches(switches, name, metrics, shown)),
+            definition=data,
         )
+
+    def base(self, name: str, extends: Any) -> System | None:
+        """The system that the file goes on from, None where it describes one from the start."""
+        if extends is None:
+            if name in self.systems:
+                mend = f"write `extends: {name}` to add to it, or choose another name"
+                raise self.fail("key `system`", f"there is a system `{name}` already: {mend}.")
+            return None
+        base = self.systems.get(extends) if isinstance(extends, str) else None
+        if base is None:
+            close = get_close_matches(str(extends), self.systems, 1)
+            hint = f"did you mean `{close[0]}`?" if close else f"known systems: {', '.join(self.systems)}."
+            raise self.fail("key `extends`", f"there is no system {extends!r}; {hint}")
+        if name in self.systems and name != extends:
+            raise self.fail("key `system`", f"there is a system `{name}` already: choose another name.")
+        return base
+
+    def extended(self, base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+        """What the file says together with what it extends. An entry for a metric that has one takes its place."""
+        found: dict[str, Any] = {**base, **data}
+        for key in ("ignore", "derived", "switches"):
+            parts = (part.get(key) or [] for part in (base, data))
+            found[key] = [item for part in parts for item in (part if isinstance(part, list) else [part])]
+        for key in ("tags", "ports"):
+            found[key] = {**(base.get(key) or {}), **self.mapping(data.get(key) or {}, f"key `{key}`")}
+        labels = self.keys(data.get("labels") or {}, "labels", "labels")
+        found["labels"] = dict(base.get("labels") or {})
+        for key, value in labels.items():
+            before = found["labels"].get(key)
+            if isinstance(value, dict) and isinstance(before, dict):
+                value = {**before, **value}
+            elif before is not None and not isinstance(value, dict):
+                value = [*self.strings(before, "labels"), *self.strings(value, f"labels.{key}")]
+            found["labels"][key] = value
+        entries = self.entries(data.get("metrics") or [], "key `metrics`")
+        own = {name for entry in entries if isinstance(entry, dict) for name in _names(entry)}
+        kept = [entry for entry in base["metrics"] if own.isdisjoint(_names(entry))]
+        found["metrics"] = kept + entries
+        # Places are told as they are in this file.
+        self.inherited = {key: len(base.get(key) or []) for key in self.inherited} | {"metrics": len(kept)}
+        return found
+
+    def spellings(self, entries: Iterable[Any]) -> dict[str, tuple[str, ...]]:
+        """The names of metrics as an endpoint may have them, by how the file writes them."""
+        return {name: self.spelt(name, entry) for entry in entries if isinstance(entry, dict) for name in _names(entry)}
+
+    def spelt(self, name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+        if not self.prefixes or entry.get("prefixed") is False:
+            return (name,)
+        return tuple(prefix + name for prefix in self.prefixes)
+
+    def others(self, value: Any, where: str) -> tuple[str, ...]:
+        """Names of other metrics of the file, as an endpoint may have them."""
+        return tuple(full for name in self.strings(value or [], where) for full in self.written.get(name, (name,)))
+
+    def switches(
+        self, entries: list[Any], system: str, metrics: tuple[RawMetric, ...], derived: tuple[Derived, ...]
+    ) -> Iterator[Switch]:
+        inherited = self.inherited["switches"]
+        for index, entry in enumerate(entries, 1 - inherited):
+            try:
+                yield self.switch(entry, index, system, metrics, derived)
+            except CatalogError:
+                # What the file has put something else in place of no longer needs to be told how to come by.
+                if index > 0:
+                    raise
 
     def switch(
         self, value: Any, index: int, system: str, metrics: tuple[RawMetric, ...], derived: tuple[Derived, ...]
@@ -303,7 +443,7 @@ class _Reader:
         raws = {name for raw in metrics for name in raw.names}
         parts = {}
         for key in ("present", "absent"):
-            parts[key] = self.strings(entry.get(key) or [], f"{where}, key `{key}`")
+            parts[key] = self.others(entry.get(key), f"{where}, key `{key}`")
             for name in parts[key]:
                 if name not in raws:
                     close = get_close_matches(name, raws, 1)
@@ -316,7 +456,7 @@ class _Reader:
     def ignored(self, value: Any) -> Iterator[Ignored]:
         """The families to ignore. Those without a reason are one pattern."""
         items = value if isinstance(value, list) else [value]
-        plain = compile_globs(self.strings([item for item in items if not isinstance(item, dict)], "ignore"))
+        plain = self.globs([item for item in items if not isinstance(item, dict)], "ignore")
         if plain is not None:
             yield Ignored(plain)
         for index, item in enumerate(items, 1):
@@ -324,18 +464,25 @@ class _Reader:
                 continue
             where = f"ignore, entry {index}"
             entry = self.keys(item, "ignored", where)
-            names = compile_globs(self.strings(entry.get("names") or [], f"{where}, key `names`"))
+            names = self.globs(entry.get("names") or [], f"{where}, key `names`")
             because = entry.get("because")
             if names is None or not isinstance(because, str) or not because.strip():
                 raise self.fail(where, "needs `names`, globs of families, and `because`, a text that says why.")
             yield Ignored(names, because.strip())
+
+    def globs(self, value: Any, where: str) -> re.Pattern[str] | None:
+        """Globs of families, also behind the prefixes of the system."""
+        globs = self.strings(value, where)
+        return compile_globs((*globs, *(prefix + glob for prefix in self.prefixes for glob in globs)))
 
     def labels(self, value: Any) -> Labels:
         entry = self.keys(value, "labels", "labels")
         absent = self.mapping(entry.get("absent") or {}, "labels.absent")
         rename = self.mapping(entry.get("rename") or {}, "labels.rename")
         lower = frozenset(self.strings(entry.get("lower") or [], "labels.lower"))
-        named = {label.lower() for label in (*rename, *lower, *absent)}
+        values = self.mapping(entry.get("values") or {}, "labels.values")
+        parts = self.mapping(entry.get("parts") or {}, "labels.parts")
+        named = {label.lower() for label in (*rename, *lower, *absent, *values, *parts)}
         return Labels(
             rename={
                 label: str(self.typed(tag, str, "the name of a tag", f"labels.rename.{label}") or label)
@@ -343,10 +490,23 @@ class _Reader:
             },
             drop=frozenset(self.strings(entry.get("drop") or [], "labels.drop")) | (dropped_everywhere() - named),
             lower=lower,
-            absent={
-                label: frozenset(self.strings(values, f"labels.absent.{label}")) for label, values in absent.items()
-            },
+            absent={label: frozenset(self.strings(each, f"labels.absent.{label}")) for label, each in absent.items()},
+            values={label: self.words(words, f"labels.values.{label}") for label, words in values.items()},
+            parts={label: self.parts(pattern, f"labels.parts.{label}") for label, pattern in parts.items()},
         )
+
+    def words(self, value: Any, where: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+        """Globs of values, and the word for what matches. The first that does counts."""
+        return tuple((re.compile(translate(glob)), word) for glob, word in self.texts(value, where).items())
+
+    def parts(self, value: Any, where: str) -> re.Pattern[str]:
+        try:
+            pattern = re.compile(self.typed(value, str, "a regular expression", where) or "")
+        except re.error as error:
+            raise self.fail(where, f"is no regular expression: {error}.") from None
+        if not pattern.groupindex:
+            raise self.fail(where, "names no part: write `(?P<tag>...)` around what is to become a tag.")
+        return pattern
 
     def identity(self, value: Any) -> dict[str, Identity]:
         """What tells series apart, by the level at which they are measured; under an empty name at the usual one."""
@@ -391,8 +551,11 @@ class _Reader:
 
     def raw_metrics(self, values: list[Any], system: str) -> tuple[RawMetric, ...]:
         metrics: dict[str, RawMetric] = {}
-        for index, value in enumerate(values, 1):
+        for index, value in enumerate(values, 1 - self.inherited["metrics"]):
             metric = self.raw_metric(value, index, system)
+            if metric.pair:
+                metrics[f"pair {index}"] = metric
+                continue
             for name in metric.names:
                 if name in metrics:
                     raise self.fail(
@@ -404,16 +567,25 @@ class _Reader:
     def raw_metric(self, value: Any, index: int, system: str) -> RawMetric:
         where = f"metrics entry {index}"
         entry = self.keys(value, "raw metric", where)
-        names = self.strings(entry.get("raw"), f"{where}, key `raw`")
-        if not names or not all(names):
+        pair = self.keys(entry["raw"], "pair", f"{where}, key `raw`") if isinstance(entry.get("raw"), dict) else {}
+        written = self.pair_of(pair, where) if pair else self.strings(entry.get("raw"), f"{where}, key `raw`")
+        if not written or not all(written):
             raise self.fail(f"{where}, key `raw`", "names no metric.")
-        where = f"metric `{names[0]}`"
+        where = f"metric `{written[0]}`"
+        self.typed(entry.get("prefixed"), bool, "true or false", f"{where}, `prefixed`")
+        names = tuple(full for name in written for full in self.spelt(name, entry))
         for name in names:
             # A name with a glob would be taken for a name like any other, and match nothing.
             if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", name):
                 raise self.fail(where, f"`{name}` is not a metric name: give every spelling in full, without globs.")
         kind = self.choice(entry.get("type"), RAW_TYPES, f"{where}, key `type`")
-        scale = entry.get("scale", 1)
+        if pair and self.things:
+            raise self.fail(where, "a pair goes without an `identity` of the system.")
+        if pair and kind != "summary":
+            raise self.fail(where, f"a pair of a sum and a count is a summary, not a {kind}.")
+        if "unit" in entry and "scale" in entry:
+            raise self.fail(where, "has `unit` and `scale`: keep `unit`, which tells the factor.")
+        scale = self.factor(entry["unit"], where)[0] if "unit" in entry else entry.get("scale", 1)
         if not isinstance(scale, int | float) or isinstance(scale, bool) or not scale > 0:
             raise self.fail(where, f"`scale` must be a positive number, not {scale!r} (write 1.0e-3, not 1e-3).")
         targets = entry.get("to")
@@ -429,7 +601,8 @@ class _Reader:
             names=names,
             type=kind,
             scale=float(scale),
-            targets=tuple(self.target(item, kind, where) for item in targets),
+            targets=tuple(self.measured(self.target(item, kind, where), entry, where) for item in targets),
+            pair=bool(pair),
             starts_at_zero=self.typed(entry.get("starts_at_zero"), bool, "true or false", f"{where}, `starts_at_zero`"),
             like=compile_globs((like["name"],)) if like else None,
             like_label=like.get("label", ""),
@@ -440,6 +613,33 @@ class _Reader:
             ignore_plain=self.typed(entry.get("ignore_plain"), bool, "true or false", f"{where}, `ignore_plain`")
             is True,
         )
+
+    def pair_of(self, pair: Mapping[str, Any], where: str) -> tuple[str, ...]:
+        if set(pair) != set(KEYS["pair"]) or not all(isinstance(name, str) for name in pair.values()):
+            raise self.fail(f"{where}, key `raw`", "a pair needs both `sum` and `count`, each the name of a counter.")
+        return pair["sum"], pair["count"]
+
+    def factor(self, unit: Any, where: str) -> tuple[float, str]:
+        """What a value in a unit is multiplied by, and the unit of the vocabulary that it is in then."""
+        found = UNITS.get(unit) if isinstance(unit, str) else None
+        if found is None:
+            close = get_close_matches(str(unit), UNITS, 1)
+            hint = f"did you mean `{close[0]}`?" if close else f"known units: {', '.join(UNITS)}."
+            raise self.fail(f"{where}, key `unit`", f"{unit!r} is no unit; {hint}")
+        return found
+
+    def measured(self, target: Target, entry: Mapping[str, Any], where: str) -> Target:
+        """The target, if the unit that the file gives can become its own."""
+        if "unit" in entry and target.value not in ("count", "zero"):
+            _, unit = self.factor(entry["unit"], where)
+            if target.metric.unit != unit or target.metric.per_unit:
+                has = target.metric.unit or "no unit"
+                has += f" per {target.metric.per_unit}" if target.metric.per_unit else ""
+                raise self.fail(
+                    f"{where}, key `unit`",
+                    f"{entry['unit']!r} can't become the unit of `{target.metric.name}`, which has {has}.",
+                )
+        return target
 
     def overshoot(self, value: Any, where: str) -> float:
         if type(value) not in (int, float) or value < 1:
@@ -494,7 +694,8 @@ class _Reader:
         metric = self.lookup(entry.get("metric"), where)
         part = entry.get("value", "")
         if part not in PART_TYPES:
-            raise self.fail(where, f"`value` can only be `mean` or `count`, or `zero` for a count, not {part!r}.")
+            words = "`mean`, `sum` or `count`, or `zero` for a count"
+            raise self.fail(where, f"`value` can only be {words}, not {part!r}.")
         has_part = kind in (COUNTED if part == "zero" else GROUPED_TYPES)
         fits = TARGET_TYPES[kind] if not part else {PART_TYPES[part]} if has_part else set()
         if metric.type not in fits:
@@ -505,11 +706,11 @@ class _Reader:
             metric=metric,
             when=self.condition(entry.get("when"), f"{where}, key `when`"),
             unless=self.condition(entry.get("unless"), f"{where}, key `unless`"),
-            tags=tuple((tag, str(text)) for tag, text in tags.items()),
+            tags=tuple((tag, str(text)) for tag, text in {**self.tags, **tags}.items()),
             keep=frozenset(self.strings(entry.get("keep") or [], f"{where}, key `keep`")),
             drop=frozenset(self.strings(entry.get("drop") or [], f"{where}, key `drop`")),
-            present=self.strings(entry.get("present") or [], f"{where}, key `present`"),
-            absent=self.strings(entry.get("absent") or [], f"{where}, key `absent`"),
+            present=self.others(entry.get("present"), f"{where}, key `present`"),
+            absent=self.others(entry.get("absent"), f"{where}, key `absent`"),
             value=part,
         )
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
+from typing import Any
 
 from .codes import Codes
 
@@ -136,7 +137,7 @@ class Condition:
 class Target:
     """One canonical metric that a raw metric feeds, and for which of its series.
 
-    `value` is what is taken of a histogram or summary: everything (empty), its `count`, or the
+    `value` is what is taken of a histogram or summary: everything (empty), its `sum` or `count`, or the
     `mean` of what came since the previous scrape. With `zero` nothing is, and 0 is sent.
     """
 
@@ -170,6 +171,9 @@ class RawMetric:
     same metric by the spellings that count before it, the best first. Where a payload has a series by one of these, the
     series by this one is not sent.
 
+    A `pair` is a summary whose sum and count are counters of their own, with the same labels: `names` are the first
+    half those of the sum, the second half those of the count.
+
     Where users can change a part of the name, `like` matches what it may become, for series that
     carry the label `like_label`.
     """
@@ -189,6 +193,7 @@ class RawMetric:
     ignore_plain: bool = False
     shared: bool = False
     better: tuple[RawMetric, ...] = ()
+    pair: bool = False
 
     @property
     def first(self) -> RawMetric:
@@ -197,11 +202,18 @@ class RawMetric:
 
     def spelt_otherwise(self) -> tuple[RawMetric, ...]:
         """The metric by each of its other spellings."""
+        if self.pair:
+            return ()
         found = [self]
         for number in range(1, len(self.names)):
             names = (self.names[number], *self.names[:number], *self.names[number + 1 :])
             found.append(replace(self, names=names, better=tuple(found)))
         return tuple(found[1:])
+
+    def pairs(self) -> tuple[RawMetric, ...]:
+        """A pair by each of its spellings, with the name of the sum and that of the count."""
+        half = len(self.names) // 2
+        return tuple(replace(self, names=names) for names in zip(self.names[:half], self.names[half:], strict=True))
 
     @property
     def grouped(self) -> bool:
@@ -232,6 +244,7 @@ class Derived:
 class Labels:
     """What becomes of a system's labels on their way to tags.
 
+    `values` are the words for values of a label, `parts` patterns whose named groups become tags of their own.
     `spellings` are how the file spells the labels that it names, by that and by the same in small letters.
     """
 
@@ -239,10 +252,12 @@ class Labels:
     drop: frozenset[str] = frozenset()
     lower: frozenset[str] = frozenset()
     absent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    values: Mapping[str, tuple[tuple[re.Pattern[str], str], ...]] = field(default_factory=dict)
+    parts: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = (*self.rename, *sorted(self.drop | self.lower), *self.absent)
+        names = (*self.rename, *sorted(self.drop | self.lower), *self.absent, *self.values, *self.parts)
         spellings = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
         object.__setattr__(self, "spellings", spellings)
 
@@ -309,7 +324,8 @@ class System:
     A name that matches `any_of` proves the system, with others of its names up to `any_needed`.
     `series_start_at_zero` is false where counters are older than the series that show them, such as
     those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have,
-    `others` the metrics of both by their other spellings.
+    `others` the metrics of both by their other spellings. `halves` are the pairs that a counter is a half of, by its
+    name without `_total`, and which half. `definition` is what the file says, for those that extend it.
     """
 
     name: str
@@ -319,6 +335,7 @@ class System:
     hints: frozenset[str]
     hints_needed: int | None
     any_prefix: bool
+    prefixes: tuple[str, ...]
     series_start_at_zero: bool
     labels: Labels
     ignore: tuple[Ignored, ...]
@@ -329,11 +346,13 @@ class System:
     shared: tuple[RawMetric, ...] = ()
     others: tuple[RawMetric, ...] = ()
     switches: tuple[Switch, ...] = ()
+    halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
+    definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""
         index: dict[str, RawMetric] = {}
-        metrics = (*self.metrics, *self.shared, *self.others)
+        metrics = [metric for metric in (*self.metrics, *self.shared, *self.others) if not metric.pair]
         # What a file spells out comes before what is found with or without `_total`.
         for metric in metrics:
             index.setdefault(metric.names[0], metric)

@@ -125,6 +125,10 @@ class Recogniser:
         raws = (match.raw for match in self.candidates(family) if match.raw.system == system)
         return next((raw for raw in raws if raw.shared), None)
 
+    def halves(self, raw: RawMetric) -> tuple[tuple[RawMetric, str], ...]:
+        """The pairs that a counter is a half of, and which half."""
+        return self.systems[raw.system].halves.get(raw.names[0].removesuffix("_total"), ())
+
     def undecided(self, family: str) -> bool:
         """Whether the family is known to some system, but none that is active."""
         return any(match.raw.system not in self.active for match in self.candidates(family))

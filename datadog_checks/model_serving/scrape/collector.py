@@ -18,7 +18,7 @@ from prometheus_client import Metric
 
 from ..catalog.model import RawMetric, Things
 from ..catalog.recognise import Match, Recogniser
-from ..submit.series import Layouts, Output, Part, Series
+from ..submit.series import Layouts, Output, Part, Reading, Series
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
 from .pushes import PUSH_TIME, PUSHED_FOR, Pushes
@@ -95,6 +95,7 @@ class Collector:
         self._begun: list[tuple[int, frozenset[tuple[str, str]]]] = []
         self._begun_things: list[tuple[int, Things]] = []
         self._spellings: list[tuple[Series, list[tuple[int, frozenset[tuple[str, str]]]]]] = []
+        self._pairs: dict[tuple[int, frozenset[tuple[str, str]]], tuple[Series, dict[str, Series]]] = {}
 
     def begin(self) -> None:
         self.scrape += 1
@@ -131,6 +132,8 @@ class Collector:
         begun = set(map(id, gone))
         self.fresh = [series for series in self.fresh if id(series) not in begun]
         self._spellings = [each for each in self._spellings if id(each[0]) not in begun]
+        pairs = self._pairs.items()
+        self._pairs = {key: (pair, of) for key, (pair, of) in pairs if begun.isdisjoint(map(id, of.values()))}
         self._begun, self._begun_things = [], []
         self.cache.drop()
 
@@ -172,7 +175,8 @@ class Collector:
         if raw is None:
             self._doubts = None
         elif self._doubts is not None:
-            self._doubts.update((id(raw), id(self._means.get(id(raw)))))
+            pairs = self.recogniser.halves(raw)
+            self._doubts.update((id(raw), id(self._means.get(id(raw))), *(id(pair) for pair, _ in pairs)))
 
     def surely_new(self, series: Series) -> bool:
         """Whether a series without a past would have been seen, had it been in an earlier payload."""
@@ -290,7 +294,31 @@ class Collector:
                 (self.frame if parts else self.refused).append(series)
             except Exception:
                 self.failed(series.raw.names[0])
+        if self._pairs:
+            self._pair_up()
         self._complete = True
+
+    def _half(self, series: Series, identity: frozenset[tuple[str, str]]) -> None:
+        """Remember of which pairs a new series is a half."""
+        for raw, part in self.recogniser.halves(series.raw):
+            pair = self._pairs.get((id(raw), identity))
+            if pair is None:
+                made = self._made(raw, dict(sorted(identity)), series.hostname, identity)
+                pair = self._pairs[id(raw), identity] = (made, {})
+            pair[0].past.older |= series.past.older
+            pair[1][part] = series
+
+    def _pair_up(self) -> None:
+        """Make a reading of each pair whose sum and count have come and are sound."""
+        taken = set(map(id, self.frame))
+        for series, halves in self._pairs.values():
+            total, count = halves.get("sum"), halves.get("count")
+            if total is None or count is None or id(total) not in taken or id(count) not in taken:
+                continue
+            series.seen, series.timestamp = self.scrape, total.timestamp
+            series.outdone = total.outdone or count.outdone
+            series.current = Reading(0.0, count.current.value, total.current.value)
+            (self.frame if sound(series, self.reject) else self.refused).append(series)
 
     def _gather(self, series: Series, parts: list[Series]) -> None:
         """The one reading of a thing of which several series tell the same, with the tags that they share."""
@@ -382,6 +410,7 @@ class Collector:
                 (series.whole or series).past.older |= older
                 self.series[id(shaped), identity] = series
                 self._begun.append((id(shaped), identity))
+                self._half(series, identity)
                 if shaped.better:
                     self._spellings.append((series, [(id(better), identity) for better in shaped.better]))
             if part == "bucket":
@@ -470,7 +499,7 @@ class Collector:
             if target.applies_to(said)
         )
         # What the user names besides the catalog has the same raw name.
-        key = f"{raw.names[0]}>{raw.targets[0].metric.full_name}{sorted(identity)}"
+        key = f"{raw.names[0]}>{raw.targets[0].metric.full_name if raw.targets else ''}{sorted(identity)}"
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
         names = tuple((group, name.removesuffix("_total")) for name in raw.names)
         series = Series(raw, outputs, hostname, group, key, starts, names)
@@ -505,6 +534,8 @@ class Collector:
             # No line leads to a series that nobody reads any more.
             self.series.pop(key).numbers = []
         self._spellings = [each for each in self._spellings if each[0].seen > oldest]
+        pairs = self._pairs.items()
+        self._pairs = {key: (pair, of) for key, (pair, of) in pairs if any(each.seen > oldest for each in of.values())}
         for thing in [thing for thing, series in self.things.items() if series.seen <= oldest]:
             del self.things[thing]
         if gone:

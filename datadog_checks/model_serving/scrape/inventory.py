@@ -138,7 +138,9 @@ def _matched(scraper: ServingScraper, name: str, match: Match, series: Iterable[
     refused = tuple((reason, number) for (reason, of), number in sorted(collector.rejected.items()) if of == first)
     if not read:
         return _without_series(scraper, name, match, refused)
-    outputs = [output for one in taken for output in scraper.submitter.outputs(one, collector.present)]
+    pairs = {id(pair) for pair, _ in scraper.recogniser.halves(raw)}
+    paired = [one for one in collector.frame if id(one.raw) in pairs] if pairs else []
+    outputs = [output for one in (*taken, *paired) for output in scraper.submitter.outputs(one, collector.present)]
     metrics = tuple(sorted({output.target.metric.name for output in outputs}))
     state, why = MAPPED, ""
     if not taken:
@@ -203,6 +205,9 @@ def _sent_as(scraper: ServingScraper, series: Series, output: Output) -> Iterato
     elif part == "count":
         if current.count is not None:
             yield Expectation(output.name, "count", tags, host, current.count)
+    elif part == "sum":
+        if current.sum is not None:
+            yield Expectation(output.name, "count", tags, host, current.sum * scale)
     elif part == "mean":
         if current.count is not None and current.sum is not None:
             mean = current.sum / current.count * scale if current.count else 0.0

@@ -99,6 +99,8 @@ class TagRules:
     def tags(self, system: str, labels: Labels, target: Target, raw: Mapping[str, str]) -> tuple[str, ...]:
         """Sorted tags, without duplicates, for one series and target. Empty values give no tag."""
         tags: dict[str, str] = {}
+        hidden: dict[str, str] = {}
+        parts: dict[str, str] = {}
         renames = self.rename or {}
         spellings = labels.spellings
         said: Iterable[tuple[str, str]] = raw.items()
@@ -109,14 +111,17 @@ class TagRules:
             if label in self.exclude or (self.include and label not in self.include):
                 continue
             name = label if label in spellings else spellings.get(label.lower(), label)
-            if label in target.drop or name in target.drop:
-                continue
-            if name in labels.drop and not any(
-                each in kept for kept in (self.keep, target.keep) for each in (label, name)
-            ):
-                continue
             if not value or value in labels.absent.get(name, ()):
                 continue
+            if name in labels.parts and (found := labels.parts[name].search(value)):
+                parts.update((tag, part) for tag, part in found.groupdict().items() if part)
+            if name in labels.values:
+                value = next((word for glob, word in labels.values[name] if glob.match(value)), value)
+            dropped = label in target.drop or name in target.drop
+            dropped = dropped or (
+                name in labels.drop
+                and not any(each in kept for kept in (self.keep, target.keep) for each in (label, name))
+            )
             tag = renames.get(label) or labels.rename.get(name, label)
             if tag.lower() in GENERIC_TAGS and label not in renames:
                 tag = f"{NAMESPACE}_{tag.lower()}"
@@ -124,15 +129,24 @@ class TagRules:
                 continue
             if name in labels.lower:
                 value = value.lower()
+            if dropped:
+                hidden[tag] = CONTROL.sub("_", value)
+                continue
             if tag == label or tag not in tags:
                 tags[tag] = CONTROL.sub("_", value)
+        for name, part in parts.items():
+            tag = f"{NAMESPACE}_{name.lower()}" if name.lower() in GENERIC_TAGS else name
+            if tag not in tags and tag not in self.exclude and tag not in target.drop:
+                tags[tag] = CONTROL.sub("_", part)
         code = tags.get("status_code")
         if code is not None:
             kind = status_class(code)
             if kind is not None:
                 tags["status_class"] = kind
+        if "status_code" in hidden and (kind := status_class(hidden["status_code"])):
+            hidden.setdefault("status_class", kind)
         for tag, template in target.tags:
-            text = _fill(template, tags)
+            text = _fill(template, {**hidden, **tags})
             if text:
                 tags[tag] = text
         if self.endpoint_name:

@@ -268,6 +268,10 @@ class Submitter:
             if increment.count is not None:
                 self.sender.count(output.name, increment.count, output.tags, host)
             return
+        if output.target.value == "sum":
+            if increment.sum is not None:
+                self.sender.count(output.name, increment.sum * scale, output.tags, host)
+            return
         if output.target.value == "mean":
             if increment.sum is not None and increment.count:
                 self._gauge(series, output, increment.sum * scale / increment.count)
