@@ -18,6 +18,7 @@ SYSTEMS = {
     "mlserver": [PAYLOADS / "real" / "mlserver.txt"],
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
+    "bentoml": sorted((PAYLOADS / "bentoml").glob("*.txt")),
     "litellm": sorted((PAYLOADS / "litellm").glob("*[0-9].txt")),
     "ray_serve": sorted((PAYLOADS / "ray_serve").glob("*.txt")),
     "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
