@@ -150,14 +150,14 @@ def test_a_system_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(
         "system: gateway\nlabels: {rename: {model: model_name, service: service}}\nmetrics:\n"
-        "  - {raw: gw_cache, type: gauge, to: kv_cache.utilization}\n"
+        "  - {raw: gw_cache, type: gauge, to: lora.waiting}\n"
         "  - {raw: gw_spend, type: counter, to: [{metric: gateway.spend.count, tags: {plan: free}, when: {tier: x}}]}\n"
         "own_metrics:\n  gateway.spend.count: {type: count, description: Money.}\n",
         encoding="utf-8",
     )
     words = vocabulary(load_catalog([path]))
-    assert not builtin_vocabulary().is_fed("model_serving.kv_cache.utilization")
-    assert words.is_fed("model_serving.kv_cache.utilization")
+    assert not builtin_vocabulary().is_fed("model_serving.lora.waiting")
+    assert words.is_fed("model_serving.lora.waiting")
     assert words.kind_of("model_serving.gateway.spend.count") == "count"
     assert {"plan", "tier", "model_name", "model_serving_service"} <= words.tags_of("model_serving.gateway.spend.count")
-    assert not builtin_vocabulary().is_fed("model_serving.token.time_to_first.sum")
+    assert not builtin_vocabulary().is_fed("model_serving.token.prefill.time.sum")
