@@ -20,6 +20,11 @@ SYSTEMS = {
     "vllm": sorted((PAYLOADS / "vllm").glob("*.txt")),
     "sglang": sorted((PAYLOADS / "sglang").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
+    "bentoml": sorted((PAYLOADS / "bentoml").glob("*.txt")),
+    "litellm": sorted((PAYLOADS / "litellm").glob("*[0-9].txt")),
+    "ray_serve": sorted((PAYLOADS / "ray_serve").glob("*.txt")),
+    "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
+    "triton": [PAYLOADS / "real" / "triton.txt", *sorted((PAYLOADS / "triton").glob("*.txt"))],
 }
 DATABRICKS = """\
 # TYPE request_count_total gauge
@@ -94,6 +99,17 @@ def test_own(
     check = scraped(endpoint, aggregator, shape(path.read_text(encoding="utf-8")))
     assert active(check) == [system]
     assert submissions(aggregator) != []
+
+
+@SHAPES
+@pytest.mark.parametrize("path", sorted((PAYLOADS / "kserve").glob("*[0-9].txt")), ids=["kserve"])
+def test_kserve(
+    path: Any, shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any
+) -> None:
+    """Names of steps that any server may time are not mapped. Several together bring the advice to set the option."""
+    check = scraped(endpoint, aggregator, shape(path.read_text(encoding="utf-8")))
+    assert active(check) == []
+    assert any("set `serving_system: kserve`" in warning for warning in check.warnings)
 
 
 @SHAPES

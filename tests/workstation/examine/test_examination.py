@@ -108,7 +108,7 @@ def test_a_system_that_the_configuration_names(endpoint: Endpoint) -> None:
 
 
 def test_nothing_is_known(endpoint: Endpoint) -> None:
-    examination = of_saved(endpoint, "real/triton.txt")
+    examination = of_saved(endpoint, "foreign/kong.prom")
     assert examination.systems == ()
     assert not examination.mapped
     assert {family.state for family in examination.families} == {"unknown"}
@@ -442,59 +442,21 @@ def test_a_host_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not examined({"gpu": "nvml"}).quiet
 
 
-TRITON = """\
-system: triton
-title: Triton
-metrics:
-  - {raw: nv_inference_request_success, type: counter, to: request.count}
-  - {raw: nv_inference_first_response_histogram_ms, type: histogram, scale: 0.001, to: request.latency}
-switches:
-  - gives: request.latency
-    because: Triton times requests in buckets only if it is told to.
-    do: start it with `--metrics-config histogram_latencies=true`
-"""
-TORCHSERVE = """\
-system: torchserve
-title: TorchServe
-metrics:
-  - raw: Requests5XX
-    type: counter
-    to: [{metric: request.count}, {metric: request.error.count}]
-  - {raw: ts_inference_requests_total, type: counter, to: torchserve.request.count}
-switches:
-  - because: TorchServe writes metrics into its log unless it is told otherwise.
-    do: set `metrics_mode=prometheus` in config.properties
-  - gives: [request.count, request.error.count]
-    present: ts_inference_requests_total
-    absent: Requests5XX
-    because: In the legacy mode TorchServe shows three metrics alone.
-    do: set `metrics_mode=prometheus` in config.properties
-own_metrics:
-  torchserve.request.count: {type: count, description: "Requests by model."}
-"""
-
-
 @pytest.mark.parametrize(
-    ("catalog", "body", "words"),
+    ("body", "words"),
     [
-        (TRITON, saved("real/triton.txt"), ["--metrics-config histogram_latencies=true"]),
-        (TORCHSERVE, saved("real/torchserve.txt"), []),
-        (TORCHSERVE, 'ts_inference_requests_total{model_name="m"} 4\n', ["In the legacy mode"]),
-        (TORCHSERVE, None, ["into its log"]),
+        (saved("real/torchserve.txt"), []),
+        ('ts_inference_requests_total{model_name="m"} 4\n', ["In the legacy mode"]),
+        (None, ["into a log"]),
     ],
-    ids=["triton without histograms", "torchserve", "torchserve in legacy mode", "torchserve in log mode"],
+    ids=["torchserve", "torchserve in legacy mode", "torchserve in log mode"],
 )
-def test_switches_of_other_systems(
-    catalog: str, body: str | None, words: list[str], endpoint: Endpoint, tmp_path: Path
-) -> None:
-    """What the catalog's language can say of systems that do not ship."""
-    (tmp_path / "own.yaml").write_text(catalog, encoding="utf-8")
+def test_switches(body: str | None, words: list[str], endpoint: Endpoint) -> None:
+    """What is missing is said with what has to be set for it."""
     if body is not None:
         endpoint.serve(body)
-    system = catalog.partition("\n")[0].removeprefix("system: ")
-    options = {"openmetrics_endpoint": endpoint.url, "catalog": str(tmp_path / "own.yaml"), "serving_system": system}
-    examination = examined(options)
+    examination = examined({"openmetrics_endpoint": endpoint.url, "serving_system": "torchserve"})
     said = {text for one in examination.signals for text in one.advice} | set(examination.advice)
-    said = {text for text in said if "metrics_mode" in text or "--" in text}
+    said = {text for text in said if "metrics_mode" in text}
     assert len(said) == len(words)
     assert all(any(word in text for text in said) for word in words)
