@@ -18,6 +18,7 @@ from .model import (
     GROUPED_TYPES,
     RAW_TYPES,
     ROUNDING_UP,
+    VERIFICATIONS,
     CanonicalMetric,
     Catalog,
     Condition,
@@ -30,6 +31,7 @@ from .model import (
     Switch,
     System,
     Target,
+    Verification,
     compile_globs,
 )
 
@@ -84,6 +86,7 @@ KEYS = {
     "system": (
         "system",
         "title",
+        "verified",
         "recognise",
         "extends",
         "any_prefix",
@@ -100,7 +103,8 @@ KEYS = {
         "derived",
         "switches",
     ),
-    "recognise": ("any", "hint", "hints_needed", "any_needed"),
+    "verified": ("how", "source", "documentation"),
+    "recognise": ("prefix", "any", "hint", "hints_needed", "any_needed"),
     "ignored": ("names", "because"),
     "labels": ("rename", "drop", "lower", "absent", "values", "parts"),
     "identity": ("levels", "worldwide", "about", "default"),
@@ -326,10 +330,16 @@ class _Reader:
         }
         if flags["any_prefix"] and data.get("prefixes"):
             raise self.fail("key `prefixes`", "goes without `any_prefix`: a name can't be behind any prefix and these.")
-        self.prefixes = self.strings(data.get("prefixes") or [], "key `prefixes`")
-        for prefix in self.prefixes:
-            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*[_:]", prefix):
-                raise self.fail("key `prefixes`", f"`{prefix}` must be the beginning of a metric name, up to _ or :.")
+        self.prefixes = self.beginnings(data.get("prefixes"), "key `prefixes`")
+        verified = self.verification(data.get("verified"))
+        prefixes = self.beginnings(recognise.get("prefix"), "recognise.prefix")
+        documented = verified is not None and verified.how == "documentation" and "verified" in self.data
+        if documented and {"any", "hints_needed"} & recognise.keys():
+            raise self.fail(
+                "recognise",
+                "a system that rests on documentation alone is recognised by the beginning of names that nobody else "
+                "has: write `prefix` in place of `any` and `hints_needed`.",
+            )
         self.tags = self.texts(data.get("tags") or {}, "key `tags`")
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
         switches = self.entries(data.get("switches") or [], "key `switches`")
@@ -341,7 +351,9 @@ class _Reader:
         return System(
             name=name,
             title=str(data.get("title", name)),
-            any_of=compile_globs(self.strings(recognise.get("any") or [], "recognise.any")),
+            any_of=compile_globs(
+                (*self.strings(recognise.get("any") or [], "recognise.any"), *(f"{prefix}*" for prefix in prefixes))
+            ),
             any_needed=needed["any_needed"] or 1,
             hints=frozenset(self.strings(recognise.get("hint") or [], "recognise.hint")),
             hints_needed=needed["hints_needed"],
@@ -355,8 +367,28 @@ class _Reader:
             derived=shown,
             own_metrics=tuple(own.values()),
             switches=tuple(self.switches(switches, name, metrics, shown)),
+            verified=verified,
             definition=data,
         )
+
+    def verification(self, value: Any) -> Verification | None:
+        """What the file says that it rests on, None where it says nothing."""
+        if value is None:
+            return None
+        entry = self.keys(value, "verified", "key `verified`")
+        how = self.choice(entry.get("how"), VERIFICATIONS, "key `verified`, key `how`")
+        texts = self.texts({key: text for key, text in entry.items() if key != "how"}, "key `verified`")
+        if not texts.get("source", "").strip():
+            raise self.fail("key `verified`", "needs a text `source`: the server, the payload or the document.")
+        return Verification(how, texts["source"].strip(), texts.get("documentation", "").strip())
+
+    def beginnings(self, value: Any, where: str) -> tuple[str, ...]:
+        """Texts that names of metrics begin with."""
+        beginnings = self.strings(value or [], where)
+        for beginning in beginnings:
+            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*[_:]", beginning):
+                raise self.fail(where, f"`{beginning}` must be the beginning of a metric name, up to _ or :.")
+        return beginnings
 
     def base(self, name: str, extends: Any) -> System | None:
         """The system that the file goes on from, None where it describes one from the start."""

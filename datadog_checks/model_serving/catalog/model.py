@@ -31,6 +31,11 @@ minute; `last_code` holds the code of the last error, 0 for none; `recent_count`
 window that slides.
 """
 
+VERIFICATIONS = ("live", "recorded", "documentation")
+"""How a catalog file was verified: against a server that the tests start, against an answer of a real server that they
+hold, or against documents and source code alone.
+"""
+
 ROUNDING_UP = 1.01
 """A share may overshoot 100 % by rounding; up to 1 % over is taken as 100 %, more is refused."""
 
@@ -318,6 +323,18 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """What a catalog file rests on: one of `VERIFICATIONS`, and the server, payload or document.
+
+    `documentation` says which parts of the file rest on documents alone where the rest does not; empty for none.
+    """
+
+    how: str
+    source: str
+    documentation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """A serving system: how to recognise it, how to read its labels, what its metrics mean.
 
@@ -325,7 +342,8 @@ class System:
     `series_start_at_zero` is false where counters are older than the series that show them, such as
     those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have,
     `others` the metrics of both by their other spellings. `halves` are the pairs that a counter is a half of, by its
-    name without `_total`, and which half. `definition` is what the file says, for those that extend it.
+    name without `_total`, and which half. `verified` is None where the file does not say. `definition` is what the file
+    says, for those that extend it.
     """
 
     name: str
@@ -346,6 +364,7 @@ class System:
     shared: tuple[RawMetric, ...] = ()
     others: tuple[RawMetric, ...] = ()
     switches: tuple[Switch, ...] = ()
+    verified: Verification | None = None
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
