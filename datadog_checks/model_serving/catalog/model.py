@@ -368,6 +368,11 @@ class System:
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def by_documentation_only(self) -> bool:
+        """Whether the file says that it rests on documents alone."""
+        return self.verified is not None and self.verified.how == "documentation"
+
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""
         index: dict[str, RawMetric] = {}

@@ -87,7 +87,9 @@ class Report:
         unproven = recogniser.unproven() if recogniser.automatic else {}
         if recogniser.automatic:
             for system in recogniser.active:
-                self.once(f"recognised {system}", f"recognised as {recogniser.systems[system].title}", warning=False)
+                found = recogniser.systems[system]
+                unseen = " (known by documentation only)" if found.by_documentation_only else ""
+                self.once(f"recognised {system}", f"recognised as {found.title}{unseen}", warning=False)
         for system, hints in unproven.items():
             self.warn(
                 f"{self.url}: {_some(sorted(hints))} may be of {recogniser.systems[system].title}, but the "

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.catalog.model import Verification
 from datadog_checks.model_serving.scrape.inventory import FamilyState
 from datadog_checks.model_serving.workstation.examine import Examination, RecognisedSystem, SignalState, SignalValue
 from datadog_checks.model_serving.workstation.examine.show import LABEL, show, show_configuration
@@ -72,7 +73,7 @@ def test_the_first_lines(width: int, endpoint: Endpoint) -> None:
     lines = shown(examined({"openmetrics_endpoint": endpoint.url}), width)
     labels = [label for label in map(label_of, lines) if label and not label.startswith(("http", "-", "#"))]
     assert labels[:5] == ["System", "Traffic", "Errors", "Latency", "Saturation"]
-    assert labels[5:10] == ["By model", "Readiness", "Mapped", "Cost", "Monitors"]
+    assert labels[5:10] == ["By model", "Readiness", "Verified", "Mapped", "Cost"]
     text = "\n".join(lines)
     assert "Traffic        188 requests counted so far" in text
     assert "Errors         14.9 %" in text
@@ -137,6 +138,21 @@ def test_what_a_payload_brings_steers_no_terminal(name: str, subject: str, label
     )
     for line in shown(examination, width, True):
         assert line.isprintable()
+
+
+def test_what_systems_rest_on() -> None:
+    """Of each system what its catalog file says, with its name where there are several."""
+    live = RecognisedSystem("a", "A", "names", ("x",), verified=Verification("live", "a 1.0", "queues: the manual"))
+    untried = RecognisedSystem("b", "B", "names", ("y",), verified=Verification("documentation", "the manual"))
+    own = RecognisedSystem("c", "C", "option")
+    assert shown(Examination("x", None, systems=(live, own, untried)), 120)[4:7] == [
+        "Verified       A: against a real server: a 1.0",
+        "                 from documentation only: queues: the manual",
+        "               B: by documentation only: the manual",
+    ]
+    assert (
+        shown(Examination("x", None, systems=(untried,)), 120)[2] == "Verified       by documentation only: the manual"
+    )
 
 
 @pytest.mark.parametrize(

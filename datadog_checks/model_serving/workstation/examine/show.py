@@ -72,6 +72,13 @@ STATES = {
 }
 """What a family that is not mapped is called, in the order in which they are shown."""
 
+VERIFIED = {
+    "live": "against a real server",
+    "recorded": "against an answer of a real server",
+    "documentation": "by documentation only",
+}
+"""How a catalog file was verified, in words."""
+
 PROCESS = "of the process itself"
 OVERALL = ("requests", "tokens")
 """Groups of signals that are told of all subjects together as well."""
@@ -126,6 +133,7 @@ def _facts(examination: Examination, all_: bool) -> Iterator[Line]:
     yield from _labelled("Warning", examination.warnings, "yellow")
     yield from _signals(examination, all_)
     yield from _readiness(examination.readiness)
+    yield from _verified(examination.systems)
     if examination.families:
         yield from _families(examination, all_)
     yield from _missing(examination, all_)
@@ -150,6 +158,22 @@ def _systems(examination: Examination) -> Iterator[Line]:
             yield Line(_system(system), "" if sure else "System", "yellow")
     if not examination.systems and examination.families:
         yield Line("none that the catalog knows", "System", "yellow")
+
+
+def _verified(systems: Sequence[RecognisedSystem]) -> Iterator[Line]:
+    """What the catalog files rest on. A warning where nobody has ever tried them."""
+    label = "Verified"
+    for system in systems:
+        if system.verified is None:
+            continue
+        name = f"{system.title}: " if len(systems) > 1 else ""
+        untried = system.verified.how == "documentation"
+        yield Line(
+            f"{name}{VERIFIED[system.verified.how]}: {system.verified.source}", label, "yellow" if untried else ""
+        )
+        if system.verified.documentation:
+            yield Line(f"from documentation only: {system.verified.documentation}", within=2)
+        label = ""
 
 
 def _system(system: RecognisedSystem) -> str:
