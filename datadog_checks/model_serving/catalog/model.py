@@ -167,10 +167,11 @@ class RawMetric:
     """A metric as a system exposes it: spellings, true type, factor to the canonical unit, targets.
 
     `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`, or of what is
-    counted by a label that holds one. Without an `identity` all labels tell its series apart. `blanks` are values that
-    say that there is none. What exceeds the highest valid value up to `overshoot` times is taken for that. A
-    histogram or summary that comes as a plain value is refused, unless it is known to carry nothing (`ignore_plain`).
-    With `shared` it is one that every system has, and no name of the system's own.
+    counted by a label that holds one. `states` are the words for the numbers that a gauge may have. Without an
+    `identity` all labels tell its series apart. `blanks` are values that say that there is none. What exceeds the
+    highest valid value up to `overshoot` times is taken for that. A histogram or summary that comes as a plain value is
+    refused, unless it is known to carry nothing (`ignore_plain`). With `shared` it is one that every system has, and no
+    name of the system's own.
 
     Of several names each is a spelling, read by itself: `names` then begins with that one, and `better` are the
     same metric by the spellings that count before it, the best first. Where a payload has a series by one of these, the
@@ -192,6 +193,7 @@ class RawMetric:
     like: re.Pattern[str] | None = None
     like_label: str = ""
     codes: Codes | None = None
+    states: Mapping[float, str] = field(default_factory=dict, hash=False)
     identity: Identity | None = None
     blanks: frozenset[float] = frozenset()
     overshoot: float = ROUNDING_UP

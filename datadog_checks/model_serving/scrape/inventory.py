@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..catalog.recognise import PARTS, Match
 from ..submit.histograms import as_buckets
-from ..submit.series import Output, Reading, Series
+from ..submit.series import Output, Reading, Series, state_tags
 from .collector import Collector
 from .report import ADVICE, RUNTIME
 from .scraper import ServingScraper
@@ -212,6 +212,8 @@ def _sent_as(scraper: ServingScraper, series: Series, output: Output) -> Iterato
         if current.count is not None and current.sum is not None:
             mean = current.sum / current.count * scale if current.count else 0.0
             yield Expectation(output.name, "gauge", tags, host, mean)
+    elif raw.states:
+        yield Expectation(output.name, "gauge", state_tags(tags, raw.states, current.value), host, 1.0)
     elif metric.type in ("gauge", "count"):
         yield Expectation(output.name, metric.type, tags, host, current.value * scale)
     else:
