@@ -150,7 +150,7 @@ def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
 
     Raises CatalogError naming the file, the place in it and what to write instead.
     """
-    return _with_files(builtin_catalog(), map(Path, extra_files))
+    return _with_files(builtin_catalog(), map(Path, extra_files), own=True)
 
 
 @lru_cache(maxsize=1)
@@ -177,10 +177,10 @@ def builtin_codes(name: str) -> Codes:
     return reader.codes(reader.data, "the file")
 
 
-def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
+def _with_files(catalog: Catalog, paths: Iterable[Path], own: bool = False) -> Catalog:
     systems, metrics = dict(catalog.systems), dict(catalog.metrics)
     for path in paths:
-        system = _Reader(path, metrics, systems).system()
+        system = _Reader(path, metrics, systems, own).system()
         shared = tuple(_shared(system, metrics))
         others = [other for raw in (*system.metrics, *shared) for other in raw.spelt_otherwise()]
         halves = _halves(system)
@@ -235,9 +235,14 @@ class _Reader:
     """One catalog file. Every complaint starts with the file and the place in it."""
 
     def __init__(
-        self, path: Path, known: Mapping[str, CanonicalMetric], systems: Mapping[str, System] | None = None
+        self,
+        path: Path,
+        known: Mapping[str, CanonicalMetric],
+        systems: Mapping[str, System] | None = None,
+        own: bool = False,
     ) -> None:
         self.path = path
+        self.own = own
         self.known = dict(known)
         self.systems = systems or {}
         self.written: dict[str, tuple[str, ...]] = {}
@@ -637,6 +642,7 @@ class _Reader:
             scale=float(scale),
             targets=fed,
             pair=bool(pair),
+            own=self.own and index > 0,
             starts_at_zero=self.typed(entry.get("starts_at_zero"), bool, "true or false", f"{where}, `starts_at_zero`"),
             like=compile_globs((like["name"],)) if like else None,
             like_label=like.get("label", ""),

@@ -173,6 +173,8 @@ class RawMetric:
     refused, unless it is known to carry nothing (`ignore_plain`). With `shared` it is one that every system has, and no
     name of the system's own.
 
+    `own` are the entries of a user's file, as opposed to those that it has from a system that ships with the check.
+
     Of several names each is a spelling, read by itself: `names` then begins with that one, and `better` are the
     same metric by the spellings that count before it, the best first. Where a payload has a series by one of these, the
     series by this one is not sent.
@@ -201,6 +203,13 @@ class RawMetric:
     shared: bool = False
     better: tuple[RawMetric, ...] = ()
     pair: bool = False
+    own: bool = False
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The labels that its targets ask for, and that a series is of no use to them without."""
+        found = (each for target in self.targets for each in (target.when, target.unless) if each is not None)
+        return frozenset(label for each in found for label, pattern in each.patterns if not pattern.match(""))
 
     @property
     def first(self) -> RawMetric:

@@ -10,7 +10,7 @@ from ..catalog.recognise import PARTS, Match
 from ..submit.histograms import as_buckets
 from ..submit.series import Output, Reading, Series, state_tags
 from .collector import Collector
-from .report import ADVICE, RUNTIME
+from .report import ADVICE, RUNTIME, unmet
 from .scraper import ServingScraper
 
 STATES = (
@@ -29,6 +29,8 @@ MAPPED, NAMED, UNKNOWN, UNPROVEN, AMBIGUOUS, IGNORED, WRONG_TYPE, REFUSED, EXCLU
 """What becomes of a family: it is mapped by the catalog; named by the instance alone; nobody knows it; a system that is
 not sure to be there has it; several systems do; the catalog leaves it out; it comes in a shape that it can't have; all
 its samples are refused; an option leaves it out; it is known, but none of its series is meant."""
+
+QUANTILES = "its quantiles are left out: they cannot be aggregated"
 
 PIECE = re.compile(rf"_(?:{'|'.join(PARTS)})$")
 
@@ -151,6 +153,11 @@ def _matched(scraper: ServingScraper, name: str, match: Match, series: Iterable[
         state, why = UNUSED, "the catalog has a use only for series with other labels, or beside other metrics"
     elif not any(scraper.check.should_send_metric(output.name) for output in outputs):
         state, why = EXCLUDED, "`metric_patterns`"
+    _, found = collector.labels.get(first, (raw, raw.conditions))
+    if state in (MAPPED, UNUSED) and (missing := sorted(raw.conditions - found)):
+        why = unmet(missing, found)
+    elif state == MAPPED and first in collector.quantiles:
+        why = QUANTILES
     return FamilyState(name, state, metrics, len(taken), refused, why, first)
 
 

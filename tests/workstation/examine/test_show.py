@@ -196,6 +196,23 @@ def test_every_answer_that_is_kept(systems: Any, paths: list[Path], endpoint: En
         assert examination.mapped == bool(examination.cost.metrics), path
 
 
+def test_what_is_left_out_unasked(endpoint: Endpoint, tmp_path: Path) -> None:
+    """Quantiles of summaries, and targets for labels that no series has."""
+    file = tmp_path / "gateway.yaml"
+    target = "{metric: request.error.count, when: {status: 5*}}"
+    entry = f"{{raw: gateway_requests, type: counter, to: [request.count, {target}]}}"
+    file.write_text(
+        f"system: gateway\nmetrics:\n  - {entry}\n  - {{raw: wait, type: summary, to: request.queue.time}}\n"
+    )
+    endpoint.serve(
+        'gateway_requests_total{code="5"} 4\n# TYPE wait summary\nwait{quantile="0.9"} 1\nwait_sum 1\nwait_count 1\n'
+    )
+    lines = shown(examined({"openmetrics_endpoint": endpoint.url, "catalog": str(file)}), 200)
+    asked = "no series so far has the label `status`, which `when` or `unless` asks for; they have code"
+    assert f"               gateway_requests_total: {asked}" in lines
+    assert "               without their quantiles, which cannot be aggregated (1): wait" in lines
+
+
 @pytest.mark.parametrize(
     ("number", "shown"),
     [(0.0, "0"), (0.126, "0.126"), (8.444, "8.44"), (999.6, "1,000"), (1750.2, "1,750"), (2.5e6, "2,500,000")],

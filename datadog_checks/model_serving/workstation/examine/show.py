@@ -20,6 +20,7 @@ from ...scrape.inventory import (
     IGNORED,
     MAPPED,
     NAMED,
+    QUANTILES,
     REFUSED,
     UNKNOWN,
     UNPROVEN,
@@ -338,10 +339,14 @@ def _families(examination: Examination, all_: bool) -> Iterator[Line]:
     for family in mapped:
         if family.refused:
             yield Line(f"{family.name}: {_refused(family)} refused", style="yellow")
+        if family.series and family.why not in ("", QUANTILES):
+            yield Line(f"{family.name}: {family.why}", style="yellow")
+    if summaries := [family.name for family in mapped if family.why == QUANTILES]:
+        yield Line(f"without their quantiles, which cannot be aggregated ({len(summaries)}): {_some(summaries, all_)}")
 
 
 def _mapped(family: FamilyState) -> str:
-    said = f"{family.series} series" if not family.why else family.why
+    said = "; ".join(filter(None, (f"{family.series} series" if family.series or not family.why else "", family.why)))
     return f"{family.name} -> {', '.join(family.metrics)}; {said}"
 
 
