@@ -97,6 +97,7 @@ KEYS = {
         "identity",
         "blanks",
         "ignore",
+        "rest",
         "ports",
         "metrics",
         "own_metrics",
@@ -374,6 +375,8 @@ class _Reader:
             own_metrics=tuple(own.values()),
             switches=tuple(self.switches(switches, name, metrics, shown)),
             verified=verified,
+            rest="rest" in data and self.choice(data["rest"], ("own",), "key `rest`") == "own",
+            tags=tuple(self.tags.items()),
             definition=data,
         )
 
