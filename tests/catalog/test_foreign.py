@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 
 from ..conftest import Endpoint, make_check, submissions
-from ..scrape.tables import PAYLOADS
+from ..scrape.tables import PAYLOADS, TABLES
 
 FOREIGN = sorted((PAYLOADS / "foreign").glob("*.prom"))
 SYSTEMS = {
@@ -23,7 +24,10 @@ SYSTEMS = {
     "bentoml": sorted((PAYLOADS / "bentoml").glob("*.txt")),
     "litellm": sorted((PAYLOADS / "litellm").glob("*[0-9].txt")),
     "ray_serve": sorted((PAYLOADS / "ray_serve").glob("*.txt")),
+    "dynamo": sorted((PAYLOADS / "dynamo").glob("*.txt")),
+    "smg": sorted((PAYLOADS / "smg").glob("*.txt")),
     "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
+    "vllm_router": sorted((PAYLOADS / "vllm_router").glob("*.txt")),
     "triton": [PAYLOADS / "real" / "triton.txt", *sorted((PAYLOADS / "triton").glob("*.txt"))],
 }
 DATABRICKS = """\
@@ -110,6 +114,17 @@ def test_kserve(
     check = scraped(endpoint, aggregator, shape(path.read_text(encoding="utf-8")))
     assert active(check) == []
     assert any("set `serving_system: kserve`" in warning for warning in check.warnings)
+
+
+@SHAPES
+def test_gen_ai(shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Names of OpenTelemetry are those of any program that calls a language model: nothing is made of them."""
+    table = yaml.safe_load((TABLES / "envoy_ai_gateway.yaml").read_text(encoding="utf-8"))
+    for case in table["cases"]:
+        check = scraped(endpoint, aggregator, shape(case["scrapes"][-1]["payload"]))
+        assert active(check) == []
+        assert submissions(aggregator) == []
+        assert [warning for warning in check.warnings if "may be of" in warning] == []
 
 
 @SHAPES

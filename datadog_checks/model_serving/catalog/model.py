@@ -239,6 +239,10 @@ class RawMetric:
         half = len(self.names) // 2
         return tuple(replace(self, names=names) for names in zip(self.names[:half], self.names[half:], strict=True))
 
+    def has_label(self, label: str) -> bool:
+        """Whether the file knows that series have the label, for every target leaves it out."""
+        return all(label in target.drop for target in self.targets)
+
     @property
     def grouped(self) -> bool:
         return self.type in GROUPED_TYPES

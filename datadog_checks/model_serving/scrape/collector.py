@@ -410,7 +410,8 @@ class Collector:
                 continue
             plain = part == "value" and (grouped or raw.grouped)
             piece_of = next((kind for label, kind in OWN_LABELS.items() if label in labels), "")
-            if shaped is None or plain or family.type in NO_SHAPE or (piece_of and part == "value"):
+            stray = part == "value" and any(label in labels and not raw.has_label(label) for label in OWN_LABELS)
+            if shaped is None or plain or family.type in NO_SHAPE or stray:
                 if not raw.ignore_plain:
                     self._refuse_type(raw, "plain value" if plain else piece_of or family.type)
                 continue
