@@ -53,6 +53,8 @@ CONTENT_TYPES = {
     "product-embedder": "text/plain; charset=utf-8",
     "fraud-platform": "text/plain; version=1.0.0; charset=utf-8",
     "vision-and-search": "text/plain",
+    "llm-gateway": "text/plain; version=0.0.4; charset=utf-8",
+    "llm-engine": "text/plain; version=1.0.0; charset=utf-8",
     "gpu-node-1": "text/plain; charset=utf-8",
 }
 
