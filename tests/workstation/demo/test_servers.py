@@ -193,6 +193,24 @@ def test_tensorflow_serving_tells_a_models_state_and_counts_the_question(sources
     assert requests.get(f"{base}/v1/models/nobody", timeout=60).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "status"),
+    [
+        ("llm-gateway", "/health/liveliness", 200),
+        ("llm-gateway", "/health/readiness", 200),
+        ("llm-gateway", "/metrics", 404),
+        ("llm-engine", "/health", 200),
+        ("llm-engine", "/v1/models", 200),
+        ("llm-engine", "/v2", 404),
+    ],
+)
+def test_a_language_models_servers_tell_that_they_are_there(
+    sources: dict[str, SimulatedSource], name: str, path: str, status: int
+) -> None:
+    base = url_of(sources[name]).rstrip("/").removesuffix("/metrics")
+    assert requests.get(base + path, timeout=60).status_code == status
+
+
 def test_the_end_leaves_no_thread_and_no_open_port(scenario: Scenario) -> None:
     world = World(scenario, length=600, seed=1)
     threads = set(threading.enumerate())

@@ -236,7 +236,8 @@ def _llm_cells(world: World, recent: Signals) -> list[list[Text]]:
         sketch = recent.sketch(row, FIRST_TOKEN)
         first = None if sketch is None else sketch.quantile(FIRST_TOKEN_SHARE)
         limits = (service.first_token_limit / 2, service.first_token_limit)
-        told = {name: value for (at, name), value in recent.gauges.items() if at in recent.scope(row)}
+        scope = recent.scope(row)
+        told = {name: value for (at, name), value in recent.gauges.items() if at in scope}
         waiting = told.get("request.queue.size")
         cells = [
             Text(f"{system} {endpoint}"),
