@@ -396,7 +396,10 @@ def agreement(comparisons: Sequence[NumberComparison], latencies: Sequence[Laten
             f"  {system:<{wide[0]}} {endpoint:<{wide[1]}} {what:<{wide[2]}}  {simulated:>{wide[3]}}  "
             f"{arrived:>{wide[4]}}  {'agrees' if agrees else 'DIFFERS'}"
         )
-    yield "Latency p50 and p99, exact and from the distribution (a bucket's width apart at most):"
+    yield (
+        "Latency p50 and p99 (TTFT is the time to the first token), exact and from the distribution, a bucket's width "
+        "apart at most:"
+    )
     for item in latencies:
         exact, sent = ("  ".join(f"{seconds_text(value):>7}" for value in values) for values in item[2:])
         yield f"  {item.system:<{wide[0]}} {item.endpoint:<{wide[1]}}  {exact}   {sent}"
