@@ -58,6 +58,7 @@ UNITLESS_NAMES = {
     "endpoint.stopped",
     "model.loaded",
     "throughput.model_units",
+    "tensorrt_llm.perplexity",
 }
 
 
