@@ -116,6 +116,7 @@ KEYS = {
         "like",
         "type",
         "codes",
+        "states",
         "scale",
         "unit",
         "starts_at_zero",
@@ -149,7 +150,7 @@ def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
 
     Raises CatalogError naming the file, the place in it and what to write instead.
     """
-    return _with_files(builtin_catalog(), map(Path, extra_files))
+    return _with_files(builtin_catalog(), map(Path, extra_files), own=True)
 
 
 @lru_cache(maxsize=1)
@@ -176,10 +177,10 @@ def builtin_codes(name: str) -> Codes:
     return reader.codes(reader.data, "the file")
 
 
-def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
+def _with_files(catalog: Catalog, paths: Iterable[Path], own: bool = False) -> Catalog:
     systems, metrics = dict(catalog.systems), dict(catalog.metrics)
     for path in paths:
-        system = _Reader(path, metrics, systems).system()
+        system = _Reader(path, metrics, systems, own).system()
         shared = tuple(_shared(system, metrics))
         others = [other for raw in (*system.metrics, *shared) for other in raw.spelt_otherwise()]
         halves = _halves(system)
@@ -234,9 +235,14 @@ class _Reader:
     """One catalog file. Every complaint starts with the file and the place in it."""
 
     def __init__(
-        self, path: Path, known: Mapping[str, CanonicalMetric], systems: Mapping[str, System] | None = None
+        self,
+        path: Path,
+        known: Mapping[str, CanonicalMetric],
+        systems: Mapping[str, System] | None = None,
+        own: bool = False,
     ) -> None:
         self.path = path
+        self.own = own
         self.known = dict(known)
         self.systems = systems or {}
         self.written: dict[str, tuple[str, ...]] = {}
@@ -628,23 +634,45 @@ class _Reader:
         like = self.keys(entry.get("like") or {}, "like", f"{where}, key `like`")
         if like and not all(isinstance(like.get(key), str) for key in KEYS["like"]):
             raise self.fail(f"{where}, key `like`", "needs a `name` (a glob) and a `label`.")
+        fed = tuple(self.measured(self.target(item, kind, where), entry, where) for item in targets)
         return RawMetric(
             system=system,
             names=names,
             type=kind,
             scale=float(scale),
-            targets=tuple(self.measured(self.target(item, kind, where), entry, where) for item in targets),
+            targets=fed,
             pair=bool(pair),
+            own=self.own and index > 0,
             starts_at_zero=self.typed(entry.get("starts_at_zero"), bool, "true or false", f"{where}, `starts_at_zero`"),
             like=compile_globs((like["name"],)) if like else None,
             like_label=like.get("label", ""),
             codes=self.codes_of(entry.get("codes"), kind, where),
+            states=self.states(entry, kind, fed, where),
             identity=self.identity_of(entry, where),
             blanks=self.blanks,
             overshoot=self.overshoot(entry.get("overshoot", ROUNDING_UP), where),
             ignore_plain=self.typed(entry.get("ignore_plain"), bool, "true or false", f"{where}, `ignore_plain`")
             is True,
         )
+
+    def states(self, entry: Mapping[str, Any], kind: str, targets: tuple[Target, ...], where: str) -> dict[float, str]:
+        """The words for the numbers that a gauge may have."""
+        states = entry.get("states")
+        if states is None:
+            return {}
+        if not isinstance(states, dict) or not states or not all(type(number) is int for number in states):
+            raise self.fail(f"{where}, key `states`", "must be a mapping from whole numbers to words.")
+        if not all(isinstance(word, str) and word for word in states.values()):
+            raise self.fail(f"{where}, key `states`", "must be a mapping from whole numbers to words (quote them).")
+        if kind != "gauge" or {"scale", "unit"} & entry.keys():
+            raise self.fail(where, "`states` goes with type gauge, without `scale` and `unit`: remove the others.")
+        for number in states:
+            for target in targets:
+                if target.metric.excludes(number):
+                    raise self.fail(
+                        where, f"the state {number} is outside of the range of `{target.metric.name}`: widen that."
+                    )
+        return {float(number): word for number, word in states.items()}
 
     def pair_of(self, pair: Mapping[str, Any], where: str) -> tuple[str, ...]:
         if set(pair) != set(KEYS["pair"]) or not all(isinstance(name, str) for name in pair.values()):

@@ -167,10 +167,13 @@ class RawMetric:
     """A metric as a system exposes it: spellings, true type, factor to the canonical unit, targets.
 
     `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`, or of what is
-    counted by a label that holds one. Without an `identity` all labels tell its series apart. `blanks` are values that
-    say that there is none. What exceeds the highest valid value up to `overshoot` times is taken for that. A
-    histogram or summary that comes as a plain value is refused, unless it is known to carry nothing (`ignore_plain`).
-    With `shared` it is one that every system has, and no name of the system's own.
+    counted by a label that holds one. `states` are the words for the numbers that a gauge may have. Without an
+    `identity` all labels tell its series apart. `blanks` are values that say that there is none. What exceeds the
+    highest valid value up to `overshoot` times is taken for that. A histogram or summary that comes as a plain value is
+    refused, unless it is known to carry nothing (`ignore_plain`). With `shared` it is one that every system has, and no
+    name of the system's own.
+
+    `own` are the entries of a user's file, as opposed to those that it has from a system that ships with the check.
 
     Of several names each is a spelling, read by itself: `names` then begins with that one, and `better` are the
     same metric by the spellings that count before it, the best first. Where a payload has a series by one of these, the
@@ -192,6 +195,7 @@ class RawMetric:
     like: re.Pattern[str] | None = None
     like_label: str = ""
     codes: Codes | None = None
+    states: Mapping[float, str] = field(default_factory=dict, hash=False)
     identity: Identity | None = None
     blanks: frozenset[float] = frozenset()
     overshoot: float = ROUNDING_UP
@@ -199,6 +203,13 @@ class RawMetric:
     shared: bool = False
     better: tuple[RawMetric, ...] = ()
     pair: bool = False
+    own: bool = False
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The labels that its targets ask for, and that a series is of no use to them without."""
+        found = (each for target in self.targets for each in (target.when, target.unless) if each is not None)
+        return frozenset(label for each in found for label, pattern in each.patterns if not pattern.match(""))
 
     @property
     def first(self) -> RawMetric:
@@ -367,6 +378,11 @@ class System:
     verified: Verification | None = None
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def by_documentation_only(self) -> bool:
+        """Whether the file says that it rests on documents alone."""
+        return self.verified is not None and self.verified.how == "documentation"
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""
