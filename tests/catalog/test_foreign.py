@@ -25,10 +25,8 @@ SYSTEMS = {
     "ray_serve": sorted((PAYLOADS / "ray_serve").glob("*.txt")),
     "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
     "triton": [PAYLOADS / "real" / "triton.txt", *sorted((PAYLOADS / "triton").glob("*.txt"))],
-    **{
-        system: [PAYLOADS / system / "documented.txt"]
-        for system in ("llamacpp", "ovms", "seldon", "tei", "tensorrt_llm")
-    },
+    **{system: [PAYLOADS / system / "documented.txt"] for system in ("llamacpp", "ovms", "tei", "tensorrt_llm")},
+    "seldon": [PAYLOADS / "seldon" / "documented.txt", PAYLOADS / "seldon" / "1.18.txt"],
 }
 DATABRICKS = """\
 # TYPE request_count_total gauge
