@@ -33,6 +33,7 @@ generate: .venv/.test ## Write every generated file again
 	.venv/bin/python tools/ddev.py generate
 	.venv/bin/python tools/metadata.py
 	.venv/bin/python tools/metric_tables.py
+	.venv/bin/python tools/coverage_table.py
 	.venv/bin/python tools/assets.py
 	.venv/bin/python tools/scenarios.py
 	.venv/bin/python tools/picture.py

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,12 @@ def test_metric_tables_are_up_to_date() -> None:
     command = [sys.executable, "-c", script]
     rendered = subprocess.run(command, cwd=ROOT / "tools", check=True, capture_output=True, encoding="utf-8").stdout
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == rendered
+
+
+def test_coverage_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make generate` would not change docs/coverage.md."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == import_module("coverage_table").render()
 
 
 def test_readme_is_ascii() -> None:

@@ -25,6 +25,8 @@ SYSTEMS = {
     "ray_serve": sorted((PAYLOADS / "ray_serve").glob("*.txt")),
     "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
     "triton": [PAYLOADS / "real" / "triton.txt", *sorted((PAYLOADS / "triton").glob("*.txt"))],
+    **{system: [PAYLOADS / system / "documented.txt"] for system in ("llamacpp", "ovms", "tei", "tensorrt_llm")},
+    "seldon": [PAYLOADS / "seldon" / "documented.txt", PAYLOADS / "seldon" / "1.18.txt"],
 }
 DATABRICKS = """\
 # TYPE request_count_total gauge
@@ -90,7 +92,8 @@ def test_foreign(
 
 @SHAPES
 @pytest.mark.parametrize(
-    ("system", "path"), [pytest.param(name, path, id=path.stem) for name, paths in SYSTEMS.items() for path in paths]
+    ("system", "path"),
+    [pytest.param(name, path, id=f"{name}: {path.stem}") for name, paths in SYSTEMS.items() for path in paths],
 )
 def test_own(
     system: str, path: Any, shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any

@@ -34,6 +34,7 @@ FILE = "gateway.yaml"
 SECTIONS = {
     "system": "The file",
     "ignored": "The file",
+    "verified": "The file",
     "recognise": "recognise",
     "labels": "labels",
     "identity": "identity",
@@ -233,7 +234,7 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         return ((kind, key, value) for key, value in mapping.items())
 
     yield from keys("system", data)
-    for kind in ("recognise", "labels", "identity", "ports"):
+    for kind in ("verified", "recognise", "labels", "identity", "ports"):
         yield from keys(kind, data.get(kind, {}))
     for entry in data.get("ignore", []):
         yield from keys("ignored", entry if isinstance(entry, dict) else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from datadog_checks.model_serving.errors import CatalogError
 
 from ..conftest import Endpoint, in_buckets, make_check, submissions
 
+ROOT = Path(__file__).parents[2]
 UNITS = {
     "attempt",
     "byte",
@@ -56,6 +58,7 @@ UNITLESS_NAMES = {
     "endpoint.stopped",
     "model.loaded",
     "throughput.model_units",
+    "tensorrt_llm.perplexity",
 }
 
 
@@ -88,6 +91,20 @@ def test_systems() -> None:
         assert system.any_of is not None or system.hints, system.name
         names = [name for raw in system.metrics if not raw.pair for name in raw.names]
         assert len(names) == len(set(names)), system.name
+
+
+def test_systems_say_what_they_rest_on() -> None:
+    """Each says so, names files that there are, and begins with what nobody else does where it is only documented."""
+    systems = builtin_catalog().systems
+    for system in systems.values():
+        assert system.verified is not None, f"{system.name}: key `verified` is missing"
+        files = re.findall(r"(?<!/)tests/[\w./]+", system.verified.source)
+        assert all((ROOT / file).exists() for file in files), system.name
+        assert bool(files) is (system.verified.how != "documentation"), f"{system.name}: what tests it is named"
+        if system.verified.how != "documentation" or system.any_of is None:
+            continue
+        others = {name for other in systems.values() if other is not system for name in other.by_name()}
+        assert not [name for name in others if system.any_of.match(name)], system.name
 
 
 @pytest.mark.parametrize(
@@ -345,6 +362,7 @@ def test_several_files(tmp_path: Path) -> None:
 # -- mistakes
 
 REMOVE = object()
+VERIFIED = {"how": "documentation", "source": "the manual, chapter 4"}
 
 
 def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
@@ -475,7 +493,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("metrics.2.raw", {"sum": "a", "cuont": "b"}, "key `raw`", "did you mean `count`?"),
     ("metrics.0.raw", {"sum": "a", "count": "b"}, "metric `a`", "is a summary, not a counter"),
     ("recognise.any", 5, "recognise.any", "list of texts"),
-    ("recognise.all", ["a"], "recognise", "known keys: any, hint"),
+    ("recognise.all", ["a"], "recognise", "known keys: prefix, any, hint"),
     ("recognise.hints_needed", "3", "recognise.hints_needed", "whole number"),
     ("any_prefix", "no", "key `any_prefix`", "true or false"),
     ("series_start_at_zero", 0, "key `series_start_at_zero`", "true or false"),
@@ -538,6 +556,21 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("switches", [{**SWITCH, "why": "x"}], "switches entry 1", "unknown key `why`"),
     ("switches", [{**SWITCH, "becuase": "x"}], "switches entry 1", "did you mean `because`?"),
     ("switches", [{**SWITCH, "because": 5}], "switches entry 1", "needs a text `because`"),
+    ("metrics.0.states", {0: "closed"}, "metric `translator_requests_total`", "`states` goes with type gauge"),
+    ("metrics.4.states", {0: "closed"}, "", ""),
+    ("metrics.4.states", {}, "key `states`", "from whole numbers to words"),
+    ("metrics.4.states", {"0": "closed"}, "key `states`", "from whole numbers to words"),
+    ("metrics.4.states", {0: 1}, "key `states`", "quote them"),
+    ("metrics.4.states", {-1: "none"}, "metric `", "the state -1 is outside of the range of"),
+    ("verified", VERIFIED, "recognise", "write `prefix` in place of `any` and `hints_needed`"),
+    ("verified", {**VERIFIED, "how": "live"}, "", ""),
+    ("verified", {**VERIFIED, "how": "seen"}, "key `verified`, key `how`", "one of live, recorded, documentation"),
+    ("verified", {"how": "live"}, "key `verified`", "needs a text `source`"),
+    ("verified", {**VERIFIED, "source": 5}, "key `verified`", "must be texts by name"),
+    ("verified", {**VERIFIED, "sources": "x"}, "key `verified`", "did you mean `source`?"),
+    ("verified", "live", "key `verified`", "must be a mapping"),
+    ("recognise.prefix", "translator", "recognise.prefix", "up to _ or :"),
+    ("recognise.prefix", ["translator_"], "", ""),
     ("switches", [SWITCH, {**SWITCH, "do": " "}], "switches entry 2", "needs a text `do`"),
     ("switches", [{**SWITCH, "gives": "request.cuont"}], "switches entry 1", "did you mean `request.count`?"),
     ("switches", [{**SWITCH, "gives": "model.age"}], "switches entry 1", "no metric of the file becomes `model.age`"),

@@ -48,6 +48,19 @@ CASES: dict[str, tuple[str, dict[str, Any], FamilyState]] = {
             raw="model_infer_request_duration",
         ),
     ),
+    "mapped, without its quantiles": (
+        f'{SUCCESS}\n# TYPE model_infer_request_duration summary\nmodel_infer_request_duration{{quantile="0.9"}} 1\n'
+        "model_infer_request_duration_sum 2\nmodel_infer_request_duration_count 4",
+        {},
+        FamilyState(
+            "model_infer_request_duration",
+            inventory.MAPPED,
+            ("request.inference.latency",),
+            1,
+            why=inventory.QUANTILES,
+            raw="model_infer_request_duration",
+        ),
+    ),
     "mapped, with a sample that is refused": (
         f'{SUCCESS}\nrest_server_requests_in_progress{{method="GET"}} 1\nrest_server_requests_in_progress NaN',
         {},

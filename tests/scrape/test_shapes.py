@@ -70,6 +70,8 @@ def values_of(raw: RawMetric, grouped: bool) -> set[float]:
     """What may be submitted of a metric in the second scrape, before its scale."""
     if raw.pair:
         return set() if grouped else {0.5}
+    if raw.states:
+        return set() if grouped else {1.0}
     if not grouped:
         return set() if raw.grouped else {PLAIN[1] - PLAIN[0], PLAIN[1]} if raw.type != "counter" else {0.5}
     window = raw.type == "window_histogram"
@@ -131,7 +133,7 @@ def is_refused(raw: RawMetric, shape: str) -> bool:
         return raw.grouped
     if shape in ("histogram", "summary", "untyped summary"):
         # Without a declaration sum and count are no part of it, and the quantile alone says nothing.
-        return not raw.grouped and (raw.type != "gauge" or shape == "untyped summary")
+        return not raw.grouped and (raw.type != "gauge" or bool(raw.states) or shape == "untyped summary")
     return False
 
 

@@ -18,6 +18,7 @@ from .model import (
     GROUPED_TYPES,
     RAW_TYPES,
     ROUNDING_UP,
+    VERIFICATIONS,
     CanonicalMetric,
     Catalog,
     Condition,
@@ -30,6 +31,7 @@ from .model import (
     Switch,
     System,
     Target,
+    Verification,
     compile_globs,
 )
 
@@ -84,6 +86,7 @@ KEYS = {
     "system": (
         "system",
         "title",
+        "verified",
         "recognise",
         "extends",
         "any_prefix",
@@ -100,7 +103,8 @@ KEYS = {
         "derived",
         "switches",
     ),
-    "recognise": ("any", "hint", "hints_needed", "any_needed"),
+    "verified": ("how", "source", "documentation"),
+    "recognise": ("prefix", "any", "hint", "hints_needed", "any_needed"),
     "ignored": ("names", "because"),
     "labels": ("rename", "drop", "lower", "absent", "values", "parts"),
     "identity": ("levels", "worldwide", "about", "default"),
@@ -112,6 +116,7 @@ KEYS = {
         "like",
         "type",
         "codes",
+        "states",
         "scale",
         "unit",
         "starts_at_zero",
@@ -145,7 +150,7 @@ def load_catalog(extra_files: Iterable[str | Path] = ()) -> Catalog:
 
     Raises CatalogError naming the file, the place in it and what to write instead.
     """
-    return _with_files(builtin_catalog(), map(Path, extra_files))
+    return _with_files(builtin_catalog(), map(Path, extra_files), own=True)
 
 
 @lru_cache(maxsize=1)
@@ -172,10 +177,10 @@ def builtin_codes(name: str) -> Codes:
     return reader.codes(reader.data, "the file")
 
 
-def _with_files(catalog: Catalog, paths: Iterable[Path]) -> Catalog:
+def _with_files(catalog: Catalog, paths: Iterable[Path], own: bool = False) -> Catalog:
     systems, metrics = dict(catalog.systems), dict(catalog.metrics)
     for path in paths:
-        system = _Reader(path, metrics, systems).system()
+        system = _Reader(path, metrics, systems, own).system()
         shared = tuple(_shared(system, metrics))
         others = [other for raw in (*system.metrics, *shared) for other in raw.spelt_otherwise()]
         halves = _halves(system)
@@ -230,9 +235,14 @@ class _Reader:
     """One catalog file. Every complaint starts with the file and the place in it."""
 
     def __init__(
-        self, path: Path, known: Mapping[str, CanonicalMetric], systems: Mapping[str, System] | None = None
+        self,
+        path: Path,
+        known: Mapping[str, CanonicalMetric],
+        systems: Mapping[str, System] | None = None,
+        own: bool = False,
     ) -> None:
         self.path = path
+        self.own = own
         self.known = dict(known)
         self.systems = systems or {}
         self.written: dict[str, tuple[str, ...]] = {}
@@ -326,10 +336,16 @@ class _Reader:
         }
         if flags["any_prefix"] and data.get("prefixes"):
             raise self.fail("key `prefixes`", "goes without `any_prefix`: a name can't be behind any prefix and these.")
-        self.prefixes = self.strings(data.get("prefixes") or [], "key `prefixes`")
-        for prefix in self.prefixes:
-            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*[_:]", prefix):
-                raise self.fail("key `prefixes`", f"`{prefix}` must be the beginning of a metric name, up to _ or :.")
+        self.prefixes = self.beginnings(data.get("prefixes"), "key `prefixes`")
+        verified = self.verification(data.get("verified"))
+        prefixes = self.beginnings(recognise.get("prefix"), "recognise.prefix")
+        documented = verified is not None and verified.how == "documentation" and "verified" in self.data
+        if documented and {"any", "hints_needed"} & recognise.keys():
+            raise self.fail(
+                "recognise",
+                "a system that rests on documentation alone is recognised by the beginning of names that nobody else "
+                "has: write `prefix` in place of `any` and `hints_needed`.",
+            )
         self.tags = self.texts(data.get("tags") or {}, "key `tags`")
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
         switches = self.entries(data.get("switches") or [], "key `switches`")
@@ -341,7 +357,9 @@ class _Reader:
         return System(
             name=name,
             title=str(data.get("title", name)),
-            any_of=compile_globs(self.strings(recognise.get("any") or [], "recognise.any")),
+            any_of=compile_globs(
+                (*self.strings(recognise.get("any") or [], "recognise.any"), *(f"{prefix}*" for prefix in prefixes))
+            ),
             any_needed=needed["any_needed"] or 1,
             hints=frozenset(self.strings(recognise.get("hint") or [], "recognise.hint")),
             hints_needed=needed["hints_needed"],
@@ -355,8 +373,28 @@ class _Reader:
             derived=shown,
             own_metrics=tuple(own.values()),
             switches=tuple(self.switches(switches, name, metrics, shown)),
+            verified=verified,
             definition=data,
         )
+
+    def verification(self, value: Any) -> Verification | None:
+        """What the file says that it rests on, None where it says nothing."""
+        if value is None:
+            return None
+        entry = self.keys(value, "verified", "key `verified`")
+        how = self.choice(entry.get("how"), VERIFICATIONS, "key `verified`, key `how`")
+        texts = self.texts({key: text for key, text in entry.items() if key != "how"}, "key `verified`")
+        if not texts.get("source", "").strip():
+            raise self.fail("key `verified`", "needs a text `source`: the server, the payload or the document.")
+        return Verification(how, texts["source"].strip(), texts.get("documentation", "").strip())
+
+    def beginnings(self, value: Any, where: str) -> tuple[str, ...]:
+        """Texts that names of metrics begin with."""
+        beginnings = self.strings(value or [], where)
+        for beginning in beginnings:
+            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*[_:]", beginning):
+                raise self.fail(where, f"`{beginning}` must be the beginning of a metric name, up to _ or :.")
+        return beginnings
 
     def base(self, name: str, extends: Any) -> System | None:
         """The system that the file goes on from, None where it describes one from the start."""
@@ -596,23 +634,45 @@ class _Reader:
         like = self.keys(entry.get("like") or {}, "like", f"{where}, key `like`")
         if like and not all(isinstance(like.get(key), str) for key in KEYS["like"]):
             raise self.fail(f"{where}, key `like`", "needs a `name` (a glob) and a `label`.")
+        fed = tuple(self.measured(self.target(item, kind, where), entry, where) for item in targets)
         return RawMetric(
             system=system,
             names=names,
             type=kind,
             scale=float(scale),
-            targets=tuple(self.measured(self.target(item, kind, where), entry, where) for item in targets),
+            targets=fed,
             pair=bool(pair),
+            own=self.own and index > 0,
             starts_at_zero=self.typed(entry.get("starts_at_zero"), bool, "true or false", f"{where}, `starts_at_zero`"),
             like=compile_globs((like["name"],)) if like else None,
             like_label=like.get("label", ""),
             codes=self.codes_of(entry.get("codes"), kind, where),
+            states=self.states(entry, kind, fed, where),
             identity=self.identity_of(entry, where),
             blanks=self.blanks,
             overshoot=self.overshoot(entry.get("overshoot", ROUNDING_UP), where),
             ignore_plain=self.typed(entry.get("ignore_plain"), bool, "true or false", f"{where}, `ignore_plain`")
             is True,
         )
+
+    def states(self, entry: Mapping[str, Any], kind: str, targets: tuple[Target, ...], where: str) -> dict[float, str]:
+        """The words for the numbers that a gauge may have."""
+        states = entry.get("states")
+        if states is None:
+            return {}
+        if not isinstance(states, dict) or not states or not all(type(number) is int for number in states):
+            raise self.fail(f"{where}, key `states`", "must be a mapping from whole numbers to words.")
+        if not all(isinstance(word, str) and word for word in states.values()):
+            raise self.fail(f"{where}, key `states`", "must be a mapping from whole numbers to words (quote them).")
+        if kind != "gauge" or {"scale", "unit"} & entry.keys():
+            raise self.fail(where, "`states` goes with type gauge, without `scale` and `unit`: remove the others.")
+        for number in states:
+            for target in targets:
+                if target.metric.excludes(number):
+                    raise self.fail(
+                        where, f"the state {number} is outside of the range of `{target.metric.name}`: widen that."
+                    )
+        return {float(number): word for number, word in states.items()}
 
     def pair_of(self, pair: Mapping[str, Any], where: str) -> tuple[str, ...]:
         if set(pair) != set(KEYS["pair"]) or not all(isinstance(name, str) for name in pair.values()):

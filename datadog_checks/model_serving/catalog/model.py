@@ -31,6 +31,11 @@ minute; `last_code` holds the code of the last error, 0 for none; `recent_count`
 window that slides.
 """
 
+VERIFICATIONS = ("live", "recorded", "documentation")
+"""How a catalog file was verified: against a server that the tests start, against an answer of a real server that they
+hold, or against documents and source code alone.
+"""
+
 ROUNDING_UP = 1.01
 """A share may overshoot 100 % by rounding; up to 1 % over is taken as 100 %, more is refused."""
 
@@ -162,10 +167,13 @@ class RawMetric:
     """A metric as a system exposes it: spellings, true type, factor to the canonical unit, targets.
 
     `starts_at_zero` overrides the system's `series_start_at_zero`. `codes` are those of a `last_code`, or of what is
-    counted by a label that holds one. Without an `identity` all labels tell its series apart. `blanks` are values that
-    say that there is none. What exceeds the highest valid value up to `overshoot` times is taken for that. A
-    histogram or summary that comes as a plain value is refused, unless it is known to carry nothing (`ignore_plain`).
-    With `shared` it is one that every system has, and no name of the system's own.
+    counted by a label that holds one. `states` are the words for the numbers that a gauge may have. Without an
+    `identity` all labels tell its series apart. `blanks` are values that say that there is none. What exceeds the
+    highest valid value up to `overshoot` times is taken for that. A histogram or summary that comes as a plain value is
+    refused, unless it is known to carry nothing (`ignore_plain`). With `shared` it is one that every system has, and no
+    name of the system's own.
+
+    `own` are the entries of a user's file, as opposed to those that it has from a system that ships with the check.
 
     Of several names each is a spelling, read by itself: `names` then begins with that one, and `better` are the
     same metric by the spellings that count before it, the best first. Where a payload has a series by one of these, the
@@ -187,6 +195,7 @@ class RawMetric:
     like: re.Pattern[str] | None = None
     like_label: str = ""
     codes: Codes | None = None
+    states: Mapping[float, str] = field(default_factory=dict, hash=False)
     identity: Identity | None = None
     blanks: frozenset[float] = frozenset()
     overshoot: float = ROUNDING_UP
@@ -194,6 +203,13 @@ class RawMetric:
     shared: bool = False
     better: tuple[RawMetric, ...] = ()
     pair: bool = False
+    own: bool = False
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The labels that its targets ask for, and that a series is of no use to them without."""
+        found = (each for target in self.targets for each in (target.when, target.unless) if each is not None)
+        return frozenset(label for each in found for label, pattern in each.patterns if not pattern.match(""))
 
     @property
     def first(self) -> RawMetric:
@@ -318,6 +334,18 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """What a catalog file rests on: one of `VERIFICATIONS`, and the server, payload or document.
+
+    `documentation` says which parts of the file rest on documents alone where the rest does not; empty for none.
+    """
+
+    how: str
+    source: str
+    documentation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """A serving system: how to recognise it, how to read its labels, what its metrics mean.
 
@@ -325,7 +353,8 @@ class System:
     `series_start_at_zero` is false where counters are older than the series that show them, such as
     those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have,
     `others` the metrics of both by their other spellings. `halves` are the pairs that a counter is a half of, by its
-    name without `_total`, and which half. `definition` is what the file says, for those that extend it.
+    name without `_total`, and which half. `verified` is None where the file does not say. `definition` is what the file
+    says, for those that extend it.
     """
 
     name: str
@@ -346,8 +375,14 @@ class System:
     shared: tuple[RawMetric, ...] = ()
     others: tuple[RawMetric, ...] = ()
     switches: tuple[Switch, ...] = ()
+    verified: Verification | None = None
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def by_documentation_only(self) -> bool:
+        """Whether the file says that it rests on documents alone."""
+        return self.verified is not None and self.verified.how == "documentation"
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""

@@ -50,11 +50,12 @@ class Collector:
 
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
     `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
-    shape; `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has, as
-    (federated target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have begun
-    since somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After
-    `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`. No more
-    series are remembered than `sample_limit`, those that were seen last.
+    shape; `quantiles` are raw metrics whose quantiles were left out; `labels` are the labels that metrics of users'
+    files have come with, where targets ask for some; `unclaimed` are names that nobody knows, `present` the raw metrics
+    of a system that the payload has, as (federated target, name without `_total`). `cache` is what is known of its
+    lines. `fresh` are series that have begun since somebody took them; those last seen in the scrape `forgotten`, or
+    before, are kept no more. After `stale_after` seconds a value isn't taken; None means that of pushed values alone,
+    after `PUSHED_FOR`. No more series are remembered than `sample_limit`, those that were seen last.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Collector:
         self.present: set[tuple[str, str]] = set()
         self.unclaimed: set[str] = set()
         self.wrong_types: dict[str, str] = {}
+        self.quantiles: set[str] = set()
+        self.labels: dict[str, tuple[RawMetric, set[str]]] = {}
         self.process_start: dict[str, float] = {}
         self.lines = self.samples = self.taken = 0
         self.scrape = 0
@@ -391,6 +394,8 @@ class Collector:
             self.taken += 1
             part: Part | None = piece or self._part(family, sample.name, labels, grouped or raw.grouped)
             if part is None:
+                if "quantile" in labels:
+                    self.quantiles.add(raw.names[0])
                 continue
             plain = part == "value" and (grouped or raw.grouped)
             piece_of = next((kind for label, kind in OWN_LABELS.items() if label in labels), "")
@@ -431,7 +436,7 @@ class Collector:
 
     def _mean_of(self, raw: RawMetric) -> RawMetric | None:
         """What tells a gauge when it comes as a histogram or a summary: the mean of what has come. None for others."""
-        if raw.type != "gauge":
+        if raw.type != "gauge" or raw.states:
             return None
         mean = self._means.get(id(raw))
         if mean is None:
@@ -488,6 +493,8 @@ class Collector:
         if not raw.shared:
             self._systems.setdefault(group, raw.system)
         said = self.rules.workload(system.labels, labels)
+        if raw.own and raw.conditions:
+            self.labels.setdefault(raw.names[0], (raw, set()))[1].update(said)
         outputs = tuple(
             Output(
                 name=target.metric.full_name,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from ..catalog.recognise import PARTS, Match
 from ..submit.histograms import as_buckets
-from ..submit.series import Output, Reading, Series
+from ..submit.series import Output, Reading, Series, state_tags
 from .collector import Collector
-from .report import ADVICE, RUNTIME
+from .report import ADVICE, RUNTIME, unmet
 from .scraper import ServingScraper
 
 STATES = (
@@ -29,6 +29,8 @@ MAPPED, NAMED, UNKNOWN, UNPROVEN, AMBIGUOUS, IGNORED, WRONG_TYPE, REFUSED, EXCLU
 """What becomes of a family: it is mapped by the catalog; named by the instance alone; nobody knows it; a system that is
 not sure to be there has it; several systems do; the catalog leaves it out; it comes in a shape that it can't have; all
 its samples are refused; an option leaves it out; it is known, but none of its series is meant."""
+
+QUANTILES = "its quantiles are left out: they cannot be aggregated"
 
 PIECE = re.compile(rf"_(?:{'|'.join(PARTS)})$")
 
@@ -151,6 +153,11 @@ def _matched(scraper: ServingScraper, name: str, match: Match, series: Iterable[
         state, why = UNUSED, "the catalog has a use only for series with other labels, or beside other metrics"
     elif not any(scraper.check.should_send_metric(output.name) for output in outputs):
         state, why = EXCLUDED, "`metric_patterns`"
+    _, found = collector.labels.get(first, (raw, raw.conditions))
+    if state in (MAPPED, UNUSED) and (missing := sorted(raw.conditions - found)):
+        why = unmet(missing, found)
+    elif state == MAPPED and first in collector.quantiles:
+        why = QUANTILES
     return FamilyState(name, state, metrics, len(taken), refused, why, first)
 
 
@@ -212,6 +219,8 @@ def _sent_as(scraper: ServingScraper, series: Series, output: Output) -> Iterato
         if current.count is not None and current.sum is not None:
             mean = current.sum / current.count * scale if current.count else 0.0
             yield Expectation(output.name, "gauge", tags, host, mean)
+    elif raw.states:
+        yield Expectation(output.name, "gauge", state_tags(tags, raw.states, current.value), host, 1.0)
     elif metric.type in ("gauge", "count"):
         yield Expectation(output.name, metric.type, tags, host, current.value * scale)
     else:

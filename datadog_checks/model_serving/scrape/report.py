@@ -68,6 +68,8 @@ class Report:
         self._named = named
         self._told: set[str] = set()
         self._summaries = 0
+        self._said_quantiles = False
+        self._labels_of: set[str] = set()
 
     def own_tags(self) -> list[str]:
         """Tags of what the check says about this source: the endpoint's name, and the system if it is one."""
@@ -87,7 +89,11 @@ class Report:
         unproven = recogniser.unproven() if recogniser.automatic else {}
         if recogniser.automatic:
             for system in recogniser.active:
-                self.once(f"recognised {system}", f"recognised as {recogniser.systems[system].title}", warning=False)
+                found = recogniser.systems[system]
+                unseen = " (known by documentation only)" if found.by_documentation_only else ""
+                self.once(f"recognised {system}", f"recognised as {found.title}{unseen}", warning=False)
+        self._quantiles()
+        self._labels()
         for system, hints in unproven.items():
             self.warn(
                 f"{self.url}: {_some(sorted(hints))} may be of {recogniser.systems[system].title}, but the "
@@ -103,6 +109,27 @@ class Report:
             self._sum_up(unmapped - hinted)
         elif unmapped and not unproven:
             self._none_is_known(unmapped)
+
+    def _quantiles(self) -> None:
+        """Say, once, which summaries have lost their quantiles."""
+        if not self._said_quantiles and self.collector.quantiles:
+            self._said_quantiles = True
+            names = _some(sorted(self.collector.quantiles))
+            self.once(
+                "quantiles",
+                f"the quantiles of {names} are left out, since they cannot be aggregated; sum and count are sent, and "
+                "so the mean. For percentiles have the server show histograms",
+                warning=False,
+            )
+
+    def _labels(self) -> None:
+        """Say, once for each metric of a user's file, that no series has a label that it asks for."""
+        for name, (raw, found) in self.collector.labels.items():
+            if name in self._labels_of:
+                continue
+            self._labels_of.add(name)
+            if missing := sorted(raw.conditions - found):
+                self.once(f"labels {name}", f"{name}: {unmet(missing, found)}", warning=False)
 
     def _sum_up(self, unmapped: set[str]) -> None:
         families = _families(unmapped)
@@ -288,6 +315,13 @@ class Report:
                     answered |= names
             self._models[system] = tuple(sorted(named - (failed - answered)))
         return self._models.get(system, ())
+
+
+def unmet(missing: Collection[str], found: Collection[str]) -> str:
+    """What is to be said of labels that `when` or `unless` name and that no series has."""
+    asked = " and ".join(f"`{label}`" for label in missing)
+    have = f"they have {', '.join(sorted(found))}" if found else "they have none"
+    return f"no series so far has the label {asked}, which `when` or `unless` asks for; {have}"
 
 
 def _families(names: Iterable[str]) -> dict[str, str]:

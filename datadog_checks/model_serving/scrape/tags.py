@@ -24,37 +24,38 @@ LONGEST = 200
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
-# google.rpc.Code to HTTP, as in the mapping that google/rpc/code.proto documents.
+# google.rpc.Code to HTTP, as in the mapping that google/rpc/code.proto documents. Some say NOT_FOUND, Go says NotFound.
 _GRPC_CLASSES = {
     "ok": "2xx",
     "cancelled": "4xx",
-    "invalid_argument": "4xx",
-    "failed_precondition": "4xx",
-    "out_of_range": "4xx",
+    "canceled": "4xx",
+    "invalidargument": "4xx",
+    "failedprecondition": "4xx",
+    "outofrange": "4xx",
     "unauthenticated": "4xx",
-    "permission_denied": "4xx",
-    "not_found": "4xx",
+    "permissiondenied": "4xx",
+    "notfound": "4xx",
     "aborted": "4xx",
-    "already_exists": "4xx",
-    "resource_exhausted": "4xx",
-    "data_loss": "5xx",
+    "alreadyexists": "4xx",
+    "resourceexhausted": "4xx",
+    "dataloss": "5xx",
     "unknown": "5xx",
     "internal": "5xx",
     "unimplemented": "5xx",
     "unavailable": "5xx",
-    "deadline_exceeded": "5xx",
+    "deadlineexceeded": "5xx",
 }
 
 
 def status_class(code: str) -> str | None:
     """`2xx` to `5xx` for an HTTP status or a gRPC code name, None for anything else.
 
-    >>> status_class("404"), status_class("UNAVAILABLE"), status_class("teapot")
-    ('4xx', '5xx', None)
+    >>> status_class("404"), status_class("DEADLINE_EXCEEDED"), status_class("NotFound"), status_class("teapot")
+    ('4xx', '5xx', '4xx', None)
     """
     if len(code) == 3 and code.isdigit() and "1" <= code[0] <= "5":
         return f"{code[0]}xx"
-    return _GRPC_CLASSES.get(code.lower())
+    return _GRPC_CLASSES.get(code.lower().replace("_", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from operator import sub
@@ -70,6 +70,11 @@ class Reading:
 def tag_value(tags: Iterable[str], key: str) -> str:
     """The value of the tag with a key, empty where there is none."""
     return next((tag.partition(":")[2] for tag in tags if tag.startswith(f"{key}:")), "")
+
+
+def state_tags(tags: tuple[str, ...], states: Mapping[float, str], value: float) -> tuple[str, ...]:
+    """Tags of a gauge whose numbers are states, with that which it has now."""
+    return (*(tag for tag in tags if not tag.startswith("state:")), f"state:{states.get(value, f'{value:g}')}")
 
 
 Part = str | float

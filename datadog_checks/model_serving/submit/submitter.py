@@ -13,7 +13,7 @@ from .journal import ACCUMULATING
 from .persisted import Memory
 from .processes import Process, Processes
 from .sender import Sender
-from .series import Increment, Output, Reading, Series, tag_value, whole
+from .series import Increment, Output, Reading, Series, state_tags, tag_value, whole
 
 TOLD_TWICE = 4
 """Scrapes within which two metrics that count the same errors show the same one."""
@@ -163,7 +163,11 @@ class Submitter:
         kind, outputs = series.raw.type, self.outputs(series, readings.present)
         # Counters older than their series do not start with the process that shows them either.
         process = told.get(series.group) if series.starts_at_zero else None
-        if kind in ("gauge", "timestamp"):
+        if series.raw.states:
+            for output in outputs:
+                tags = state_tags(output.tags, series.raw.states, series.current.value)
+                self._add(output.target.metric, output.name, tags, series.hostname, 1.0)
+        elif kind in ("gauge", "timestamp"):
             for output in outputs:
                 self._gauge(series, output, self._level(series, output, process) * output.scale)
         elif kind == "last_code":

@@ -103,7 +103,8 @@ def test_names_that_anybody_has(endpoint: Endpoint) -> None:
 
 def test_a_system_that_the_configuration_names(endpoint: Endpoint) -> None:
     examination = of_saved(endpoint, "real/exporter.txt", serving_system="custom_ml")
-    assert examination.systems == (RecognisedSystem("custom_ml", "Custom ML exporter", "option"),)
+    verified = builtin_catalog().systems["custom_ml"].verified
+    assert examination.systems == (RecognisedSystem("custom_ml", "Custom ML exporter", "option", verified=verified),)
     assert examination.mapped
 
 
@@ -402,7 +403,8 @@ def workspace() -> Iterator[dict[str, Any]]:
 def test_a_workspace(workspace: dict[str, Any], runs: int) -> None:
     """Totals of a minute are of 60 s, whenever the runs are; the endpoints say whether they are ready."""
     examination = examined(workspace, runs)
-    assert examination.systems == (RecognisedSystem("databricks", "Databricks Model Serving", "address"),)
+    [system] = examination.systems
+    assert (system.name, system.evidence) == ("databricks", "address")
     assert numbers(examination, "traffic") == {"per_second": 4 / 60, "total": 4}
     [state] = examination.readiness
     assert state.answers

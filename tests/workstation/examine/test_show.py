@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.catalog.model import Verification
 from datadog_checks.model_serving.scrape.inventory import FamilyState
 from datadog_checks.model_serving.workstation.examine import Examination, RecognisedSystem, SignalState, SignalValue
 from datadog_checks.model_serving.workstation.examine.show import LABEL, show, show_configuration
@@ -72,7 +73,7 @@ def test_the_first_lines(width: int, endpoint: Endpoint) -> None:
     lines = shown(examined({"openmetrics_endpoint": endpoint.url}), width)
     labels = [label for label in map(label_of, lines) if label and not label.startswith(("http", "-", "#"))]
     assert labels[:5] == ["System", "Traffic", "Errors", "Latency", "Saturation"]
-    assert labels[5:10] == ["By model", "Readiness", "Mapped", "Cost", "Monitors"]
+    assert labels[5:10] == ["By model", "Readiness", "Verified", "Mapped", "Cost"]
     text = "\n".join(lines)
     assert "Traffic        188 requests counted so far" in text
     assert "Errors         14.9 %" in text
@@ -139,6 +140,21 @@ def test_what_a_payload_brings_steers_no_terminal(name: str, subject: str, label
         assert line.isprintable()
 
 
+def test_what_systems_rest_on() -> None:
+    """Of each system what its catalog file says, with its name where there are several."""
+    live = RecognisedSystem("a", "A", "names", ("x",), verified=Verification("live", "a 1.0", "queues: the manual"))
+    untried = RecognisedSystem("b", "B", "names", ("y",), verified=Verification("documentation", "the manual"))
+    own = RecognisedSystem("c", "C", "option")
+    assert shown(Examination("x", None, systems=(live, own, untried)), 120)[4:7] == [
+        "Verified       A: against a real server: a 1.0",
+        "                 from documentation only: queues: the manual",
+        "               B: by documentation only: the manual",
+    ]
+    assert (
+        shown(Examination("x", None, systems=(untried,)), 120)[2] == "Verified       by documentation only: the manual"
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -178,6 +194,23 @@ def test_every_answer_that_is_kept(systems: Any, paths: list[Path], endpoint: En
         assert len(set(names)) == len(names), path
         assert len(shown(examination, 80)) > 3, path
         assert examination.mapped == bool(examination.cost.metrics), path
+
+
+def test_what_is_left_out_unasked(endpoint: Endpoint, tmp_path: Path) -> None:
+    """Quantiles of summaries, and targets for labels that no series has."""
+    file = tmp_path / "gateway.yaml"
+    target = "{metric: request.error.count, when: {status: 5*}}"
+    entry = f"{{raw: gateway_requests, type: counter, to: [request.count, {target}]}}"
+    file.write_text(
+        f"system: gateway\nmetrics:\n  - {entry}\n  - {{raw: wait, type: summary, to: request.queue.time}}\n"
+    )
+    endpoint.serve(
+        'gateway_requests_total{code="5"} 4\n# TYPE wait summary\nwait{quantile="0.9"} 1\nwait_sum 1\nwait_count 1\n'
+    )
+    lines = shown(examined({"openmetrics_endpoint": endpoint.url, "catalog": str(file)}), 200)
+    asked = "no series so far has the label `status`, which `when` or `unless` asks for; they have code"
+    assert f"               gateway_requests_total: {asked}" in lines
+    assert "               without their quantiles, which cannot be aggregated (1): wait" in lines
 
 
 @pytest.mark.parametrize(

@@ -104,11 +104,14 @@ def _recognised(scrapers: list[ServingScraper], options: Mapping[str, Any]) -> I
                 names, hinted = recogniser.evidence(name)
                 # A file of the user's own is in force by being named.
                 evidence = HINTS if hinted and names else NAMES if names else OPTION
-            found.setdefault(name, RecognisedSystem(name, system.title, evidence, tuple(sorted(names))))
+            shown = tuple(sorted(names))
+            found.setdefault(name, RecognisedSystem(name, system.title, evidence, shown, verified=system.verified))
         if recogniser.automatic:
             for name, hints in recogniser.unproven().items():
-                title = recogniser.systems[name].title
-                found.setdefault(name, RecognisedSystem(name, title, HINTS, tuple(sorted(hints)), sure=False))
+                system, shown = recogniser.systems[name], tuple(sorted(hints))
+                found.setdefault(
+                    name, RecognisedSystem(name, system.title, HINTS, shown, sure=False, verified=system.verified)
+                )
     yield from found.values()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...catalog.model import Verification
 from ...scrape.inventory import FamilyState
 from ..standin.recorder import ServiceCheck
 
@@ -21,7 +22,8 @@ only other systems send it."""
 class RecognisedSystem:
     """A system of the payload. `evidence` is one of the four above, `names` are what shows it.
 
-    Where it is not `sure`, nothing is mapped until `serving_system` names it.
+    Where it is not `sure`, nothing is mapped until `serving_system` names it. `verified` is None where its catalog file
+    does not say what it rests on.
     """
 
     name: str
@@ -29,6 +31,7 @@ class RecognisedSystem:
     evidence: str
     names: tuple[str, ...] = ()
     sure: bool = True
+    verified: Verification | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from ...scrape.inventory import (
     IGNORED,
     MAPPED,
     NAMED,
+    QUANTILES,
     REFUSED,
     UNKNOWN,
     UNPROVEN,
@@ -71,6 +72,13 @@ STATES = {
     NAMED: "named by you",
 }
 """What a family that is not mapped is called, in the order in which they are shown."""
+
+VERIFIED = {
+    "live": "against a real server",
+    "recorded": "against an answer of a real server",
+    "documentation": "by documentation only",
+}
+"""How a catalog file was verified, in words."""
 
 PROCESS = "of the process itself"
 OVERALL = ("requests", "tokens")
@@ -126,6 +134,7 @@ def _facts(examination: Examination, all_: bool) -> Iterator[Line]:
     yield from _labelled("Warning", examination.warnings, "yellow")
     yield from _signals(examination, all_)
     yield from _readiness(examination.readiness)
+    yield from _verified(examination.systems)
     if examination.families:
         yield from _families(examination, all_)
     yield from _missing(examination, all_)
@@ -150,6 +159,22 @@ def _systems(examination: Examination) -> Iterator[Line]:
             yield Line(_system(system), "" if sure else "System", "yellow")
     if not examination.systems and examination.families:
         yield Line("none that the catalog knows", "System", "yellow")
+
+
+def _verified(systems: Sequence[RecognisedSystem]) -> Iterator[Line]:
+    """What the catalog files rest on. A warning where nobody has ever tried them."""
+    label = "Verified"
+    for system in systems:
+        if system.verified is None:
+            continue
+        name = f"{system.title}: " if len(systems) > 1 else ""
+        untried = system.verified.how == "documentation"
+        yield Line(
+            f"{name}{VERIFIED[system.verified.how]}: {system.verified.source}", label, "yellow" if untried else ""
+        )
+        if system.verified.documentation:
+            yield Line(f"from documentation only: {system.verified.documentation}", within=2)
+        label = ""
 
 
 def _system(system: RecognisedSystem) -> str:
@@ -314,10 +339,14 @@ def _families(examination: Examination, all_: bool) -> Iterator[Line]:
     for family in mapped:
         if family.refused:
             yield Line(f"{family.name}: {_refused(family)} refused", style="yellow")
+        if family.series and family.why not in ("", QUANTILES):
+            yield Line(f"{family.name}: {family.why}", style="yellow")
+    if summaries := [family.name for family in mapped if family.why == QUANTILES]:
+        yield Line(f"without their quantiles, which cannot be aggregated ({len(summaries)}): {_some(summaries, all_)}")
 
 
 def _mapped(family: FamilyState) -> str:
-    said = f"{family.series} series" if not family.why else family.why
+    said = "; ".join(filter(None, (f"{family.series} series" if family.series or not family.why else "", family.why)))
     return f"{family.name} -> {', '.join(family.metrics)}; {said}"
 
 

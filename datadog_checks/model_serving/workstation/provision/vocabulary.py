@@ -143,6 +143,8 @@ def _tags(system: System, raw: RawMetric, target: Target, labels: set[str]) -> I
     yield from (tag for tag, _ in target.tags)
     if raw.type == "last_code":
         yield "xid"
+    if raw.states:
+        yield "state"
 
 
 def _nvml(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
