@@ -32,6 +32,8 @@ from .model import (
     Target,
     compile_globs,
 )
+from .probes import KEYS as PROBE_KEYS
+from .probes import read_readiness
 
 HERE = Path(__file__).parent
 CODES = HERE / "codes"
@@ -95,6 +97,7 @@ KEYS = {
         "blanks",
         "ignore",
         "ports",
+        "readiness",
         "metrics",
         "own_metrics",
         "derived",
@@ -129,6 +132,7 @@ KEYS = {
     "derived": ("metric", "share", "sum"),
     "inputs": ("of", "in", "optional"),
     "switch": ("gives", "present", "absent", "because", "do"),
+    **PROBE_KEYS,
 }
 """Every key that a file may have, by the mapping that holds it. docs/catalog.md has an example for each."""
 
@@ -355,6 +359,7 @@ class _Reader:
             derived=shown,
             own_metrics=tuple(own.values()),
             switches=tuple(self.switches(switches, name, metrics, shown)),
+            readiness=read_readiness(self, data.get("readiness")),
             definition=data,
         )
 

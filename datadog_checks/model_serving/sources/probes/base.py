@@ -16,6 +16,7 @@ from ...http.body import MAX_JSON, load, parse_json, read_body
 from ...http.errors import connection_problem
 from ...http.follow import ask
 from ...http.redact import without_secrets
+from ...scrape.tags import CONTROL, LONGEST
 from ...scrape.versions import Version
 from ..loaded import LoadedVersion
 
@@ -33,15 +34,17 @@ class SystemProbe:
     """How one system is probed.
 
     `probe` asks and submits; `base_url` finds the API from the metrics URL and the catalog's ports,
-    or gives None where it isn't known. `interval` seconds lie between two probes at least.
-    `explain` turns a refused answer of the metrics URL into advice; an empty text means that it
-    is an answer ("exports nothing") and no failure.
+    or gives None where it isn't known. `interval` seconds lie between two probes at least. `lists` says whether the
+    system names its models by itself, `because` why it isn't `default_on`. `explain` turns a refused answer of the
+    metrics URL into advice; an empty text means that it is an answer ("exports nothing") and no failure.
     """
 
     probe: Callable[[Probe], None]
     base_url: Callable[[str, dict[str, int]], str | None]
     default_on: bool = True
     interval: float = 0.0
+    lists: bool = True
+    because: str = ""
     explain: Callable[[Any], str | None] = lambda response: None
 
 
@@ -77,7 +80,8 @@ class Probe:
     """One probe going on: `get` and `post` ask below `base`, `endpoint` and `model` report what was found.
 
     It may be in any thread, so nothing is submitted before the thread of the run takes the `findings`. `remembered` is
-    kept from probe to probe of an instance, for that thread; `loaded` are the versions that the system says it has.
+    kept from probe to probe of an instance, for that thread; `loaded` are the versions that the system says it has,
+    `told` the tags that its metrics lack and its API knows, and `unanswered` what could not be found out, in words.
     """
 
     http: Any
@@ -89,6 +93,8 @@ class Probe:
     findings: list[Finding] = field(default_factory=list)
     remembered: dict[str, Any] = field(default_factory=dict)
     loaded: list[LoadedVersion] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
+    unanswered: list[str] = field(default_factory=list)
     problem: str = field(default="", init=False)
 
     def get(self, path: str) -> ProbeAnswer | None:
@@ -116,21 +122,31 @@ class Probe:
 
     def model(self, name: str, status: int, message: str = "", version: str = "", extra: tuple[str, ...] = ()) -> None:
         """Report `model_serving.model.ready` of one model, or one version of it."""
-        tags = [*self.tags, f"model_name:{name}", *extra]
-        if version:
-            tags.append(f"model_version:{version}")
-        self._service_check("model.ready", status, tags, message)
+        self._service_check("model.ready", status, [*self._of(name, version), *extra], message)
 
     def has(self, name: str, version: str, state: str, serving: bool) -> None:
         """Take note of a version that the system has, in its own word for the state, and whether that serves."""
-        numbered = (f"model_version:{version}",) if version else ()
-        self.loaded.append(LoadedVersion((*self.tags, f"model_name:{name}", *numbered), state, serving))
+        self.loaded.append(LoadedVersion(tuple(self._of(name, version)), state, serving))
+
+    def gauge(self, metric: str, value: float, name: str, version: str) -> None:
+        """Report a number that is told of a model, or of one version of it."""
+        tags = self._of(name, version)
+        self.findings.append(lambda check: check.gauge(metric, value, tags=tags, raw=True))
 
     def server_version(self, version: str) -> None:
         """Report the version of the serving system, as metadata of the check, and by an event where it is new."""
         found = [Version("server_version", "", version)]
         self.findings.append(lambda check: check.set_metadata("version", version))
         self.findings.append(lambda check: check.versions.see(tuple(self.tags), found, "Serving system"))
+
+    def _of(self, model: str, version: str) -> list[str]:
+        """Tags of what is said of a model, as the metrics have them. What is told of it comes before a tag of its own
+        that the instance has.
+        """
+        said = [f"model_name:{model}", *([f"model_version:{version}"] if version else [])]
+        keys = tuple(f"{tag.partition(':')[0]}:" for tag in said)
+        own = [tag for tag in self.tags if not tag.lower().startswith(keys)]
+        return own + [CONTROL.sub("_", tag)[:LONGEST] for tag in said]
 
     def _service_check(self, name: str, status: int, tags: list[str], message: str) -> None:
         self.findings.append(lambda check: check.service_check(name, status, tags=tags, message=message or None))

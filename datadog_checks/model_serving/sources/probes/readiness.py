@@ -7,18 +7,21 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from ...catalog.model import System
 from ...scrape.scraper import ServingScraper
 from ...settings import ReadinessSettings
 from ..loaded import LoadedVersion, submit_loaded, submit_never_called
-from . import databricks, mlserver, tensorflow_serving
+from . import databricks
 from .base import Finding, Probe, SystemProbe
+from .described import described
 
-PROBES: dict[str, SystemProbe] = {
-    "databricks": databricks.PROBE,
-    "mlserver": mlserver.PROBE,
-    "tensorflow_serving": tensorflow_serving.PROBE,
-}
-"""By the name of the system. One that isn't here is scraped and nothing more."""
+PROBES: dict[str, SystemProbe] = {"databricks": databricks.PROBE}
+"""What no catalog file can say, by the name of the system."""
+
+
+def probe_of(system: System) -> SystemProbe | None:
+    """How a system is probed. One without a probe is scraped and nothing more."""
+    return PROBES.get(system.name) or described(system)
 
 
 class Readiness:
@@ -47,7 +50,7 @@ class Readiness:
         enabled = self.settings.enabled
         try:
             for system in list(scraper.recogniser.active):
-                probe = PROBES.get(system)
+                probe = probe_of(scraper.recogniser.systems[system])
                 if probe is not None and (probe.default_on if enabled is None else enabled):
                     self._ask(scraper, system, probe, http, findings)
         except Exception as error:
@@ -91,6 +94,10 @@ class Readiness:
         probe.probe(asked)
         loaded = self._loaded[key] = tuple(asked.loaded)
         findings.append(partial(_tell_loaded, scraper, system, loaded))
+        if asked.told:
+            findings.append(lambda check: scraper.collector.learn(system, asked.told))
+        for text in asked.unanswered:
+            scraper.report.once(f"probe {text}", text)
 
 
 def _tell_loaded(scraper: ServingScraper, system: str, loaded: tuple[LoadedVersion, ...], check: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ...catalog.model import System
 from ...http.address import server
 from ...sources.loaded import LoadedVersion
-from ...sources.probes.readiness import PROBES
+from ...sources.probes.readiness import probe_of
 from ...submit.series import tag_value
 from ..standin.configuration import Configuration
 from ..standin.recorder import ServiceStatus
@@ -129,7 +129,7 @@ def _list(inventory: Inventory, number: int, check: Any, loaded: Mapping[str, Se
         titles = " and ".join(scraper.recogniser.systems[name].title for name in active)
         if not active:
             why = "its system was not recognised: set `serving_system`"
-        elif not PROBES.keys() & set(active):
+        elif not any(probe_of(scraper.recogniser.systems[name]) for name in active):
             why = f"{titles} has no API that tells what is loaded"
         else:
             why = (
