@@ -34,8 +34,8 @@ class SystemProbe:
     """How one system is probed.
 
     `probe` asks and submits; `base_url` finds the API from the metrics URL and the catalog's ports,
-    or gives None where it isn't known. `interval` seconds lie between two probes at least. `lists` says whether the
-    system names its models by itself, `because` why it isn't `default_on`. `explain` turns a refused answer of the
+    or gives None where it isn't known. `interval` seconds lie between two probes at least. `models` says whether the
+    API tells of models, `because` why it isn't `default_on`. `explain` turns a refused answer of the
     metrics URL into advice; an empty text means that it is an answer ("exports nothing") and no failure.
     """
 
@@ -43,7 +43,7 @@ class SystemProbe:
     base_url: Callable[[str, dict[str, int]], str | None]
     default_on: bool = True
     interval: float = 0.0
-    lists: bool = True
+    models: bool = True
     because: str = ""
     explain: Callable[[Any], str | None] = lambda response: None
 

@@ -36,7 +36,7 @@ def described(system: System) -> SystemProbe | None:
         lambda probe: _Asking(rules, probe).ask(),
         other_port if apart else same_port,
         default_on=rules.by_default,
-        lists=rules.models is not None,
+        models=rules.models is not None or rules.model is not None,
         because=rules.because,
     )
 
@@ -110,7 +110,7 @@ class _Asking:
         for entry in found:
             if not probe.models or entry.name in probe.models:
                 probe.model(entry.name, entry.status, _why(entry), entry.version)
-                self._has(question, entry, entry.meaning)
+            self._has(question, entry, entry.meaning)
         names = {entry.name for entry in found}
         for name in probe.models:
             if entries is None:

@@ -128,8 +128,8 @@ def _ground(facts: Facts, systems: list[System], checks: tuple[ServiceCheck, ...
         fed |= {name for name in builtin_catalog().metrics if name.startswith("gpu.")}
         told = {"gpu.health"}
         possible |= {GPU_ERRORS} if sent else set()
-    if any(probe_of(system) is not None for system in systems):
-        told |= {"endpoint.ready", "model.ready"}
+    for probe in filter(None, map(probe_of, systems)):
+        told |= {"endpoint.ready", "model.ready"} if probe.models else {"endpoint.ready"}
     fed |= own if isinstance(source, WorkspaceSettings) else {name for name in own if name.startswith("scrape.")}
     return Ground(tags, full(possible), full(fed), checks, frozenset(f"{NAMESPACE}.{name}" for name in told))
 
