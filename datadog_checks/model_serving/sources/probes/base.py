@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,6 +23,8 @@ from ...scrape.versions import Version
 from ..loaded import LoadedVersion
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+
+LATE = "no complete answer in time: look why the API is slow, or raise `endpoint_deadline`"
 
 BODY_SECONDS = 60.0
 """Seconds for the body of an answer, whatever the time-outs are."""
@@ -80,8 +84,9 @@ class Probe:
     """One probe going on: `get` and `post` ask below `base`, `endpoint` and `model` report what was found.
 
     It may be in any thread, so nothing is submitted before the thread of the run takes the `findings`. `remembered` is
-    kept from probe to probe of an instance, for that thread; `loaded` are the versions that the system says it has,
-    `told` the tags that its metrics lack and its API knows, and `unanswered` what could not be found out, in words.
+    kept from probe to probe of an instance, for that thread; `loaded` are the versions that the system says it has.
+    `deadline` is when its time is over, by the monotonic clock. `told` are the tags that its metrics lack and its API
+    knows, and `unanswered` what could not be found out, in words.
     """
 
     http: Any
@@ -89,6 +94,7 @@ class Probe:
     tags: list[str]
     models: tuple[str, ...] = ()
     seen_models: tuple[str, ...] = ()
+    deadline: float = inf
     wants_metadata: Callable[[], bool] = lambda: False
     findings: list[Finding] = field(default_factory=list)
     remembered: dict[str, Any] = field(default_factory=dict)
@@ -105,7 +111,19 @@ class Probe:
         """The answer to a POST of a JSON body, or None when none came."""
         return self._ask("post", path, json=json)
 
+    def over(self) -> bool:
+        """Whether its time is over. What it waits for has been cut then, and so is what it would ask."""
+        return time.monotonic() >= self.deadline
+
     def _ask(self, method: str, path: str, **options: Any) -> ProbeAnswer | None:
+        answer = None if self.over() else self._answer(method, path, **options)
+        if self.over():
+            # A cut looks like the end of an answer.
+            self.problem = f"{without_secrets(self.base + path)}: {LATE}"
+            return None
+        return answer
+
+    def _answer(self, method: str, path: str, **options: Any) -> ProbeAnswer | None:
         try:
             response = ask(self.http, method, f"{self.base}{path}", headers={"Accept": "application/json"}, **options)
             try:

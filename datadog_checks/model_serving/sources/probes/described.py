@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from math import isfinite, nan
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from ...catalog.model import System
 from ...catalog.probes import MODEL, Keys, Place, Question, ReadinessRules
 from ...http.errors import connection_problem
 from ...http.redact import without_secrets
-from .base import CRITICAL, OK, UNKNOWN, WARNING, Probe, ProbeAnswer, SystemProbe, mapping, other_port, same_port
+from .base import CRITICAL, LATE, OK, UNKNOWN, WARNING, Probe, ProbeAnswer, SystemProbe, mapping, other_port, same_port
 
 NO_VERSION = ("", "None", "default")
 READY = "READY"
@@ -110,7 +111,8 @@ class _Asking:
         for entry in found:
             if not probe.models or entry.name in probe.models:
                 probe.model(entry.name, entry.status, _why(entry), entry.version)
-            self._has(question, entry, entry.meaning)
+            self._has(entry, entry.meaning)
+        self._gauges(question, found)
         names = {entry.name for entry in found}
         for name in probe.models:
             if entries is None:
@@ -123,50 +125,59 @@ class _Asking:
         probe, rules = self.probe, self.rules
         listed = [] if probe.models or rules.models is None else self._listed(rules.models) or []
         known = [entry for entry in listed if entry.meaning != "absent"]
-        ready = []
-        answered = False
-        for name in probe.models or dict.fromkeys(entry.name for entry in known) or probe.seen_models:
-            path = question.path.replace(MODEL, quote(name, safe=""))
-            answer, problem = self._get(path)
-            if answer is None:
-                probe.model(name, CRITICAL, problem)
-                continue
-            answered = True
-            problem = self._no_answer(path, answer)
-            if problem and answer.status_code not in MISSING:
-                probe.model(name, UNKNOWN, problem)
-                continue
-            if answer.status_code >= 400 or _each(question, answer.value) is None:
-                said = "no status of this model" if question.state else "the model is not ready"
-                probe.model(name, CRITICAL, f"{said}: HTTP {answer.status_code}")
-                continue
-            entries = list(_entries(question, answer, name))
-            for entry in entries:
-                if entry.meaning != "absent":
-                    probe.model(name, entry.status, _why(entry), entry.version)
-                    if not known:
-                        self._has(question, entry, entry.meaning)
-            if any(entry.meaning == "ok" for entry in entries):
-                ready.append(name)
-        if rules.models is not None:
+        names = probe.models or tuple(dict.fromkeys(entry.name for entry in known)) or probe.seen_models
+        found = {name: self._ask_one(question, name) for name in names}
+        if rules.models is not None and rules.models.state and known:
+            # The list says which versions there are, or else the answer says it of its model.
+            ready = {name for name, entries in found.items() if any(entry.meaning == "ok" for entry in entries or ())}
             for entry in known:
-                # Of a model in several versions the list alone knows which are there.
-                meaning = entry.meaning if entry.word else "ok" if entry.name in ready else "critical"
-                self._has(rules.models, entry, meaning)
-        if rules.server is None:
-            if answered:
-                probe.endpoint(OK)
-            elif probe.problem:
-                probe.endpoint(CRITICAL, probe.problem)
+                self._has(entry, entry.meaning if entry.word else "ok" if entry.name in ready else "critical")
+        else:
+            for entry in chain.from_iterable(filter(None, found.values())):
+                self._has(entry, entry.meaning)
+        if rules.models is not None:
+            self._gauges(rules.models, known)
+        if rules.server is None and found:
+            answered = any(entries is not None for entries in found.values())
+            probe.endpoint(OK if answered else CRITICAL, "" if answered else probe.problem)
 
-    def _has(self, question: Question, entry: Entry, meaning: str) -> None:
+    def _ask_one(self, question: Question, name: str) -> list[Entry] | None:
+        """Report one model, and give what its answer says of its versions. None where no answer came."""
+        probe = self.probe
+        if probe.over():
+            probe.model(name, UNKNOWN, LATE)
+            return None
+        path = question.path.replace(MODEL, quote(name, safe=""))
+        answer, problem = self._get(path)
+        if answer is None:
+            probe.model(name, CRITICAL, problem)
+            return None
+        problem = self._no_answer(path, answer)
+        if problem and answer.status_code not in MISSING:
+            probe.model(name, UNKNOWN, problem)
+            return []
+        if answer.status_code >= 400 or _each(question, answer.value) is None:
+            said = "no status of this model" if question.each else "the model is not ready"
+            probe.model(name, CRITICAL, f"{said}: HTTP {answer.status_code}")
+            return []
+        entries = [entry for entry in _entries(question, answer, name) if entry.meaning != "absent"]
+        for entry in entries:
+            probe.model(name, entry.status, _why(entry), entry.version)
+        self._gauges(question, entries)
+        return entries
+
+    def _has(self, entry: Entry, meaning: str) -> None:
         """Take note of what is there. In any other state a version is only known."""
         if meaning in ("ok", "warning"):
-            self.probe.has(entry.name, entry.version, entry.word or READY, serving=meaning == "ok")
-        for metric, key in question.gauges:
-            value = _number(_at(entry.value, key))
-            if value is not None and not metric.excludes(value):
-                self.probe.gauge(metric.full_name, value, entry.name, entry.version)
+            state = READY if entry.word.lower() in ("", "true") else entry.word
+            self.probe.has(entry.name, entry.version, state, serving=meaning == "ok")
+
+    def _gauges(self, question: Question, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            for metric, key in question.gauges:
+                value = _number(_at(entry.value, key))
+                if value is not None and not metric.excludes(value):
+                    self.probe.gauge(metric.full_name, value, entry.name, entry.version)
 
     def _listed(self, question: Question) -> list[Entry] | None:
         """What the list holds, None where there is no list, which `unanswered` then explains."""
@@ -180,7 +191,11 @@ class _Asking:
             problem = f"{self._shown(question.path)}: HTTP {answer.status_code}"
         self.probe.unanswered.append(
             f"no list of models: {problem or f'{self._shown(question.path)}: not the JSON that it should be'}"
-            + ("" if "check" in problem else ": check `readiness_url`, or name them in `models`")
+            + (
+                ""
+                if "check" in problem or problem.endswith(LATE)
+                else ": check `readiness_url`, or name them in `models`"
+            )
         )
         return None
 
@@ -202,7 +217,7 @@ class _Asking:
     def _no_answer(self, path: str, answer: ProbeAnswer) -> str:
         """Why an answer says nothing of the server, empty where it does."""
         kind = str(answer.response.headers.get("Content-Type", ""))
-        if answer.response.content and ("version=0.0.4" in kind or "openmetrics-text" in kind):
+        if answer.value is None and answer.response.content and ("version=0.0.4" in kind or "openmetrics-text" in kind):
             return f"{self._shown(path)} answers with metrics: set `readiness_url` to where the API is"
         if answer.status_code in MISSING:
             status = answer.status_code

@@ -41,8 +41,10 @@ class Readiness:
             found.setdefault(url, []).extend(versions)
         return found
 
-    def ask(self, scraper: ServingScraper, http: Any) -> list[Finding]:
+    def ask(self, scraper: ServingScraper, http: Any, deadline: float) -> list[Finding]:
         """Probe an endpoint, if it has a probe and that is scheduled, with a wrapper of the calling thread.
+
+        By `deadline`, of the monotonic clock, what it waits for is cut.
 
         What was found is for `submit`, in the thread of the run. A probe that fails is logged, and stops nothing.
         """
@@ -52,7 +54,7 @@ class Readiness:
             for system in list(scraper.recogniser.active):
                 probe = probe_of(scraper.recogniser.systems[system])
                 if probe is not None and (probe.default_on if enabled is None else enabled):
-                    self._ask(scraper, system, probe, http, findings)
+                    self._ask(scraper, system, probe, http, findings, deadline)
         except Exception as error:
             _failed(scraper, error)
         return findings
@@ -67,7 +69,13 @@ class Readiness:
             _failed(scraper, error)
 
     def _ask(
-        self, scraper: ServingScraper, system: str, probe: SystemProbe, http: Any, findings: list[Finding]
+        self,
+        scraper: ServingScraper,
+        system: str,
+        probe: SystemProbe,
+        http: Any,
+        findings: list[Finding],
+        deadline: float,
     ) -> None:
         settings = self.settings
         ports = dict(scraper.recogniser.systems[system].ports)
@@ -86,6 +94,7 @@ class Readiness:
             base=base,
             tags=scraper.report.own_tags(),
             models=settings.models,
+            deadline=deadline,
             seen_models=scraper.report.model_names(system),
             wants_metadata=scraper.check.is_metadata_collection_enabled,
             findings=findings,
