@@ -24,9 +24,10 @@ from datadog_checks.model_serving.scrape.collector import Collector
 from datadog_checks.model_serving.scrape.exposition.reader import TextReader
 from datadog_checks.model_serving.scrape.tags import TagRules
 
-from ..conftest import Endpoint, make_check
+from ..conftest import Endpoint, make_check, submissions
 from ..examples import hold
 from ..pages import Page
+from ..sources.readiness import readiness
 from ..workstation.examine.trial import examined
 
 PAGE = Page("docs/catalog.md")
@@ -39,6 +40,11 @@ SECTIONS = {
     "labels": "labels",
     "identity": "identity",
     "ports": "ports",
+    "readiness": "readiness",
+    "server": "readiness",
+    "models": "readiness",
+    "model": "readiness",
+    "answer": "readiness",
     "pair": "metrics",
     "raw metric": "metrics",
     "codes": "metrics",
@@ -86,7 +92,7 @@ def examples() -> list[Example]:
 
 
 EXAMPLES = examples()
-APART = ("ports", "switches")
+APART = ("ports", "readiness", "switches")
 """Sections whose examples come to something else than submissions, each with a test of its own."""
 
 RUN = [example for example in EXAMPLES if not example.rows and not set(APART).intersection(example.headings)]
@@ -153,6 +159,47 @@ def test_ports(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, place: P
     check = make_check(openmetrics_endpoint=endpoint.url, catalog=FILE)
     assert check.run() == ""
     assert (method, path) in [(asked, where) for asked, where, _ in endpoint.requests]
+
+
+API = "http://gateway:9000"
+ASKED = [example for example in EXAMPLES if "readiness" in example.headings and example.blocks]
+
+
+@of(ASKED)
+def test_readiness(example: Example, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, place: Path) -> None:
+    """The examples of `readiness`: a real API answers, and the second run submits what the page says."""
+    answers, said = example.blocks
+    (place / FILE).write_text(example.file, encoding="utf-8")
+    endpoint.serve("gateway_active 1\n")
+    lines = [line.split(" ", 3) for line in answers.splitlines()]
+    for _, path, status, *body in lines:
+        endpoint.serve("".join(body), path, status=int(status), content_type="application/json")
+    by_default = yaml.safe_load(example.file)["readiness"].get("by_default", False)
+    options = {} if by_default else {"readiness": True}
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=FILE, tag_by_endpoint=False, **options)
+    for _ in range(2):
+        aggregator.reset()
+        assert check.run() == ""
+    asked = {(method, path) for method, path, _ in endpoint.requests}
+    assert asked == {("GET", "/metrics"), *((method, path) for method, path, *_ in lines)}
+    found = [line.replace(" ", ".ready ", 1) for line in readiness(aggregator)]
+    found += [
+        line
+        for line in submissions(aggregator, ("serving_system", "endpoint_name"))
+        if "called:never" not in line and not line.startswith("gauge model.loaded ")
+    ]
+    assert [line.replace(f"http://127.0.0.1:{endpoint.port}", API) for line in found] == said.splitlines()
+
+
+@of([example for example in EXAMPLES if "readiness" in example.headings and not example.blocks])
+def test_readiness_is_not_asked(example: Example, endpoint: Endpoint, place: Path) -> None:
+    """A file that says why nothing is asked by default."""
+    (place / FILE).write_text(example.file, encoding="utf-8")
+    endpoint.serve("gateway_active 1\n")
+    [state] = examined({"openmetrics_endpoint": endpoint.url, "catalog": FILE}).readiness
+    because = yaml.safe_load(example.file)["readiness"]["because"]
+    assert state.why == f"it is off unless `readiness: true` asks for it, since {because}"
+    assert {path for _, path, _ in endpoint.requests} == {"/metrics"}
 
 
 def test_switches(endpoint: Endpoint, place: Path) -> None:
@@ -234,8 +281,13 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         return ((kind, key, value) for key, value in mapping.items())
 
     yield from keys("system", data)
-    for kind in ("verified", "recognise", "labels", "identity", "ports"):
+    for kind in ("verified", "recognise", "labels", "identity", "ports", "readiness"):
         yield from keys(kind, data.get(kind, {}))
+    asked = data.get("readiness", {})
+    for kind in ("server", "models", "model"):
+        yield from keys(kind, asked[kind] if isinstance(asked.get(kind), dict) else {"path": asked.get(kind)})
+    for place in (asked.get("version"), *asked.get("tags", {}).values()):
+        yield from keys("answer", place or {})
     for entry in data.get("ignore", []):
         yield from keys("ignored", entry if isinstance(entry, dict) else {})
     for entry in data.get("metrics", []):

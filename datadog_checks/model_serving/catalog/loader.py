@@ -34,6 +34,8 @@ from .model import (
     Verification,
     compile_globs,
 )
+from .probes import KEYS as PROBE_KEYS
+from .probes import read_readiness
 
 HERE = Path(__file__).parent
 CODES = HERE / "codes"
@@ -99,6 +101,7 @@ KEYS = {
         "ignore",
         "rest",
         "ports",
+        "readiness",
         "metrics",
         "own_metrics",
         "derived",
@@ -135,6 +138,7 @@ KEYS = {
     "derived": ("metric", "share", "sum"),
     "inputs": ("of", "in", "optional"),
     "switch": ("gives", "present", "absent", "because", "do"),
+    **PROBE_KEYS,
 }
 """Every key that a file may have, by the mapping that holds it. docs/catalog.md has an example for each."""
 
@@ -377,6 +381,7 @@ class _Reader:
             verified=verified,
             rest="rest" in data and self.choice(data["rest"], ("own",), "key `rest`") == "own",
             tags=tuple(self.tags.items()),
+            readiness=read_readiness(self, data.get("readiness")),
             definition=data,
         )
 
