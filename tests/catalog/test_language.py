@@ -16,10 +16,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.catalog import loader
+from datadog_checks.model_serving.catalog import definitions, document, loader, metrics
 from datadog_checks.model_serving.catalog.metadata import COLUMNS, metadata_rows
 from datadog_checks.model_serving.catalog.model import RAW_TYPES
 from datadog_checks.model_serving.catalog.recognise import Recogniser
+from datadog_checks.model_serving.errors import CatalogError
 from datadog_checks.model_serving.scrape.collector import Collector
 from datadog_checks.model_serving.scrape.exposition.reader import TextReader
 from datadog_checks.model_serving.scrape.tags import TagRules
@@ -249,7 +250,7 @@ def test_error(text: str, place: Path) -> None:
     # In the order of the page, `right` is the first such line; `to` and `when` may be indented like others.
     lines[lines.index(right[2:])] = wrong[2:]
     (place / FILE).write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(loader.CatalogError) as raised:
+    with pytest.raises(CatalogError) as raised:
         loader.load_catalog([FILE])
     assert str(raised.value).removeprefix(f"Catalog file {FILE}, ") == said[2:]
 
@@ -257,14 +258,14 @@ def test_error(text: str, place: Path) -> None:
 def test_error_of_a_missing_file(place: Path) -> None:
     """A file that is not there is refused as the page says."""
     [said] = [block.text for block in PAGE.blocks() if block.text.startswith("Catalog file gone.yaml")]
-    with pytest.raises(loader.CatalogError) as raised:
+    with pytest.raises(CatalogError) as raised:
         loader.load_catalog(["gone.yaml"])
     assert str(raised.value) == said.strip()
 
 
 # -- nothing is left out
 
-KEYS = [(kind, key) for kind, keys in loader.KEYS.items() for key in keys]
+KEYS = [(kind, key) for kind, keys in document.KEYS.items() for key in keys]
 
 
 def explained(section: str) -> set[str]:
@@ -309,7 +310,7 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def test_the_page_has_a_section_for_every_mapping() -> None:
-    assert set(SECTIONS) == set(loader.KEYS)
+    assert set(SECTIONS) == set(document.KEYS)
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS, ids=[f"{kind}: {key}" for kind, key in KEYS])
@@ -326,7 +327,7 @@ def test_key_is_explained_and_shown(kind: str, key: str) -> None:
 @pytest.mark.parametrize("section", sorted(set(SECTIONS.values())))
 def test_nothing_else_is_explained(section: str) -> None:
     """The page explains no key that there is not."""
-    keys = {key for kind, keys in loader.KEYS.items() for key in keys if SECTIONS[kind] == section}
+    keys = {key for kind, keys in document.KEYS.items() for key in keys if SECTIONS[kind] == section}
     assert explained(section) - keys <= (set(RAW_TYPES) if section == "metrics" else set())
 
 
@@ -334,9 +335,9 @@ def test_nothing_else_is_explained(section: str) -> None:
     ("kind", "key", "words"),
     [
         ("raw metric", "type", RAW_TYPES),
-        ("metric", "type", loader.METRIC_TYPES),
-        ("metric", "combine", loader.COMBINATIONS),
-        ("target", "value", [part for part in loader.PART_TYPES if part]),
+        ("metric", "type", definitions.METRIC_TYPES),
+        ("metric", "combine", definitions.COMBINATIONS),
+        ("target", "value", [part for part in metrics.PART_TYPES if part]),
     ],
 )
 def test_word_is_explained_and_shown(kind: str, key: str, words: list[str]) -> None:
