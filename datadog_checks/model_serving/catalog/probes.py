@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,12 @@ class ReadinessRules:
     model: Question | None
     version: ToldValue | None
     tags: tuple[tuple[str, ToldValue], ...]
+
+    def gauges(self) -> Iterator[CanonicalMetric]:
+        """The metrics that answers about models become."""
+        for question in (self.models, self.model):
+            if question is not None:
+                yield from (metric for metric, _ in question.gauges)
 
 
 def read_readiness(reader: _Reader, value: Any) -> ReadinessRules | None:
