@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ToldValue:
     """A value in the answer to a GET."""
 
     path: str
@@ -80,8 +80,14 @@ class ReadinessRules:
     server: Question | None
     models: Question | None
     model: Question | None
-    version: Place | None
-    tags: tuple[tuple[str, Place], ...]
+    version: ToldValue | None
+    tags: tuple[tuple[str, ToldValue], ...]
+
+    def gauges(self) -> Iterator[CanonicalMetric]:
+        """The metrics that answers about models become."""
+        for question in (self.models, self.model):
+            if question is not None:
+                yield from (metric for metric, _ in question.gauges)
 
 
 def read_readiness(reader: _Reader, value: Any) -> ReadinessRules | None:
@@ -155,12 +161,12 @@ def _body(reader: _Reader, said: Mapping[str, Any], where: str) -> Any:
     return body
 
 
-def _place(reader: _Reader, value: Any, where: str) -> Place:
+def _place(reader: _Reader, value: Any, where: str) -> ToldValue:
     said = reader.keys(value, "answer", where)
     key = _keys(reader, said, "key", where)
     if key is None:
         raise reader.fail(where, "needs `key`, that of the value in the answer.")
-    return Place(_path(reader, said.get("path"), f"{where}.path", model=False), key)
+    return ToldValue(_path(reader, said.get("path"), f"{where}.path", model=False), key)
 
 
 def _path(reader: _Reader, value: Any, where: str, *, model: bool) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from requests.exceptions import RequestException
 
 from ...catalog.model import System
-from ...catalog.probes import MODEL, Keys, Place, Question, ReadinessRules
+from ...catalog.probes import MODEL, Keys, Question, ReadinessRules, ToldValue
 from ...http.errors import connection_problem
 from ...http.redact import without_secrets
 from .base import CRITICAL, LATE, OK, UNKNOWN, WARNING, Probe, ProbeAnswer, SystemProbe, mapping, other_port, same_port
@@ -199,7 +199,7 @@ class _Asking:
         )
         return None
 
-    def _value(self, place: Place) -> str:
+    def _value(self, place: ToldValue) -> str:
         answer, _ = self._get(place.path)
         return _text(_at(answer.value, place.key)) if answer is not None and answer.status_code < 400 else ""
 
