@@ -562,6 +562,8 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("metrics.4.states", {"0": "closed"}, "key `states`", "from whole numbers to words"),
     ("metrics.4.states", {0: 1}, "key `states`", "quote them"),
     ("metrics.4.states", {-1: "none"}, "metric `", "the state -1 is outside of the range of"),
+    ("rest", "own", "", ""),
+    ("rest", True, "key `rest`", "must be one of own, not True"),
     ("verified", VERIFIED, "recognise", "write `prefix` in place of `any` and `hints_needed`"),
     ("verified", {**VERIFIED, "how": "live"}, "", ""),
     ("verified", {**VERIFIED, "how": "seen"}, "key `verified`, key `how`", "one of live, recorded, documentation"),

@@ -9,6 +9,7 @@ from fnmatch import translate
 from typing import Any
 
 from .codes import Codes
+from .probes import ReadinessRules
 
 NAMESPACE = "model_serving"
 """First part of every metric name in the canonical vocabulary."""
@@ -41,6 +42,14 @@ ROUNDING_UP = 1.01
 
 GROUPED_TYPES = frozenset(("histogram", "summary", "window_histogram"))
 """Types whose value is spread over `_bucket`, `_sum` and `_count` samples."""
+
+PASSED_ON = {
+    "counter": ("count", ".count"),
+    "gauge": ("gauge", ""),
+    "histogram": ("distribution", ""),
+    "summary": ("distribution", ""),
+}
+"""What a family is sent as that no entry names, by its declared type, and how its name ends then."""
 
 BILLED_PER_DISTRIBUTION = 5
 """Custom metrics that Datadog bills for a distribution without percentiles: count, sum, min, max and avg. Every other
@@ -353,7 +362,8 @@ class System:
     `series_start_at_zero` is false where counters are older than the series that show them, such as
     those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have,
     `others` the metrics of both by their other spellings. `halves` are the pairs that a counter is a half of, by its
-    name without `_total`, and which half. `verified` is None where the file does not say. `definition` is what the file
+    name without `_total`, and which half. With `rest` families that nobody knows are passed on, with
+    the `tags` that all its metrics have. `verified` is None where the file does not say. `definition` is what the file
     says, for those that extend it.
     """
 
@@ -376,6 +386,9 @@ class System:
     others: tuple[RawMetric, ...] = ()
     switches: tuple[Switch, ...] = ()
     verified: Verification | None = None
+    rest: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+    readiness: ReadinessRules | None = None
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -383,6 +396,17 @@ class System:
     def by_documentation_only(self) -> bool:
         """Whether the file says that it rests on documents alone."""
         return self.verified is not None and self.verified.how == "documentation"
+
+    def passed_on(self, family: str, kind: str) -> RawMetric | None:
+        """A family that nobody knows, as a metric of the system's own. None where its declared type is of no use."""
+        if kind not in PASSED_ON:
+            return None
+        known, ending = PASSED_ON[kind]
+        name = family.removesuffix("_total") if kind == "counter" else family
+        name = next((name.removeprefix(prefix) for prefix in self.prefixes if name.startswith(prefix)), name)
+        name = f"{self.name}.{re.sub('[^a-zA-Z0-9_]', '_', name)}{ending}"
+        metric = CanonicalMetric(name, known, "", "", "", 0.0 if kind == "counter" else None, None, "last", 0, "")
+        return RawMetric(self.name, (family,), kind, 1.0, (Target(metric, tags=self.tags),))
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""

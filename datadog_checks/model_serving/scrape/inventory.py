@@ -90,6 +90,8 @@ def families(scraper: ServingScraper) -> list[FamilyState]:
             state = FamilyState(whole, AMBIGUOUS, why=f"of {' and '.join(titles)}: `serving_system` can tell")
         elif match is not None:
             state = _matched(scraper, whole, match, read.get(match.raw.names[0], ()))
+        elif rest := [raw for (family, _), raw in collector.rest.items() if family == name]:
+            state = _matched(scraper, name, Match(rest[0]), read.get(name, ()))
         elif scraper.is_named(name):
             state = FamilyState(whole, NAMED, why="`metrics` or `extra_metrics`")
         elif name in collector.unclaimed or recogniser.ignores(name):

@@ -12,7 +12,8 @@ from typing import Any
 
 from datadog_checks.base.agent import datadog_agent
 
-from ...catalog.loader import builtin_catalog, builtin_codes
+from ...catalog.codes import builtin_codes
+from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ...errors import DriverError
 from ...log_once import LogOnce

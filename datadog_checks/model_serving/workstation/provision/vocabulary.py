@@ -113,6 +113,11 @@ def _scraped(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
         for derived in system.derived:
             inputs = (*derived.required, *derived.optional)
             own.setdefault(derived.metric.name, set()).update(*(own.get(name, ()) for name in inputs))
+        if (asked := system.readiness) is not None:
+            for found in own.values():
+                found.update(tag for tag, _ in asked.tags)
+            for metric in asked.gauges():
+                own.setdefault(metric.name, set()).update(("model_name", "model_version"))
         yield from own.items()
 
 
