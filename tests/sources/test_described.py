@@ -256,6 +256,16 @@ def test_deadline(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_p
     assert aggregator.metrics("model_serving.request.in_flight")
 
 
+def test_two_systems_of_one_endpoint(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """Each is told apart by its own name, also where the payload as a whole is of neither."""
+    check = check_of(endpoint, tmp_path, serving_system=["gateway", "bentoml"])
+    answer(endpoint, WELL | {"/readyz": (503, "")})
+    assert check.run() == ""
+    found = aggregator.service_checks("model_serving.endpoint.ready")
+    told = {tag: one.status for one in found for tag in one.tags if tag.startswith("serving_system:")}
+    assert told == {"serving_system:gateway": 0, "serving_system:bentoml": 2}
+
+
 # -- tags
 
 INFO = """\

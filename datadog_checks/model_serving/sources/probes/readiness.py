@@ -92,7 +92,7 @@ class Readiness:
         asked = Probe(
             http=http,
             base=base,
-            tags=scraper.report.own_tags(),
+            tags=scraper.collector.rules.complete(system=system),
             models=settings.models,
             deadline=deadline,
             seen_models=scraper.report.model_names(system),
