@@ -17,6 +17,9 @@ FOREIGN = sorted((PAYLOADS / "foreign").glob("*.prom"))
 SYSTEMS = {
     "mlserver": [PAYLOADS / "real" / "mlserver.txt"],
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),
+    "amd_gpu": [PAYLOADS / "amd_gpu" / "prefixed.txt"],
+    "intel_xpu": sorted((PAYLOADS / "intel_xpu").glob("*.txt")),
+    "aws_neuron": sorted((PAYLOADS / "aws_neuron").glob("*.txt")),
     "vllm": sorted((PAYLOADS / "vllm").glob("*.txt")),
     "sglang": sorted((PAYLOADS / "sglang").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
@@ -113,6 +116,15 @@ def test_kserve(
     check = scraped(endpoint, aggregator, shape(path.read_text(encoding="utf-8")))
     assert active(check) == []
     assert any("set `serving_system: kserve`" in warning for warning in check.warnings)
+
+
+@SHAPES
+def test_amd(shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Any program may call its metrics `gpu_*`. Several of AMD's bring the advice to set the option."""
+    text = (PAYLOADS / "amd_gpu" / "default_labels.txt").read_text(encoding="utf-8")
+    check = scraped(endpoint, aggregator, shape(text))
+    assert active(check) == []
+    assert any("set `serving_system: amd_gpu`" in warning for warning in check.warnings)
 
 
 @SHAPES

@@ -81,3 +81,16 @@ def test_every_ignored_name_has_a_sample(system: System) -> None:
     prefixes = ("", *entry.get("prefixes", []))
     seen |= {name.removeprefix(prefix) for name in seen for prefix in prefixes}
     assert [glob for glob in globs if not any(fnmatchcase(name, glob) for name in seen)] == []
+
+
+ACCELERATORS = {"dcgm": "nvidia", "amd_gpu": "amd", "intel_xpu": "intel", "aws_neuron": "aws"}
+
+
+@pytest.mark.parametrize(("system", "vendor"), ACCELERATORS.items())
+def test_gpus_of_all_vendors_are_told_apart_by_the_same_tags(system: str, vendor: str) -> None:
+    """So one monitor and one dashboard watch them all. Another test holds that NVML says what DCGM does."""
+    constant = yaml.safe_load((TABLES / f"{system}.yaml").read_text(encoding="utf-8"))["constant"]
+    assert constant == [f"vendor:{vendor}"]
+    lines = [line for scrape in scrapes(system) for line in submissions_of(scrape.get("expect"), constant)]
+    names = [set(re.findall(r" (\w+):", line)) for line in lines if line.startswith("gauge gpu.utilization ")]
+    assert any({"vendor", "gpu", "gpu_uuid", "gpu_model"} <= each for each in names)
