@@ -18,6 +18,7 @@ from datadog_checks.model_serving.catalog.model import RawMetric, System
 
 from ..scrape.tables import TABLES, payload_of, spelt_out, submissions_of
 
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEM_FILES = Path(catalog.__file__).parent / "systems"
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ {]")
 DECLARED = re.compile(r"# TYPE (\S+)")
@@ -94,3 +95,17 @@ def test_gpus_of_all_vendors_are_told_apart_by_the_same_tags(system: str, vendor
     lines = [line for scrape in scrapes(system) for line in submissions_of(scrape.get("expect"), constant)]
     names = [set(re.findall(r" (\w+):", line)) for line in lines if line.startswith("gauge gpu.utilization ")]
     assert any({"vendor", "gpu", "gpu_uuid", "gpu_model"} <= each for each in names)
+
+
+@pytest.mark.parametrize("name", sorted(builtin_catalog().systems))
+def test_what_a_file_rests_on_is_there(name: str) -> None:
+    """Of a live system a test starts the server; of a recorded one the answer is kept."""
+    verified = builtin_catalog().systems[name].verified
+    assert verified is not None
+    named = re.findall(r"(?<![\w/])tests/[\w./-]+", verified.source)
+    if verified.how == "documentation":
+        assert named == []
+        return
+    assert named
+    assert all((ROOT / path).exists() for path in named)
+    assert all(path.startswith("tests/real/") == (verified.how == "live") for path in named)
