@@ -2,7 +2,7 @@ SHELL := /bin/bash
 INSTALL := .venv/bin/python tools/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format generate validate ddev-test lock dropin wheel clean
+.PHONY: help demo test test-servers soak lint format generate validate ddev-test lock dropin wheel clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -12,6 +12,10 @@ demo: .venv/.cli ## Run the check against simulated serving endpoints and show t
 
 test: lint ## Lint, check types, and test with the newest base package
 	.venv/bin/python -m pytest -q
+
+# Each server gets an environment of its own in .cache, up to 750 MB; what could not be had is said at the end.
+test-servers: .venv/.test ## Test against every real server that a package registry has (SERVERS="bentoml kserve": some)
+	@SERVERS="$${SERVERS:-all}" .venv/bin/python -m pytest -q -n0 -rs $(if $(SERVERS),tests/real/systems,tests/real)
 
 soak: .venv/.test ## Test what an Agent does for months: 10,000 scrapes, 1,000 checks that come and go (SOAK=1 is short)
 	SOAK=$${SOAK:-60} .venv/bin/python -m pytest -q -n0 tests/endurance

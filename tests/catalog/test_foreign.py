@@ -18,6 +18,9 @@ FOREIGN = sorted((PAYLOADS / "foreign").glob("*.prom"))
 SYSTEMS = {
     "mlserver": [PAYLOADS / "real" / "mlserver.txt"],
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),
+    "amd_gpu": [PAYLOADS / "amd_gpu" / "prefixed.txt"],
+    "intel_xpu": sorted((PAYLOADS / "intel_xpu").glob("*.txt")),
+    "aws_neuron": sorted((PAYLOADS / "aws_neuron").glob("*.txt")),
     "vllm": sorted((PAYLOADS / "vllm").glob("*.txt")),
     "sglang": sorted((PAYLOADS / "sglang").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
@@ -29,6 +32,8 @@ SYSTEMS = {
     "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
     "vllm_router": sorted((PAYLOADS / "vllm_router").glob("*.txt")),
     "triton": [PAYLOADS / "real" / "triton.txt", *sorted((PAYLOADS / "triton").glob("*.txt"))],
+    **{system: [PAYLOADS / system / "documented.txt"] for system in ("llamacpp", "ovms", "tei", "tensorrt_llm")},
+    "seldon": [PAYLOADS / "seldon" / "documented.txt", PAYLOADS / "seldon" / "1.18.txt"],
 }
 DATABRICKS = """\
 # TYPE request_count_total gauge
@@ -94,7 +99,8 @@ def test_foreign(
 
 @SHAPES
 @pytest.mark.parametrize(
-    ("system", "path"), [pytest.param(name, path, id=path.stem) for name, paths in SYSTEMS.items() for path in paths]
+    ("system", "path"),
+    [pytest.param(name, path, id=f"{name}: {path.stem}") for name, paths in SYSTEMS.items() for path in paths],
 )
 def test_own(
     system: str, path: Any, shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any
@@ -128,6 +134,15 @@ def test_gen_ai(shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any
     check = scraped(endpoint, aggregator, shape("".join(re.findall(r"(?m)^.*gen_ai_server_.*\n", text))))
     assert active(check) == []
     assert [warning for warning in check.warnings if "may be of" in warning] == []
+
+
+@SHAPES
+def test_amd(shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Any program may call its metrics `gpu_*`. Several of AMD's bring the advice to set the option."""
+    text = (PAYLOADS / "amd_gpu" / "default_labels.txt").read_text(encoding="utf-8")
+    check = scraped(endpoint, aggregator, shape(text))
+    assert active(check) == []
+    assert any("set `serving_system: amd_gpu`" in warning for warning in check.warnings)
 
 
 @SHAPES

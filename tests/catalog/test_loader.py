@@ -51,6 +51,9 @@ UNITLESS_NAMES = {
     "model.feature_drift",
     "model.prediction",
     "model.prediction.mean",
+    "amd_gpu.afid.last",
+    "amd_gpu.pcie.speed",
+    "amd_gpu.pcie.speed.max",
     "dcgm.recovery_action",
     "dcgm.nvswitch.sxid.last",
     "dcgm.profiling.cycles.count",
@@ -59,6 +62,7 @@ UNITLESS_NAMES = {
     "model.loaded",
     "throughput.model_units",
     "dynamo.model.ready",
+    "tensorrt_llm.perplexity",
 }
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.catalog.loader import builtin_catalog, dropped_everywhere
+from datadog_checks.model_serving.catalog.labels import dropped_everywhere
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.catalog.model import Target
 from datadog_checks.model_serving.scrape.tags import GENERIC_TAGS, TagRules
 
@@ -78,6 +79,12 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str], str]] = {
         {},
         {"Model": "m", "Version": "3", "ID": "i", "Grpc_Code": "OK"},
         "endpoint_name:here model_name:m model_version:3 status_class:2xx status_code:OK",
+    ),
+    "a gRPC code as Go spells it": (
+        "mlserver",
+        {},
+        {"grpc_code": "DeadlineExceeded"},
+        "endpoint_name:here status_class:5xx status_code:DeadlineExceeded",
     ),
     "an absent value of a label in capitals": (
         "mlserver",

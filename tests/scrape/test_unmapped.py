@@ -194,3 +194,25 @@ def test_the_rest(system: str, endpoint: Endpoint, aggregator: Any, datadog_agen
     assert not [name for name in names if "python_" in name or "undeclared" in name]
     states = {state.name: state.state for state in families(next(iter(check.source.scrapers.values())))}
     assert (states["ours_seconds"], states["undeclared"]) == ("mapped", "unknown")
+
+
+def test_the_rest_beside_other_systems(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """So is what another system would have that is not there; behind a federation only targets of the system."""
+    file = tmp_path / "gateway.yaml"
+    entry = "{raw: gateway_active, type: gauge, to: request.in_flight}"
+    file.write_text(f"system: gateway\nrest: own\nmetrics:\n  - {entry}\n", encoding="utf-8")
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=str(file), readiness=False)
+    ours, others = '{job="gateway",instance="a"}', '{job="node",instance="b"}'
+    for value in (1, 2, 3):
+        aggregator.reset()
+        endpoint.serve(
+            f"# TYPE gateway_active gauge\ngateway_active{ours} {value}\n# TYPE model_accuracy gauge\n"
+            f"model_accuracy {value}\n# TYPE pool gauge\npool{ours} {value}\npool{others} 7\n"
+        )
+        assert check.run() == ""
+        sent = [line.split()[1:3] for line in submissions(aggregator) if " scrape." not in line]
+        assert sorted(sent) == [
+            ["gateway.model_accuracy", str(value)],
+            ["gateway.pool", str(value)],
+            ["request.in_flight", str(value)],
+        ]

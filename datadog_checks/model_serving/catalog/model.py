@@ -9,6 +9,7 @@ from fnmatch import translate
 from typing import Any
 
 from .codes import Codes
+from .probes import ReadinessRules
 
 NAMESPACE = "model_serving"
 """First part of every metric name in the canonical vocabulary."""
@@ -391,6 +392,7 @@ class System:
     verified: Verification | None = None
     rest: bool = False
     tags: tuple[tuple[str, str], ...] = ()
+    readiness: ReadinessRules | None = None
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 

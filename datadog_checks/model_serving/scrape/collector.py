@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import isfinite, isnan
 from typing import Any
 
@@ -526,19 +527,7 @@ class Collector:
         system = self.recogniser.systems[raw.system]
         if not raw.shared:
             self._systems.setdefault(group, raw.system)
-        said = self.rules.workload(system.labels, labels)
-        if raw.own and raw.conditions:
-            self.labels.setdefault(raw.names[0], (raw, set()))[1].update(said)
-        outputs = tuple(
-            Output(
-                name=target.metric.full_name,
-                target=target,
-                tags=self.rules.tags(system.name, system.labels, target, said),
-                scale=raw.scale,
-            )
-            for target in raw.targets
-            if target.applies_to(said)
-        )
+        outputs = self._outputs(raw, labels)
         # What the user names besides the catalog has the same raw name.
         key = f"{raw.names[0]}>{raw.targets[0].metric.full_name if raw.targets else ''}{sorted(identity)}"
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
@@ -549,6 +538,32 @@ class Collector:
             output.target.metric.low is not None and output.target.metric.low >= 0 for output in outputs
         )
         return series
+
+    def _outputs(self, raw: RawMetric, labels: dict[str, str]) -> tuple[Output, ...]:
+        system = self.recogniser.systems[raw.system]
+        said = self.rules.workload(system.labels, labels)
+        if raw.own and raw.conditions:
+            self.labels.setdefault(raw.names[0], (raw, set()))[1].update(said)
+        return tuple(
+            Output(
+                name=target.metric.full_name,
+                target=target,
+                tags=self.rules.tags(system.name, system.labels, target, said),
+                scale=raw.scale,
+            )
+            for target in raw.targets
+            if target.applies_to(said)
+        )
+
+    def learn(self, system: str, tags: Mapping[str, str]) -> None:
+        """From the next scrape on give the metrics of a system tags that its API has told. What counts goes on."""
+        if self.rules.told.get(system) == tags:
+            return
+        self.rules = replace(self.rules, told={**self.rules.told, system: dict(tags)})
+        pairs = ((key, pair) for key, (pair, _) in self._pairs.items())
+        for (_, identity), series in chain(self.series.items(), pairs):
+            if series.raw.system == system:
+                series.outputs = self._outputs(series.raw, dict(sorted(identity)))
 
     def sweep(self) -> None:
         """Forget series unseen for long, or sooner when most of the memory is of series long gone."""

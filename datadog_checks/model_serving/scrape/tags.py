@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..catalog.model import NAMESPACE, Labels, Target
@@ -24,37 +24,38 @@ LONGEST = 200
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
-# google.rpc.Code to HTTP, as in the mapping that google/rpc/code.proto documents.
+# google.rpc.Code to HTTP, as in the mapping that google/rpc/code.proto documents. Some say NOT_FOUND, Go says NotFound.
 _GRPC_CLASSES = {
     "ok": "2xx",
     "cancelled": "4xx",
-    "invalid_argument": "4xx",
-    "failed_precondition": "4xx",
-    "out_of_range": "4xx",
+    "canceled": "4xx",
+    "invalidargument": "4xx",
+    "failedprecondition": "4xx",
+    "outofrange": "4xx",
     "unauthenticated": "4xx",
-    "permission_denied": "4xx",
-    "not_found": "4xx",
+    "permissiondenied": "4xx",
+    "notfound": "4xx",
     "aborted": "4xx",
-    "already_exists": "4xx",
-    "resource_exhausted": "4xx",
-    "data_loss": "5xx",
+    "alreadyexists": "4xx",
+    "resourceexhausted": "4xx",
+    "dataloss": "5xx",
     "unknown": "5xx",
     "internal": "5xx",
     "unimplemented": "5xx",
     "unavailable": "5xx",
-    "deadline_exceeded": "5xx",
+    "deadlineexceeded": "5xx",
 }
 
 
 def status_class(code: str) -> str | None:
     """`2xx` to `5xx` for an HTTP status or a gRPC code name, None for anything else.
 
-    >>> status_class("404"), status_class("UNAVAILABLE"), status_class("teapot")
-    ('4xx', '5xx', None)
+    >>> status_class("404"), status_class("DEADLINE_EXCEEDED"), status_class("NotFound"), status_class("teapot")
+    ('4xx', '5xx', '4xx', None)
     """
     if len(code) == 3 and code.isdigit() and "1" <= code[0] <= "5":
         return f"{code[0]}xx"
-    return _GRPC_CLASSES.get(code.lower())
+    return _GRPC_CLASSES.get(code.lower().replace("_", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class TagRules:
 
     `endpoint_name` overrides every label, `default_endpoint_name` serves where there is none. Of a `static` tag and
     what a sample says under the same key, the sample's counts: the one is of the target, the other of its subject.
+    `told` is what an API has told of a system whose metrics don't say it, which counts where neither speaks.
     """
 
     static: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ class TagRules:
     keep: frozenset[str] = frozenset()
     endpoint_name: str = ""
     default_endpoint_name: str = ""
+    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def workload(self, labels: Labels, raw: dict[str, str]) -> dict[str, str]:
         """The labels of a sample with the workload's own in place of those that Prometheus gave its target.
@@ -154,6 +157,12 @@ class TagRules:
         elif "endpoint_name" not in tags and (job := federated_job(raw)):
             tags["endpoint_name"] = job
         tags["serving_system"] = system
+        if system in self.told:
+            keys = {tag.lower() for tag in tags} | {key for key, _ in _keyed(self.static)} | self.exclude
+            for name, value in self.told[system].items():
+                tag = f"{NAMESPACE}_{name.lower()}" if name.lower() in GENERIC_TAGS else name
+                if tag.lower() not in keys:
+                    tags[tag] = CONTROL.sub("_", value)
         own = [f"{tag}:{value}"[:LONGEST] for tag, value in tags.items()]
         return tuple(sorted({*own, *self._others({tag.lower() for tag in tags})}))
 

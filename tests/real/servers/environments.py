@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,11 +65,11 @@ def run_quietly(command: list[str], cwd: Path, what: str) -> None:
         raise Unavailable(f"{what} failed: {' / '.join(done.stdout.strip().splitlines()[-3:])}")
 
 
-def pythons() -> Iterator[str]:
-    """Interpreters that may run MLServer: the one in use first, then every one on PATH, not yet tried out."""
-    if sys.version_info[:2] in {tuple(map(int, version.split("."))) for version in MLSERVER_PYTHONS}:
+def pythons(versions: Sequence[str]) -> Iterator[str]:
+    """Interpreters of these versions: the one in use first, then every one on PATH, not yet tried out."""
+    if sys.version_info[:2] in {tuple(map(int, version.split("."))) for version in versions}:
         yield sys.executable
-    for version in MLSERVER_PYTHONS:
+    for version in versions:
         for folder in os.get_exec_path():
             if found := shutil.which(f"python{version}", path=folder):
                 yield found
@@ -81,25 +81,34 @@ def can_make_venv(python: str) -> bool:
     return subprocess.run(probe, check=False, capture_output=True, timeout=60).returncode == 0
 
 
-def mlserver_venv() -> Path:
-    """An environment with MLServer, made once; raises Unavailable where no suitable Python or package is found."""
-    with only_one("mlserver-venv") as venv:
+def environment(name: str, installs: Sequence[Sequence[str]], versions: Sequence[str]) -> Path:
+    """An environment of a server's own, made once: `installs` are the arguments of one `pip install` after the other,
+    `versions` those of Python that the server runs on. Raises Unavailable where no such Python or package is found.
+    """
+    with only_one(f"{name}-venv") as venv:
         stamp = venv / "complete"
-        wanted = hashlib.sha256("\n".join(MLSERVER_REQUIREMENTS).encode()).hexdigest()
+        asked = "\n".join("\n".join(packages) for packages in installs)
+        wanted = hashlib.sha256(asked.encode()).hexdigest()
         # The interpreter behind an old environment may be gone.
         if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted and (venv / "bin" / "python").exists():
             return venv
-        python = next(filter(can_make_venv, pythons()), None)
+        python = next(filter(can_make_venv, pythons(versions)), None)
         if python is None:
-            raise Unavailable(
-                f"MLServer needs Python {' or '.join(MLSERVER_PYTHONS)} with venv and ensurepip: none on PATH"
-            )
+            raise Unavailable(f"{name} needs Python {' or '.join(versions)} with venv and ensurepip: none on PATH")
         shutil.rmtree(venv, ignore_errors=True)
         run_quietly([python, "-m", "venv", str(venv)], venv.parent, f"Making an environment with {python}")
-        install = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", *MLSERVER_REQUIREMENTS]
-        run_quietly(install, venv.parent, "pip install " + " ".join(MLSERVER_REQUIREMENTS))
+        for packages in installs:
+            install = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages]
+            run_quietly(install, venv.parent, "pip install " + " ".join(packages))
         stamp.write_text(wanted, encoding="utf-8")
         return venv
+
+
+def without_ours(venv: Path) -> dict[str, str]:
+    """Environment variables for a program of `venv`: nothing of the environment of these tests is among them."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    env["PATH"] = f"{venv / 'bin'}{os.pathsep}{env['PATH']}"
+    return env
 
 
 def prometheus_binary() -> Path:

@@ -1,7 +1,6 @@
 """The servers of these tests, each a context manager that yields what a test needs to talk to it."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ports import free_ports
-from .environments import mlserver_venv, prometheus_binary
+from .environments import MLSERVER_PYTHONS, MLSERVER_REQUIREMENTS, environment, prometheus_binary, without_ours
 from .processes import fetch, log_tail, running, wait_until
 
 HERE = Path(__file__).resolve().parent
@@ -52,17 +51,14 @@ class MLServer:
 def mlserver(folder: Path, workers: int = 2) -> Iterator[MLServer]:
     """MLServer with two models in `folder`, one of them behind adaptive batching, and so many inference worker
     processes (0: all in one process); raises Unavailable where it cannot be installed."""
-    venv = mlserver_venv()
+    venv = environment("mlserver", [MLSERVER_REQUIREMENTS], MLSERVER_PYTHONS)
     work = folder / "models"
     shutil.copytree(HERE / "models", work, ignore=shutil.ignore_patterns("__pycache__"))
     http, grpc, metrics = free_ports(3)
     settings = json.loads((work / "settings.json").read_text(encoding="utf-8"))
     settings |= {"parallel_workers": workers, "http_port": http, "grpc_port": grpc, "metrics_port": metrics}
     (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    # Nothing of the test environment may leak into MLServer's own.
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    env["PATH"] = f"{venv / 'bin'}{os.pathsep}{env['PATH']}"
-    with running([str(venv / "bin" / "mlserver"), "start", "."], cwd=work, env=env) as process:
+    with running([str(venv / "bin" / "mlserver"), "start", "."], cwd=work, env=without_ours(venv)) as process:
         api = f"http://127.0.0.1:{http}"
         urls = [f"{api}/v2/models/{model}/ready" for model in MODELS] + [f"http://127.0.0.1:{metrics}/metrics"]
         wait_until(

@@ -145,6 +145,8 @@ def test_where_permissions_are_not_told_the_calls_tell(dd: Standin, connect: Con
 
 SITES_WRONG = [
     ("app.datadoghq.com", "did you mean datadoghq.com"),
+    ("us1.datadoghq.com", "did you mean datadoghq.com?"),
+    ("eu1.datadoghq.com", "did you mean datadoghq.eu?"),
     ("datadoghq.de", "did you mean datadoghq.eu"),
     ("https://example.com", "it is one of datadoghq.com, "),
 ]

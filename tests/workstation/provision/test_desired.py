@@ -91,6 +91,7 @@ memory.high           min        last_10m > 90      warning  ml-platform    memo
 concurrency.high      avg        last_10m > 90      warning  ml-platform    request.latency.sum concurrency.provisioned
 gpu.memory            min        last_5m  > 95      warning  -              gpu.memory.utilization
 gpu.temperature       min        last_10m > 85      warning  -              gpu.temperature
+gpu.temperature.amd   min        last_10m > 95      warning  -              gpu.temperature
 gpu.xid               sum        last_1h  > 0       critical -              gpu.xid.count
 gpu.throttling        sum        last_15m > 20      warning  -              gpu.throttle.time
 gpu.ecc               sum        last_1h  > 0       critical -              gpu.ecc.count
@@ -167,7 +168,8 @@ def submitted() -> list[tuple[str, str, dict[str, str]]]:
     """Everything that the tables of payloads expect of the check: system, metric, tags."""
     found = []
     for path in sorted((Path(__file__).parents[2] / "tables").glob("*.yaml")):
-        for case in yaml.safe_load(path.read_text(encoding="utf-8"))["cases"]:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for case in table["cases"]:
             lines = [line for scrape in case.get("scrapes", ()) for line in scrape.get("expect", ())]
             lines += [
                 {"with": case["with"], "lines": [row.partition("->")[2].strip()]}
@@ -177,7 +179,7 @@ def submitted() -> list[tuple[str, str, dict[str, str]]]:
             for line in lines:
                 group = line if isinstance(line, dict) else {"with": [], "lines": [line]}
                 for text in group["lines"]:
-                    kind, name, _, *tags = [*text.split(), *group["with"]]
+                    kind, name, _, *tags = [*text.split(), *group["with"], *table.get("constant", ())]
                     if kind in ("count", "gauge", "distribution"):
                         # The rest of a value with spaces is no tag.
                         pairs = dict(tag.split(":", 1) for tag in tags if ":" in tag)

@@ -318,8 +318,20 @@ def test_tag_that_nothing_has_is_refused(load: Load, tmp_path: Path) -> None:
     (tmp_path / "values.yaml").write_text("tags: ['cost_center:x']", encoding="utf-8")
     values = load_values(tmp_path / "values.yaml")
     desired(None, values, load(text.replace("TAG", "cost_center")))
-    for tag in ("severity: critical", "team: x", "pack: gpu", "serving_system: x", "model_name: x"):
+    for tag in ("severity: critical", "team: ml-platform", "pack: gpu", "serving_system: x", "model_name: x"):
         desired(None, Values(), load(text.replace("TAG: x", tag)))
+
+
+def test_a_route_for_a_value_that_no_monitor_has(load: Load, tmp_path: Path) -> None:
+    """It would leave that team's alerts to the default receiver, and nobody would notice."""
+    text = (
+        "receiver: a\nreceivers: {a: {to: x}}\nroutes: [{match: {team: [ml-engineering, ml-plattform]}, receiver: a}]"
+    )
+    with pytest.raises(DocumentError, match=r"match.team: no monitor has `team:ml-plattform`.* `ml-platform`"):
+        desired(None, Values(), load(text))
+    (tmp_path / "values.yaml").write_text("team: ml-plattform", encoding="utf-8")
+    with pytest.raises(DocumentError, match="`team:ml-engineering`"):
+        desired(None, load_values(tmp_path / "values.yaml"), load(text))
 
 
 def test_too_long_a_scope_is_refused(load: Load) -> None:

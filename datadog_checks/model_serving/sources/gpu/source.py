@@ -12,7 +12,8 @@ from typing import Any
 
 from datadog_checks.base.agent import datadog_agent
 
-from ...catalog.loader import builtin_catalog, builtin_codes
+from ...catalog.codes import builtin_codes
+from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ...errors import DriverError
 from ...log_once import LogOnce
@@ -20,7 +21,7 @@ from ...scrape.scraper import ServingScraper
 from ...scrape.versions import Version
 from ...settings import GpuSettings
 from ..loaded import LoadedVersion
-from .device import discover, read, read_settings
+from .device import VENDOR, discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
 from .model import Device, GpuReading
@@ -209,7 +210,8 @@ class GpuSource:
 
     def _xid(self, xid: Xid) -> None:
         device = self._known.get(xid.uuid)
-        tags = [*self.tags, *(device.tags if device is not None else (f"gpu_uuid:{xid.uuid}",)), f"xid:{xid.code}"]
+        known = (VENDOR, f"gpu_uuid:{xid.uuid}") if device is None else device.tags
+        tags = [*self.tags, *known, f"xid:{xid.code}"]
         if xid.instance is not None:
             tags.append(f"mig_instance:{xid.instance}")
         self.check.count(f"{NAMESPACE}.gpu.xid.count", 1, tags=tags, raw=True)

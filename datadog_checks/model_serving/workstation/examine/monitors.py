@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ..provision.packs import MonitorEntry, monitor_entries, slo_entries
 from ..provision.query.expressions import parse_metric_expression
@@ -141,11 +142,25 @@ def _metric(metric: Metric, ground: Ground) -> Judgement:
     if there and not grouped:
         lacking = sorted(groups - {tag.partition(":")[0] for tags in there for tag in tags}) or sorted(groups)
         return MISSING, f"no series of {short} has the tag {', '.join(lacking)}"
+    if there and _of_others(metric.scope, there):
+        return FOREIGN, f"{short}{_scope(metric)} is of other systems"
     if name in ground.possible or (there and kind_of(name) == "count"):
         return EVENT, f"{short}{_scope(metric)}"
     if there:
         return MISSING, f"nothing of {short} is{_scope(metric)}"
     return (MISSING, f"no {short}") if name in ground.fed else (FOREIGN, f"{short} is of other systems")
+
+
+def _of_others(scope: Condition | None, there: Collection[frozenset[str]]) -> bool:
+    """Whether a scope asks for a tag that all metrics of a system have, with a value that no series here has."""
+    if not isinstance(scope, Tag) or scope.value is None or scope.key not in _constant_tags():
+        return False
+    return not any(selects(scope, tags) for tags in there)
+
+
+@lru_cache
+def _constant_tags() -> frozenset[str]:
+    return frozenset(tag for system in builtin_catalog().systems.values() for tag in system.definition.get("tags", ()))
 
 
 def _scope(metric: Metric) -> str:

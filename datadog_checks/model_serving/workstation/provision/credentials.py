@@ -14,6 +14,13 @@ from urllib.parse import unquote, urlsplit
 from ...errors import OptionError
 from ...http.redact import mask
 
+WRITTEN = {
+    "us1.datadoghq.com": "datadoghq.com",
+    "eu1.datadoghq.com": "datadoghq.eu",
+    "eu1.datadoghq.eu": "datadoghq.eu",
+}
+"""What the first two sites are called by those who know the names of the others."""
+
 SITES = (
     "datadoghq.com",
     "us3.datadoghq.com",
@@ -117,7 +124,11 @@ def load_intake_credentials(
 def _site(site: str | None, option: str, environment: Mapping[str, str]) -> str:
     chosen = (site or environment.get("DD_SITE") or SITES[0]).strip().lower()
     if chosen not in SITES:
-        near = difflib.get_close_matches(chosen.removeprefix("app.").removeprefix("api."), SITES, n=1, cutoff=0.8)
+        near = (
+            [WRITTEN[chosen]]
+            if chosen in WRITTEN
+            else difflib.get_close_matches(chosen.removeprefix("app.").removeprefix("api."), SITES, n=1, cutoff=0.8)
+        )
         hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(SITES)}"
         where = option if site else "DD_SITE"
         raise OptionError(f"{where}: {chosen!r} is no site of Datadog; {hint}")

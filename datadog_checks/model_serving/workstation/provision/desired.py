@@ -156,7 +156,7 @@ def _monitor(
             monitor = replace(monitor, renotify=routing.repeat)
         if values.said(entry, "notify_by")[0] is None and routing.group_by is not None:
             monitor = replace(monitor, notify_by=notified(entry, routing.group_by))
-    routed = {tag for tag, _ in routing.tags()} if routing is not None else set()
+    routed = {tag for tag, _, _ in routing.tags()} if routing is not None else set()
     silent = [tag for tag in values.everywhere.tags or () if tag.partition(":")[0] not in routed]
     # Composite monitors can't be parts of others: what keeps still for one keeps still for its first part.
     unless = [_first_part(one, entries) for key in entry.unless for one in entries if one.key == key]
@@ -169,13 +169,14 @@ def _first_part(entry: MonitorEntry, entries: Iterable[MonitorEntry]) -> str:
     return entry.part if entry.guards or present & set(entry.unless) else entry.key
 
 
-def _routable(monitors: Iterable[Settled], values: Values) -> set[str]:
-    """Tags that a monitor or one of its groups can have."""
-    everywhere = {tag.partition(":")[0] for tag in values.everywhere.tags or ()}
-    own = {tag.partition(":")[0] for monitor in monitors for tag in monitor.tags}
+def _routable(monitors: Iterable[Settled], values: Values) -> dict[str, set[str] | None]:
+    """Tags that a monitor or one of its groups can have, with their values; None where a series brings these."""
+    own = [tag.partition(":") for monitor in monitors for tag in monitor_tags(monitor)]
+    own += [tag.partition(":") for tag in (OWNER_TAG, *(values.everywhere.tags or ()))]
+    known = {name: {value for key, _, value in own if key == name} for name, _, _ in own}
     groups = {tag for monitor in monitors for tag in monitor.entry.groups}
     groups |= {"endpoint_name" for monitor in monitors if monitor.entry.endpoint}
-    return {*OWN_TAGS, *everywhere, *own, *groups}
+    return {**dict.fromkeys(OWN_TAGS), **known, **dict.fromkeys(groups)}
 
 
 def _dashboards(

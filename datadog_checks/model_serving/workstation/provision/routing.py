@@ -62,8 +62,8 @@ class Routing:
     receivers: Mapping[str, Receiver]
     group_by: tuple[str, ...] | None = None
 
-    def tags(self) -> Iterator[tuple[str, str]]:
-        """Every tag that a route looks at, with the place in the file."""
+    def tags(self) -> Iterator[tuple[str, str, str]]:
+        """Every tag that a route looks at, with a value and the place in the file."""
         yield from _tags(self.root)
 
 
@@ -99,9 +99,15 @@ def _group_by(node: Node) -> tuple[str, ...] | None:
     return None if "..." in names else tuple(name for name in names if name in groups)
 
 
-def check_routing(routing: Routing, known: Collection[str]) -> None:
-    """Raise DocumentError about a tag that no monitor and none of its groups has: the route would never match."""
-    for tag, path in routing.tags():
+def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None]) -> None:
+    """Raise DocumentError about a tag or a value that no monitor and none of its groups has: the route would never
+    match. `known` are the values by tag, None where any may come.
+    """
+    for tag, value, path in routing.tags():
+        values = known.get(tag)
+        if values is not None and value not in values:
+            near = suggestion(value, sorted(values))
+            raise Node(routing.file, path, None).fail(f"no monitor has `{tag}:{value}`, so this never matches; {near}")
         if tag not in known:
             raise Node(routing.file, path, None).fail(
                 f"no monitor and no group of one has the tag `{tag}`, so this never matches; "
@@ -204,8 +210,9 @@ def _receiver(name: str, node: Node) -> Receiver:
     return Receiver(to, entries["send_resolved"].flag() if "send_resolved" in entries else True)
 
 
-def _tags(route: Route) -> Iterator[tuple[str, str]]:
-    for tag in route.match:
-        yield tag, f"{route.path}.match.{tag}"
+def _tags(route: Route) -> Iterator[tuple[str, str, str]]:
+    for tag, values in route.match.items():
+        for value in values:
+            yield tag, value, f"{route.path}.match.{tag}"
     for child in route.routes:
         yield from _tags(child)

@@ -7,7 +7,7 @@ can't tell, the labels that pass through under their own names, is in vocabulary
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from ...strict_yaml import read_yaml
 PREFIX = f"{NAMESPACE}."
 PARTS = {"sum": frozenset[str](), "count": frozenset[str](), "bucket": frozenset(("lower_bound", "upper_bound"))}
 """What a distribution is also sent as, each a count, with the tags that come on top."""
+STATUS_CLASSES = frozenset(f"{digit}xx" for digit in range(1, 6))
 
 
 @lru_cache(maxsize=1)
@@ -33,13 +34,16 @@ def documented() -> dict[str, Any]:
 class Vocabulary:
     """Kinds and tags by full name. Names are those that Datadog shows, `model_serving.` included.
 
-    `unfed` are the metrics that no system of the catalog has.
+    `unfed` are the metrics that no system of the catalog has, `measures` their units, lowest and highest values,
+    `values` all that some tags can have.
     """
 
     kinds: Mapping[str, str]
     tags: Mapping[str, frozenset[str]]
     service_checks: Mapping[str, frozenset[str]]
     unfed: frozenset[str]
+    measures: Mapping[str, tuple[str, float | None, float | None]] = field(default_factory=dict)
+    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def kind_of(self, metric: str) -> str | None:
         """`gauge`, `count` or `distribution`; None for a metric that the check never sends."""
@@ -94,6 +98,8 @@ def vocabulary(catalog: Catalog) -> Vocabulary:
         {f"{PREFIX}{name}": frozenset(found | common) for name, found in tags.items()},
         {f"{PREFIX}{name}": frozenset(found) for name, found in documented()["service_checks"].items()},
         frozenset(f"{PREFIX}{name}" for name in unfed),
+        {f"{PREFIX}{name}": (metric.unit, metric.low, metric.high) for name, metric in catalog.metrics.items()},
+        {"serving_system": frozenset((*catalog.systems, "nvml")), "status_class": STATUS_CLASSES},
     )
 
 
@@ -107,6 +113,11 @@ def _scraped(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
         for derived in system.derived:
             inputs = (*derived.required, *derived.optional)
             own.setdefault(derived.metric.name, set()).update(*(own.get(name, ()) for name in inputs))
+        if (asked := system.readiness) is not None:
+            for found in own.values():
+                found.update(tag for tag, _ in asked.tags)
+            for metric in asked.gauges():
+                own.setdefault(metric.name, set()).update(("model_name", "model_version"))
         yield from own.items()
 
 

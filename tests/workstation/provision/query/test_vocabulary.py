@@ -50,7 +50,7 @@ def expected_submissions() -> Iterator[Any]:
             }:
                 continue
             for scrape in spelt_out(case):
-                for line in submissions_of(scrape.get("expect")):
+                for line in submissions_of(scrape.get("expect"), table_.get("constant", ())):
                     _, name, _, *tags = line.split(" ")
                     # What has no colon is the rest of a value with a space in it.
                     names = {tag.partition(":")[0] for tag in tags if ":" in tag}

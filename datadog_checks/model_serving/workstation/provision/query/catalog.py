@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 
 from ..vocabulary import PREFIX
-from .filters import check_value
+from .filters import check_value, variable_of
 from .problems import Place, Problem, nearest
 from .tree import Condition, In, Metric, Tag, Text, Variable, leaves
 from .words import grammar
@@ -94,8 +95,11 @@ def _scope(scope: Condition, tags: frozenset[str], what: str, place: Place) -> I
     for leaf in leaves(scope):
         if isinstance(leaf, In) or (isinstance(leaf, Tag) and leaf.value is not None):
             yield from _filter(leaf.key, leaf.at, tags, what, place)
+            for value in leaf.values if isinstance(leaf, In) else (leaf.value or "",):
+                yield from _value(leaf.key, value, leaf.at, place)
         elif isinstance(leaf, Variable):
-            prefix = (place.variables or {}).get(leaf.name)
+            variables = place.variables or {}
+            prefix = variables.get(variable_of(leaf.name, variables))
             if prefix is not None and prefix not in tags and not _of_user(prefix, place):
                 yield place.warning(
                     "catalog/tag",
@@ -112,6 +116,16 @@ def _filter(key: str, at: int, tags: frozenset[str], what: str, place: Place) ->
         yield place.error("catalog/tag", f"{what} has no tag `{key}`, so nothing is found; it has {_listed(tags)}", at)
     elif near := nearest(key, tags, 0.8):
         yield place.warning("catalog/tag", f"{what} has no tag `{key}` unless you add it{near}", at)
+
+
+def _value(key: str, value: str, at: int, place: Place) -> Iterator[Problem]:
+    known = place.known.vocabulary.values.get(key)
+    if known and "$" not in value and not any(fnmatchcase(each, value) for each in known):
+        yield place.warning(
+            "catalog/value",
+            f"no `{key}` is `{value}` unless a catalog file of yours says so{nearest(value, known)}",
+            at,
+        )
 
 
 def _group(tag: str, at: int, tags: frozenset[str], what: str, place: Place) -> Iterator[Problem]:

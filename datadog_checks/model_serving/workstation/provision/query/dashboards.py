@@ -10,7 +10,7 @@ from ....errors import QueryError
 from .catalog import check_service_check
 from .expressions import parse_metric_expression, parse_metric_expressions
 from .known import Known
-from .problems import Place, Problem, mappings
+from .problems import Place, Problem, mappings, nearest
 from .rules import check_expression
 from .tree import Text
 
@@ -32,9 +32,29 @@ def _dashboard(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
             names[variable["name"]] = prefix if isinstance(prefix, str) and prefix else None
         if variable.get("default") is not None and variable.get("defaults") is not None:
             yield at.error("dashboard/variable", "has both `default` and `defaults`: write `defaults` alone")
+        defaults = variable.get("defaults")
+        if isinstance(defaults, list) and "" in defaults:
+            yield at.within("defaults").error("dashboard/variable", 'an empty text is refused: write `["*"]` for all')
+    for preset, at in mappings(body.get("template_variable_presets"), place.within("template_variable_presets")):
+        yield from _preset(preset, at, names)
     place = replace(place, variables=names)
     for widget, at in mappings(body.get("widgets"), place.within("widgets")):
         yield from check_widget(widget, at)
+
+
+def _preset(preset: Mapping[str, Any], place: Place, names: Mapping[str, str | None]) -> Iterator[Problem]:
+    """A saved choice of values: each variable has `values`, which are not empty."""
+    variables = place.within("template_variables")
+    for variable, at in mappings(preset.get("template_variables"), variables):
+        name = variable.get("name")
+        if isinstance(name, str) and name not in names:
+            yield at.within("name").warning(
+                "dashboard/variable", f"the dashboard has no template variable `{name}`{nearest(name, names)}"
+            )
+        if variable.get("value") is not None and variable.get("values") is not None:
+            yield at.error("dashboard/variable", "has both `value` and `values`: write `values` alone")
+        elif variable.get("values") == []:
+            yield at.within("values").error("dashboard/variable", 'an empty list is refused: write `["*"]` for all')
 
 
 def _tags(tags: Any, place: Place) -> Iterator[Problem]:
@@ -106,13 +126,17 @@ def _query(text: str, place: Place) -> Iterator[Problem]:
 
 def check_formulas(part: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     """The formulas beside a list of named queries."""
-    names = frozenset(
-        query["name"] for query, _ in mappings(part.get("queries"), place) if isinstance(query.get("name"), str)
-    )
+    names = frozenset(name_of(query, index) for index, (query, _) in enumerate(mappings(part.get("queries"), place)))
     for formula, at in mappings(part.get("formulas"), place.within("formulas")):
         text = formula.get("formula")
         if isinstance(text, str):
             yield from check_formula(text, names, at.within("formula", text=text))
+
+
+def name_of(query: Mapping[str, Any], index: int) -> str:
+    """The name of a query in a list: the API gives one to those that have none, by their place."""
+    name = query.get("name")
+    return name if isinstance(name, str) else f"query{index + 1}"
 
 
 def check_formula(text: str, names: frozenset[str], place: Place) -> Iterator[Problem]:

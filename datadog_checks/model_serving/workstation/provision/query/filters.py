@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ...stored import needs_spelling, stored_pattern
 from .problems import Place, Problem, nearest
@@ -72,6 +72,15 @@ def _parts(condition: Condition) -> Iterator[Condition]:
             pass
 
 
+def variable_of(spelt: str, known: Collection[str]) -> str:
+    """The template variable that `$` and this text name. Names may have dots, and `.value` or `.key` may follow one."""
+    parts = spelt.rstrip(".").split(".")
+    for number in range(len(parts), 0, -1):
+        if (name := ".".join(parts[:number])) in known:
+            return name
+    return re.sub(r"\.(?:value|key|name)$", "", ".".join(parts))
+
+
 def check_template(parts: tuple[object, ...], place: Place) -> Iterator[Problem]:
     """Template variables, which only dashboards have."""
     for part in parts:
@@ -86,7 +95,8 @@ def check_template(parts: tuple[object, ...], place: Place) -> Iterator[Problem]
                 texts = (part.tag,)
             case _:
                 continue
-        for name in (name for text in texts for name in re.findall(r"\$([\w-]+)", text)):
+        for spelt in (found for text in texts for found in re.findall(r"\$([\w.-]+)", text)):
+            name = variable_of(spelt, place.variables or ())
             if place.variables is None:
                 yield place.error(
                     "query/template",

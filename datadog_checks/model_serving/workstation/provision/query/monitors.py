@@ -10,6 +10,7 @@ from .algorithms import check_algorithms
 from .catalog import check_service_check
 from .expressions import parse_metric_expression
 from .known import Known
+from .numbers import check_missing, check_numbers, check_rollups
 from .options import check_message, check_options, check_thresholds
 from .parse import parse_monitor
 from .problems import Place, Problem, mappings, nearest
@@ -42,6 +43,7 @@ FORMS: dict[type[object], str] = {
 }
 MOST_RUNS = 100
 MOST_MONITORS = 10
+MOST_BURN = 10_000
 LONGEST_BURN_WINDOW = 48 * 3600
 
 
@@ -102,7 +104,7 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
             yield from _composite(query, at)
     yield from check_thresholds(query, options, below)
     yield from check_options(query, body, options, groups, place)
-    yield from check_message(body.get("message"), groups, place)
+    yield from check_message(body.get("message"), groups, options, place)
 
 
 def _groups(expression: Expression) -> list[str]:
@@ -133,6 +135,9 @@ def _metric(query: MetricMonitor, options: Mapping[str, Any], at: Place, below: 
     if not metrics and not any(isinstance(part, Name) for part in walk(query.expression)):
         yield at.warning("query/scope", "the query names no metric", query.at)
     yield from check_algorithms(query, options, at, below)
+    yield from check_numbers(query, options, at)
+    yield from check_rollups(query, at)
+    yield from check_missing(query, options, below)
 
 
 def _formula(
@@ -195,6 +200,13 @@ def _slo(query: SloMonitor, at: Place) -> Iterator[Problem]:
         )
     if query.comparison.operator not in (">", ">="):
         yield at.error(id, f"write > or >=, not `{query.comparison.operator}`", query.comparison.at)
+    if query.kind == "burn_rate" and float(query.comparison.threshold) > MOST_BURN:
+        yield at.error(
+            id,
+            f"nothing burns {query.comparison.threshold} times as fast: where all fails, an SLO of 99.9 % burns 1000 "
+            "times; usual are 14.4, 6, 3 and 1",
+            query.comparison.threshold_at,
+        )
     lengths = []
     for text in (query.long_window, query.short_window):
         if text is None:

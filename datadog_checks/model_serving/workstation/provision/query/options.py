@@ -91,8 +91,10 @@ def check_options(
     """Options that Datadog refuses, and no-data settings that come too soon. `place` is that of the body."""
     below = place.within("options")
     priority = body.get("priority")
-    if priority is not None and (type(priority) is not int or not 1 <= priority <= 5):
-        yield place.within("priority").error("monitor/option", f"must be 1 (highest) to 5, not {priority!r}")
+    if priority is not None and (type(priority) is not int or not 0 <= priority <= 5):
+        yield place.within("priority").error(
+            "monitor/option", f"must be 1 (highest) to 5, or 0 for none, not {priority!r}"
+        )
     for name, (low, high, unit) in RANGES.items():
         value = options.get(name)
         if value is None:
@@ -131,11 +133,22 @@ def _no_data(query: MonitorQuery, options: Mapping[str, Any], place: Place) -> I
         )
 
 
-def check_message(message: Any, groups: list[str] | None, place: Place) -> Iterator[Problem]:
+def check_message(
+    message: Any, groups: list[str] | None, options: Mapping[str, Any], place: Place
+) -> Iterator[Problem]:
     """Variables of a message that stay empty, and blocks that are never closed. `groups` None: can't be told."""
     if not isinstance(message, str):
         return
     at = place.within("message", text=message)
+    if not message.strip():
+        yield at.warning("monitor/message", "is empty: say what happened and what to do")
+    quiet = options.get("notify_no_data") is not True and options.get("on_missing_data") in (None, "default")
+    if quiet and (block := re.search(r"\{\{#is_no_data\}\}", message)):
+        yield at.warning(
+            "monitor/message",
+            "is never sent: the monitor has neither `notify_no_data` nor `on_missing_data`",
+            block.start(),
+        )
     opened: list[tuple[str, int]] = []
     for match in re.finditer(r"\{\{([^{}\n]*)\}\}", message):
         inside = match.group(1).strip()

@@ -168,17 +168,16 @@ def _groups(expression: Expression, place: Place) -> Iterator[Problem]:
 
 
 def _as_count(expression: Expression, place: Place, time_aggregator: str) -> Iterator[Problem]:
-    for part in walk(expression):
-        if isinstance(part, Metric) and part.has("as_count") and part.aggregator not in ("sum", "count", ""):
-            problem = place.warning if place.use == "widget" else place.error
-            yield problem(
+    for part in _counted(expression):
+        if part.has("as_count") and part.aggregator not in ("sum", "count", ""):
+            yield place.warning(
                 "query/as-count",
-                f"`.as_count()` goes with `sum`: write `sum:{part.name}`, not `{part.aggregator}:`",
+                f"`{part.aggregator}:` leaves one of the counts of several series: all together are `sum:{part.name}`",
                 part.at,
             )
     if time_aggregator in ("", "sum") or not any(metric.has("as_count") for metric in _counted(expression)):
         return
-    yield place.error(
+    yield place.warning(
         "query/as-count",
         f"`.as_count()` goes with `sum` over time: the monitor starts with `{time_aggregator}(...)`; write `sum(...)`",
         0,

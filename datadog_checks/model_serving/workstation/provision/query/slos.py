@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from ....errors import QueryError
-from .dashboards import check_formula
+from .dashboards import check_formula, name_of
 from .expressions import parse_metric_expression
 from .known import Known
 from .problems import Place, Problem, mappings, number
@@ -102,9 +102,8 @@ def _events(text: str, place: Place) -> Generator[Problem, None, set[str] | None
 def _queries(queries: Any, place: Place, counted: bool) -> Generator[Problem, None, frozenset[str]]:
     """Named queries; returns their names."""
     names = set()
-    for query, at in mappings(queries, place):
-        if isinstance(query.get("name"), str):
-            names.add(query["name"])
+    for index, (query, at) in enumerate(mappings(queries, place)):
+        names.add(name_of(query, index))
         text = query.get("query")
         inner = at.within("query", text=text)
         if not isinstance(text, str):
