@@ -242,7 +242,7 @@ class RawMetric:
 
     def has_label(self, label: str) -> bool:
         """Whether the file knows that series have the label, for every target leaves it out."""
-        return all(label in target.drop for target in self.targets)
+        return bool(self.targets) and all(label in target.drop for target in self.targets)
 
     @property
     def grouped(self) -> bool:
