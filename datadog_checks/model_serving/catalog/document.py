@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CatalogError
-from ..strict_yaml import UnreadableYaml, read_yaml
+from ..strict_yaml import UnreadableYaml, read_shipped, read_yaml
 from .probes import KEYS as PROBE_KEYS
+
+CATALOG = Path(__file__).parent
 
 KEYS = {
     "system": (
@@ -75,7 +77,7 @@ class Document:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            data = read_yaml(path)
+            data = read_shipped(path) if CATALOG in path.parents else read_yaml(path)
         except OSError as error:
             raise CatalogError(
                 f"Catalog file {path} cannot be read: {error.strerror}. Check the path and rights."
