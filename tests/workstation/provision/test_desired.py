@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.errors import OptionError
+from datadog_checks.model_serving.strict_yaml import read_yaml
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
+from datadog_checks.model_serving.workstation.provision.packs import HERE as PACKS
 from datadog_checks.model_serving.workstation.provision.packs import builtin_packs, monitor_entries
 from datadog_checks.model_serving.workstation.provision.packs.messages import NAMES
 from datadog_checks.model_serving.workstation.provision.packs.queries import groups_of, window_of
@@ -83,6 +86,19 @@ requests.in_flight    min        last_5m  > 5       warning  ml-platform    requ
 queue.depth           sum        last_5m  > 50      warning  ml-platform    request.queue.depth.sum
 queue.wait            percentile last_5m  > 2       warning  ml-platform    request.queue.time
 queue.long            percentile last_5m  > 2       warning  ml-platform    request.queue.depth
+llm.first_token       percentile last_5m  > 6       critical ml-platform    token.time_to_first
+llm.gateway.first_token percentile last_5m > 6      warning  ml-platform    token.time_to_first
+llm.inter_token       percentile last_5m  > 0.2     warning  ml-platform    token.inter_token.latency
+llm.queue.wait        percentile last_5m  > 3       warning  ml-platform    request.queue.time
+llm.queue.waiting     min        last_10m > 20      warning  ml-platform    request.queue.size
+llm.kv_cache          min        last_10m > 95      warning  ml-platform    kv_cache.utilization
+llm.preemptions       sum        last_10m > 10      warning  ml-platform    request.preempted.count request.count
+llm.prefix_cache      sum        last_30m < 50      warning  ml-platform    prefix_cache.hit.count token.prompt.count
+llm.stuck             sum        last_10m < 1       critical ml-platform    token.generation.count token.prompt.count
+llm.aborts            sum        last_15m > 25      warning  ml-platform    request.aborted.count request.count
+llm.gateway.fallbacks sum        last_15m > 10      warning  ml-platform    litellm.fallback.count request.count
+llm.provider.requests min        last_5m  < 10      warning  ml-platform    provider.requests.remaining
+llm.provider.tokens   min        last_5m  < 10000   warning  ml-platform    provider.tokens.remaining
 traffic.none          sum        last_15m < 1       warning  ml-platform    request.count
 agent.silent          max        last_15m < 0       critical ml-platform    scrape.duration
 readiness.http        sum        last_5m  > 0       warning  ml-platform    mlserver.rest.request.count
@@ -139,6 +155,7 @@ OTHERS = {
     "errors.client.endpoint": ("errors.client", "model_name"),
     "requests.rejected.endpoint": ("requests.rejected", "model_name"),
     "traffic.none.endpoint": ("traffic.none", "model_name"),
+    "llm.stuck.endpoint": ("llm.stuck", "model_name"),
     "gpu.memory.index": ("gpu.memory", "gpu_uuid"),
     "accuracy.drop.model": ("accuracy.drop", "model_version"),
     "prediction.shift.model": ("prediction.shift", "class_label"),
@@ -197,8 +214,8 @@ def sees(metric: Metric, system: str, tags: Mapping[str, str]) -> bool:
                 if value is not None and value.startswith("*"):
                     return has.get(key, "") != "" and has[key].endswith(value[1:])
                 return has.get(key) == value
-            case In(key=key, values=values):
-                return has.get(key) in values
+            case In(key=key, values=values, negated=negated):
+                return (has.get(key) in values) != negated
             case Not(operand=operand):
                 return not holds(operand)
             case And(operands=operands):
@@ -267,6 +284,7 @@ def test_recovery_is_apart_from_the_threshold() -> None:
     }
     assert without == {
         "traffic.none",
+        "llm.stuck",
         "readiness.http",
         "gpu.xid",
         "gpu.ecc",
@@ -311,6 +329,21 @@ def test_addresses_are_unique_and_in_the_order_of_creation() -> None:
     addresses = [one.address for one in ALL]
     assert len(set(addresses)) == len(addresses)
     assert [one.kind for one in ALL] == sorted((one.kind for one in ALL), key=KINDS.index)
+
+
+def test_servers_of_language_models_are_known() -> None:
+    """Every system that tells of tokens is an engine, a gateway or serves any model; so what needs these lists is
+    complete, and names nothing that does not ship."""
+    lists = read_yaml(PACKS / "systems.yaml")
+    known = [name for names in lists.values() for name in names]
+    assert len(known) == len(set(known))
+    tokens = {"token.generation.count", "token.time_to_first"}
+    telling = {
+        system.name
+        for system in builtin_catalog().systems.values()
+        if tokens & {target.metric.name for raw in system.metrics for target in raw.targets}
+    }
+    assert set(known) == telling, "name each system of the left or right set in packs/systems.yaml"
 
 
 UNUSUAL = {
@@ -362,7 +395,7 @@ def test_composites_combine_what_is_there() -> None:
             assert set(groups_of(query)) <= set(entry.groups), part
         for name in entry.guards:
             guard = groups_of(parse_monitor(MONITORS[f"{entry.part}.{name}"]["query"]))
-            assert guard == entry.groups or key.startswith("errors.share.")
+            assert guard == entry.groups or key.startswith(("errors.share.", "llm.provider."))
     assert used >= PARTS
 
 
@@ -434,6 +467,9 @@ def test_only_what_must_be_acted_on_pages() -> None:
         "errors.share.endpoint",
         "errors.share.rest",
         "errors.share.grpc",
+        "llm.first_token",
+        "llm.stuck",
+        "llm.stuck.endpoint",
         "endpoint.metrics",
         "endpoint.ready",
         "model.ready",
@@ -443,14 +479,22 @@ def test_only_what_must_be_acted_on_pages() -> None:
         "gpu.health",
         "gpu.ecc",
     }
-    for key in critical & {entry.key for entry in monitor_entries().values() if entry.guards}:
-        assert ">= 5" in MONITORS[f"{key}.part.errors"]["query"]
+    guards = {"errors": ">= 5", "requests": ">= 20", "running": "> 0"}
+    for entry in monitor_entries().values():
+        for name in entry.guards if entry.key in critical else ():
+            assert MONITORS[f"{entry.part}.{name}"]["query"].endswith(guards[name])
 
 
 def test_percentiles_are_switched_on_where_they_are_asked_for() -> None:
     """No more than what is chosen needs: percentiles cost."""
     on = {one.key: one.body for one in ALL if one.kind == "percentiles"}
-    names = ("request.latency", "request.queue.depth", "request.queue.time")
+    names = (
+        "request.latency",
+        "request.queue.depth",
+        "request.queue.time",
+        "token.inter_token.latency",
+        "token.time_to_first",
+    )
     body = {"metric_type": "distribution", "include_percentiles": True}
     assert on == {f"model_serving.{name}": body for name in names}
     assert [one for one in desired(["quality", "gpu", "cost"]) if one.kind == "percentiles"] == []
@@ -598,10 +642,11 @@ def test_what_is_off_is_for_those_who_ask() -> None:
 def test_throughout_means_the_whole_window() -> None:
     """What alerts on every point of a window waits for all of it, as `for:` does."""
     full = {key for key, body in MONITORS.items() if body["options"].get("require_full_window")}
-    throughout = {key for key, body in MONITORS.items() if body["query"].startswith("min(last_")}
+    throughout = {key for key, body in MONITORS.items() if re.match(r"min\(last_.* > ", body["query"])}
     # Requests that stop arriving because nobody reads the endpoint any more are not fewer requests.
     weekly = {key for key in PARTS if key.startswith("throughput.week")}
-    assert full == {*throughout, *weekly, "version.idle"}
+    stuck = {key for key in PARTS if key.startswith("llm.stuck")}
+    assert full == {*throughout, *weekly, *stuck, "version.idle"}
 
 
 def test_zeros_of_what_was_never_called_are_no_end_of_traffic() -> None:

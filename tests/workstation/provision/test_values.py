@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -220,10 +221,11 @@ CHANGED = [
     ("notify_by: [model_name]", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [model_name, endpoint_name, serving_system]", "latency.p99", "options.notify_by", None),
     ("notify_by: [model_name]", "errors.share", "options.notify_by", None),
-    ("generative: 'model_name:sd*'", "latency.p99", "query", "latency{!model_name:sd*} by"),
+    ("generative: 'model_name:sd*'", "latency.p99", "query", "latency{NOT model_name:sd* AND serving_system NOT IN ("),
     ("generative: 'model_name:sd* OR endpoint_name:chat'", "latency.p99.endpoint", "query",
-     "{NOT (model_name:sd* OR endpoint_name:chat) AND NOT model_name:*}"),
-    ("generative: 'endpoint_name:chat'", "requests.in_flight", "query", "in_flight{endpoint_name:chat} by"),
+     "{NOT (model_name:sd* OR endpoint_name:chat) AND serving_system NOT IN ("),
+    ("generative: 'endpoint_name:chat'", "requests.in_flight", "query",
+     "in_flight{endpoint_name:chat AND serving_system NOT IN ("),
     ("scope: env:prod", "endpoint.ready.part", "query", '.over("env:prod").'),
     ("scope: 'env:prod,!region:eu'\nmonitors: {endpoint.metrics: {scope: env:prod}, endpoint.ready: {scope: env:prod}, "
      "model.ready: {scope: env:prod}, model.version_ready: {scope: env:prod}, gpu.health: {scope: env:prod}, "
@@ -231,10 +233,11 @@ CHANGED = [
      "gpu.throttling", "query", "{env:prod AND NOT region:eu AND reason IN (thermal,board_limit,reliability)}"),
     ("scope: env:prod", "gpu.ecc", "query", "{env:prod,error_type:uncorrected,scope:volatile}"),
     ("monitors: {latency.p99: {scope: 'env:prod OR env:canary'}}", "latency.p99", "query",
-     "latency{env:prod OR env:canary} by"),
+     "latency{(env:prod OR env:canary) AND serving_system NOT IN ("),
     ("monitors: {readiness.http: {scope: 'env IN (a,b)'}}", "readiness.http", "query",
      "{env IN (a,b) AND path:*/ready AND NOT status_code:200}"),
-    ("scope: env:prod\nmonitors: {latency.p99: {scope: env:canary}}", "latency.p99", "query", "{env:canary}"),
+    ("scope: env:prod\nmonitors: {latency.p99: {scope: env:canary}}", "latency.p99", "query",
+     "{env:canary AND serving_system NOT IN ("),
     ("window: 1h", "latency.p99", "query", "percentile(last_1h):"),
     ("window: 1h\nmonitors: {latency.p99: {window: 10m}}", "latency.p99", "query", "percentile(last_10m):"),
     ("monitors: {prediction.shift: {window: 1h}}", "prediction.shift", "query", "alert_window='last_1h'"),
@@ -250,8 +253,10 @@ CHANGED = [
     ("runbooks: 'https://wiki.example.com/{monitor}.md'", "gpu.memory.index", "message",
      "Runbook: https://wiki.example.com/gpu.memory.md"),
     ("monitors: {gpu.xid: {runbook: 'https://a.b/c'}}", "gpu.xid", "message", "Runbook: https://a.b/c"),
+    ("monitors: {latency.week: {thresholds: {critical: 60}, scope: env:prod}}", "latency.week.endpoint", "query",
+     "p95:model_serving.request.latency{env:prod,!model_name:*} by {serving_system,endpoint_name} > 60"),
     ("monitors: {latency.p99: {thresholds: {critical: 1}, window: 10m}}", "latency.p99.endpoint", "query",
-     "percentile(last_10m):p99:model_serving.request.latency{!model_name:*} by {serving_system,endpoint_name} > 1"),
+     " AND NOT model_name:*} by {serving_system,endpoint_name} > 1"),
     ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {window: 10m}}", "latency.p99.endpoint", "priority",
      1),
     ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {priority: 5}}", "latency.p99.endpoint", "priority",
@@ -261,7 +266,7 @@ CHANGED = [
     ("scope: 'env IN (a,b)'\nmonitors: {endpoint.metrics: {scope: '*'}, endpoint.ready: {scope: '*'}, "
      "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}, "
      "workspace.health: {scope: '*'}}",
-     "latency.p99.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
+     "latency.week.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
     ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", '.over("7d")'),
     ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", "> 16.8"),
     ("slos: {latency: {endpoints: [Fraud]}}\nmonitors: {slo.latency.slow: {long_window: 48h, short_window: 4h}}",
@@ -392,7 +397,8 @@ def test_slo_values(load: Load) -> None:
     assert "{env:canary,!status_class:4xx}" in found["availability"]["query"]["numerator"]
     slices = found["latency"]["sli_specification"]["time_slice"]
     assert (slices["threshold"], slices["query_interval_seconds"]) == (0.5, 60)
-    assert slices["query"]["queries"][0]["query"].startswith("p99:model_serving.request.latency{env:prod}")
+    query = slices["query"]["queries"][0]["query"]
+    assert query.startswith("p99:model_serving.request.latency{env:prod AND serving_system NOT IN (")
     assert found["latency"]["thresholds"] == [{"timeframe": "90d", "target": 99, "warning": 99.9}]
     assert [one for body in found.values() for one in check_slo(body)] == []
 
@@ -411,7 +417,11 @@ def test_an_endpoint_has_an_slo_of_its_own(load: Load) -> None:
         "latency: {endpoints: [chat]}}"
     )
     found = bodies(values, "slo")
-    assert set(found) == {"availability", "availability.fraud-eu", "availability.chat", "latency", "latency.chat"}
+    named = {"availability.fraud-eu", "availability.chat", "latency.chat"}
+    assert set(found) == {*slo_entries(), *named}
+    # One that the user names has an SLO on its latency whatever serves it.
+    query = found["latency.chat"]["sli_specification"]["time_slice"]["query"]["queries"][0]["query"]
+    assert query == "p99:model_serving.request.latency{env:prod,endpoint_name:chat}"
     assert found["availability.fraud-eu"]["thresholds"] == [{"timeframe": "30d", "target": 99, "warning": 99.5}]
     assert found["availability.chat"]["thresholds"][0]["target"] == 99.5
     assert found["availability.fraud-eu"]["query"] == {
@@ -433,6 +443,28 @@ def test_packs_of_the_file_give_way_to_those_of_the_command(load: Load) -> None:
     values = load("packs: [gpu]")
     assert {one.key for one in desired(None, values) if one.kind == "dashboard"} == {"gpu"}
     assert {one.key for one in desired(["cost"], values) if one.kind == "dashboard"} == {"cost"}
+
+
+def test_price_of_a_gpu(load: Load) -> None:
+    """What tokens cost is on the dashboard once the file says what an hour of a GPU costs. GPUs and language models are
+    endpoints of their own, so no choice of an endpoint narrows it."""
+    without = json.dumps(bodies(load("prefix: ''"), "dashboard"))
+    assert "GPUs, per million tokens" not in without
+    assert "gpu_hour_price}" not in without
+    board = bodies(load("gpu_hour_price: 2.5"), "dashboard")["llm"]
+    queries = [
+        one["definition"]["requests"][0]["q"]
+        for group in board["widgets"]
+        for one in group["definition"]["widgets"]
+        if one["definition"].get("title", "").startswith("GPUs, per million tokens")
+    ]
+    assert len(queries) == 2
+    for query in queries:
+        assert query.startswith("2.5 * count_nonzero(avg:model_serving.gpu.temperature{$env,$host} by {gpu_uuid}")
+        assert "$endpoint" not in query
+    assert [one for one in check_dashboard(board) if one.severity == "error"] == []
+    with pytest.raises(DocumentError, match="gpu_hour_price: must be a number of dollars above 0"):
+        load("gpu_hour_price: 0")
 
 
 def test_monitors_that_are_not_chosen_are_checked_too(load: Load) -> None:

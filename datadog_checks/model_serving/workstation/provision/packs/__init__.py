@@ -134,7 +134,8 @@ class MonitorEntry:
 class SloEntry:
     """An SLO as a pack has it: `good` and `total` of type `metric`, `query` and what follows of type `time_slice`.
 
-    That of one `endpoint` alone has that of all as its `base`.
+    That of one `endpoint` alone has that of all as its `base`. The scope `except_for` leaves some out of that of all;
+    an endpoint that the user names is one whatever serves it.
     """
 
     key: str
@@ -152,6 +153,7 @@ class SloEntry:
     threshold: float | None = None
     slice: int | None = None
     generative: str = ""
+    except_for: str = ""
     base: str = ""
     endpoint: str = ""
 
@@ -211,8 +213,31 @@ def dashboard_entries() -> Mapping[str, DashboardEntry]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = read_yaml(path)
+    data: dict[str, Any] = _filled(read_yaml(path), _systems())
     return data
+
+
+@lru_cache(maxsize=1)
+def _systems() -> dict[str, str]:
+    """What stands for the lists of systems.yaml in queries, and what for both lists of language models."""
+    lists = read_yaml(HERE / "systems.yaml")
+    lists["llm"] = sorted(lists["llm_engines"] + lists["llm_gateways"])
+    return {f"${{{name}}}": ",".join(names) for name, names in lists.items()}
+
+
+def _filled(data: Any, names: Mapping[str, str]) -> Any:
+    """The data with what stands for lists replaced in all of its texts."""
+    match data:
+        case str():
+            for name, text in names.items():
+                data = data.replace(name, text)
+            return data
+        case list():
+            return [_filled(item, names) for item in data]
+        case dict():
+            return {key: _filled(item, names) for key, item in data.items()}
+        case _:
+            return data
 
 
 def _pack(path: Path, dashboards: list[DashboardEntry]) -> Pack:

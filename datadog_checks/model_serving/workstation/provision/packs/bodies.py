@@ -130,8 +130,11 @@ def slo_body(entry: SloEntry, values: Values) -> dict[str, Any]:
     conditions: list[Condition] = [read_condition(scope)] if scope else []
     if entry.endpoint:
         conditions.append(Tag("endpoint_name", entry.endpoint))
-    elif entry.generative and values.generative:
-        conditions.append(generating(values, entry.generative))
+    else:
+        if entry.generative and values.generative:
+            conditions.append(generating(values, entry.generative))
+        if entry.except_for:
+            conditions.append(read_condition(entry.except_for))
     team = said.team or values.teams.get(entry.pack) or values.everywhere.team or entry.team
     # Half of what the target leaves, unless the user says otherwise.
     warning = said.warning if said.warning is not None else round((entry.target + 100) / 2, 4)

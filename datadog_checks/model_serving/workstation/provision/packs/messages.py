@@ -29,6 +29,7 @@ NAMES = {
     "driver_version": "driver",
     "databricks_host": "workspace",
     "change": "change",
+    "api_provider": "provider",
 }
 """What a group is called in a message."""
 
