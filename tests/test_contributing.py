@@ -70,6 +70,6 @@ def test_without_the_other_steps_tests_say_what_is_missing(checkout: Path) -> No
     (checkout / name).write_text(text, encoding="utf-8")
     done = run(f"{PYTHON} -m pytest -q tests/catalog/test_tables_complete.py tests/test_documentation.py", checkout)
     assert done.returncode == 1
-    assert "gateway.yaml is missing: write one" in done.stdout
+    assert "relay.yaml is missing: write one" in done.stdout
     assert "test_metric_tables_are_up_to_date" in done.stdout
-    assert "README.md has no row for `gateway`" in done.stdout
+    assert "README.md has no row for `relay`" in done.stdout

@@ -118,7 +118,7 @@ def test_unknown_options(option: str, meant: str, datadog_agent: Any) -> None:
         ("serving_system", 5, "string, or else input should be a list"),
         ("serving_system", "mlserv", "did you mean `mlserver`?"),
         ("serving_system", ["mlserver", "tensorflow"], "did you mean `tensorflow_serving`?"),
-        ("serving_system", "nvidia", "Known: auto, custom_ml, databricks"),
+        ("serving_system", "nvidia", "Known: auto, "),
         ("serving_system", ["auto", "mlserver"], "stands alone"),
         ("metrics", {"a": "b"}, "list"),
         ("metrics", [{"a": {"name": "b", "type": "gaug"}}], "metric `a`: unknown type `gaug`; did you mean `gauge`?"),
