@@ -22,10 +22,10 @@ class Buckets:
         """Number of observations."""
         return sum(self.counts)
 
-    def observe(self, value: float) -> None:
-        """Add one observation, in the unit of the bounds."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Add one observation, or several that are alike, in the unit of the bounds."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
     def cumulative(self) -> list[tuple[str, int]]:
         """Return (bound as %g prints it, observations up to it) for every bound, the infinite one last."""

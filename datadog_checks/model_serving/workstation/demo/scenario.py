@@ -57,6 +57,27 @@ class Model(_Data):
     cache: Share = 0.0
 
 
+class LlmModel(_Data):
+    """A language model as one engine serves it: the size of its cache and its batch, and how long a step takes."""
+
+    name: str
+    blocks: int = Field(gt=0)
+    """Blocks of the key-value cache, of `block_tokens` tokens each."""
+    block_tokens: int = Field(default=16, gt=0)
+    longest: int = Field(default=32768, gt=1)
+    """Tokens that a prompt and its output may have together."""
+    sequences: int = Field(default=256, gt=0)
+    """Requests that may run at once."""
+    batch_tokens: int = Field(default=8192, gt=0)
+    """Tokens that one step takes on at most."""
+    queue_limit: int | None = None
+    """Requests that may wait; the next one is refused."""
+    step_ms: float = Field(default=20, gt=0)
+    """Milliseconds of a step, to which each token read from a prompt and each one written add theirs."""
+    read_ms: float = Field(default=0.05, ge=0)
+    write_ms: float = Field(default=0.2, ge=0)
+
+
 class Service(_Data):
     """One serving endpoint of one system, and the models behind it."""
 

@@ -7,18 +7,19 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from prometheus_client import start_http_server
 
-from .dialects import dcgm, mlserver, tensorflow_serving
+from .dialects import dcgm, mlserver, tensorflow_serving, vllm
 from .dialects.custom_ml import CustomML
 from .dialects.databricks import Databricks
 from .dialects.dcgm import Dcgm
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
+from .dialects.vllm import VLLM
 from .endpoints import PAY_PER_TOKEN
 from .nvml import usable
 from .rollouts import rollouts
@@ -213,6 +214,27 @@ def _page(world: World, path: str, source: MLServer | TensorFlowServing | Dcgm, 
             return NOT_FOUND
         with world.lock:
             return ServedAnswer(200, source.render(), content_type)
+
+    return routes
+
+
+def vllm_routes(dialect: VLLM, lock: AbstractContextManager[Any]) -> Routes:
+    """Return what a vLLM server answers; `lock` is held while its engine is looked at."""
+
+    def routes(call: ServedCall) -> ServedAnswer:
+        if call.method != "GET":
+            return NOT_FOUND
+        with lock:
+            match call.path:
+                case "/metrics":
+                    return ServedAnswer(200, dialect.render(), vllm.CONTENT_TYPE)
+                case "/health":
+                    return ServedAnswer(200 if dialect.ready else 503, "")
+                case "/v1/models":
+                    return ServedAnswer(200, dialect.models())
+                case "/version":
+                    return ServedAnswer(200, {"version": vllm.VERSION})
+        return NOT_FOUND
 
     return routes
 
