@@ -91,7 +91,7 @@ llm.gateway.first_token percentile last_5m > 6      warning  ml-platform    toke
 llm.inter_token       percentile last_5m  > 0.2     warning  ml-platform    token.inter_token.latency
 llm.queue.wait        percentile last_5m  > 3       warning  ml-platform    request.queue.time
 llm.queue.waiting     min        last_10m > 20      warning  ml-platform    request.queue.size
-llm.kv_cache          min        last_10m > 95      warning  ml-platform    kv_cache.utilization
+llm.kv_cache          avg        last_10m > 90      warning  ml-platform    kv_cache.utilization
 llm.preemptions       sum        last_10m > 10      warning  ml-platform    request.preempted.count request.count
 llm.prefix_cache      sum        last_30m < 50      warning  ml-platform    prefix_cache.hit.count token.prompt.count
 llm.stuck             sum        last_10m < 1       critical ml-platform    token.generation.count token.prompt.count
@@ -479,7 +479,7 @@ def test_only_what_must_be_acted_on_pages() -> None:
         "gpu.health",
         "gpu.ecc",
     }
-    guards = {"errors": ">= 5", "requests": ">= 20", "running": "> 0"}
+    guards = {"errors": ">= 5", "requests": ">= 10", "running": "> 0"}
     for entry in monitor_entries().values():
         for name in entry.guards if entry.key in critical else ():
             assert MONITORS[f"{entry.part}.{name}"]["query"].endswith(guards[name])

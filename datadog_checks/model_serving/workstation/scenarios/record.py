@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from ..demo.dialects import tensorflow_serving
 from ..demo.dialects.tensorflow_serving import TensorFlowServing
-from ..demo.servers import ServedAnswer, SimulatedSource, paced, serve, serve_world, world_workspace
+from ..demo.servers import (
+    ServedAnswer,
+    SimulatedSource,
+    paced,
+    serve,
+    serve_world,
+    vllm_routes,
+    world_workspace,
+)
 from ..demo.workspace import SimulatedWorkspace
 from ..demo.world import World
 from ..provision.simulate.observations import COUNT, DISTRIBUTION, GAUGE, STATUSES, Observations
@@ -16,6 +24,7 @@ from ..standin.recorder import Recorder
 from ..standin.runner import Round, Runner
 from ..standin.standin import StandIn
 from .gateway import CONTENT_TYPE, MODEL, Gateway
+from .llm import GATEWAY_CONTENT_TYPE, PROVIDER, LlmGateway, LlmServer, LlmTraffic, Provider
 from .script import GPU_LOAD, MINUTE, SETTLING, Chapter, Intervention, Script, ScriptedTraffic, scenario_of
 
 GPU_CHAPTERS = (Chapter(per_minute=60),)
@@ -135,11 +144,33 @@ def _sources(script: Script, world: World, workspace: SimulatedWorkspace) -> Ite
             options = _page(stack, twin.dialect.render, tensorflow_serving.CONTENT_TYPE)
             options |= {"serving_system": "tensorflow_serving", "endpoint_name": twin.service.endpoint}
             sources.append(SimulatedSource("replica", twin.service.endpoint, options))
+        sources += _language_model(stack, script, world)
         if "nvml" in script.sources:
             stack.enter_context(world.nvml.in_place())
             options = {"gpu": "nvml", "endpoint_name": world.scenario.gpu_host.hostname}
             sources.append(SimulatedSource("nvml", "", options))
         yield sources
+
+
+def _language_model(stack: ExitStack, script: Script, world: World) -> Iterator[SimulatedSource]:
+    """An engine, a gateway before it, or a gateway before a provider."""
+    own = "vllm" in script.sources
+    gateway = LlmGateway("hosted_vllm" if own else PROVIDER) if "litellm" in script.sources else None
+    if own:
+        server = LlmServer(gateway)
+        traffic = LlmTraffic(script.llm, server, SETTLING)
+        url = stack.enter_context(serve(vllm_routes(server.dialect, nullcontext())))
+        instance = {"openmetrics_endpoint": f"{url}/metrics", "serving_system": "vllm", "endpoint_name": "chat"}
+        yield SimulatedSource("vllm", "chat", instance)
+    elif gateway is not None:
+        traffic = LlmTraffic(script.llm, Provider(gateway, script.provider_limit), SETTLING)
+    else:
+        return
+    world.followers.append(lambda: traffic.advance(world.now))
+    if gateway is not None:
+        options = _page(stack, gateway.render, GATEWAY_CONTENT_TYPE)
+        options |= {"serving_system": "litellm", "endpoint_name": "llm-gateway"}
+        yield SimulatedSource("litellm", "llm-gateway", options)
 
 
 def _page(stack: ExitStack, render: Callable[[], str], content_type: str) -> dict[str, object]:
