@@ -43,7 +43,7 @@ class LlmChapter:
     """Whether the engine hangs, which a restart ends, and whether its prefix cache is empty."""
 
 
-class Answering(Protocol):
+class GenerationServer(Protocol):
     """What answers the requests."""
 
     def submit(self, generation: Generation) -> None:
@@ -56,7 +56,7 @@ class Answering(Protocol):
 class LlmTraffic:
     """Requests at even distances, which a server gets as time passes. Minutes begin at `offset` seconds."""
 
-    def __init__(self, chapters: Sequence[LlmChapter], server: Answering, offset: float) -> None:
+    def __init__(self, chapters: Sequence[LlmChapter], server: GenerationServer, offset: float) -> None:
         self._chapters = chapters
         self._server = server
         self._offset = offset
