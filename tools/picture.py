@@ -20,7 +20,7 @@ from datadog_checks.model_serving.workstation.standin.runner import Runner
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "images" / "demo.svg"
-WIDTH, HEIGHT = 112, 32
+WIDTH, HEIGHT = 112, 36
 # Of ten simulated minutes with the traffic of this seed, the one after a GPU has fallen off the bus.
 SEED, LENGTH, MOMENT = 1, 10 * MINUTE, 8 * MINUTE
 # As rich has it, without the fonts that it would load from the network.
@@ -66,7 +66,7 @@ def watch() -> str:
             while True:
                 done = runner.run()
                 history.add([run.commit for run in done.runs])
-                feed.add(world, story.begun(), done)
+                feed.add(world, story.begun(), done, story.objectives(history.recent()))
                 if world.now >= MOMENT:
                     return picture(world, history, feed)
                 world.advance(world.scenario.clock.step)

@@ -24,7 +24,7 @@ from datadog_checks.model_serving.workstation.standin.standin import StandIn, ac
 
 from .bridges import BridgeHost
 
-SYSTEMS = ("databricks", "mlserver", "tensorflow_serving", "custom_ml", "dcgm", "nvml")
+SYSTEMS = ("databricks", "mlserver", "tensorflow_serving", "custom_ml", "litellm", "vllm", "dcgm", "nvml")
 TAGS = ("env:prod", "team:ml")
 HOST = "bridge-1"
 

@@ -32,7 +32,7 @@ def check_summary(output: str) -> None:
     assert "DIFFERS" not in output
     simulated = re.search(r"^  nvml +gpu-node-1, GPU 1 +XID errors +\d+ +\d+ +agrees$", output, re.MULTILINE)
     assert simulated or "The GPUs of this host, read through NVML: GPU 0" in output
-    assert f"All {18 if simulated else 14} numbers agree." in output
+    assert f"All {33 if simulated else 29} numbers agree." in output
     assert "model-serving check http://localhost:8082/metrics" in output
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_left_running() -> None:
     assert module is None or sys.modules.get("pynvml") is module
     assert "simulated" not in (getattr(sys.modules.get("pynvml"), "__doc__", None) or "")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert len(set(PORT.findall(result.output))) == 5
+    assert len(set(PORT.findall(result.output))) == 7
     # Nobody listens there any longer, or only a process that has been given the same port since.
     assert sockets() <= held
 

@@ -18,6 +18,7 @@ from datadog_checks.model_serving.workstation.demo.world import World
 from .conftest import endpoint, parse, render, total
 
 GPU = "gpu UUID pci_bus_id device modelName Hostname DCGM_FI_DRIVER_VERSION"
+ENGINE = "model_name engine"
 REST = "app_name method path status_code"
 RPC = "grpc_type grpc_service grpc_method"
 DEVICE_GAUGES = """SM_CLOCK MEM_CLOCK MEMORY_TEMP GPU_TEMP POWER_USAGE GPU_UTIL MEM_COPY_UTIL ENC_UTIL DEC_UTIL
@@ -91,6 +92,31 @@ EXPECTED = {
         ("prediction_values_created", "gauge", "model_name class_label"),
         ("model_cache_hit_ratio", "gauge", "model_name"),
     ],
+    "llm-engine": [
+        ("vllm:num_requests_running", "gauge", ENGINE),
+        ("vllm:num_requests_waiting", "gauge", ENGINE),
+        ("vllm:num_requests_waiting_by_reason", "gauge", f"{ENGINE} reason"),
+        ("vllm:kv_cache_usage_perc", "gauge", ENGINE),
+        ("vllm:prefix_cache_queries", "counter", ENGINE),
+        ("vllm:prefix_cache_hits", "counter", ENGINE),
+        ("vllm:num_preemptions", "counter", ENGINE),
+        ("vllm:prompt_tokens", "counter", ENGINE),
+        ("vllm:prompt_tokens_cached", "counter", ENGINE),
+        ("vllm:generation_tokens", "counter", ENGINE),
+        ("vllm:request_success", "counter", f"{ENGINE} finished_reason"),
+        ("vllm:admission_rejections", "counter", "model_name reason"),
+        ("vllm:iteration_tokens_total", "histogram", ENGINE),
+        ("vllm:request_prompt_tokens", "histogram", ENGINE),
+        ("vllm:request_generation_tokens", "histogram", ENGINE),
+        ("vllm:time_to_first_token_seconds", "histogram", ENGINE),
+        ("vllm:inter_token_latency_seconds", "histogram", ENGINE),
+        ("vllm:request_time_per_output_token_seconds", "histogram", ENGINE),
+        ("vllm:e2e_request_latency_seconds", "histogram", ENGINE),
+        ("vllm:request_queue_time_seconds", "histogram", ENGINE),
+        ("vllm:request_inference_time_seconds", "histogram", ENGINE),
+        ("vllm:request_prefill_time_seconds", "histogram", ENGINE),
+        ("vllm:request_decode_time_seconds", "histogram", ENGINE),
+    ],
     "dcgm": [
         *((f"DCGM_FI_DEV_{name}", "gauge", GPU) for name in DEVICE_GAUGES.split()),
         *((f"DCGM_FI_DEV_{name}", "counter", GPU) for name in DEVICE_COUNTERS.split()),
@@ -108,9 +134,16 @@ def world(scenario: Scenario) -> World:
     return world
 
 
+def payload(world: World, name: str) -> str:
+    """What an endpoint of the world, its language model among them, or the exporter of its GPUs prints."""
+    assert world.llm is not None
+    others = {"dcgm": world.dcgm.render, "llm-engine": world.llm.vllm.render, "llm-gateway": world.llm.litellm.render}
+    return others[name]() if name in others else render(endpoint(world, name).dialect)
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_payload_has_exactly_the_documented_families_with_their_types_and_labels(world: World, name: str) -> None:
-    families = parse(world.dcgm.render() if name == "dcgm" else render(endpoint(world, name).dialect))
+    families = parse(payload(world, name))
     assert {family: found.type for family, found in families.items()} == {row[0]: row[1] for row in EXPECTED[name]}
     for family, _, labels in EXPECTED[name]:
         shapes = {frozenset(found.labels) - {"le"} for found in families[family].samples}
@@ -119,7 +152,7 @@ def test_a_payload_has_exactly_the_documented_families_with_their_types_and_labe
 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name != "dcgm"])
 def test_buckets_ascend_and_end_with_the_count(world: World, name: str) -> None:
-    families = parse(render(endpoint(world, name).dialect))
+    families = parse(payload(world, name))
     histograms = [family for family in families.values() if family.type == "histogram"]
     assert histograms
     for family in histograms:
@@ -139,6 +172,13 @@ BOUNDS = [
     ("vision-and-search", f"{SERVING}request_latency", ["10", "18"], ["1.47476e+09", "+Inf"], 34),
     ("vision-and-search", f"{SESSION}queuing_latency", ["100", "120"], ["1.09205e+06", "+Inf"], 53),
     ("pricing-worker", "prediction_latency_seconds", ["0.001", "0.005"], ["10.0", "+Inf"], 13),
+    ("llm-engine", "vllm:time_to_first_token_seconds", ["0.001", "0.005"], ["2560.0", "+Inf"], 23),
+    ("llm-engine", "vllm:inter_token_latency_seconds", ["0.01", "0.025"], ["80.0", "+Inf"], 20),
+    ("llm-engine", "vllm:e2e_request_latency_seconds", ["0.3", "0.5"], ["7680.0", "+Inf"], 22),
+    ("llm-engine", "vllm:iteration_tokens_total", ["1.0", "8.0"], ["16384.0", "+Inf"], 14),
+    # Of a model that takes 32,768 tokens.
+    ("llm-engine", "vllm:request_prompt_tokens", ["1.0", "2.0"], ["20000.0", "+Inf"], 15),
+    ("llm-gateway", "litellm_llm_api_latency_metric", ["0.005", "0.01"], ["600.0", "+Inf"], 18),
 ]
 
 
@@ -146,7 +186,7 @@ BOUNDS = [
 def test_bucket_bounds_are_printed_as_the_system_prints_them(
     world: World, name: str, family: str, first: list[str], last: list[str], number: int
 ) -> None:
-    text = render(endpoint(world, name).dialect)
+    text = payload(world, name)
     bounds = list(dict.fromkeys(re.findall(rf'^{re.escape(family)}_bucket{{.*le="([^"]+)"', text, re.MULTILINE)))
     assert (bounds[:2], bounds[-2:], len(bounds)) == (first, last, number)
 

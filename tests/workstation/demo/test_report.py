@@ -20,7 +20,13 @@ from datadog_checks.model_serving import ModelServingCheck
 from datadog_checks.model_serving.catalog.loader import builtin_codes
 from datadog_checks.model_serving.workstation.demo import servers
 from datadog_checks.model_serving.workstation.demo.observe import GpuRow, History, Row, Signals
-from datadog_checks.model_serving.workstation.demo.report import Story, compare, compare_latency, seconds_text
+from datadog_checks.model_serving.workstation.demo.report import (
+    Story,
+    compare,
+    compare_latency,
+    front,
+    seconds_text,
+)
 from datadog_checks.model_serving.workstation.demo.scenario import load
 from datadog_checks.model_serving.workstation.demo.view import Feed, agreement, line, live, wrapped
 from datadog_checks.model_serving.workstation.demo.world import World
@@ -29,6 +35,7 @@ from datadog_checks.model_serving.workstation.standin.install import standing_in
 from datadog_checks.model_serving.workstation.standin.runner import Runner
 
 SOURCES = ("dcgm", "nvml")
+SYSTEMS = {"databricks", "mlserver", "tensorflow_serving", "custom_ml", "litellm", "vllm"}
 SIZES = [(80, 24), (80, 50), (120, 40), (200, 60)]
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,6 +62,7 @@ class Watched:
         self.frames: dict[tuple[int, int], dict[float, str]] = {size: {} for size in SIZES}
         self.coloured: dict[float, str] = {}
         self.news: dict[float, list[str]] = {}
+        self.lines: dict[float, str] = {}
         self.picture = ""
         with ExitStack() as stack:
             stand_in = stack.enter_context(standing_in())
@@ -67,11 +75,14 @@ class Watched:
                 self.commits += [run.commit for run in done.runs]
                 self.history.add([run.commit for run in done.runs])
                 if not self.world.now > 600:
-                    self.news[self.world.now] = self.feed.add(self.world, self.story.begun(), done)
-                    self.story.look(self.history.recent(), done)
+                    recent = self.history.recent()
+                    told = self.story.objectives(recent)
+                    self.news[self.world.now] = self.feed.add(self.world, self.story.begun(), done, told)
+                    self.story.look(recent, done)
                     for size in SIZES:
                         self.frames[size][self.world.now] = self.draw(*size)
                     self.coloured[self.world.now] = self.draw(80, 24, coloured=True)
+                    self.lines[self.world.now] = line(self.world, self.history)
                 if self.world.now == PICTURE.MOMENT:
                     self.picture = PICTURE.picture(self.world, self.history, self.feed)
                 if self.world.now == 600:
@@ -99,20 +110,28 @@ def watched() -> Watched:
 
 def test_what_arrives_is_what_was_simulated(watched: Watched) -> None:
     compared = compare(watched.world, watched.history.whole)
-    systems = {"databricks", "mlserver", "tensorflow_serving", "custom_ml", "dcgm", "nvml"}
+    systems = {*SYSTEMS, "dcgm", "nvml"}
     assert {item.system for item in compared} == systems
     assert [item for item in compared if not item.agrees] == []
     assert all(item.simulated > 0 for item in compared if item.what in ("requests", "errors", "energy (J)"))
     assert [item.simulated for item in compared if item.what == "XID errors"] == [0, 1, 0, 1]
+    told = {(item.system, item.what): item.simulated for item in compared}
+    # The gateway tried more often than clients asked, and not one of their requests was lost or came twice.
+    assert told["litellm", "attempts"] > told["litellm", "requests"]
+    assert all(told["litellm", what] > 0 for what in ("fallbacks", "tokens in", "tokens out", "cost ($)"))
+    assert all(
+        told["vllm", what] > 0 for what in ("aborted", "preempted", "TTFT", "tokens in", "in cache", "tokens out")
+    )
 
 
 def test_quantiles_are_a_buckets_width_apart_at_most(watched: Watched) -> None:
     compared = compare_latency(watched.world, watched.history.whole)
-    assert {item.system for item in compared} == {"databricks", "mlserver", "tensorflow_serving", "custom_ml"}
+    assert {item.system for item in compared} == SYSTEMS
+    assert "llm-engine, TTFT" in {item.endpoint for item in compared}
     for item in compared:
         for exact, sent in zip(item.simulated, item.arrived, strict=True):
-            # No two bounds of these systems are further apart than by a factor of 2.5 where the latencies lie.
-            assert exact / 2.55 < sent < exact * 2.55
+            # No two bounds of these systems are further apart than by a factor of 3 where the latencies lie.
+            assert exact / 3.05 < sent < exact * 3.05
 
 
 def test_a_lost_run_is_told_as_a_difference(watched: Watched) -> None:
@@ -154,6 +173,10 @@ def test_the_story_names_each_phase_with_what_was_reported(watched: Watched) -> 
         "model.accuracy fell to ",
         "model_serving.endpoint.ready of fraud-platform",
         '"churn-scorer serves main.models.churn_scorer version 13" from databricks.',
+        "kv_cache.utilization reached ",
+        "request.preempted.count reached ",
+        ", above the 2 s of its SLO",
+        "litellm.fallback.count reached ",
     ):
         assert part in text
 
@@ -174,6 +197,35 @@ def test_the_feed_tells_changes_only(watched: Watched) -> None:
     assert sum("endpoint.ready is CRITICAL for mlserver fraud-platform" in text for text in checks) == 1
     assert sum("endpoint.ready is OK for mlserver fraud-platform" in text for text in checks) == 1
     assert not [text for text in watched.told if " failed: " in text]
+
+
+def test_a_broken_slo_is_told_and_that_it_is_kept_again(watched: Watched) -> None:
+    told = [re.sub(r" is [\d.]+ m?s ", " is X ", text.partition(" ")[2]) for text in watched.told if " SLO: " in text]
+    text = "SLO: p95 of token.time_to_first is X for vllm llm-engine: its SLO of 2 s is"
+    assert told == [f"{text} broken", f"{text} kept again"]
+
+
+def test_requests_that_a_gateway_passes_on_are_counted_once(watched: Watched) -> None:
+    rows = watched.history.whole.rows()
+    called = front(watched.world, rows)
+    assert {row.system for row in rows} - {row.system for row in called} == {"vllm"}
+    requests = sum(ledger.requests for system, _, ledger in watched.world.ledgers() if system != "vllm")
+    assert watched.history.whole.total("request.count", called) == requests
+
+
+def test_a_table_of_language_models_shows_the_burst(watched: Watched) -> None:
+    """Tokens per second, p95 of the first token, cache, waiting, preempted, fallbacks; none on a low terminal."""
+    tables = {now: tables_and_news(watched.frames[80, 50][now])[0] for now in (300, 450)}
+    calm, burst = (
+        [[part for part in text.split() if part not in ("s", "%")] for text in lines[-9:] if " llm-" in text]
+        for lines in tables.values()
+    )
+    assert [row[:2] for row in burst] == [["litellm", "llm-gateway"], ["vllm", "llm-engine"]]
+    assert float(calm[1][3]) < 0.5 < 2 < float(burst[1][3])
+    assert float(calm[1][4]) < 50 < 90 < float(burst[1][4])
+    assert [calm[1][6], calm[0][7]] == ["0", "0"]
+    assert int(burst[1][6]) > 0 < int(burst[0][7])
+    assert "TTFT" not in watched.frames[80, 24][450]
 
 
 def words(text: str) -> str:
@@ -324,6 +376,7 @@ def test_the_line_sums_everything_up(watched: Watched) -> None:
     text = line(watched.world, watched.history)
     assert text.startswith(f"{watched.world.time:%H:%M} ")
     assert "requests/s" in text
+    assert ", llama-70b TTFT p95 " in watched.lines[300]
     assert text.endswith(" C (dcgm and nvml)")
     watched.history.whole.gpu_gauges[GpuRow("nvml", "2"), "gpu.temperature"] = 40
     try:

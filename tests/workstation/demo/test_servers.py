@@ -53,6 +53,8 @@ CONTENT_TYPES = {
     "product-embedder": "text/plain; charset=utf-8",
     "fraud-platform": "text/plain; version=1.0.0; charset=utf-8",
     "vision-and-search": "text/plain",
+    "llm-gateway": "text/plain; version=0.0.4; charset=utf-8",
+    "llm-engine": "text/plain; version=1.0.0; charset=utf-8",
     "gpu-node-1": "text/plain; charset=utf-8",
 }
 
@@ -189,6 +191,24 @@ def test_tensorflow_serving_tells_a_models_state_and_counts_the_question(sources
     assert (known["version"], known["state"], known["status"]["error_code"]) == ("21", "AVAILABLE", "OK")
     assert total(parse(requests.get(metrics, timeout=60).text), name) == before + 1
     assert requests.get(f"{base}/v1/models/nobody", timeout=60).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "status"),
+    [
+        ("llm-gateway", "/health/liveliness", 200),
+        ("llm-gateway", "/health/readiness", 200),
+        ("llm-gateway", "/metrics", 404),
+        ("llm-engine", "/health", 200),
+        ("llm-engine", "/v1/models", 200),
+        ("llm-engine", "/v2", 404),
+    ],
+)
+def test_a_language_models_servers_tell_that_they_are_there(
+    sources: dict[str, SimulatedSource], name: str, path: str, status: int
+) -> None:
+    base = url_of(sources[name]).rstrip("/").removesuffix("/metrics")
+    assert requests.get(base + path, timeout=60).status_code == status
 
 
 def test_the_end_leaves_no_thread_and_no_open_port(scenario: Scenario) -> None:

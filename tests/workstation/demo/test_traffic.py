@@ -93,6 +93,17 @@ def test_every_simulated_request_and_error_is_printed_once(scenario: Scenario, s
         # TensorFlow Serving prints six significant digits.
         assert printed[:2] == (ledger.requests, ledger.failed)
         assert printed[2] == pytest.approx(sum(ledger.latencies), rel=1e-5)
+    assert world.llm is not None
+    gateway, engine = world.llm.gateway.ledger, world.llm.engine.ledger
+    families = parse(world.llm.litellm.render())
+    assert total(families, "litellm_proxy_total_requests_metric_total") == gateway.requests > 0
+    assert total(families, "litellm_proxy_failed_requests_metric_total") == gateway.failed
+    assert total(families, "litellm_request_total_latency_metric_sum") == pytest.approx(sum(gateway.latencies))
+    families = parse(world.llm.vllm.render())
+    refused = total(families, "vllm:admission_rejections_total")
+    assert total(families, "vllm:request_success_total") + refused == engine.requests
+    assert total(families, "vllm:request_success_total", finished_reason="error") + refused == engine.failed
+    assert total(families, "vllm:e2e_request_latency_seconds_sum") == pytest.approx(sum(engine.latencies))
     families = parse(world.dcgm.render())
     for device in world.node.devices:
         if not device.lost:
@@ -108,16 +119,16 @@ def test_the_steps_in_which_time_passes_change_nothing(scenario: Scenario, seed:
     whole.advance(uneven.now)
     for world in (uneven, whole):
         rest(world)
-    for one, other in zip(uneven.endpoints, whole.endpoints, strict=True):
-        assert (one.ledger.requests, one.ledger.errors) == (other.ledger.requests, other.ledger.errors)
-        assert sorted(one.ledger.latencies) == sorted(other.ledger.latencies)
+    for (*_, one), (*_, other) in zip(uneven.ledgers(), whole.ledgers(), strict=True):
+        assert (one.requests, one.errors) == (other.requests, other.errors)
+        assert sorted(one.latencies) == sorted(other.latencies)
 
 
 def test_another_seed_is_another_day(scenario: Scenario) -> None:
     worlds = [World(scenario, length=300, seed=seed) for seed in (1, 1, 2)]
     for world in worlds:
         world.advance(120)
-    first, again, other = ([list(one.ledger.latencies) for one in world.endpoints] for world in worlds)
+    first, again, other = ([list(ledger.latencies) for *_, ledger in world.ledgers()] for world in worlds)
     assert first == again
     assert all(mine != theirs for mine, theirs in zip(first, other, strict=True))
 

@@ -1,4 +1,4 @@
-"""`model-serving demo`: the check, running against simulated serving endpoints of five systems."""
+"""`model-serving demo`: the check, running against simulated serving endpoints of seven systems."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ DRAIN_MINUTES = 10
 def demo(duration: float, watch: bool, seed: int, plain: bool) -> None:
     """Run the check against simulated serving endpoints and show the golden signals.
 
-    A Databricks workspace, which one instance watches as a whole, MLServer, TensorFlow Serving, a DCGM exporter and a
-    custom exporter are served on free ports of 127.0.0.1, with the traffic of a morning on which a new version of a
-    model is rolled out and several things go wrong. The GPUs are read a second time, through NVML: those of this host,
-    or the simulated ones where it has none. Nothing leaves this machine, and the run ends by itself.
+    A Databricks workspace, which one instance watches as a whole, MLServer, TensorFlow Serving, vLLM behind LiteLLM, a
+    DCGM exporter and a custom exporter are served on free ports of 127.0.0.1, with the traffic of a morning on which a
+    new version of a model is rolled out and several things go wrong. The GPUs are read a second time, through NVML:
+    those of this host, or the simulated ones where it has none. Nothing leaves this machine, and the run ends by
+    itself.
 
     \b
     Examples:
@@ -94,8 +95,9 @@ def _watch(world: World, run: Callable[[], Round], stop: threading.Event, consol
     with screen as shown:
         for _ in _steps(world, stop):
             done = look()
-            news = feed.add(world, story.begun(), done)
-            story.look(history.recent(), done)
+            recent = history.recent()
+            news = feed.add(world, story.begun(), done, story.objectives(recent))
+            story.look(recent, done)
             if shown is not None:
                 shown.update(live(world, history, feed, *shown.console.size), refresh=True)
                 continue
@@ -179,12 +181,13 @@ def _introduction(world: World, sources: list[SimulatedSource], duration: float 
 
 
 def _summary(world: World, history: History, story: Story, comparisons: Sequence[NumberComparison]) -> Iterator[str]:
-    requests = sum(endpoint.ledger.requests for endpoint in world.endpoints)
-    failed = sum(endpoint.ledger.failed for endpoint in world.endpoints)
+    # Those that a gateway passes on are not counted again.
+    called = [ledger for *endpoint, ledger in world.ledgers() if tuple(endpoint) != world.behind]
+    requests, failed = sum(ledger.requests for ledger in called), sum(ledger.failed for ledger in called)
     rounds = f", and the extremes of all {story.rounds} rounds of the story" if story.rounds > 1 else ""
     yield ""
     yield (
-        f"From {world.epoch:%H:%M} to {world.time:%H:%M} (simulated) {len(world.endpoints)} endpoints were sent "
+        f"From {world.epoch:%H:%M} to {world.time:%H:%M} (simulated) {len(called)} endpoints were sent "
         f"{requests:,} requests, and {failed:,} failed. What the check reported of it{rounds}:"
     )
     yield from (f"  {sentence}" for sentence in story.sentences())

@@ -31,6 +31,11 @@ class Buckets:
         """Return (bound as %g prints it, observations up to it) for every bound, the infinite one last."""
         return list(zip([*(f"{bound:g}" for bound in self.bounds), INFINITY], accumulate(self.counts), strict=True))
 
+    def for_client(self) -> list[tuple[str, float]]:
+        """Return the same as the Prometheus client for Python writes bounds."""
+        bounds = [*(repr(float(bound)) for bound in self.bounds), INFINITY]
+        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
+
 
 def sample(
     name: str, labels: Mapping[str, str], value: str, timestamp: int | None = None, *, braces: bool = False

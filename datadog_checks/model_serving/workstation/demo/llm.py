@@ -7,12 +7,14 @@ however time is advanced.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
 from .exposition import Buckets
+from .ledger import LATENCIES_KEPT, Ledger
 from .scenario import LlmModel
 
 MICRO = 1_000_000
@@ -92,8 +94,10 @@ class LlmTotals:
     prefix_queries: int = 0
     """Tokens looked up in the prefix cache."""
     prefix_hits: int = 0
-    times_to_first: list[float] = field(default_factory=list)
-    """Seconds, of every request that got a first token."""
+    first: int = 0
+    """Requests that got a first token."""
+    times_to_first: array[float] = field(default_factory=lambda: array("d"))
+    """Seconds, of each of these, up to the number that a ledger keeps."""
 
 
 class LlmTimes:
@@ -130,6 +134,8 @@ class LlmEngine:
         self.cold = False
         """While set, the prefix cache finds nothing."""
         self.totals = LlmTotals()
+        self.ledger = Ledger()
+        """All requests, of which errors and refused ones have failed."""
         self.times = LlmTimes(model.longest)
         self._ended = ended
         self._serial = count()
@@ -331,14 +337,19 @@ class LlmEngine:
         self.totals.prompt += generation.prompt
         self.totals.cached += generation.cached
         seconds = (now - generation.arrived) / MICRO
-        self.totals.times_to_first.append(seconds)
+        self.totals.first += 1
+        if self.totals.first <= LATENCIES_KEPT:
+            self.totals.times_to_first.append(seconds)
         self.times.first_token.observe(seconds)
 
     def _end(self, generation: Generation, reason: str, now: int) -> None:
         self._release(generation)
         generation.reason, generation.ended = reason, now
-        if reason != REFUSED:
+        if reason == REFUSED:
+            self.ledger.enter(reason, None)
+        else:
             self.totals.finished[reason] += 1
+            self.ledger.enter("error" if reason == "error" else "", generation.latency)
             self._time(generation)
         self._ended(generation)
 

@@ -24,6 +24,7 @@ COMBINE: Mapping[str, Callable[[list[float]], float]] = {
     "request.queue.size": sum,
     "concurrency.provisioned": sum,
     "model.feature_drift": max,
+    "kv_cache.utilization": max,
 }
 
 
@@ -96,6 +97,12 @@ class Signals:
         """Return the sum of a count over rows."""
         return sum(self.counts[row, name] for row in rows)
 
+    def of_endpoint(self, name: str, system: str, endpoint: str) -> float:
+        """Return the sum of a count over all that came of an endpoint, whatever models it is about."""
+        return sum(
+            value for (row, told), value in self.counts.items() if told == name and row[:2] == (system, endpoint)
+        )
+
     def error_percent(self, row: Row) -> float | None:
         """Return the share of failed requests in percent, None without requests."""
         scope = self.scope(row)
@@ -104,7 +111,11 @@ class Signals:
 
     def latency(self, row: Row) -> Sketch | None:
         """Return the sketch of the row's latency in seconds, None where its system tells no distribution."""
-        for name in LATENCIES:
+        return self.sketch(row, *LATENCIES)
+
+    def sketch(self, row: Row, *names: str) -> Sketch | None:
+        """Return what came of the first of some distributions with observations, over all that the row speaks for."""
+        for name in names:
             merged = Sketch()
             for each in self.scope(row):
                 if (sketch := self.sketches.get((each, name))) is not None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
 from ..standin.recorder import ServiceStatus
 from ..standin.runner import Round
+from .ledger import LATENCIES_KEPT
+from .llm import LlmEngine
+from .llm_gateway import LlmGateway
 from .observe import GpuRow, Row, Signals, tag_values
 from .scenario import MINUTE, Phase
-from .world import LATENCIES_KEPT, World
+from .world import World
 
 QUANTILES = (0.5, 0.99)
+FIRST_TOKEN = "token.time_to_first"
+# The share of the requests that the SLO on the first token is about.
+FIRST_TOKEN_SHARE = 0.95
 JOULE_TOLERANCE = 1e-6
 
 
@@ -42,16 +48,12 @@ class LatencyComparison(NamedTuple):
 
 
 def compare(world: World, signals: Signals) -> list[NumberComparison]:
-    """Compare requests and errors of every endpoint, and XID errors and energy of every simulated GPU by source."""
+    """Compare requests and errors of every endpoint, what an engine and its gateway did besides, and XID errors and
+    energy of every simulated GPU by source."""
     result = []
-    for endpoint in world.endpoints:
-        system, name = endpoint.service.system, endpoint.service.endpoint
-        rows = signals.scope(Row(system, name, ""))
-        ledger = endpoint.ledger
-        result.append(NumberComparison(system, name, "requests", ledger.requests, signals.total("request.count", rows)))
-        result.append(
-            NumberComparison(system, name, "errors", ledger.failed, signals.total("request.error.count", rows))
-        )
+    for system, name, what, simulated, metric in _counted(world):
+        arrived = signals.of_endpoint(metric, system, name)
+        result.append(NumberComparison(system, name, what, simulated, arrived))
     for source, device in product(world.gpu_sources, world.node.devices):
         row = GpuRow(source, device.gpu.index)
         name = f"{device.host.hostname}, GPU {row.gpu}"
@@ -62,17 +64,50 @@ def compare(world: World, signals: Signals) -> list[NumberComparison]:
     return result
 
 
+def _counted(world: World) -> Iterator[tuple[str, str, str, float, str]]:
+    """Yield system, endpoint, a word, what was simulated, and the count in which it arrives."""
+    for system, name, ledger in world.ledgers():
+        yield system, name, "requests", ledger.requests, "request.count"
+        yield system, name, "errors", ledger.failed, "request.error.count"
+        if world.llm is not None and system in ("litellm", "vllm"):
+            told = _gateway_counts(world.llm.gateway) if system == "litellm" else _engine_counts(world.llm.engine)
+            for what, simulated, metric in told:
+                yield system, name, what, simulated, metric
+
+
+def _gateway_counts(gateway: LlmGateway) -> Iterator[tuple[str, float, str]]:
+    upstream = gateway.deployments.values()
+    yield "attempts", sum(one.tried for one in upstream), "litellm.deployment.request.count"
+    yield "fallbacks", gateway.fallbacks.total(), "litellm.fallback.count"
+    yield "tokens in", sum(one.prompt for one in upstream), "token.prompt.count"
+    yield "tokens out", sum(one.output for one in upstream), "token.generation.count"
+    yield "cost ($)", sum(one.dollars for one in upstream), "cost.count"
+
+
+def _engine_counts(engine: LlmEngine) -> Iterator[tuple[str, float, str]]:
+    totals = engine.totals
+    yield "aborted", totals.finished["abort"], "request.aborted.count"
+    yield "preempted", totals.preemptions, "request.preempted.count"
+    yield "TTFT", totals.first, f"{FIRST_TOKEN}.count"
+    yield "tokens in", totals.prompt, "token.prompt.count"
+    yield "in cache", totals.prefix_hits, "prefix_cache.hit.count"
+    yield "tokens out", totals.generated, "token.generation.count"
+
+
 def compare_latency(world: World, signals: Signals) -> list[LatencyComparison]:
-    """Compare latency quantiles of every endpoint of which every latency is known."""
+    """Compare quantiles of every endpoint of which every latency is known, and of times to first token (TTFT)."""
+    timed = [(system, name, "", ledger.latencies) for system, name, ledger in world.ledgers()]
+    if world.llm is not None:
+        timed.append(("vllm", world.llm.service.endpoint, "TTFT", world.llm.engine.totals.times_to_first))
     result = []
-    for endpoint in world.endpoints:
-        exact = sorted(endpoint.ledger.latencies)
-        system, name = endpoint.service.system, endpoint.service.endpoint
-        sketch = signals.latency(Row(system, name, ""))
+    for system, name, what, seconds in timed:
+        exact, row = sorted(seconds), Row(system, name, "")
+        sketch = signals.sketch(row, FIRST_TOKEN) if what else signals.latency(row)
         if not exact or sketch is None or len(exact) == LATENCIES_KEPT:
             continue
         simulated = tuple(exact[round(share * (len(exact) - 1))] for share in QUANTILES)
-        result.append(LatencyComparison(system, name, simulated, tuple(sketch.quantile(q) for q in QUANTILES)))
+        shown = f"{name}, {what}" if what else name
+        result.append(LatencyComparison(system, shown, simulated, tuple(sketch.quantile(q) for q in QUANTILES)))
     return result
 
 
@@ -87,6 +122,10 @@ class Peak:
     temperature: float | None = None
     accuracy: float | None = None
     drift: float | None = None
+    cache: float | None = None
+    first_token: float | None = None
+    preempted: float | None = None
+    fallbacks: float | None = None
     events: dict[str, list[str]] = field(default_factory=dict)
     """Titles of events about an XID error or a rollout of the phase, each with the systems that told it."""
     critical: set[str] = field(default_factory=set)
@@ -106,6 +145,7 @@ class Story:
         self._times: dict[str, dict[int, str]] = {}
         """When each phase began, by the round of the story."""
         self._active: list[Phase] = []
+        self._broken = False
         self._endpoints = {
             model.name: service.endpoint for service in world.scenario.services for model in service.models
         }
@@ -115,14 +155,27 @@ class Story:
         before, self._active = self._active, self._world.phases()
         return [f"{phase.title}{_named(phase)}" for phase in self._active if phase not in before]
 
+    def objectives(self, recent: Signals) -> list[str]:
+        """Tell that the SLO on the first token is broken in the last simulated minute, or is kept again."""
+        if self._world.llm is None or (seconds := first_token(self._world, recent)) is None:
+            return []
+        limit, before = self._world.llm.service.first_token_limit, self._broken
+        self._broken = seconds > limit
+        if self._broken == before:
+            return []
+        told = f"p95 of {FIRST_TOKEN} is {seconds_text(seconds)} for vllm {self._world.llm.service.endpoint}"
+        return [f"{told}: its SLO of {limit:g} s is {'broken' if self._broken else 'kept again'}"]
+
     def look(self, recent: Signals, done: Round) -> None:
         """Take the signals of the last simulated minute, and the last round of runs."""
         self.rounds = self._world.timeline.round(self._world.now)
         for phase in self._world.phases():
             self._times.setdefault(phase.title, {}).setdefault(self.rounds, f"{self._world.time:%H:%M}")
             peak = self._peaks.setdefault(phase.title, Peak())
-            rows = [row for row in recent.rows() if row.model in phase.of or not phase.of]
+            rows = [row for row in front(self._world, recent.rows()) if row.model in phase.of or not phase.of]
             _stretch(peak, recent, rows)
+            if phase.documents:
+                self._stretch_llm(peak, recent)
             for target, source in product(phase.of, self._world.gpu_sources):
                 gpu = GpuRow(source, target.removeprefix("gpu:"))
                 if (value := recent.gpu_gauges.get((gpu, "gpu.temperature"))) is not None:
@@ -142,6 +195,20 @@ class Story:
                 tellers = self._peaks[phase.title].events.setdefault(str(event.fields.get("msg_title", "")), [])
                 tellers += [] if source in tellers else [source]
 
+    def _stretch_llm(self, peak: Peak, recent: Signals) -> None:
+        assert self._world.llm is not None
+        service = self._world.llm.service
+        used = [
+            recent.gauges.get((row, "kv_cache.utilization")) for row in recent.scope(Row("vllm", service.endpoint, ""))
+        ]
+        for value in (one for one in used if one is not None):
+            peak.cache = _most(peak.cache, value)
+        if (seconds := first_token(self._world, recent)) is not None:
+            peak.first_token = _most(peak.first_token, seconds)
+        preempted = recent.of_endpoint("request.preempted.count", "vllm", service.endpoint)
+        fallbacks = recent.of_endpoint("litellm.fallback.count", "litellm", service.gateway.endpoint)
+        peak.preempted, peak.fallbacks = _most(peak.preempted, preempted), _most(peak.fallbacks, fallbacks)
+
     def _tells(self, tags: Mapping[str, str], phase: Phase) -> bool:
         """Tell whether an event with these tags is about a phase."""
         if tags.get("xid") == str(phase.xid):
@@ -153,13 +220,25 @@ class Story:
         """Tell each phase in the order in which it began."""
         for phase in sorted(self._world.scenario.phases, key=lambda phase: phase.start):
             if (peak := self._peaks.get(phase.title)) is not None:
-                told = "; ".join(_told(phase, peak)) or "nothing of it was reported"
+                limit = self._world.llm.service.first_token_limit if self._world.llm else None
+                told = "; ".join(_told(phase, peak, limit)) or "nothing of it was reported"
                 first, *later = self._times[phase.title].values()
                 again = f" ({len(later)} times more, last at {later[-1]})" if later else ""
                 yield f"{first}{again} {phase.title}{_named(phase)}: {told}."
 
 
-def _told(phase: Phase, peak: Peak) -> Iterator[str]:
+def front(world: World, rows: Iterable[Row]) -> list[Row]:
+    """Leave out the rows of what only a gateway calls: its requests are those of the gateway once more."""
+    return [row for row in rows if row[:2] != world.behind]
+
+
+def first_token(world: World, recent: Signals) -> float | None:
+    """Return the 95th percentile of the time to the first token of the world's engine (seconds), None without one."""
+    sketch = None if world.llm is None else recent.sketch(Row("vllm", world.llm.service.endpoint, ""), FIRST_TOKEN)
+    return None if sketch is None else sketch.quantile(FIRST_TOKEN_SHARE)
+
+
+def _told(phase: Phase, peak: Peak, limit: float | None) -> Iterator[str]:
     if phase.rate and peak.rate is not None and peak.least_rate is not None:
         yield f"request.count rose from {peak.least_rate:.0f} to {peak.rate:.0f} per second"
     if phase.errors and peak.errors is not None:
@@ -173,6 +252,15 @@ def _told(phase: Phase, peak: Peak) -> Iterator[str]:
         yield f"event{'s' * (len(titles) > 1)} {', '.join(titles)} from {' and '.join(sources)}"
     if not phase.ready and peak.critical:
         yield f"service check {' and '.join(sorted(peak.critical))} was critical"
+    if phase.documents and peak.cache is not None:
+        yield f"kv_cache.utilization reached {peak.cache:.0f} %"
+        yield f"request.preempted.count reached {peak.preempted:.0f} per minute"
+        if peak.first_token is not None and limit is not None:
+            broken = (
+                f"above the {limit:g} s of its SLO" if peak.first_token > limit else f"within its SLO of {limit:g} s"
+            )
+            yield f"p95 of {FIRST_TOKEN} reached {seconds_text(peak.first_token)}, {broken}"
+        yield f"litellm.fallback.count reached {peak.fallbacks:.0f} per minute"
     if phase.drift and peak.drift is not None and peak.accuracy is not None:
         yield f"model.feature_drift reached {peak.drift:.2f} while model.accuracy fell to {peak.accuracy:.1f} %"
 

@@ -78,6 +78,53 @@ class LlmModel(_Data):
     write_ms: float = Field(default=0.2, ge=0)
 
 
+class LlmFallback(_Data):
+    """A model of a provider, which answers what the engine does not. Prices are dollars per million tokens."""
+
+    name: str
+    provider: str
+    first_ms: float = Field(gt=0)
+    """Milliseconds until its first token, and for each one after that."""
+    token_ms: float = Field(gt=0)
+    tokens_per_minute: int = Field(gt=0)
+    """What the provider allows. A request beyond it is refused."""
+    prompt_price: float = Field(ge=0)
+    output_price: float = Field(ge=0)
+
+
+class LlmRoute(_Data):
+    """What a gateway does with a request: how long it waits, how often it tries the engine, what it falls back to."""
+
+    endpoint: str
+    timeout: float = Field(default=60, gt=0)
+    """Seconds."""
+    retries: int = Field(default=1, ge=0)
+    backoff: float = Field(default=1, ge=0)
+    """Seconds before it tries again."""
+    fallback: LlmFallback | None = None
+
+
+class LlmService(_Data):
+    """A language model on one engine behind a gateway, and what clients ask of it.
+
+    `prompt` and `output` are the median and the spread of log-normal numbers of tokens, of which `shared` at the
+    beginning of each prompt are the same; `documents` is the least and the most that a prompt with a document has.
+    """
+
+    endpoint: str
+    model: LlmModel
+    gateway: LlmRoute
+    rate: float = Field(gt=0)
+    prompt: tuple[float, float]
+    output: tuple[float, float]
+    shared: int = Field(default=0, ge=0)
+    documents: tuple[int, int]
+    max_tokens: int = Field(gt=0)
+    """What clients let an answer have."""
+    first_token_limit: float = Field(gt=0)
+    """Seconds within which 95 % of the requests are to get their first token."""
+
+
 class Service(_Data):
     """One serving endpoint of one system, and the models behind it."""
 
@@ -124,6 +171,7 @@ class Phase(_Data):
     heat: Line | None = None
     accuracy: Line | None = None
     drift: Line | None = None
+    documents: Line | None = None
     errors: dict[Outcome, Share] | None = None
     ready: bool = True
     xid: int | None = None
@@ -143,7 +191,7 @@ class Phase(_Data):
         return line[0] + (line[1] - line[0]) * passed
 
 
-Effect = Literal["rate", "service", "heat", "accuracy", "drift"]
+Effect = Literal["rate", "service", "heat", "accuracy", "drift", "documents"]
 
 
 class Scenario(_Data):
@@ -151,6 +199,7 @@ class Scenario(_Data):
 
     clock: Clock
     services: tuple[Service, ...]
+    llm: LlmService | None = None
     pay_per_token: tuple[str, ...] = ()
     gpus: tuple[Gpu, ...]
     gpu_host: GpuHost
@@ -159,6 +208,7 @@ class Scenario(_Data):
     @model_validator(mode="after")
     def _targets_exist(self) -> Scenario:
         names = [model.name for service in self.services for model in service.models]
+        names += [self.llm.model.name] if self.llm else []
         known = {*names, *(f"gpu:{gpu.index}" for gpu in self.gpus)}
         if len(set(names)) < len(names):
             raise ValueError("two models of the scenario have the same name")

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from prometheus_client import start_http_server
 
-from .dialects import dcgm, mlserver, tensorflow_serving, vllm
+from .dialects import dcgm, litellm, mlserver, tensorflow_serving, vllm
 from .dialects.custom_ml import CustomML
 from .dialects.databricks import Databricks
 from .dialects.dcgm import Dcgm
+from .dialects.litellm import LiteLLM
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
 from .dialects.vllm import VLLM
@@ -134,6 +135,15 @@ def serve_world(world: World, workspace: SimulatedWorkspace | None = None) -> It
                     continue
             system = endpoint.service.system
             sources.append(SimulatedSource(system, name, {**options, "serving_system": system, "endpoint_name": name}))
+        if world.llm is not None:
+            service, lock = world.llm.service, world.lock
+            for kind, name, path, routes in (
+                ("litellm", service.gateway.endpoint, "/metrics/", litellm_routes(world.llm.litellm, lock)),
+                ("vllm", service.endpoint, "/metrics", vllm_routes(world.llm.vllm, lock)),
+            ):
+                options = {"openmetrics_endpoint": stack.enter_context(serve(routes)) + path}
+                options |= {"serving_system": kind, "endpoint_name": name}
+                sources.append(SimulatedSource(kind, name, options))
         base = stack.enter_context(serve(_page(world, "/metrics", world.dcgm, dcgm.CONTENT_TYPE)))
         name = world.scenario.gpu_host.hostname
         options = {"openmetrics_endpoint": f"{base}/metrics", "serving_system": "dcgm", "endpoint_name": name}
@@ -234,6 +244,25 @@ def vllm_routes(dialect: VLLM, lock: AbstractContextManager[Any]) -> Routes:
                     return ServedAnswer(200, dialect.models())
                 case "/version":
                     return ServedAnswer(200, {"version": vllm.VERSION})
+        return NOT_FOUND
+
+    return routes
+
+
+def litellm_routes(dialect: LiteLLM, lock: AbstractContextManager[Any]) -> Routes:
+    """Return what a proxy of LiteLLM answers; `lock` is held while it is looked at."""
+
+    def routes(call: ServedCall) -> ServedAnswer:
+        if call.method != "GET":
+            return NOT_FOUND
+        match call.path:
+            case "/metrics/":
+                with lock:
+                    return ServedAnswer(200, dialect.render(), litellm.CONTENT_TYPE)
+            case "/health/liveliness":
+                return ServedAnswer(200, "I'm alive!")
+            case "/health/readiness":
+                return ServedAnswer(200, {"status": "healthy"})
         return NOT_FOUND
 
     return routes

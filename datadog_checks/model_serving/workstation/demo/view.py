@@ -18,7 +18,15 @@ from ...catalog.loader import builtin_codes
 from ..standin.recorder import Event, ServiceCheck, ServiceStatus
 from ..standin.runner import Round
 from .observe import LATENCIES, GpuRow, History, Row, Signals, tag_values
-from .report import LatencyComparison, NumberComparison, seconds_text
+from .report import (
+    FIRST_TOKEN,
+    FIRST_TOKEN_SHARE,
+    LatencyComparison,
+    NumberComparison,
+    first_token,
+    front,
+    seconds_text,
+)
 from .scenario import MINUTE
 from .world import World
 
@@ -28,6 +36,8 @@ NEWS_LINES = 8
 FEED_KEPT = 100
 # Lines besides the head, the rows of both tables and the news: two headings with a line below, a blank, a rule.
 FRAME_LINES = 6
+# Those of the table of language models besides its rows: a blank, a heading with a line below.
+LLM_LINES = 3
 # Blanks between two columns.
 GAP = 2
 # Columns from which on there is room for saturation and for the processes of GPUs.
@@ -49,10 +59,11 @@ class Feed:
         self.latest: deque[str] = deque(maxlen=FEED_KEPT)
         self._status: dict[tuple[str, tuple[str, ...]], ServiceStatus] = {}
 
-    def add(self, world: World, begun: Iterable[str], done: Round) -> list[str]:
+    def add(self, world: World, begun: Iterable[str], done: Round, objectives: Iterable[str] = ()) -> list[str]:
         """Take one round, and return its lines."""
         clock = f"{world.time:%H:%M}"
         lines = [f"{clock} simulator: {title}" for title in begun]
+        lines += [f"{clock} SLO: {text}" for text in objectives]
         lines += [f"{clock} event{text}" for text in _event_texts(done.events)]
         lines += [f"{clock} service check: {text}" for text in self._changes(done.service_checks)]
         for run in done.runs:
@@ -93,29 +104,34 @@ def _event_texts(events: Iterable[Event]) -> Iterator[str]:
 def live(world: World, history: History, feed: Feed, width: int, height: int) -> RenderableType:
     """Return everything that a terminal of that many columns and lines shows.
 
-    From 80 by 24 on it fits, with every word whole. On a low terminal the models give way to the news, then the GPUs
-    beyond the first.
+    From 80 by 24 on it fits, with every word whole. On a low terminal the models give way to the news, then the table
+    of language models, then the GPUs beyond the first.
     """
     recent = history.recent()
     phases = ", ".join(phase.title.partition(":")[0] for phase in world.phases()) or "a quiet day"
     clock = f"{world.time:%H:%M} UTC (simulated)"
     head = wrapped([f"{clock}  {phases}"], width)
-    rows, gpus = list(_rows(recent)), _gpu_cells(recent, history.whole)
+    rows, gpus, llms = list(_rows(recent)), _gpu_cells(recent, history.whole), _llm_cells(world, recent)
     room = height - FRAME_LINES - len(head) - NEWS_LINES
-    if len(rows) + len(gpus) > room:
+    taken = len(llms) + LLM_LINES if llms else 0
+    if len(rows) + len(gpus) + taken > room:
         rows = [row for row in rows if not row.model]
+    if len(rows) + len(gpus) + taken > room:
+        llms, taken = [], 0
     shown = gpus
-    if len(rows) + len(gpus) > room:
+    if len(rows) + len(gpus) > max(room, len(rows) + 2):
         shown = gpus[: max(1, room - len(rows) - 1)]
     more = [Text(f"and {len(gpus) - len(shown)} more GPUs, on a higher terminal")] if len(shown) < len(gpus) else []
+    between: list[RenderableType] = ["", _llm_table(llms)] if llms else []
     return Group(
         _styled("\n".join(head), {"bold": [clock]}),
         _model_table(recent, rows, width),
+        *between,
         "",
         _gpu_table(shown, width),
         *more,
         Rule("what the check reported", style=""),
-        _news(feed, width, NEWS_LINES + max(0, room - len(rows) - len(shown) - len(more))),
+        _news(feed, width, NEWS_LINES + room - len(rows) - taken - len(shown) - len(more)),
     )
 
 
@@ -137,7 +153,8 @@ def _news(feed: Feed, width: int, lines: int) -> Text:
         if shown and len(shown) + len(entry_lines) > lines:
             break
         shown = entry_lines + shown
-    return _styled("\n".join(shown[:lines]), {"bold red": ["CRITICAL", "failed:"], "bold": ["event", "service check:"]})
+    marked = {"bold red": ["CRITICAL", "failed:", "broken"], "bold": ["event", "service check:", "SLO:"]}
+    return _styled("\n".join(shown[:lines]), marked)
 
 
 def _styled(text: str, words: Mapping[str, Sequence[str]]) -> Text:
@@ -202,6 +219,43 @@ def _numbers(recent: Signals, row: Row) -> Iterator[Text]:
         # Some systems tell a model's latency as a sum and a count only.
         yield Text(NOTHING if mean is None else f"mean {seconds_text(mean)}")
         yield Text(NOTHING)
+
+
+def _llm_cells(world: World, recent: Signals) -> list[list[Text]]:
+    """Return the lines of the table of language models: of the gateway, and of the engine behind it."""
+    if world.llm is None:
+        return []
+    service = world.llm.service
+    lines = []
+    for system, endpoint, counts in (
+        ("litellm", service.gateway.endpoint, ("", "litellm.fallback.count")),
+        ("vllm", service.endpoint, ("request.preempted.count", "")),
+    ):
+        row = Row(system, endpoint, "")
+        tokens = recent.of_endpoint("token.generation.count", system, endpoint) / MINUTE
+        sketch = recent.sketch(row, FIRST_TOKEN)
+        first = None if sketch is None else sketch.quantile(FIRST_TOKEN_SHARE)
+        limits = (service.first_token_limit / 2, service.first_token_limit)
+        scope = recent.scope(row)
+        told = {name: value for (at, name), value in recent.gauges.items() if at in scope}
+        waiting = told.get("request.queue.size")
+        cells = [
+            Text(f"{system} {endpoint}"),
+            Text(f"{tokens:,.0f}"),
+            _graded(first, "{:.3g} s", limits),
+            _graded(told.get("kv_cache.utilization"), "{:.0f} %", UTILIZATION),
+            Text(NOTHING if waiting is None else f"{waiting:.0f}"),
+        ]
+        cells += [Text(f"{recent.of_endpoint(name, system, endpoint):.0f}" if name else NOTHING) for name in counts]
+        lines.append(cells)
+    return lines
+
+
+def _llm_table(cells: Sequence[Sequence[Text]]) -> Table:
+    columns = ("language model", "tokens/s", "TTFT p95", "KV cache", "waiting", "preempted", "fallbacks")
+    table = _table(cells, *columns)
+    table.columns[0].justify = "left"
+    return table
 
 
 def _gpu_cells(recent: Signals, whole: Signals) -> list[list[Text]]:
@@ -286,12 +340,17 @@ def line(world: World, history: History) -> str:
     """Return the state of everything in one line."""
     recent = history.recent()
     rows = recent.rows()
-    requests, errors = recent.total("request.count", rows), recent.total("request.error.count", rows)
+    called = front(world, rows)
+    requests, errors = recent.total("request.count", called), recent.total("request.error.count", called)
     parts = [f"{requests / MINUTE:.1f} requests/s", f"{100 * errors / requests if requests else 0:.1f} % errors"]
-    slow = [(sketch.quantile(0.99), row) for row in rows if (sketch := recent.latency(row)) is not None]
+    # What a language model takes is the length of its answers.
+    others = [row for row in called if world.llm is None or row.model != world.llm.service.model.name]
+    slow = [(sketch.quantile(0.99), row) for row in others if (sketch := recent.latency(row)) is not None]
     if slow:
         p99, row = max(slow)
         parts.append(f"slowest {row.model or row.endpoint} p99 {seconds_text(p99)}")
+    if world.llm is not None and (first := first_token(world, recent)) is not None:
+        parts.append(f"{world.llm.service.model.name} TTFT p95 {seconds_text(first)}")
     # Sources that tell the same share the words.
     told: dict[str, list[str]] = {}
     for source, gpus in groupby(gpu_rows(history.whole), lambda gpu: gpu.source):
@@ -328,19 +387,26 @@ def agreement(comparisons: Sequence[NumberComparison], latencies: Sequence[Laten
     """Yield the final comparison, as lines of a table."""
     yield "What was simulated, and what arrived in Datadog's types:"
     shown = [
-        (item.system, item.endpoint, item.what, f"{item.simulated:,.0f}", f"{item.arrived:,.0f}", item.agrees)
+        (item.system, item.endpoint, item.what, *(_number(value, item.what) for value in item[3:]), item.agrees)
         for item in comparisons
     ]
     wide = [max(len(str(row[place])) for row in shown) for place in range(5)]
     for system, endpoint, what, simulated, arrived, agrees in shown:
         yield (
-            f"  {system:<{wide[0]}}  {endpoint:<{wide[1]}}  {what:<{wide[2]}}  {simulated:>{wide[3]}}  "
+            f"  {system:<{wide[0]}} {endpoint:<{wide[1]}} {what:<{wide[2]}}  {simulated:>{wide[3]}}  "
             f"{arrived:>{wide[4]}}  {'agrees' if agrees else 'DIFFERS'}"
         )
-    yield "Latency p50 and p99, exact and from the distribution (a bucket's width apart at most):"
+    yield (
+        "Latency p50 and p99 (TTFT is the time to the first token), exact and from the distribution, a bucket's width "
+        "apart at most:"
+    )
     for item in latencies:
         exact, sent = ("  ".join(f"{seconds_text(value):>7}" for value in values) for values in item[2:])
-        yield f"  {item.system:<{wide[0]}}  {item.endpoint:<{wide[1]}}  {exact}   {sent}"
+        yield f"  {item.system:<{wide[0]}} {item.endpoint:<{wide[1]}}  {exact}   {sent}"
+
+
+def _number(value: float, what: str) -> str:
+    return f"{value:,.4f}" if "$" in what else f"{value:,.0f}"
 
 
 def _graded(value: float | None, text: str, limits: tuple[float, float] | None) -> Text:

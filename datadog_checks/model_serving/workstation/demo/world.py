@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from array import array
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,32 +10,19 @@ from datetime import UTC, datetime, timedelta
 from .dialects.custom_ml import CustomML
 from .dialects.databricks import Databricks
 from .dialects.dcgm import Dcgm
+from .dialects.litellm import LiteLLM
 from .dialects.mlserver import MLServer
 from .dialects.tensorflow_serving import TensorFlowServing
+from .dialects.vllm import VLLM
 from .gpu import GpuNode
+from .ledger import Ledger
+from .llm_gateway import LlmGateway
+from .llm_traffic import LlmTraffic
 from .nvml import SimulatedDriver
-from .scenario import MINUTE, Phase, Scenario, Service, Timeline
-from .traffic import InferenceRequest, Traffic
+from .scenario import MINUTE, LlmService, Phase, Scenario, Service, Timeline
+from .traffic import Traffic
 
 Dialect = Databricks | MLServer | TensorFlowServing | CustomML
-# Every latency is kept up to here, to tell exact quantiles; a run that goes on for hours must not fill the memory.
-LATENCIES_KEPT = 500_000
-
-
-@dataclass
-class Ledger:
-    """What the simulator did to one serving endpoint."""
-
-    requests: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    """Failed requests by outcome."""
-    latencies: array[float] = field(default_factory=lambda: array("d"))
-    """Seconds, of every request that its system puts into its latency metric."""
-
-    @property
-    def failed(self) -> int:
-        """Number of failed requests."""
-        return self.errors.total()
 
 
 @dataclass
@@ -53,6 +38,27 @@ class Simulated:
     def times_failures(self) -> bool:
         """Tell whether the system's latency metric also holds the requests that failed."""
         return self.service.system in ("databricks", "mlserver")
+
+
+class SimulatedLlm:
+    """A language model of the world: clients, a gateway, and the engine behind it."""
+
+    def __init__(self, service: LlmService, scenario: Scenario, timeline: Timeline, seed: int) -> None:
+        self.service = service
+        self.gateway = LlmGateway(service.model, service.gateway)
+        self.engine = self.gateway.engine
+        self.vllm, self.litellm = VLLM(self.engine), LiteLLM(self.gateway)
+        self._traffic = LlmTraffic(service, scenario, timeline, seed)
+
+    def advance(self, now: float) -> None:
+        """Move to the time `now` (simulated seconds)."""
+        for request in self._traffic.advance(now):
+            self.gateway.submit(request)
+        self.gateway.advance(now)
+
+    def close(self) -> None:
+        """Let no more requests arrive."""
+        self._traffic.close()
 
 
 class World:
@@ -72,6 +78,7 @@ class World:
         self.dcgm = Dcgm(self.node)
         self.nvml = SimulatedDriver(self.node)
         self.endpoints = [self._endpoint(service, seed) for service in scenario.services]
+        self.llm = SimulatedLlm(scenario.llm, scenario, self.timeline, seed) if scenario.llm else None
         self.followers: list[Callable[[], None]] = []
         """Called whenever time has passed."""
         self._open = True
@@ -105,7 +112,24 @@ class World:
     def quiet(self) -> bool:
         """Tell whether no more requests come, all have been answered, and the last minute is over."""
         drained = all(traffic.drained for endpoint in self.endpoints for traffic in endpoint.traffic)
+        drained = drained and (self.llm is None or self.llm.gateway.idle)
         return not self._open and drained and self.now % MINUTE == 0
+
+    def ledgers(self) -> list[tuple[str, str, Ledger]]:
+        """List what was done to every endpoint, with its system and its name."""
+        found: list[tuple[str, str, Ledger]] = [
+            (one.service.system, one.service.endpoint, one.ledger) for one in self.endpoints
+        ]
+        if self.llm is not None:
+            service = self.llm.service
+            found.append(("litellm", service.gateway.endpoint, self.llm.gateway.ledger))
+            found.append(("vllm", service.endpoint, self.llm.engine.ledger))
+        return found
+
+    @property
+    def behind(self) -> tuple[str, str] | None:
+        """System and name of the endpoint that only a gateway calls: its requests are those of the gateway again."""
+        return None if self.llm is None else ("vllm", self.llm.service.endpoint)
 
     def phases(self) -> list[Phase]:
         """List the phases of the story that applied at some time of the last step, at the start those that begin it."""
@@ -131,6 +155,8 @@ class World:
             for endpoint in self.endpoints:
                 for traffic in endpoint.traffic:
                     traffic.close()
+            if self.llm is not None:
+                self.llm.close()
 
     def _step(self, until: float) -> None:
         span = self.timeline.span(self.now, until)
@@ -140,23 +166,18 @@ class World:
             for traffic in endpoint.traffic:
                 for request in traffic.advance(until):
                     endpoint.dialect.record(request)
-                    _enter(endpoint, request)
+                    told = request.outcome == "ok" or endpoint.times_failures
+                    failure = "" if request.outcome == "ok" else request.outcome
+                    endpoint.ledger.enter(failure, request.latency if told else None)
             loads = {traffic.model.name: traffic.load() for traffic in endpoint.traffic}
             ready = {name: self.scenario.ready(name, span) for name in loads}
             endpoint.dialect.observe(until, loads, ready)
             for model in endpoint.service.models:
                 if model.gpu is not None:
                     busy[model.gpu] = min(1.0, busy.get(model.gpu, 0.0) + loads[model.name].busy)
+        if self.llm is not None:
+            self.llm.advance(until)
         self.node.advance(until, busy)
-
-
-def _enter(endpoint: Simulated, request: InferenceRequest) -> None:
-    ledger = endpoint.ledger
-    ledger.requests += 1
-    if request.outcome != "ok":
-        ledger.errors[request.outcome] += 1
-    if (request.outcome == "ok" or endpoint.times_failures) and len(ledger.latencies) < LATENCIES_KEPT:
-        ledger.latencies.append(request.latency)
 
 
 def _latest(hour: str) -> datetime:

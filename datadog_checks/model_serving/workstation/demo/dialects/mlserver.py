@@ -17,7 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 
-from ..exposition import INFINITY, Buckets
+from ..exposition import Buckets
 from ..scenario import Service
 from ..traffic import InferenceRequest, Load
 
@@ -178,7 +178,5 @@ class MLServer:
     ) -> Metric:
         family = HistogramMetricFamily(name, text, labels=labels)
         for values, buckets in series.items():
-            bounds = [*(repr(bound) for bound in buckets.bounds), INFINITY]
-            counts = [float(count) for _, count in buckets.cumulative()]
-            family.add_metric(values, list(zip(bounds, counts, strict=True)), buckets.sum)
+            family.add_metric(values, buckets.for_client(), buckets.sum)
         return family

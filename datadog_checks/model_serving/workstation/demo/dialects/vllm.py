@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from ..exposition import INFINITY, Buckets
+from ..exposition import Buckets
 from ..llm import REASONS, LlmEngine
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
@@ -104,7 +104,5 @@ class VLLM:
 
     def _histogram(self, name: str, text: str, buckets: Buckets) -> Metric:
         family = HistogramMetricFamily(f"vllm:{name}", text, labels=tuple(self._labels))
-        bounds = [*(repr(float(bound)) for bound in buckets.bounds), INFINITY]
-        counts = [float(count) for _, count in buckets.cumulative()]
-        family.add_metric(tuple(self._labels.values()), list(zip(bounds, counts, strict=True)), buckets.sum)
+        family.add_metric(tuple(self._labels.values()), buckets.for_client(), buckets.sum)
         return family
