@@ -9,14 +9,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..demo.dialects.litellm import LiteLLM
 from ..demo.dialects.vllm import VLLM
 from ..demo.exposition import Buckets, histogram, sample
 from ..demo.llm import FIRST_TOKEN, Generation, LlmEngine
-from ..demo.scenario import LlmModel
+from ..demo.llm_gateway import ChatRequest, LlmGateway
+from ..demo.scenario import LlmFallback, LlmModel, LlmRoute
 
 MODEL = LlmModel(name="chat-70b", blocks=8192, sequences=64)
 PROVIDER, OTHER = "openai", "chat-small"
-"""Who serves the model where no engine does, and the model that answers where the provider refuses."""
+"""Who serves the model where no engine does, and the model that answers where engine or provider do not."""
+ROUTE = LlmRoute(
+    endpoint="llm-gateway",
+    timeout=60,
+    fallback=LlmFallback(
+        name=OTHER,
+        provider=PROVIDER,
+        first_ms=500,
+        token_ms=10,
+        tokens_per_minute=2_000_000,
+        prompt_price=0.15,
+        output_price=0.6,
+    ),
+)
 ANSWERED, FIRST, WINDOW = 3.0, 0.5, 60.0
 """Seconds until a provider's answer is complete, until its first token, and of the window of its limits."""
 TOKENS_LIMIT = 80_000
@@ -53,7 +68,7 @@ class GenerationServer(Protocol):
         """Let simulated time pass, in which this chapter applies."""
 
 
-class LlmTraffic:
+class ScriptedLlm:
     """Requests at even distances, which a server gets as time passes. Minutes begin at `offset` seconds."""
 
     def __init__(self, chapters: Sequence[LlmChapter], server: GenerationServer, offset: float) -> None:
@@ -93,12 +108,11 @@ class LlmTraffic:
 
 
 class LlmServer:
-    """A server of one engine, before which there may be a gateway. A restart loses the requests that it has."""
+    """A server of one engine. A restart loses the requests that it has."""
 
-    def __init__(self, gateway: LlmGateway | None) -> None:
-        self._gateway = gateway
+    def __init__(self) -> None:
         self._coming: list[Generation] = []
-        self.dialect = VLLM(self._engine())
+        self.dialect = VLLM(LlmEngine(MODEL))
 
     def submit(self, generation: Generation) -> None:
         """Take a request."""
@@ -107,7 +121,7 @@ class LlmServer:
     def advance(self, now: float, chapter: LlmChapter) -> None:
         """Let simulated time pass."""
         if self.dialect.engine.hung and not chapter.hung:
-            self.dialect.engine = self._engine()
+            self.dialect.engine = LlmEngine(MODEL)
         engine = self.dialect.engine
         engine.hung, engine.cold = chapter.hung, chapter.cold
         for generation in self._coming:
@@ -115,14 +129,30 @@ class LlmServer:
         self._coming.clear()
         engine.advance(now)
 
-    def _engine(self) -> LlmEngine:
-        return LlmEngine(MODEL) if self._gateway is None else LlmEngine(MODEL, self._gateway.ended)
+
+class LlmProxy:
+    """A gateway with an engine behind it, and another model to fall back to. What it has waited for long enough takes
+    the place of what clients give up."""
+
+    def __init__(self) -> None:
+        self._gateway = LlmGateway(MODEL, ROUTE)
+        self.dialect = VLLM(self._gateway.engine)
+        self.page = LiteLLM(self._gateway)
+
+    def submit(self, generation: Generation) -> None:
+        """Take a request."""
+        self._gateway.submit(ChatRequest(generation.arrival, generation.prompt, generation.output, generation.shared))
+
+    def advance(self, now: float, chapter: LlmChapter) -> None:
+        """Let simulated time pass."""
+        self._gateway.engine.hung, self._gateway.engine.cold = chapter.hung, chapter.cold
+        self._gateway.advance(now)
 
 
 class Provider:
     """Answers everything at once and at the same speed, up to a number of requests in a minute."""
 
-    def __init__(self, gateway: LlmGateway, limit: int) -> None:
+    def __init__(self, gateway: ProviderPage, limit: int) -> None:
         self._gateway = gateway
         self._limit = limit
         self._coming: list[tuple[float, int, Generation]] = []
@@ -151,23 +181,18 @@ class Provider:
             self._taken.popleft()
 
 
-class LlmGateway:
-    """The metrics page of LiteLLM's proxy before one model."""
+class ProviderPage:
+    """The metrics page of LiteLLM's proxy before one model of a provider."""
 
-    def __init__(self, provider: str) -> None:
-        self._deployment = {"model": MODEL.name, "api_provider": provider, "requested_model": MODEL.name}
+    def __init__(self) -> None:
+        self._deployment = {"model": MODEL.name, "api_provider": PROVIDER, "requested_model": MODEL.name}
         self._counts: Counter[str] = Counter()
         self._tokens = [0, 0]
         self._fallbacks = 0
         self._latency = Buckets(GATEWAY_LATENCY)
         self._first = Buckets(FIRST_TOKEN)
-        self.left: tuple[int, int] | None = None
-        """Requests and tokens that a provider still allows, None where it does not say."""
-
-    def ended(self, generation: Generation) -> None:
-        """Add a request that an engine has ended. One that its client gave up is none that the proxy counts."""
-        if generation.reason != "abort":
-            self.answered(generation, generation.time_to_first or 0.0, generation.latency)
+        self.left = (0, 0)
+        """Requests and tokens that the provider still allows."""
 
     def answered(self, generation: Generation, first: float, latency: float) -> None:
         """Add a request that was answered."""
@@ -198,12 +223,10 @@ class LlmGateway:
         fallback = {"requested_model": MODEL.name, "fallback_model": OTHER, **failed}
         if self._fallbacks:
             yield from _counter("litellm_deployment_successful_fallbacks", [(fallback, self._fallbacks)])
-        if self.left is not None:
-            provider = {"api_provider": self._deployment["api_provider"], "litellm_model_name": MODEL.name}
-            for name, value in zip(("requests", "tokens"), self.left, strict=True):
-                yield f"# TYPE litellm_remaining_{name}_metric gauge"
-                labels = {**provider, "model_group": MODEL.name}
-                yield sample(f"litellm_remaining_{name}_metric", labels, str(value))
+        provider = {"api_provider": PROVIDER, "litellm_model_name": MODEL.name, "model_group": MODEL.name}
+        for name, value in zip(("requests", "tokens"), self.left, strict=True):
+            yield f"# TYPE litellm_remaining_{name}_metric gauge"
+            yield sample(f"litellm_remaining_{name}_metric", provider, str(value))
         for name, buckets in (
             ("litellm_request_total_latency_metric", self._latency),
             ("litellm_llm_api_time_to_first_token_metric", self._first),

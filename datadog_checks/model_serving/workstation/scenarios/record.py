@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from ..demo.dialects import tensorflow_serving
 from ..demo.dialects.tensorflow_serving import TensorFlowServing
 from ..demo.servers import (
+    Routes,
     ServedAnswer,
     SimulatedSource,
+    litellm_routes,
     paced,
     serve,
     serve_world,
@@ -24,7 +26,7 @@ from ..standin.recorder import Recorder
 from ..standin.runner import Round, Runner
 from ..standin.standin import StandIn
 from .gateway import CONTENT_TYPE, MODEL, Gateway
-from .llm import GATEWAY_CONTENT_TYPE, PROVIDER, LlmGateway, LlmServer, LlmTraffic, Provider
+from .llm import GATEWAY_CONTENT_TYPE, ROUTE, LlmProxy, LlmServer, Provider, ProviderPage, ScriptedLlm
 from .script import GPU_LOAD, MINUTE, SETTLING, Chapter, Intervention, Script, ScriptedTraffic, scenario_of
 
 GPU_CHAPTERS = (Chapter(per_minute=60),)
@@ -153,24 +155,26 @@ def _sources(script: Script, world: World, workspace: SimulatedWorkspace) -> Ite
 
 
 def _language_model(stack: ExitStack, script: Script, world: World) -> Iterator[SimulatedSource]:
-    """An engine, a gateway before it, or a gateway before a provider."""
-    own = "vllm" in script.sources
-    gateway = LlmGateway("hosted_vllm" if own else PROVIDER) if "litellm" in script.sources else None
-    if own:
-        server = LlmServer(gateway)
-        traffic = LlmTraffic(script.llm, server, SETTLING)
-        url = stack.enter_context(serve(vllm_routes(server.dialect, nullcontext())))
-        instance = {"openmetrics_endpoint": f"{url}/metrics", "serving_system": "vllm", "endpoint_name": "chat"}
-        yield SimulatedSource("vllm", "chat", instance)
-    elif gateway is not None:
-        traffic = LlmTraffic(script.llm, Provider(gateway, script.provider_limit), SETTLING)
-    else:
+    """An engine, an engine behind a gateway, or a provider behind one."""
+    own, gateway = "vllm" in script.sources, "litellm" in script.sources
+    if not (own or gateway):
         return
+    proxy, server, page = LlmProxy(), LlmServer(), ProviderPage()
+    answering = (proxy if gateway else server) if own else Provider(page, script.provider_limit)
+    traffic = ScriptedLlm(script.llm, answering, SETTLING)
     world.followers.append(lambda: traffic.advance(world.now))
-    if gateway is not None:
-        options = _page(stack, gateway.render, GATEWAY_CONTENT_TYPE)
-        options |= {"serving_system": "litellm", "endpoint_name": "llm-gateway"}
-        yield SimulatedSource("litellm", "llm-gateway", options)
+    routes: list[tuple[str, str, str, Routes]] = []
+    if own:
+        engine = proxy.dialect if gateway else server.dialect
+        routes.append(("vllm", "chat", "/metrics", vllm_routes(engine, nullcontext())))
+    if own and gateway:
+        routes.append(("litellm", ROUTE.endpoint, "/metrics/", litellm_routes(proxy.page, nullcontext())))
+    elif gateway:
+        answer = lambda call: ServedAnswer(200, page.render(), GATEWAY_CONTENT_TYPE)  # noqa: E731
+        routes.append(("litellm", ROUTE.endpoint, "/metrics/", answer))
+    for system, name, path, answers in routes:
+        options = {"openmetrics_endpoint": stack.enter_context(serve(answers)) + path}
+        yield SimulatedSource(system, name, {**options, "serving_system": system, "endpoint_name": name})
 
 
 def _page(stack: ExitStack, render: Callable[[], str], content_type: str) -> dict[str, object]:
