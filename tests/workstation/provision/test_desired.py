@@ -140,11 +140,15 @@ OTHERS = {
     "requests.rejected.endpoint": ("requests.rejected", "model_name"),
     "traffic.none.endpoint": ("traffic.none", "model_name"),
     "gpu.memory.index": ("gpu.memory", "gpu_uuid"),
+    "gpu.memory.uuid": ("gpu.memory", "gpu"),
     "accuracy.drop.model": ("accuracy.drop", "model_version"),
     "prediction.shift.model": ("prediction.shift", "class_label"),
     "latency.week.endpoint": ("latency.week", "model_name"),
     "throughput.week.endpoint": ("throughput.week", "model_name"),
+    "gpu_memory.week.index": ("gpu_memory.week", "gpu_uuid"),
+    "gpu_memory.week.uuid": ("gpu_memory.week", "gpu"),
     "gpu.idle.index": ("gpu.idle", "gpu_uuid"),
+    "gpu.idle.uuid": ("gpu.idle", "gpu"),
 }
 
 
@@ -587,8 +591,9 @@ def test_what_is_off_is_for_those_who_ask() -> None:
         "model_serving.request.queue.depth",
     }
     assert generating <= {one.key for one in desired(None, Values(generative="endpoint_name:sdxl,env:prod"))}
-    # In MLServer nothing tells of which model a request in progress is.
-    assert not {"requests.in_flight"} & {one.key for one in desired(None, Values(generative="model_name:sdxl"))}
+    # Some systems tell of which model a request in progress is, and none which feature it is about.
+    assert generating <= {one.key for one in desired(None, Values(generative="model_name:sdxl"))}
+    assert not generating & {one.key for one in desired(None, Values(generative="feature_name:age"))}
     for said in (MonitorValues(enabled=True), MonitorValues(priority=3)):
         assert off <= {one.key for one in desired(None, Values(monitors=dict.fromkeys(off, said)))}
     unwanted = desired(None, Values(monitors=dict.fromkeys(off, MonitorValues(enabled=False))), optional=True)
