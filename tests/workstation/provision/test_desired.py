@@ -487,7 +487,7 @@ def test_slos_are_by_endpoint_and_burn_in_two_windows() -> None:
         assert "by {serving_system,endpoint_name}" in json.dumps(body)
     assert not any(key.startswith("slo.latency") for key in MONITORS)
     for slo in ("availability",):
-        queries = [MONITORS[f"slo.{slo}.{speed}"]["query"] for speed in ("fast", "steady", "slow")]
+        queries = [MONITORS[f"slo.{slo}.{speed}.part"]["query"] for speed in ("fast", "steady", "slow")]
         assert queries == [
             f'burn_rate("${{slo:{slo}}}").over("30d").long_window("{long}").short_window("{short}") > {rate}'
             for long, short, rate in (("1h", "5m", "14.4"), ("6h", "30m", "6"), ("24h", "120m", "3"))

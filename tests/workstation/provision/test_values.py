@@ -262,13 +262,19 @@ CHANGED = [
      "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}, "
      "workspace.health: {scope: '*'}}",
      "latency.p99.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
-    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", '.over("7d")'),
-    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", "> 16.8"),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast.part", "query", '.over("7d")'),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast.part", "query", "> 16.8"),
     ("slos: {latency: {endpoints: [Fraud]}}\nmonitors: {slo.latency.slow: {long_window: 48h, short_window: 4h}}",
      "slo.latency.slow.fraud", "query",
      '.long_window("48h").short_window("4h")'),
-    ("slos: {availability: {endpoints: {fraud: {timeframe: 7d}}}}", "slo.availability.fast.fraud", "query",
+    ("slos: {availability: {endpoints: {fraud: {timeframe: 7d}}}}", "slo.availability.fast.fraud.part", "query",
      'burn_rate("${slo:availability.fraud}").over("7d").long_window("1h").short_window("5m") > 16.8'),
+    ("slos: {availability: {scope: 'env:eu', endpoints: [fraud]}}\nscope: env:prod",
+     "slo.availability.fast.fraud.part.errors", "query",
+     "sum(last_1h):sum:model_serving.request.error.count{env:eu,endpoint_name:fraud,!status_class:4xx,"),
+    ("min_errors: 9", "slo.availability.slow.part.errors", "query", ".as_count() >= 9"),
+    ("monitors: {slo.availability.slow: {long_window: 20h}}\nwindow: 30m", "slo.availability.slow.part.errors", "query",
+     "sum(last_20h):"),
     ("monitors: {slo.availability.fast: {thresholds: {critical: 10, warning: 5}}}", "slo.availability.fast", "message",
      "{{#is_warning}}"),
 ]  # fmt: skip
@@ -389,7 +395,7 @@ def test_slo_values(load: Load) -> None:
     found = bodies(values, "slo")
     assert found["availability"]["thresholds"] == [{"timeframe": "30d", "target": 99, "warning": 99.5}]
     assert "count{env:canary}" in found["availability"]["query"]["denominator"]
-    assert "{env:canary,!status_class:4xx}" in found["availability"]["query"]["numerator"]
+    assert "{env:canary,!status_class:4xx,!serving_system:mlserver}" in found["availability"]["query"]["numerator"]
     slices = found["latency"]["sli_specification"]["time_slice"]
     assert (slices["threshold"], slices["query_interval_seconds"]) == (0.5, 60)
     assert slices["query"]["queries"][0]["query"].startswith("p99:model_serving.request.latency{env:prod}")
@@ -416,12 +422,15 @@ def test_an_endpoint_has_an_slo_of_its_own(load: Load) -> None:
     assert found["availability.chat"]["thresholds"][0]["target"] == 99.5
     assert found["availability.fraud-eu"]["query"] == {
         "numerator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count() - "
-        "sum:model_serving.request.error.count{env:prod,endpoint_name:fraud-eu,!status_class:4xx}.as_count()",
+        "sum:model_serving.request.error.count{env:prod,endpoint_name:fraud-eu,!status_class:4xx,"
+        "!serving_system:mlserver}.as_count() - "
+        "sum:model_serving.mlserver.rest.request.count{env:prod,endpoint_name:fraud-eu,status_class:5xx}.as_count() - "
+        "sum:model_serving.mlserver.grpc.request.count{env:prod,endpoint_name:fraud-eu,status_class:5xx}.as_count()",
         "denominator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count()",
     }
     assert "endpoint_name:chat" in found["latency.chat"]["tags"]
     assert [one for body in found.values() for one in check_slo(body)] == []
-    alerts = {key: body for key, body in bodies(values).items() if key.startswith("slo.")}
+    alerts = {key: body for key, body in bodies(values).items() if key.startswith("slo.") and ".part" not in key}
     assert {key.rpartition(".")[2] for key in alerts} == {"fraud-eu", "chat"}
     assert len(alerts) == 9
     assert "For: endpoint chat\n" in alerts["slo.latency.fast.chat"]["message"]
@@ -450,7 +459,7 @@ def test_example_of_the_documentation(load: Load) -> None:
     assert "traffic.none" not in found
     assert "slo.availability.fast" not in found
     for name in ("fraud", "ranking"):
-        assert found[f"slo.availability.fast.{name}"]["query"].endswith('.short_window("5m") > 16.8')
+        assert found[f"slo.availability.fast.{name}.part"]["query"].endswith('.short_window("5m") > 16.8')
     assert bodies(values, "slo")["availability.fraud"]["target_threshold"] == 99.9
     assert "\nRunbook: https://git.example.com/ml/docs/runbooks/gpu.xid.md" in found["gpu.xid"]["message"]
     assert found["gpu.temperature"]["options"]["notify_by"] == ["endpoint_name"]

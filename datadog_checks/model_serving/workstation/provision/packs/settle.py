@@ -25,7 +25,16 @@ from ..query.tree import (
 from ..query.windows import check_window
 from ..values import SloValues, Values
 from . import MonitorEntry, SloEntry
-from .queries import anomalies_of, number_text, plain_tags, read_condition, scoped, setting, with_window
+from .queries import (
+    anomalies_of,
+    number_text,
+    plain_tags,
+    read_condition,
+    scoped,
+    setting,
+    window_of,
+    with_window,
+)
 from .thresholds import settle_thresholds
 
 POINTS = 5
@@ -91,7 +100,7 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
         renotify=said["renotify"] or None,
         evaluation_delay=delay * 60 if delay else None,
         notify_by=_notify_by(entry, values),
-        guards=_guards(entry, values),
+        guards=_guards(entry, values, query, slo),
     )
 
 
@@ -134,6 +143,18 @@ def slo_values(entry: SloEntry, values: Values) -> tuple[SloValues | None, str]:
         if (value := getattr(own, one.name)) not in (None, (), {}) and one.name != "enabled"
     }
     return replace(base, **merged), f"slos.{entry.base}.endpoints.{entry.endpoint}"
+
+
+def slo_conditions(entry: SloEntry, values: Values) -> list[Condition]:
+    """What narrows the queries of an SLO: the user's scope, its endpoint, and what does not generate."""
+    said = slo_values(entry, values)[0] or SloValues()
+    scope = said.scope or values.everywhere.scope
+    conditions = [read_condition(scope)] if scope else []
+    if entry.endpoint:
+        conditions.append(Tag("endpoint_name", entry.endpoint))
+    elif entry.generative and values.generative:
+        conditions.append(generating(values, entry.generative))
+    return conditions
 
 
 def slos_of(entry: SloEntry, values: Values) -> list[SloEntry]:
@@ -183,12 +204,22 @@ def _of_endpoint(entry: SloEntry, name: str, values: Values) -> SloEntry:
     return replace(entry, key=key, base=entry.key, title=title, endpoint=name.lower())
 
 
-def _guards(entry: MonitorEntry, values: Values) -> dict[str, MetricMonitor]:
-    """The queries that must alert as well, with the user's scope, window and least numbers."""
+def _guards(
+    entry: MonitorEntry, values: Values, settled: MonitorQuery, slo: SloEntry | None
+) -> dict[str, MetricMonitor]:
+    """The queries that must alert as well, with the user's scope, window and least numbers.
+
+    Of an alert on an SLO they count what the SLO counts, over the long window.
+    """
     guards = {}
     for name, query in entry.guard_trees().items():
-        query = _narrowed(entry, values, query)
-        window, _ = values.said(entry, "window")
+        if slo is None:
+            query = _narrowed(entry, values, query)
+            window, _ = values.said(entry, "window")
+        else:
+            conditions = slo_conditions(slo, values)
+            query = replace(query, expression=scoped(query.expression, *conditions)) if conditions else query
+            window = window_of(settled)
         if window is not None:
             query = with_window(query, window)
         least, _ = values.said(entry, f"min_{name}")
