@@ -55,8 +55,8 @@ MOMENTS: Mapping[str, Callable[[float], float]] = {
     "sum": lambda value: value,
     "sum_of_squares": lambda value: value * value,
 }
-"""What a gauge with `moments` is also sent as, each a count: added up over any time, they tell the mean and the variance
-of the values that were sent in it."""
+"""What a gauge with `moments` is also sent as, each a count. Added up over any time, they tell the mean and the variance
+of its values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ gpu.xid               sum        last_1h  > 0       critical -              gpu.
 gpu.throttling        sum        last_15m > 20      warning  -              gpu.throttle.time
 gpu.ecc               sum        last_1h  > 0       critical -              gpu.ecc.count
 accuracy.drop         avg        last_1h  < -5      warning  ml-engineering model.accuracy
-prediction.shift      avg        last_30m >= 1      warning  -              model.prediction.mean
+prediction.shift      sum        last_1w  > 9       warning  -              model.prediction.mean.sum
 feature.drift         min        last_30m > 0.25    warning  ml-engineering model.feature_drift
 model.stale           min        last_1h  > 2592000 warning  ml-engineering model.age
 values.non_finite     sum        last_15m > 0       warning  ml-engineering scrape.samples.rejected
@@ -610,7 +610,8 @@ def test_throughout_means_the_whole_window() -> None:
     throughout = {key for key, body in MONITORS.items() if body["query"].startswith("min(last_")}
     # Requests that stop arriving because nobody reads the endpoint any more are not fewer requests.
     weekly = {key for key in PARTS if key.startswith("throughput.week")}
-    assert full == {*throughout, *weekly, "version.idle"}
+    # Nor does a week that is shorter than one have a mean that moves by a 168th in an hour.
+    assert full == {*throughout, *weekly, "version.idle", "prediction.shift", "prediction.shift.model"}
 
 
 def test_zeros_of_what_was_never_called_are_no_end_of_traffic() -> None:

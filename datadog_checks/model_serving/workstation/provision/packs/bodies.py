@@ -12,7 +12,7 @@ from ..query.tree import Condition, MetricMonitor, MonitorQuery, ServiceCheckMon
 from ..values import SloValues, Values
 from . import SloEntry
 from .messages import message, of_part
-from .queries import anomalies_of, groups_of, mapped, scoped, window_of
+from .queries import groups_of, mapped, scoped
 from .settle import Settled, slo_conditions, slo_values
 
 INTEGRATION_TAG = "integration:model-serving"
@@ -110,9 +110,6 @@ def _condition_options(monitor: Settled, query: MonitorQuery, thresholds: Mappin
         options["require_full_window"] = entry.full_window
         if monitor.evaluation_delay is not None:
             options["evaluation_delay"] = monitor.evaluation_delay
-    if anomalies_of(query) is not None:
-        window = window_of(query)
-        options["threshold_windows"] = {"trigger_window": window, "recovery_window": window}
     return options
 
 

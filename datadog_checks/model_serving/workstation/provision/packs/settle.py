@@ -14,7 +14,6 @@ from ..query.tree import (
     MetricMonitor,
     MonitorQuery,
     Not,
-    Number,
     ServiceCheckMonitor,
     SloMonitor,
     Tag,
@@ -26,19 +25,14 @@ from ..query.windows import check_window
 from ..values import SloValues, Values
 from . import MonitorEntry, SloEntry
 from .queries import (
-    anomalies_of,
     number_text,
     plain_tags,
     read_condition,
     scoped,
-    setting,
     window_of,
     with_window,
 )
 from .thresholds import settle_thresholds
-
-POINTS = 5
-"""Intervals that an alert window of anomalies has at least."""
 
 LONGEST_BURN_WINDOW = 48 * 3600
 SHORTEST_BURN_WINDOW = 3600
@@ -215,7 +209,7 @@ def _guards(
     for name, query in entry.guard_trees().items():
         if slo is None:
             query = _narrowed(entry, values, query)
-            window, _ = values.said(entry, "window")
+            window, _ = _window(entry, values)
         else:
             conditions = slo_conditions(slo, values)
             query = replace(query, expression=scoped(query.expression, *conditions)) if conditions else query
@@ -309,12 +303,11 @@ def _refuse(entry: MonitorEntry, values: Values, names: tuple[str, ...], why: st
 
 def _metric(entry: MonitorEntry, values: Values, query: MetricMonitor) -> tuple[MonitorQuery, dict[str, float]]:
     query = _narrowed(entry, values, query)
-    window, path = values.said(entry, "window")
+    window, path = _window(entry, values)
     if window is not None:
         problem = next(check_window(Window(window), Place("", Known())), None)
         if problem is not None or not window.startswith(("last_", "current_")):
             raise values.fail(path, problem.message if problem else f"`{window}` is no window: write 5m, 1h or 1d")
-        _fits_anomalies(entry, values, query, window, path)
         query = with_window(query, window)
     comparison = query.comparison
     thresholds = settle_thresholds(entry, values, comparison.operator, float(comparison.threshold))
@@ -322,19 +315,15 @@ def _metric(entry: MonitorEntry, values: Values, query: MetricMonitor) -> tuple[
     return replace(query, comparison=replace(comparison, threshold=critical)), thresholds
 
 
-def _fits_anomalies(entry: MonitorEntry, values: Values, query: MetricMonitor, window: str, path: str) -> None:
-    call = anomalies_of(query)
-    interval = setting(call, "interval") if call is not None else None
-    if isinstance(interval, Number) and (
-        not window.startswith("last_") or Window(window).seconds < POINTS * float(interval.text)
-    ):
-        least = int(POINTS * float(interval.text) // 60)
-        raise values.fail(
-            path,
-            f"`{window}` is no alert window for {entry.key}, which looks at points of {interval.text} s and needs at "
-            f"least {POINTS} of them: write {least}m or more"
-            + ("" if path.startswith("monitors.") else f", or give {entry.key} a window of its own under `monitors`"),
-        )
+def _window(entry: MonitorEntry, values: Values) -> tuple[str | None, str]:
+    """The window that the user says, and where; what is said of all monitors is not about one of a fixed window."""
+    if not entry.fixed_window:
+        return values.said(entry, "window")
+    window, path = values.own(entry, "window")
+    if window is not None:
+        assert isinstance(entry.tree, MetricMonitor)
+        raise values.fail(path, f"the query of {entry.key} holds for its window of {entry.tree.window.text} alone")
+    return None, path
 
 
 def _service_check(
