@@ -216,6 +216,10 @@ CHANGED = [
     ("monitors: {gpu.throttling: {window: 30m}}", "gpu.throttling", "query", ".as_count() / 1800 * 100 > 20"),
     ("monitors: {gpu.temperature: {notify_by: ['*']}}", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [endpoint_name]", "gpu.temperature", "options.notify_by", ["endpoint_name"]),
+    ("", "gpu.temperature", "options.notify_by", ["serving_system", "endpoint_name"]),
+    ("notify_by: [gpu]", "agent.silent", "options.notify_by", ["*"]),
+    ("monitors: {gpu.memory: {notify_by: [endpoint_name, gpu_uuid]}}", "gpu.memory.index", "options.notify_by",
+     ["endpoint_name"]),
     ("notify_by: [model_name]", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [model_name, endpoint_name, serving_system]", "latency.p99", "options.notify_by", None),
     ("notify_by: [model_name]", "errors.share", "options.notify_by", None),
@@ -460,7 +464,8 @@ def test_example_of_the_documentation(load: Load) -> None:
         assert found[f"slo.availability.fast.{name}.part"]["query"].endswith('.short_window("5m") > 16.8')
     assert bodies(values, "slo")["availability.fraud"]["target_threshold"] == 99.9
     assert "\nRunbook: https://git.example.com/ml/docs/runbooks/gpu.xid.md" in found["gpu.xid"]["message"]
-    assert found["gpu.temperature"]["options"]["notify_by"] == ["endpoint_name"]
+    assert "notify_by" not in found["gpu.temperature"]["options"]
+    assert found["gpu.throttling"]["options"]["notify_by"] == ["serving_system", "endpoint_name"]
     assert found["errors.share.part.errors"]["query"].endswith(">= 10")
     assert set(bodies(values, "dashboard")) == {"overview", "gpu"}
     problems = [one for body in found.values() for one in check_monitor(body) if one.severity == "error"]

@@ -34,6 +34,9 @@ from .queries import (
 )
 from .thresholds import settle_thresholds
 
+EACH_GROUP = "..."
+"""In place of tags by which notifications are grouped: all groups that a monitor has."""
+
 LONGEST_BURN_WINDOW = 48 * 3600
 SHORTEST_BURN_WINDOW = 3600
 
@@ -241,13 +244,16 @@ def generating(values: Values, which: str) -> Condition:
 def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:
     """The groups that have a notification of their own. Said of all monitors, those of them that this one has."""
     said, path = values.said(entry, "notify_by")
-    if said is None or (entry.notify_by is not None and not path.startswith("monitors.")):
+    if said is None:
         return entry.notify_by
     if not path.startswith("monitors."):
         return notified(entry, said)
     if entry.is_composite or not entry.groups:
         kind = "a composite monitor" if entry.is_composite else "a monitor without groups"
         raise values.fail(path, f"{entry.key} is {kind}, which Datadog does not group its notifications of")
+    if path == f"monitors.{entry.base}.notify_by":
+        # Said of the one that this one complements, which has a tag more.
+        return notified(entry, said)
     wrong = [tag for tag in said if tag != "*" and tag not in entry.groups]
     if wrong:
         raise values.fail(path, f"`{wrong[0]}` is no group of {entry.key}; it has {', '.join(entry.groups)}")
@@ -259,8 +265,10 @@ def notified(entry: MonitorEntry, tags: Collection[str]) -> tuple[str, ...] | No
     it has a notification for each group anyhow."""
     if entry.is_composite or not entry.groups or entry.form in ("slo", "event"):
         return None
-    if entry.notify_by is not None:
+    if entry.notify_by == ("*",):
         return entry.notify_by
+    if EACH_GROUP in tags:
+        return None
     common = tuple(tag for tag in entry.groups if tag in tags)
     return None if common == entry.groups else common or ("*",)
 
