@@ -85,6 +85,7 @@ queue.wait            percentile last_5m  > 2       warning  ml-platform    requ
 queue.long            percentile last_5m  > 2       warning  ml-platform    request.queue.depth
 traffic.none          sum        last_15m < 1       warning  ml-platform    request.count
 agent.silent          max        last_15m < 0       critical ml-platform    scrape.duration
+endpoint.silent       max        last_15m < 0       warning  ml-platform    scrape.duration
 readiness.http        sum        last_5m  > 0       warning  ml-platform    mlserver.rest.request.count
 cpu.high              min        last_10m > 90      warning  ml-platform    cpu.utilization
 memory.high           min        last_10m > 90      warning  ml-platform    memory.utilization
@@ -239,7 +240,7 @@ def test_no_series_goes_unwatched(key: str) -> None:
             seen = [one for one in metrics_by if sees(one[index], system, tags)]
             assert len(seen) == 1, (system, name, tags)
             watched += 1
-    no_table = {"model.stale", "values.non_finite", "agent.silent", "version.idle"}
+    no_table = {"model.stale", "values.non_finite", "agent.silent", "endpoint.silent", "version.idle"}
     assert watched or key in no_table, "no table of payloads has this metric"
 
 
@@ -278,6 +279,7 @@ def test_recovery_is_apart_from_the_threshold() -> None:
         "values.non_finite",
         "version.idle",
         "agent.silent",
+        "endpoint.silent",
     }
 
 
@@ -403,11 +405,11 @@ def test_message_says_what_is_needed(key: str) -> None:
 
 
 def test_missing_data_is_noticed_late_enough() -> None:
-    """A shorter time than twice the window would notify about a single gap. One monitor looks for it: whatever else
-    goes quiet may be a node that was scaled down."""
+    """A shorter time than twice the window would notify about a single gap. One monitor looks for it, and one for what
+    somebody names: whatever else goes quiet may be a node that was scaled down."""
     watched = {key: body["options"] for key, body in MONITORS.items() if body["options"].get("notify_no_data")}
-    assert set(watched) == {"agent.silent"}
-    assert watched["agent.silent"]["no_data_timeframe"] == 30
+    assert set(watched) == {"agent.silent", "endpoint.silent"}
+    assert {options["no_data_timeframe"] for options in watched.values()} == {30}
 
 
 def test_an_empty_window_is_no_error() -> None:
@@ -587,7 +589,7 @@ def test_an_account_takes_everything_and_then_has_nothing_to_do(
 def test_what_is_off_is_for_those_who_ask() -> None:
     """Neither planned nor routed to anybody before, and never half a day after a version was loaded."""
     off = {key for key, entry in monitor_entries().items() if not entry.enabled}
-    assert off == {"version.idle", "concurrency.high"}
+    assert off == {"version.idle", "concurrency.high", "endpoint.silent"}
     generating = {"queue.long", "requests.in_flight"}
     assert {one.key for one in ALL} - {one.key for one in desired(None)} == {
         *off,
