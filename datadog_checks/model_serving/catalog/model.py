@@ -55,8 +55,7 @@ MOMENTS: Mapping[str, Callable[[float], float]] = {
     "sum": lambda value: value,
     "sum_of_squares": lambda value: value * value,
 }
-"""What a gauge with `moments` is also sent as, each a count. Added up over any time, they tell the mean and the variance
-of its values."""
+"""What a gauge with `moments` is also sent as, each a count. Added up over any time, they tell mean and variance."""
 
 
 @dataclass(frozen=True, slots=True)

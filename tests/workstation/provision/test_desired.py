@@ -101,7 +101,7 @@ feature.drift         min        last_30m > 0.25    warning  ml-engineering mode
 model.stale           min        last_1h  > 2592000 warning  ml-engineering model.age
 values.non_finite     sum        last_15m > 0       warning  ml-engineering scrape.samples.rejected
 latency.week          avg        last_1h  > 50      warning  ml-platform    request.latency
-throughput.week       sum        last_1h  < 50      warning  ml-platform    request.count request.count
+throughput.week       sum        last_60m < 50      warning  ml-platform    request.count request.count
 memory.week           avg        last_4h  > 25      warning  ml-platform    memory.utilization
 gpu_memory.week       avg        last_4h  > 25      warning  ml-platform    gpu.memory.used
 version.idle          sum        last_1d  < 1       warning  ml-platform    request.count
