@@ -113,7 +113,7 @@ REFUSED = {
     "monitors: {latency.p99: {window: 30s}}": "`last_30s` is no window: write `last_1m`",
     "monitors: {latency.p99: {window: 9w}}": "`last_9w` is longer than a month",
     "monitors: {latency.p99: {window: next_1h}}": "`next_1h` is no window",
-    "monitors: {prediction.shift: {window: 10m}}": "window: the query of prediction.shift holds for its window of last_1w",
+    "monitors: {prediction.shift: {window: 10m}}": "the query of prediction.shift holds for its window of last_1w",
     "monitors: {model.ready: {window: 5m}}": "window: means nothing to a service check",
     "monitors: {latency.p99: {long_window: 2h}}": "long_window: is for burn rates; write `window`",
     "monitors: {slo.availability.fast: {window: 2h}}": "window: is for metrics; write `long_window` and `short_window`",
