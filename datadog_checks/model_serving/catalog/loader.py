@@ -125,7 +125,7 @@ KEYS = {
     "event": ("title", "text", "type", "aggregation_key"),
     "like": ("name", "label"),
     "target": ("metric", "tags", "when", "unless", "keep", "drop", "present", "absent", "value"),
-    "metric": ("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name"),
+    "metric": ("type", "unit", "per_unit", "description", "range", "combine", "moments", "orientation", "short_name"),
     "derived": ("metric", "share", "sum"),
     "inputs": ("of", "in", "optional"),
     "switch": ("gives", "present", "absent", "because", "do"),
@@ -208,6 +208,31 @@ def _shared(system: System, metrics: Mapping[str, CanonicalMetric]) -> Iterator[
     for raw in reader.raw_metrics(reader.data["metrics"], system.name):
         if own.keys().isdisjoint(raw.names):
             yield replace(raw, shared=True)
+
+
+def _moments(gauge: CanonicalMetric) -> dict[str, CanonicalMetric]:
+    """The counts that a gauge is also sent as, by name."""
+    described = gauge.description.rstrip(".")
+    parts = {
+        "count": ("", 0.0, f"{described}: number of values that were sent."),
+        "sum": (gauge.unit, gauge.low, f"{described}: sum of the values that were sent."),
+        "sum_of_squares": ("", 0.0, f"{described}: sum of the squares of the values that were sent."),
+    }
+    return {
+        f"{gauge.name}.{part}": replace(
+            gauge,
+            name=f"{gauge.name}.{part}",
+            type="count",
+            unit=unit,
+            per_unit="",
+            description=description,
+            low=low,
+            high=None,
+            short_name=f"{gauge.short_name} {part.rpartition('_')[2]}".strip(),
+            moments=False,
+        )
+        for part, (unit, low, description) in parts.items()
+    }
 
 
 def _halves(system: System) -> dict[str, tuple[tuple[RawMetric, str], ...]]:
@@ -782,7 +807,12 @@ class _Reader:
                 combine=self.choice(entry.get("combine", "last"), COMBINATIONS, f"{where}, key `combine`"),
                 orientation=orientation,
                 short_name=str(entry.get("short_name") or ""),
+                moments=bool(self.typed(entry.get("moments"), bool, "true or false", f"{where}, key `moments`")),
             )
+            if metrics[name].moments:
+                if kind != "gauge":
+                    raise self.fail(f"{where}, key `moments`", f"is for gauges, not for a {kind}.")
+                metrics |= _moments(metrics[name])
         return metrics
 
     def bounds(self, value: Any, where: str) -> tuple[float | None, float | None]:

@@ -114,8 +114,7 @@ REFUSED = {
     "monitors: {latency.p99: {window: 30s}}": "`last_30s` is no window: write `last_1m`",
     "monitors: {latency.p99: {window: 9w}}": "`last_9w` is longer than a month",
     "monitors: {latency.p99: {window: next_1h}}": "`next_1h` is no window",
-    "monitors: {prediction.shift: {window: 10m}}": "points of 300 s and needs at least 5 of them: write 25m",
-    "window: 10m": "window: `last_10m` is no alert window for prediction.shift",
+    "monitors: {prediction.shift: {window: 10m}}": "the query of prediction.shift holds for its window of last_1w",
     "monitors: {model.ready: {window: 5m}}": "window: means nothing to a service check",
     "monitors: {latency.p99: {long_window: 2h}}": "long_window: is for burn rates; write `window`",
     "monitors: {slo.availability.fast: {window: 2h}}": "window: is for metrics; write `long_window` and `short_window`",
@@ -218,6 +217,10 @@ CHANGED = [
     ("monitors: {gpu.throttling: {window: 30m}}", "gpu.throttling", "query", ".as_count() / 1800 * 100 > 20"),
     ("monitors: {gpu.temperature: {notify_by: ['*']}}", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [endpoint_name]", "gpu.temperature", "options.notify_by", ["endpoint_name"]),
+    ("", "gpu.temperature", "options.notify_by", ["serving_system", "endpoint_name"]),
+    ("notify_by: [gpu]", "agent.silent", "options.notify_by", ["*"]),
+    ("monitors: {gpu.memory: {notify_by: [endpoint_name, gpu_uuid]}}", "gpu.memory.index", "options.notify_by",
+     ["endpoint_name"]),
     ("notify_by: [model_name]", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [model_name, endpoint_name, serving_system]", "latency.p99", "options.notify_by", None),
     ("notify_by: [model_name]", "errors.share", "options.notify_by", None),
@@ -240,10 +243,9 @@ CHANGED = [
      "{env:canary AND serving_system NOT IN ("),
     ("window: 1h", "latency.p99", "query", "percentile(last_1h):"),
     ("window: 1h\nmonitors: {latency.p99: {window: 10m}}", "latency.p99", "query", "percentile(last_10m):"),
-    ("monitors: {prediction.shift: {window: 1h}}", "prediction.shift", "query", "alert_window='last_1h'"),
-    ("monitors: {prediction.shift: {window: 1h}}", "prediction.shift", "options.threshold_windows.trigger_window",
-     "last_1h"),
-    ("monitors: {prediction.shift: {window: 1d}}", "prediction.shift", "query", "avg(last_1d):anomalies("),
+    ("window: 1h", "prediction.shift", "query", "sum(last_1w):"),
+    ("monitors: {prediction.shift: {thresholds: {critical: 16}}}", "prediction.shift", "options.thresholds",
+     {"critical": 16, "critical_recovery": 7.11111}),
     ("monitors: {latency.p99: {window: 10m}}", "latency.p99", "message", "over the last 10 minutes."),
     ("monitors: {gpu.xid: {window: current_1d}}", "gpu.xid", "message", "in the last day;"),
     ("monitors: {latency.p99: {thresholds: {critical: 0.25}}}", "latency.p99", "query", "> 0.25"),
@@ -267,13 +269,19 @@ CHANGED = [
      "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}, "
      "workspace.health: {scope: '*'}}",
      "latency.week.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
-    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", '.over("7d")'),
-    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", "> 16.8"),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast.part", "query", '.over("7d")'),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast.part", "query", "> 16.8"),
     ("slos: {latency: {endpoints: [Fraud]}}\nmonitors: {slo.latency.slow: {long_window: 48h, short_window: 4h}}",
      "slo.latency.slow.fraud", "query",
      '.long_window("48h").short_window("4h")'),
-    ("slos: {availability: {endpoints: {fraud: {timeframe: 7d}}}}", "slo.availability.fast.fraud", "query",
+    ("slos: {availability: {endpoints: {fraud: {timeframe: 7d}}}}", "slo.availability.fast.fraud.part", "query",
      'burn_rate("${slo:availability.fraud}").over("7d").long_window("1h").short_window("5m") > 16.8'),
+    ("slos: {availability: {scope: 'env:eu', endpoints: [fraud]}}\nscope: env:prod",
+     "slo.availability.fast.fraud.part.errors", "query",
+     "sum(last_1h):sum:model_serving.request.error.count{env:eu,endpoint_name:fraud,!status_class:4xx,"),
+    ("min_errors: 9", "slo.availability.slow.part.errors", "query", ".as_count() >= 9"),
+    ("monitors: {slo.availability.slow: {long_window: 20h}}\nwindow: 10m", "slo.availability.slow.part.errors", "query",
+     "sum(last_20h):"),
     ("monitors: {slo.availability.fast: {thresholds: {critical: 10, warning: 5}}}", "slo.availability.fast", "message",
      "{{#is_warning}}"),
 ]  # fmt: skip
@@ -394,7 +402,7 @@ def test_slo_values(load: Load) -> None:
     found = bodies(values, "slo")
     assert found["availability"]["thresholds"] == [{"timeframe": "30d", "target": 99, "warning": 99.5}]
     assert "count{env:canary}" in found["availability"]["query"]["denominator"]
-    assert "{env:canary,!status_class:4xx}" in found["availability"]["query"]["numerator"]
+    assert "{env:canary,!status_class:4xx,!serving_system:mlserver}" in found["availability"]["query"]["numerator"]
     slices = found["latency"]["sli_specification"]["time_slice"]
     assert (slices["threshold"], slices["query_interval_seconds"]) == (0.5, 60)
     query = slices["query"]["queries"][0]["query"]
@@ -426,12 +434,15 @@ def test_an_endpoint_has_an_slo_of_its_own(load: Load) -> None:
     assert found["availability.chat"]["thresholds"][0]["target"] == 99.5
     assert found["availability.fraud-eu"]["query"] == {
         "numerator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count() - "
-        "sum:model_serving.request.error.count{env:prod,endpoint_name:fraud-eu,!status_class:4xx}.as_count()",
+        "sum:model_serving.request.error.count{env:prod,endpoint_name:fraud-eu,!status_class:4xx,"
+        "!serving_system:mlserver}.as_count() - "
+        "sum:model_serving.mlserver.rest.request.count{env:prod,endpoint_name:fraud-eu,status_class:5xx}.as_count() - "
+        "sum:model_serving.mlserver.grpc.request.count{env:prod,endpoint_name:fraud-eu,status_class:5xx}.as_count()",
         "denominator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count()",
     }
     assert "endpoint_name:chat" in found["latency.chat"]["tags"]
     assert [one for body in found.values() for one in check_slo(body)] == []
-    alerts = {key: body for key, body in bodies(values).items() if key.startswith("slo.")}
+    alerts = {key: body for key, body in bodies(values).items() if key.startswith("slo.") and ".part" not in key}
     assert {key.rpartition(".")[2] for key in alerts} == {"fraud-eu", "chat"}
     assert len(alerts) == 9
     assert "For: endpoint chat\n" in alerts["slo.latency.fast.chat"]["message"]
@@ -482,10 +493,11 @@ def test_example_of_the_documentation(load: Load) -> None:
     assert "traffic.none" not in found
     assert "slo.availability.fast" not in found
     for name in ("fraud", "ranking"):
-        assert found[f"slo.availability.fast.{name}"]["query"].endswith('.short_window("5m") > 16.8')
+        assert found[f"slo.availability.fast.{name}.part"]["query"].endswith('.short_window("5m") > 16.8')
     assert bodies(values, "slo")["availability.fraud"]["target_threshold"] == 99.9
     assert "\nRunbook: https://git.example.com/ml/docs/runbooks/gpu.xid.md" in found["gpu.xid"]["message"]
-    assert found["gpu.temperature"]["options"]["notify_by"] == ["endpoint_name"]
+    assert "notify_by" not in found["gpu.temperature"]["options"]
+    assert found["gpu.throttling"]["options"]["notify_by"] == ["serving_system", "endpoint_name"]
     assert found["errors.share.part.errors"]["query"].endswith(">= 10")
     assert set(bodies(values, "dashboard")) == {"overview", "gpu"}
     problems = [one for body in found.values() for one in check_monitor(body) if one.severity == "error"]

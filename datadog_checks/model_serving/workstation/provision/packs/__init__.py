@@ -26,8 +26,9 @@ class MonitorEntry:
     its query. `no_data` is in minutes, `auto_resolve` in hours; `rates` are burn rates by the timeframe of the SLO;
     `bounds` the lowest and highest value that there can be.
 
-    One that is not `enabled` is for those who ask for it. With `full_window` there is no alert before there was data
-    for all of the window. `on_missing_data` is what an empty window means, of a count that stops where nothing happens.
+    One that is not `enabled` is for those who ask for it. With `fixed_window` the query holds for its window alone.
+    With `full_window` there is no alert before there was data for all of the window. `on_missing_data` is what an empty
+    window means, of a count that stops where nothing happens.
 
     A monitor that is grouped by a tag does not see the series that lack it. `without` names such tags, and what to
     call a monitor of these series alone, of which the scope `except_for` leaves some out; that monitor has the first
@@ -73,6 +74,7 @@ class MonitorEntry:
     base: str = ""
     lacking: str = ""
     enabled: bool = True
+    fixed_window: bool = False
     full_window: bool = False
     on_missing_data: str = ""
     guards: Mapping[str, str] = field(default_factory=dict)
