@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,12 @@ class DefinitionReader(Document):
                 combine=self.choice(entry.get("combine", "last"), COMBINATIONS, f"{where}, key `combine`"),
                 orientation=orientation,
                 short_name=str(entry.get("short_name") or ""),
+                moments=bool(self.typed(entry.get("moments"), bool, "true or false", f"{where}, key `moments`")),
             )
+            if metrics[name].moments:
+                if kind != "gauge":
+                    raise self.fail(f"{where}, key `moments`", f"is for gauges, not for a {kind}.")
+                metrics |= _moments(metrics[name])
         return metrics
 
     def bounds(self, value: Any, where: str) -> tuple[float | None, float | None]:
@@ -67,3 +73,28 @@ class DefinitionReader(Document):
         if low is not None and high is not None and low > high:
             raise self.fail(where, f"`range` must be [lowest, highest], not {value!r}.")
         return low, high
+
+
+def _moments(gauge: CanonicalMetric) -> dict[str, CanonicalMetric]:
+    """The counts that a gauge is also sent as, by name."""
+    described = gauge.description.rstrip(".")
+    parts = {
+        "count": ("", 0.0, f"{described}: number of values that were sent."),
+        "sum": (gauge.unit, gauge.low, f"{described}: sum of the values that were sent."),
+        "sum_of_squares": ("", 0.0, f"{described}: sum of the squares of the values that were sent."),
+    }
+    return {
+        f"{gauge.name}.{part}": replace(
+            gauge,
+            name=f"{gauge.name}.{part}",
+            type="count",
+            unit=unit,
+            per_unit="",
+            description=description,
+            low=low,
+            high=None,
+            short_name=f"{gauge.short_name} {part.rpartition('_')[2]}".strip(),
+            moments=False,
+        )
+        for part, (unit, low, description) in parts.items()
+    }

@@ -62,7 +62,7 @@ KEYS = {
     "event": ("title", "text", "type", "aggregation_key"),
     "like": ("name", "label"),
     "target": ("metric", "tags", "when", "unless", "keep", "drop", "present", "absent", "value"),
-    "metric": ("type", "unit", "per_unit", "description", "range", "combine", "orientation", "short_name"),
+    "metric": ("type", "unit", "per_unit", "description", "range", "combine", "moments", "orientation", "short_name"),
     "derived": ("metric", "share", "sum"),
     "inputs": ("of", "in", "optional"),
     "switch": ("gives", "present", "absent", "because", "do"),

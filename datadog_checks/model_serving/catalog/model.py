@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from typing import Any
@@ -64,12 +64,20 @@ def compile_globs(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile("|".join(translate(pattern) for pattern in patterns))
 
 
+MOMENTS: Mapping[str, Callable[[float], float]] = {
+    "count": lambda value: 1.0,
+    "sum": lambda value: value,
+    "sum_of_squares": lambda value: value * value,
+}
+"""What a gauge with `moments` is also sent as, each a count. Added up over any time, they tell mean and variance."""
+
+
 @dataclass(frozen=True, slots=True)
 class CanonicalMetric:
     """A metric as Datadog sees it; `name` lacks the `model_serving.` prefix.
 
     `low` and `high` bound valid values, in the metric's unit; `combine` says how gauges that fall
-    together on one tag set become one value.
+    together on one tag set become one value. One with `moments` also comes as MOMENTS.
     """
 
     name: str
@@ -83,6 +91,7 @@ class CanonicalMetric:
     orientation: int
     short_name: str
     namespace: str = NAMESPACE
+    moments: bool = False
 
     def excludes(self, value: float) -> bool:
         """Whether a value, in the metric's unit, is outside of the valid range."""

@@ -59,6 +59,7 @@ class GpuSource:
         self.metrics = builtin_catalog().metrics
         self._discovered = float("-inf")
         self._known: dict[str, Device] = {}
+        self._began = 0.0
         self._once = LogOnce(check.log)
         self._lock = threading.Lock()
         self._ended = False
@@ -99,6 +100,7 @@ class GpuSource:
                 self._lock.release()
 
     def _run(self) -> None:
+        self._began = time.monotonic()
         try:
             self.driver.open()
             self._refresh()
@@ -126,6 +128,11 @@ class GpuSource:
             except DriverLost as error:
                 raise self._lost(error) from None
         self.owners.forget_others()
+        self._took()
+
+    def _took(self) -> None:
+        seconds = time.monotonic() - self._began
+        self.check.gauge(f"{NAMESPACE}.scrape.duration", seconds, tags=list(self.tags), raw=True)
 
     def _leave(self) -> None:
         watcher, self.watcher = self.watcher, None
@@ -198,6 +205,8 @@ class GpuSource:
     def _lost(self, error: Exception) -> DriverError:
         for device in (*self.devices, *self.broken):
             self._health(device, CRITICAL, str(error))
+        # There is somebody who looks, which is no less true.
+        self._took()
         watcher = self.watcher
         self._leave()
         for xid in watcher.drain() if watcher is not None else ():

@@ -68,7 +68,8 @@ class SloValues:
 class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
-    `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates.
+    `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates;
+    `gpu_hour_price` what an hour of one GPU costs, in dollars.
     """
 
     file: str = "values"
@@ -76,6 +77,7 @@ class Values:
     packs: tuple[str, ...] | None = None
     runbooks: str = ""
     generative: str = ""
+    gpu_hour_price: float | None = None
     teams: Mapping[str, str] = field(default_factory=dict)
     everywhere: MonitorValues = MonitorValues()
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class Values:
     def said(self, monitor: MonitorEntry, name: str) -> tuple[Any, str]:
         """The same of what may also be said of all monitors."""
         value, path = self.own(monitor, name)
-        return (getattr(self.everywhere, name), name) if value is None else (value, path)
+        return (getattr(self.everywhere, name, None), name) if value is None else (value, path)
 
 
 def read_values(path: str | Path) -> Values:
@@ -211,6 +213,13 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
     }
 
 
+def _price(node: Node) -> float:
+    price = node.number()
+    if price <= 0:
+        raise node.fail(f"must be a number of dollars above 0, such as 2.5, not {node.value}")
+    return price
+
+
 def _prefix(node: Node) -> str:
     if not isinstance(node.value, str):
         raise node.fail(f"must be a text, which may be empty, not `{node.value}`")
@@ -281,6 +290,7 @@ READERS: Mapping[str, Callable[[Node], Any]] = {
     "packs": _packs,
     "runbooks": _runbooks,
     "generative": _scope,
+    "gpu_hour_price": _price,
     "teams": _teams,
     "monitors": _monitors,
     "slos": _slos,
