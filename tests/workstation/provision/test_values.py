@@ -199,7 +199,7 @@ CHANGED = [
     ("evaluation_delay: 5m", "latency.p99", "options.evaluation_delay", 300),
     ("auto_resolve: 2h", "latency.p99", "options.timeout_h", 2),
     ("auto_resolve: false", "latency.p99", "options.timeout_h", 0),
-    ("no_data: false", "agent.silent", "options.notify_no_data", False),
+    ("no_data: false", "workspace.health", "options.notify_no_data", False),
     ("no_data: 1h", "agent.silent", "options.no_data_timeframe", 60),
     ("no_data: 1h", "latency.p99", "options.notify_no_data", False),
     ("monitors: {latency.p99: {no_data: 1h}}", "latency.p99", "options.no_data_timeframe", 60),
