@@ -180,8 +180,10 @@ def _called(name: str, group: Group) -> str:
 
 
 def _queries(request: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    if not request.get("queries"):
+        raise NotSimulated("a request without a query of metrics")
     found: dict[str, Mapping[str, Any]] = {}
-    for index, query in enumerate(request.get("queries") or ()):
+    for index, query in enumerate(request["queries"]):
         if query.get("data_source") != "metrics":
             raise NotSimulated(f"a query of {query.get('data_source')}")
         found[name_of(query, index)] = query
@@ -199,8 +201,6 @@ def _formulas(request: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if "q" in request:
         yield "", str(request["q"])
         return
-    if "queries" not in request:
-        raise NotSimulated("a request without a query of metrics")
     queries = {name: str(query["query"]) for name, query in _queries(request).items()}
     bodies = _formula_bodies(request)
     for body in bodies:

@@ -39,8 +39,11 @@ def record_story(minutes: int, seed: int) -> Observations:
         # GPUs, each of which is to count once.
         hosts = {"": [], AGENT: [], scenario.gpu_host.hostname: [gpus]}
         for source in served:
-            if source.system != "dcgm":
-                hosts["" if source.system == "databricks" else AGENT].append(source)
+            if source.system == "databricks":
+                # One request after the other: else it is a race whether the list of endpoints comes before the metrics.
+                hosts[""].append(source._replace(instance={**source.instance, "max_connections": 1}))
+            elif source.system != "dcgm":
+                hosts[AGENT].append(source)
         check = paced(ModelServingCheck, world)
         runners = {}
         for host, sources in hosts.items():
