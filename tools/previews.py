@@ -20,6 +20,8 @@ from datadog_checks.model_serving.workstation.provision.values import Values
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "images"
 MINUTES, SEED = 60, 1
+GENERATIVE = "model_name:llama-70b"
+"""The language model of the story, of which the SLO of latency is not meant."""
 SCALE = 0.67
 """Of the PNG, of which Datadog takes at most a megabyte."""
 
@@ -31,7 +33,7 @@ def path_of(key: str) -> str:
 
 def pictures(seen: Observations) -> dict[str, str]:
     """The picture of each dashboard over some observations, by its path."""
-    resources = desired(None, Values(prefix=""))
+    resources = desired(None, Values(prefix="", generative=GENERATIVE))
     account = SimulatedAccount(resources, seen)
     return {path_of(one.key): draw_dashboard(one.body, account) for one in resources if one.kind == "dashboard"}
 
