@@ -72,7 +72,7 @@ WIDGETS = {
     "a service check": ({"type": "check_status", "check": "ready", "group_by": ["model"]}, ["1", "OK", "CRITICAL"]),
     "events": ({"type": "event_stream", "query": "source:us"}, ["22:21", "a serves version 2"]),
     "no event": ({"type": "event_stream", "query": "source:them"}, ["no event in the time that was simulated"]),
-    "a note": ({"type": "note", "content": "**Read** [this](https://x.example)."}, ["Read this."]),
+    "a note": ({"type": "note", "content": "**Read** [this](https://x.example) of `a_b_c`."}, ["Read this of a_b_c."]),
     "no data": ({"type": "query_value", "requests": [{"q": "avg:nobody{*}"}]}, ["no data in the time that"]),
     "a type that is not drawn": ({"type": "sunburst"}, ["not drawn: a widget of type sunburst"]),
     "a query that is not simulated": (

@@ -40,7 +40,7 @@ STATE_COLORS = {"OK": "#2e7d32", "Warn": "#b8860b", "Alert": "#c62828"}
 STATUS_COLORS = {"ok": "#2e7d32", "warning": "#e6a100", "critical": "#c62828", "unknown": GREY}
 MARKER = re.compile(r"y\s*=\s*(-?\d+(?:\.\d+)?)")
 VARIABLE_TERM = re.compile(r"\$[\w.-]+")
-MARKDOWN = re.compile(r"\[([^\]]*)\]\([^)]*\)|[*_`]{1,2}(?=\S)|(?<=\S)[*_`]{1,2}|^#+\s*", re.MULTILINE)
+MARKDOWN = re.compile(r"\[([^\]]*)\]\([^)]*\)|[*`]{1,2}(?=\S)|(?<=\S)[*`]{1,2}|^#+\s*", re.MULTILINE)
 NO_DATA = "no data in the time that was simulated"
 LOOKS_BACK = "no data: this compares with a time before the one that was simulated"
 
