@@ -37,6 +37,7 @@ generate: .venv/.test ## Write every generated file again
 	.venv/bin/python tools/assets.py
 	.venv/bin/python tools/scenarios.py
 	.venv/bin/python tools/picture.py
+	.venv/bin/python tools/previews.py
 
 validate: .venv/.cli ## Run ddev's validations
 	@.venv/bin/python tools/ddev.py validate

@@ -20,7 +20,7 @@ FOLDER = ROOT / "datadog_checks" / "model_serving" / "workstation" / "cli"
 MODULES = sorted(path.name for path in FOLDER.glob("*.py"))
 COMMANDS = [["bridge"], ["check"], ["demo"], ["lint"]]
 COMMANDS += [
-    *(["provision", name] for name in ("plan", "apply", "destroy", "export", "validate", "test")),
+    *(["provision", name] for name in ("plan", "apply", "destroy", "export", "preview", "validate", "test")),
     ["versions"],
 ]
 

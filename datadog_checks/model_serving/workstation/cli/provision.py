@@ -13,6 +13,7 @@ from ...errors import ProvisionError
 from ..files import json_text
 from . import INSTALL
 from .exit import ExitStatus
+from .provision_preview import preview
 from .provision_support import (
     PRUNE,
     WHAT,
@@ -48,6 +49,7 @@ def provision(context: click.Context) -> None:
       model-serving provision plan --offline              what is there to have?
       model-serving provision plan                        what would change in the account?
       model-serving provision apply --values values.yaml  make it so, after asking
+      model-serving provision preview --out preview.html  what do the dashboards look like?
       model-serving provision destroy                     take it all away again
 
     Exit status: 0 when all was done; 1 for a failure; 2 for a mistake in the options, the values, the routing or the
@@ -206,6 +208,9 @@ def test_monitors(files: tuple[Path, ...], only: str, as_json: bool, **options: 
 
     if not run_tests(files, only, ProvisionOptions(**options), as_json):
         sys.exit(ExitStatus.FOUND)
+
+
+provision.add_command(preview)
 
 
 @provision.command()

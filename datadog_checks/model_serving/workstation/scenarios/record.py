@@ -83,7 +83,7 @@ def _run(
             if host not in stopped:
                 done = runner.run()
                 if world.now >= SETTLING:
-                    _keep(done, host, seen, world.time.timestamp())
+                    keep_round(done, host, seen, world.time.timestamp())
         if world.now >= world.timeline.length:
             return
         world.advance(step)
@@ -102,7 +102,8 @@ def _act(action: Intervention, workspace: SimulatedWorkspace, stopped: set[str])
             raise ValueError(f"a scenario can't {action.kind} anything")
 
 
-def _keep(done: Round, host: str, seen: Observations, now: float) -> None:
+def keep_round(done: Round, host: str, seen: Observations, now: float) -> None:
+    """Add what one round on a host submitted, at the time `now`; the host is empty for cluster checks."""
     for run in done.runs:
         for series in run.commit.series:
             tags = (*series.context.tags, *_host(series.context.host or host))

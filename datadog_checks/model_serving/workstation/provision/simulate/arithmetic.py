@@ -55,13 +55,15 @@ WITHIN_GROUPS = ("count_nonzero", "count_not_null")
 
 @dataclass(slots=True)
 class Span:
-    """The window of one evaluation."""
+    """The window of one evaluation. `named` are results that the expression has by name, such as the queries of a
+    formula; of an earlier window nothing is known by name."""
 
     leaves: Leaves
     variant: Variant
     start: float
     end: float
     inferred: set[str] = field(default_factory=set)
+    named: Mapping[str, Grouped] = field(default_factory=dict)
 
     def shifted(self, seconds: float) -> Span:
         """The same window, earlier."""
@@ -116,6 +118,8 @@ def series(part: Argument, span: Span) -> Grouped | float:
                     for group in early
                 }
             return found
+        case Name(name=name) if name in span.named:
+            return span.named[name]
         case Negative(operand=operand):
             return _combined("-", 0.0, series(operand, span), span)
         case Operation(operator=operator, left=left, right=right):

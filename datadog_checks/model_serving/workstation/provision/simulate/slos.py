@@ -71,8 +71,12 @@ class BurnRateEvaluation:
         """An SLO has no missing data."""
         return now
 
+    def bad_share(self, start: float, end: float) -> float | None:
+        """The share of bad events, or time slices, within a window; None where nothing was counted."""
+        return self._counted(start, end) if self.slo["type"] == "metric" else self._sliced(start, end)
+
     def _burn(self, start: float, end: float) -> float | None:
-        bad = self._counted(start, end) if self.slo["type"] == "metric" else self._sliced(start, end)
+        bad = self.bad_share(start, end)
         return None if bad is None else bad / (1 - float(self.slo["target_threshold"]) / 100)
 
     def _counted(self, start: float, end: float) -> float | None:
