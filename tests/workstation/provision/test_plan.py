@@ -53,20 +53,25 @@ def test_against_nothing_everything_is_created_in_order() -> None:
       denominator: sum:model_serving.request.count{*}.as_count()
       99.9 % in 30d
   + notification_rule:critical  "model-serving critical: Critical" new
-      ["team:ml"] to slack-ml
+      team:ml
+      notifies slack-ml
   + monitor:both  "Monitor both" new
       ${monitor:latency.mean} && ${monitor:errors.share}
       team:ml
+      notifies slack-ml
   + monitor:slo.fast  "Monitor slo.fast" new
       burn_rate("${slo:availability}").over("30d").long_window("1h").short_window("5m") > 14.4
       critical 14.4, team:ml
+      notifies slack-ml
   + monitor:errors.share  "Monitor errors.share" new
       sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
 sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01
       critical 0.01, team:ml
+      notifies slack-ml
   + monitor:latency.mean  "Monitor latency.mean" new
       avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2
-      critical 2, team:ml
+      critical 2, P2, team:ml
+      notifies slack-ml
   + dashboard:overview  "Overview" new
       2 widgets
 Plan: 8 to create."""
@@ -81,8 +86,70 @@ def test_who_hears_of_something_new_is_shown() -> None:
     later = Resource("notification_rule", "ml", {"data": {"type": "monitor-notification-rule", "attributes": own}})
     plan = make_plan(checked([latency(message="Slow. @slack-ml @me@example.com\n@slack-ml"), later]), Account())
     lines = [line.strip() for line in text(plan).splitlines()]
-    assert "critical 2, team:ml, @me@example.com, @slack-ml" in lines
-    assert "managed_by:model-serving AND team:ml to pagerduty-ml" in lines
+    assert lines[lines.index("critical 2, P2, team:ml") + 1] == "notifies me@example.com, pagerduty-ml, slack-ml"
+    assert lines[lines.index("managed_by:model-serving AND team:ml") + 1] == "notifies pagerduty-ml"
+
+
+def test_a_rule_or_a_handle_for_some_groups_says_so() -> None:
+    """What is decided by the tags of the monitor is settled; what is decided by its groups is told as that."""
+    message = """Slow. {{#is_alert}}@pagerduty-ml{{/is_alert}}
+{{#is_exact_match "endpoint_name.name" "ranking"}}@slack-ranking{{/is_exact_match}}"""
+
+    def scoped(name: str, scope: str) -> Resource:
+        own = {"name": name, "filter": {"scope": scope}, "recipients": [name]}
+        return Resource("notification_rule", name, {"data": {"type": "monitor-notification-rule", "attributes": own}})
+
+    rules = [
+        scoped("all", "team:(ml OR web) AND NOT severity:critical"),
+        scoped("some", "team:ml AND NOT endpoint_name:ranking"),
+        scoped("none", "team:web OR (endpoint_name:ranking AND team:web)"),
+        scoped("host", "host:a"),
+    ]
+    shown = text(make_plan(checked([latency(message=message), *rules]), Account()))
+    assert "      notifies all, pagerduty-ml, slack-ranking (some groups), some (some groups)\n" in shown
+
+
+def test_it_is_told_once_that_nobody_is_notified() -> None:
+    shown = text(make_plan(checked([latency(), errors()]), Account()))
+    assert shown.count("Nobody hears of these monitors: give --routing FILE") == 1
+    assert "notifies" not in shown
+
+
+def test_brief_is_a_line_of_each() -> None:
+    plan = make_plan(checked(every_kind()), Account())
+    assert len(plan_text(plan, brief=True).plain.splitlines()) == 9
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_lines_go_on_in_a_terminal_and_lose_nothing(width: int) -> None:
+    plan = make_plan(checked(every_kind()), Account())
+    narrow, wide = plan_text(plan, width=width).plain, plan_text(plan).plain
+    assert narrow.split() == wide.split()
+    long = [line for line in narrow.splitlines() if len(line) > width]
+    assert not [line for line in long if len(line.split()) > 1], "only a single word may be longer"
+
+
+def test_a_monitor_that_a_person_keeps_from_notifying_is_told_of(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency(), errors()])
+    muted, draft = dd.state.monitors.values()
+    muted["options"]["silenced"] = {"*": None}
+    draft["draft_status"] = "draft"
+    plan = planned(client, [latency(), errors()])
+    assert not plan.differs
+    lines = [line.strip() for line in text(plan).splitlines()]
+    assert "muted by hand, and left so" in lines
+    assert any(line.startswith("a draft, and left so: it notifies nobody") for line in lines)
+    assert lines[-1] == "Nothing to do: 2 unchanged."
+
+
+def test_of_tags_what_comes_and_what_goes_is_shown(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency()])
+    (body,) = dd.state.monitors.values()
+    body["tags"] = [*body["tags"], "owner:bob", "a b"]
+    shown = text(planned(client, [latency(tags=["team:ml", "cost_center:ml"])]))
+    assert '      tags: -"a b" -owner:bob +cost_center:ml\n' in shown
 
 
 def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: Connect) -> None:
@@ -113,18 +180,20 @@ def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: 
   ~ slo:availability  "Availability" (id <slo:availability>) changes
       thresholds.30d.target: 99.9 -> 99.5
   ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
-      recipients: ["slack-ml"] -> ["pagerduty-ml", "slack-ml"]
+      recipients: +pagerduty-ml
   ~ monitor:latency.mean  "Renamed" (id <monitor:latency.mean>) changes; resets the state of its groups, since the \
 query changes
       name: "Monitor latency.mean" -> "Renamed"
-      query: "avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2" -> \
-"avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2.5"
+      query:
+        - "avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2"
+        + "avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2.5"
       options.thresholds.critical: 2 -> 2.5
   ~ monitor:errors.share  "Monitor errors.share" (id <monitor:errors.share>) changes; resets the state of its groups, \
 since the query changes
-      query: "sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
-sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01" -> \
-"sum(last_5m):sum:model_serving.request.error.count{env:prod} by {endpoint_name}.as_count() / \
+      query:
+        - "sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
+sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01"
+        + "sum(last_5m):sum:model_serving.request.error.count{env:prod} by {endpoint_name}.as_count() / \
 sum:model_serving.request.count{env:prod} by {endpoint_name}.as_count() > 0.01"
       options.no_data_timeframe: (nothing) -> 20
       options.notify_no_data: false -> true

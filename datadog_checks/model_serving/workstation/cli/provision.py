@@ -26,6 +26,7 @@ from .provision_support import (
     progress_bar,
     read,
     show,
+    terminal_width,
     wanted,
     with_options,
     write_file,
@@ -65,8 +66,9 @@ def provision(context: click.Context) -> None:
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan as JSON.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
+@click.option("--brief", is_flag=True, help="One line of each.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="End with status 3 where there are differences.")
-def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed: bool, **options: Any) -> None:
+def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, brief: bool, detailed: bool, **options: Any) -> None:
     """Show what apply would do, field by field, and change nothing.
 
     \b
@@ -90,7 +92,7 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
             found = make_plan(resources, read(client, resources), prune=prune)
-    show(plan_text(found, unchanged=unchanged), credentials)
+    show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
         text = json_text(plan_json(found, credentials.site if credentials else None))
         write_file(out, masked(text, credentials))
@@ -124,7 +126,7 @@ def apply(prune: bool, yes: bool, **options: Any) -> None:
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
         made = make_plan(resources, read(client, resources, writes=True), prune=prune)
-        show(plan_text(made), credentials)
+        show(plan_text(made, width=terminal_width()), credentials)
         if made.conflicts:
             raise ProvisionError(conflict_text(made.conflicts))
         if made.differs:
@@ -152,7 +154,7 @@ def destroy(yes: bool, **options: Any) -> None:
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
         made = destroy_plan(read(client, (), writes=True))
-        show(plan_text(made), credentials)
+        show(plan_text(made, width=terminal_width()), credentials)
         if made.differs:
             carry_out(client, made, yes, "Delete all of these?")
 

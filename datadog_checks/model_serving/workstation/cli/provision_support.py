@@ -169,6 +169,11 @@ def show(text: Text, credentials: AccountCredentials | None) -> None:
     make_console().print(text, soft_wrap=True, end="" if text.plain.endswith("\n") else "\n")
 
 
+def terminal_width() -> int | None:
+    """The columns of the terminal; None in a file or a pipe, where every line is whole, for `grep`."""
+    return make_console().width if is_terminal(sys.stdout) else None
+
+
 def masked(text: str, credentials: AccountCredentials | None) -> str:
     """The text without keys."""
     return credentials.mask(text) if credentials else text

@@ -67,6 +67,19 @@ class Step:
             change.path == "query" or change.path.startswith("options.variables") for change in self.changes
         )
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying."""
+        if self.kind != "monitor" or self.resource is None:
+            return ()
+        told = []
+        for found in self.found:
+            if (found.body.get("options") or {}).get("silenced"):
+                told.append("muted by hand, and left so")
+            if found.body.get("draft_status") == "draft":
+                told.append("a draft, and left so: it notifies nobody until somebody publishes it in Datadog")
+        return tuple(told)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
