@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...errors import ProvisionError
+from ...errors import OptionError, ProvisionError
 from ..files import json_text
 from . import INSTALL
 from .exit import ExitStatus
@@ -25,6 +25,7 @@ from .provision_support import (
     masked,
     progress_bar,
     read,
+    refuse_early,
     show,
     terminal_width,
     wanted,
@@ -64,11 +65,13 @@ def provision(context: click.Context) -> None:
 @provision.command()
 @with_options(*WHAT, *WHERE, PRUNE)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan as JSON.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan, for apply.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
 @click.option("--brief", is_flag=True, help="One line of each.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="End with status 3 where there are differences.")
-def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, brief: bool, detailed: bool, **options: Any) -> None:
+def plan(
+    offline: bool, out: Path | None, prune: bool, unchanged: bool, brief: bool, detailed: bool, **options: Any
+) -> None:
     """Show what apply would do, field by field, and change nothing.
 
     \b
@@ -80,7 +83,8 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, brief: b
     Exit status: 0 for a plan, with --detailed-exitcode 3 if it has differences; 1 for a failure; 2 for a mistake.
     """
     from ..provision.plan import make_plan
-    from ..provision.render import plan_json, plan_text
+    from ..provision.render import plan_text
+    from ..provision.saved import saved_json
     from ..provision.state import Account
 
     settings = ProvisionOptions(**options)
@@ -94,8 +98,9 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, brief: b
             found = make_plan(resources, read(client, resources), prune=prune)
     show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
-        text = json_text(plan_json(found, credentials.site if credentials else None))
-        write_file(out, masked(text, credentials))
+        site = credentials.site if credentials else None
+        whole = saved_json(found, resources, site, settings.files, lambda text: masked(text, credentials), prune)
+        write_file(out, json_text(whole))
     if found.conflicts:
         sys.exit(ExitStatus.FAILED)
     if detailed and found.differs:
@@ -103,33 +108,52 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, brief: b
 
 
 @provision.command()
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False))
 @with_options(*WHAT, *WHERE, PRUNE, YES)
-def apply(prune: bool, yes: bool, **options: Any) -> None:
+def apply(file: Path | None, prune: bool, yes: bool, **options: Any) -> None:
     """Show the plan and, once you agree, carry it out.
+
+    A FILE that plan --out has written is applied as it was reviewed; where the account, or a file that the plan was
+    made from, has changed since, nothing is done. Before anything is written, Datadog checks every monitor that it can.
 
     Run it again after a failure or an interruption: it goes on where it was.
 
     \b
     Examples:
       model-serving provision apply
+      model-serving provision apply plan.json --yes
       model-serving provision apply --values values.yaml --routing routing.yaml --yes
       model-serving provision apply --pack golden_signals --prune
 
-    Exit status: 0 when all was done or nothing was to do; 1 for a failure, or when you said no; 2 for a mistake.
+    Exit status: 0 when all was done or nothing was to do; 1 for a failure, a plan that is stale, or when you said no;
+    2 for a mistake.
     """
     from ..provision.apply import conflict_text
     from ..provision.plan import make_plan
     from ..provision.render import plan_text
+    from ..provision.saved import load_plan, settled
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings)
+    saved = load_plan(file) if file is not None else None
+    if saved is not None:
+        if prune or settings.decides:
+            raise click.UsageError("the plan says what is wanted: leave out all options but those of the account")
+        if saved.site is None:
+            raise OptionError(f"{file}: was planned with --offline, for no account: plan without it")
+    resources = list(saved.resources) if saved is not None else wanted(settings)
     credentials = credentials_of(settings)
+    if saved is not None and saved.site != credentials.site:
+        raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
     with connected(settings, credentials) as client:
-        made = make_plan(resources, read(client, resources, writes=True), prune=prune)
+        account = read(client, resources, writes=True)
+        made = make_plan(resources, account, prune=prune if saved is None else saved.prune)
+        if saved is not None:
+            made = settled(saved, made, credentials.mask)
         show(plan_text(made, width=terminal_width()), credentials)
         if made.conflicts:
             raise ProvisionError(conflict_text(made.conflicts))
         if made.differs:
+            refuse_early(client, made)
             carry_out(client, made, yes, "Apply this plan?")
 
 

@@ -43,6 +43,16 @@ class ProvisionOptions:
     parallel: int = 8
     timeout: float = 30.0
 
+    @property
+    def files(self) -> list[Path]:
+        """Those that decide what is wanted."""
+        return [path for path in (self.values, self.routing) if path is not None]
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything says what is wanted."""
+        return bool(self.files or self.packs)
+
 
 FILE = click.Path(path_type=Path)
 
@@ -130,6 +140,17 @@ def read(client: Client, resources: Sequence[Resource], *, writes: bool = False)
     kinds = {resource.kind for resource in resources} or set(READS) - {"percentiles"}
     check_access(client, {READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if writes else set()))
     return read_account(client, resources)
+
+
+def refuse_early(client: Client, made: Plan) -> None:
+    """Raises ProvisionError about all that Datadog would refuse of a plan, before anything is written."""
+    from ..provision.plan import DOES
+    from ..provision.validate import refusal_text, refusals
+
+    with progress_bar(sum(step.kind == "monitor" for step in made.having(*DOES))) as told:
+        found = refusals(client, made, told)
+    if found:
+        raise ProvisionError(refusal_text(found))
 
 
 def carry_out(client: Client, made: Plan, yes: bool, question: str) -> None:

@@ -187,7 +187,7 @@ class _ApplyRun:
         try:
             update(self.client, found, body)
         except Refused as error:
-            older = _without_missing_data(found.kind, body, error)
+            older = without_missing_data(found.kind, body, error)
             if older is None:
                 raise
             update(self.client, found, older)
@@ -200,7 +200,7 @@ class _ApplyRun:
             try:
                 return told, create(self.client, resource.kind, body)
             except Refused as error:
-                older = _without_missing_data(resource.kind, body, error)
+                older = without_missing_data(resource.kind, body, error)
                 if older is not None and attempt < ATTEMPTS - 1:
                     body, told = older, OLDER
                     continue
@@ -266,7 +266,7 @@ def _outcome(step: Step, future: Future[tuple[str, str | None]]) -> Outcome:
     return Outcome(step, Result.DONE, text, identity)
 
 
-def _without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
+def without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
     """The body as accounts take it that refuse `on_missing_data` on monitors of metrics; None where that isn't why it
     was refused. What is counted then ends by `timeout_h`, some hours later."""
     options = body.get("options") or {}

@@ -20,9 +20,7 @@ class Hearers:
 
     def __init__(self, resources: Iterable[Resource]) -> None:
         listed = list(resources)
-        self._queries = {
-            one.address: str(one.body.get("query") or "") for one in listed if one.kind == "monitor"
-        }
+        self._queries = {one.address: str(one.body.get("query") or "") for one in listed if one.kind == "monitor"}
         self._rules = [attributes(one.body) for one in listed if one.kind == "notification_rule"]
         # Whatever hears of some monitor makes a monitor of which nobody does worth telling.
         self.nobody = not self._rules and not any(

@@ -13,7 +13,6 @@ from rich.text import Text
 from ...http.redact import printable
 from .apply import Outcome, Result
 from .describe import Hearers, described
-from .model import attributes
 from .normalise import UNORDERED, FieldChange
 from .plan import Action, Plan, Step, unknown_yet
 
@@ -123,23 +122,26 @@ def summary(plan: Plan) -> str:
 def plan_json(plan: Plan, site: str | None) -> dict[str, Any]:
     """The plan for a program. `site` is None for a plan against nothing."""
     return {
-        "version": 1,
+        "version": 2,
         "site": site,
         "differs": plan.differs,
         "counts": {str(action): count for action, count in plan.counts().items()},
-        "steps": [
-            {
-                "address": step.address,
-                "kind": step.kind,
-                "action": str(step.action),
-                "name": step.title,
-                "ids": [found.id for found in step.found],
-                "resets_group_state": step.resets,
-                "changes": [{"path": one.path, "old": one.old, "new": one.new} for one in step.changes],
-                **({"body": step.resource.body} if step.resource and step.action is Action.CREATE else {}),
-            }
-            for step in plan.steps
-        ],
+        "steps": [step_json(step) for step in plan.steps],
+    }
+
+
+def step_json(step: Step) -> dict[str, Any]:
+    """One step for a program."""
+    return {
+        "address": step.address,
+        "kind": step.kind,
+        "action": str(step.action),
+        "name": step.title,
+        "ids": [found.id for found in step.found],
+        "resets_group_state": step.resets,
+        "changes": [{"path": one.path, "old": one.old, "new": one.new} for one in step.changes],
+        "notices": list(step.notices),
+        **({"body": step.resource.body} if step.resource and step.action is Action.CREATE else {}),
     }
 
 
