@@ -14,6 +14,7 @@ from ..files import json_text
 from . import INSTALL
 from .exit import ExitStatus
 from .provision_support import (
+    MATCH,
     PRUNE,
     WHAT,
     WHERE,
@@ -63,7 +64,7 @@ def provision(context: click.Context) -> None:
 
 
 @provision.command()
-@with_options(*WHAT, *WHERE, PRUNE)
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan, for apply.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
@@ -79,16 +80,19 @@ def plan(
       model-serving provision plan
       model-serving provision plan --offline --pack gpu
       model-serving provision plan --values values.yaml --out plan.json
+      model-serving provision plan --for conf.yaml --try
 
     Exit status: 0 for a plan, with --detailed-exitcode 3 if it has differences; 1 for a failure; 2 for a mistake.
     """
     from ..provision.plan import make_plan
-    from ..provision.render import plan_text
+    from ..provision.render import left_out_text, plan_text
     from ..provision.saved import saved_json
     from ..provision.state import Account
+    from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings)
+    left_out = unfed_by(settings)
+    resources = wanted(settings, left_out=left_out)
     if offline:
         credentials = None
         found = make_plan(resources, Account())
@@ -96,10 +100,14 @@ def plan(
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
             found = make_plan(resources, read(client, resources), prune=prune)
+    if settings.matches:
+        show(left_out_text(left_out, brief=brief, width=terminal_width()), credentials)
     show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
         site = credentials.site if credentials else None
-        whole = saved_json(found, resources, site, settings.files, lambda text: masked(text, credentials), prune)
+        whole = saved_json(
+            found, resources, site, settings.files, lambda text: masked(text, credentials), prune, left_out
+        )
         write_file(out, json_text(whole))
     if found.conflicts:
         sys.exit(ExitStatus.FAILED)
@@ -109,7 +117,7 @@ def plan(
 
 @provision.command()
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False))
-@with_options(*WHAT, *WHERE, PRUNE, YES)
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE, YES)
 def apply(file: Path | None, prune: bool, yes: bool, **options: Any) -> None:
     """Show the plan and, once you agree, carry it out.
 
@@ -132,6 +140,7 @@ def apply(file: Path | None, prune: bool, yes: bool, **options: Any) -> None:
     from ..provision.plan import make_plan
     from ..provision.render import plan_text
     from ..provision.saved import load_plan, settled
+    from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
     saved = load_plan(file) if file is not None else None
@@ -140,7 +149,7 @@ def apply(file: Path | None, prune: bool, yes: bool, **options: Any) -> None:
             raise click.UsageError("the plan says what is wanted: leave out all options but those of the account")
         if saved.site is None:
             raise OptionError(f"{file}: was planned with --offline, for no account: plan without it")
-    resources = list(saved.resources) if saved is not None else wanted(settings)
+    resources = list(saved.resources) if saved is not None else wanted(settings, left_out=unfed_by(settings))
     credentials = credentials_of(settings)
     if saved is not None and saved.site != credentials.site:
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
@@ -184,7 +193,7 @@ def destroy(yes: bool, **options: Any) -> None:
 
 
 @provision.command()
-@with_options(*WHAT)
+@with_options(*WHAT, *MATCH)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def export(directory: Path, **options: Any) -> None:
     """Write every resource as a JSON file that a person or Terraform can import, without a call.
@@ -199,8 +208,10 @@ def export(directory: Path, **options: Any) -> None:
     Exit status: 0 when all is written; 1 for a failure; 2 for a mistake.
     """
     from ..provision.export import export_files
+    from .provision_match import unfed_by
 
-    resources = wanted(ProvisionOptions(**options), marked=False)
+    settings = ProvisionOptions(**options)
+    resources = wanted(settings, marked=False, left_out=unfed_by(settings))
     files = export_files(resources)
     for name, text in files.items():
         write_file(directory / name, text, directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.text import Text
 from ...errors import ProvisionError
 from ..files import write_private
 from ..standin.console import is_terminal, make_console
+from .common import SECRET
 from .exit import ExitStatus
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class ProvisionOptions:
     values: Path | None = None
     routing: Path | None = None
     packs: tuple[str, ...] = ()
+    instances: Path | None = None
+    systems: tuple[str, ...] = ()
+    tries: bool = False
+    secrets: tuple[str, ...] = ()
     api_key_file: Path | None = None
     app_key_file: Path | None = None
     site: str | None = None
@@ -46,12 +51,17 @@ class ProvisionOptions:
     @property
     def files(self) -> list[Path]:
         """Those that decide what is wanted."""
-        return [path for path in (self.values, self.routing) if path is not None]
+        return [path for path in (self.values, self.routing, self.instances) if path is not None]
+
+    @property
+    def matches(self) -> bool:
+        """Whether only what something can feed is wanted."""
+        return self.instances is not None or bool(self.systems)
 
     @property
     def decides(self) -> bool:
         """Whether anything says what is wanted."""
-        return bool(self.files or self.packs)
+        return bool(self.files or self.packs or self.systems or self.tries)
 
 
 FILE = click.Path(path_type=Path)
@@ -60,6 +70,16 @@ WHAT = (
     click.option("--values", metavar="FILE", type=FILE, help="Your thresholds, windows, scopes, teams, prefix."),
     click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."),
     click.option("--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."),
+)
+MATCH = (
+    click.option(
+        "--for", "instances", metavar="FILE", type=FILE, help="Only what the instances of this conf.yaml can feed."
+    ),
+    click.option(
+        "--system", "systems", metavar="NAME", multiple=True, help="Only what this serving system can feed, or `gpu`."
+    ),
+    click.option("--try", "tries", is_flag=True, help="With --for: scrape once, and go by what comes."),
+    SECRET,
 )
 ACCOUNT = (
     click.option("--site", metavar="SITE", help="Datadog site, such as datadoghq.eu.  [default: DD_SITE]"),
@@ -96,8 +116,11 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
     return decorate
 
 
-def wanted(settings: ProvisionOptions, marked: bool = True) -> list[Resource]:
-    """The resources of the packs with the user's values and routing, checked. Raises UserError for any mistake."""
+def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection[str] = ()) -> list[Resource]:
+    """The resources of the packs with the user's values and routing, checked, without what is `left_out`.
+
+    Raises UserError for any mistake.
+    """
     from ..provision.desired import desired, load_values
     from ..provision.plan import checked
     from ..provision.routing import load_routing
@@ -105,7 +128,7 @@ def wanted(settings: ProvisionOptions, marked: bool = True) -> list[Resource]:
 
     values = load_values(settings.values) if settings.values else Values()
     routing = load_routing(settings.routing) if settings.routing else None
-    resources = desired(settings.packs or None, values, routing)
+    resources = desired(settings.packs or None, values, routing, left_out=left_out)
     ready = checked(resources)
     return ready if marked else resources
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,25 +36,35 @@ def load_values(path: str | Path) -> Values:
 
 
 def desired(
-    packs: Sequence[str] | None, values: Values | None = None, routing: Routing | None = None, optional: bool = False
+    packs: Sequence[str] | None,
+    values: Values | None = None,
+    routing: Routing | None = None,
+    optional: bool = False,
+    left_out: Collection[str] = (),
 ) -> list[Resource]:
     """The resources of the packs, or without any of those that the values name, or else of all.
 
-    Monitors that are for those who ask for them are there where the values do, or with `optional`.
+    Monitors that are for those who ask for them are there where the values do, or with `optional`. What is `left_out`,
+    by the addresses of monitors, SLOs and dashboards as the packs have them, is not.
 
     Raises OptionError about a pack that does not exist, DocumentError about values and routes that are impossible.
     """
     values = values or Values()
     chosen = _chosen(packs, values)
     bases = {
-        entry.key: entry for pack in chosen for entry in pack.slos if values.slos.get(entry.key, SloValues()).enabled
+        entry.key: entry
+        for pack in chosen
+        for entry in pack.slos
+        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
     }
     slos = {one.key: settle_slo(one, values) for base in bases.values() for one in slos_of(base, values)}
     entries = [
         one
         for pack in chosen
         for entry in pack.monitors
-        if _is_wanted(entry, values, optional) and (not entry.slo or entry.slo in bases)
+        if _is_wanted(entry, values, optional)
+        and f"monitor:{entry.key}" not in left_out
+        and (not entry.slo or entry.slo in bases)
         for one in (alerts_of(entry, bases[entry.slo], values) if entry.slo else (entry,))
     ]
     monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
@@ -63,7 +73,7 @@ def desired(
     resources = [
         *(Resource("slo", key, slo_body(slo, values)) for key, slo in slos.items()),
         *(resource for one in monitors for resource in _monitor(one, values, routing, entries)),
-        *_dashboards(chosen, values, monitors, slos),
+        *(one for one in _dashboards(chosen, values, monitors, slos) if one.address not in left_out),
     ]
     rules = notification_rules(routing) if routing is not None and routing.form == "rules" else []
     return [*percentiles(resources), *resources, *rules]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -69,6 +69,15 @@ def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width
         text.append("\n".join(_lines(NOBODY, 0, width, hang=0)) + "\n")
     text.append("\n".join(_lines(summary(plan), 0, width, hang=2)))
     return text
+
+
+def left_out_text(left_out: Mapping[str, str], *, brief: bool = False, width: int | None = None) -> Text:
+    """What nothing here feeds, and why, by address."""
+    first = f"Left out are {len(left_out)}, since nothing here feeds them{':' if left_out and not brief else '.'}"
+    lines = [*_lines(first, 0, width)]
+    for address, why in () if brief else left_out.items():
+        lines += _lines(f"{address}  {why}", 4, width)
+    return Text("\n".join(lines) + "\n")
 
 
 def _paragraph(step: Step, hearers: Hearers, width: int | None) -> Iterator[str]:

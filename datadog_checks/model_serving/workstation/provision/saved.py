@@ -51,8 +51,10 @@ def saved_json(
     inputs: Iterable[Path],
     clean: Clean,
     prune: bool = False,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A plan for a file. `inputs` are the files that decided what is wanted, `site` is None for a plan offline.
+    """A plan for a file. `inputs` are the files that decided what is wanted, `left_out` what is not, by address, and
+    why. `site` is None for a plan offline.
 
     Raises ProvisionError where what is wanted holds a key, which a file must not.
     """
@@ -68,6 +70,7 @@ def saved_json(
         "inputs": {str(path): digest for path in inputs if (digest := _digest_of(path))},
         "steps": _steps(plan, clean),
         "wanted": wanted,
+        "left_out": dict(left_out or {}),
     }
     # As it is read again: a file that was edited is told by this.
     whole = json.loads(clean(json.dumps(whole)))
