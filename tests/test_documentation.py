@@ -326,7 +326,12 @@ def test_rooms_import_only_from_below() -> None:
 PAGES = [Page(path.relative_to(ROOT).as_posix()) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])]
 MADE = {
     *("build/", "dist/", "bridge.yaml", "conf.yaml", "NUMBER.TYPE.md", "conf.d/model_serving.d/conf.yaml"),
-    *("gateway.yaml", "relay.yaml", "datadog_checks/model_serving/catalog/systems/relay.yaml", "tests/tables/relay.yaml"),
+    *(
+        "gateway.yaml",
+        "relay.yaml",
+        "datadog_checks/model_serving/catalog/systems/relay.yaml",
+        "tests/tables/relay.yaml",
+    ),
     *("tests/fixtures/payloads/relay/0.9.txt", "auto_conf.yaml", "datadog.yaml"),
     # Of others.
     *("tensorflow/serving", "nvidia.com/gpu"),

@@ -21,7 +21,7 @@ from .exit import ExitStatus
 from .provision_support import ProvisionOptions
 
 if TYPE_CHECKING:
-    from ..examine.feeds import Feed
+    from ..examine.feeds import InstanceFeed
 
 GPU = "gpu"
 NOTHING_LEFT = "so nothing is left out"
@@ -51,7 +51,7 @@ def unfed_by(settings: ProvisionOptions) -> dict[str, str]:
         return {address: why for address, why in reasons.items() if address in there}
 
 
-def _systems(names: tuple[str, ...]) -> Iterator[Feed]:
+def _systems(names: tuple[str, ...]) -> Iterator[InstanceFeed]:
     from ...catalog.loader import builtin_catalog
     from ..examine.feeds import of_system
     from ..provision.document import suggestion
@@ -63,7 +63,7 @@ def _systems(names: tuple[str, ...]) -> Iterator[Feed]:
         yield of_system(name)
 
 
-def _instances(settings: ProvisionOptions, stand_in: StandIn) -> Iterator[Feed | None]:
+def _instances(settings: ProvisionOptions, stand_in: StandIn) -> Iterator[InstanceFeed | None]:
     """What each instance feeds, None where that can't be told."""
     from ..examine.feeds import by_catalog, of_trial
 

@@ -39,7 +39,7 @@ MOST_OF = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class InstanceFeed:
     """What one instance can feed. Where it was `tried`, only what has come, or comes when something happens, counts.
 
     `systems` are those that it names, None where that isn't known.
@@ -68,23 +68,23 @@ def feeds(systems: Iterable[System], *, gpus: bool, workspace: bool) -> tuple[fr
     return full(fed), frozenset(f"{NAMESPACE}.{name}" for name in told)
 
 
-def of_system(name: str) -> Feed:
+def of_system(name: str) -> InstanceFeed:
     """What a system of the shipped catalog can feed, by its name; `gpu` are the GPUs of a host."""
     system = builtin_catalog().systems.get(name)
     fed, told = feeds([system] if system else (), gpus=name == "gpu", workspace=name == DATABRICKS)
-    return Feed(Ground({}, frozenset(), fed, (), told), systems=frozenset({name}))
+    return InstanceFeed(Ground({}, frozenset(), fed, (), told), systems=frozenset({name}))
 
 
-def of_trial(ground: Ground) -> Feed:
+def of_trial(ground: Ground) -> InstanceFeed:
     """What an instance feeds that was tried. What counts things that happen, such as errors, may come to be only when
     one has: none of it is missing.
     """
     kinds = builtin_vocabulary().kinds
     counts = {name for name in ground.fed if kinds.get(name) == "count"}
-    return Feed(replace(ground, possible=ground.possible | counts), tried=True)
+    return InstanceFeed(replace(ground, possible=ground.possible | counts), tried=True)
 
 
-def by_catalog(options: Mapping[str, Any]) -> Feed | None:
+def by_catalog(options: Mapping[str, Any]) -> InstanceFeed | None:
     """What an instance can feed by what it says of itself, None where it leaves its system to be recognised."""
     catalog = catalog_of(catalog_files_of([options]))
     urls = [options.get("openmetrics_endpoint"), *(options.get("openmetrics_endpoints") or ())]
@@ -101,10 +101,10 @@ def by_catalog(options: Mapping[str, Any]) -> Feed | None:
         return None
     found = [catalog.systems[name] for name in names if name in catalog.systems]
     fed, told = feeds(found, gpus=gpus, workspace=workspace)
-    return Feed(Ground({}, frozenset(), fed, (), told), systems=frozenset(names))
+    return InstanceFeed(Ground({}, frozenset(), fed, (), told), systems=frozenset(names))
 
 
-def unfed(given: Collection[Feed]) -> dict[str, str]:
+def unfed(given: Collection[InstanceFeed]) -> dict[str, str]:
     """The addresses of what none of them feeds, and why."""
     found: dict[str, str] = {}
     for key, entry in monitor_entries().items():
@@ -138,7 +138,7 @@ def _dashboards() -> dict[str, frozenset[str]]:
     }
 
 
-def _judge(entry: MonitorEntry, feed: Feed) -> Judgement:
+def _judge(entry: MonitorEntry, feed: InstanceFeed) -> Judgement:
     state, why = judge(entry, feed.ground)
     if state == MISSING and feed.systems is not None and isinstance(entry.tree, MetricMonitor):
         metrics = [part for part in walk(entry.tree.expression) if isinstance(part, Metric)]
@@ -160,7 +160,7 @@ def _only_of(scope: Condition | None) -> Iterator[str]:
             return
 
 
-def _why(judged: Iterable[tuple[Judgement, Feed]]) -> str | None:
+def _why(judged: Iterable[tuple[Judgement, InstanceFeed]]) -> str | None:
     """Why no instance feeds it, None where one does."""
     reasons: list[Judgement] = []
     for (state, why), feed in judged:
