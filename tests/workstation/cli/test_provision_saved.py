@@ -122,6 +122,20 @@ def test_what_is_to_go_goes_only_as_it_was_reviewed(dd: Standin, tmp_path: Path)
     assert "gpu.idle" not in json.dumps(dd.state.monitors)
 
 
+def test_a_tag_that_is_left_to_others_makes_no_plan_stale(dd: Standin, tmp_path: Path, values: Path) -> None:
+    values.write_text("ignore_tags: [owner]\n", encoding="utf-8")
+    path = tmp_path / "plan.json"
+    options = ("--pack", "saturation", "--values", str(values))
+    assert run(dd, "apply", "--yes", *options).exit_code == 0
+    edited(dd, "cpu.high", name="Mine")
+    assert run(dd, "plan", *options, "--out", str(path)).exit_code == 0
+    for one in dd.state.monitors.values():
+        one["tags"] = [*one["tags"], "owner:bob"]
+    done = run(dd, "apply", str(path), "--yes")
+    assert done.exit_code == 0, done.output
+    assert {"owner:bob" in one["tags"] for one in dd.state.monitors.values()} == {True}
+
+
 def test_a_metric_that_arrives_meanwhile_is_no_other_account(tmp_path: Path) -> None:
     with Standin() as empty:
         path = tmp_path / "plan.json"

@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -65,11 +66,9 @@ def test_the_same_command_has_names_that_anyone_finds(
     command = [*arguments, "plan", "--offline", "--brief", "--pack", "gpu"]
     monkeypatch.setattr(sys, "argv", [entry, *command])
     monkeypatch.setattr(sys, "path", [*sys.path])
+    start = partial(runpy.run_path, str(ROOT / entry)) if entry.endswith(".py") else partial(runpy.run_module, entry)
     with pytest.raises(SystemExit) as ended:
-        if entry.endswith(".py"):
-            runpy.run_path(str(ROOT / entry), run_name="__main__")
-        else:
-            runpy.run_module(entry, run_name="__main__")
+        start(run_name="__main__")
     assert not ended.value.code
     assert capsys.readouterr().out == CliRunner().invoke(root, ["provision", *command[-5:]]).output
 

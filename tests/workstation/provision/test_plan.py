@@ -9,10 +9,11 @@ import pytest
 
 from datadog_checks.model_serving.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
+from datadog_checks.model_serving.workstation.provision.apply import apply
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text
-from datadog_checks.model_serving.workstation.provision.state import Account
+from datadog_checks.model_serving.workstation.provision.state import Account, read_account
 
 from .resources import (
     LATENCY,
@@ -150,6 +151,32 @@ def test_of_tags_what_comes_and_what_goes_is_shown(dd: Standin, connect: Connect
     body["tags"] = [*body["tags"], "owner:bob", "a b"]
     shown = text(planned(client, [latency(tags=["team:ml", "cost_center:ml"])]))
     assert '      tags: -"a b" -owner:bob +cost_center:ml\n' in shown
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kept"),
+    [
+        ([], set()),
+        (["owner"], {"owner:bob", "owner"}),
+        (["owner:*", "jira:A*"], {"owner:bob", "jira:A-1"}),
+        (["*"], {"owner:bob", "owner", "jira:A-1", "jira:B-1"}),
+    ],
+)
+def test_tags_that_belong_to_others_stay(dd: Standin, connect: Connect, patterns: list[str], kept: set[str]) -> None:
+    client = connect()
+    before = checked([latency(), availability()])
+    applied(client, [latency(), availability()])
+    others = ["owner:bob", "owner", "jira:A-1", "jira:B-1", "severity:critical"]
+    (body,), (slo,) = dd.state.monitors.values(), dd.state.slos.values()
+    own = set(body["tags"])
+    for one in (body, slo):
+        one["tags"] = [*one["tags"], *others]
+    plan = make_plan(before, read_account(client, before), ignore_tags=patterns)
+    assert {step.action for step in plan.steps} == {"change"}, "what is set by provisioning is not left to others"
+    apply(client, plan)
+    (body,) = dd.state.monitors.values()
+    assert {*body["tags"]} == own | kept
+    assert not make_plan(before, read_account(client, before), ignore_tags=patterns).differs
 
 
 def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: Connect) -> None:

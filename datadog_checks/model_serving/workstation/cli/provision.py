@@ -23,6 +23,7 @@ from .provision_support import (
     carry_out,
     connected,
     credentials_of,
+    ignored_tags,
     masked,
     progress_bar,
     read,
@@ -93,20 +94,28 @@ def plan(
     settings = ProvisionOptions(**options)
     left_out = unfed_by(settings)
     resources = wanted(settings, left_out=left_out)
+    ignored = ignored_tags(settings)
     if offline:
         credentials = None
         found = make_plan(resources, Account())
     else:
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
-            found = make_plan(resources, read(client, resources), prune=prune)
+            found = make_plan(resources, read(client, resources), prune=prune, ignore_tags=ignored)
     if settings.matches:
         show(left_out_text(left_out, brief=brief, width=terminal_width()), credentials)
     show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
         site = credentials.site if credentials else None
         whole = saved_json(
-            found, resources, site, settings.files, lambda text: masked(text, credentials), prune, left_out
+            found,
+            resources,
+            site,
+            settings.files,
+            lambda text: masked(text, credentials),
+            prune=prune,
+            left_out=left_out,
+            ignore_tags=ignored,
         )
         write_file(out, json_text(whole))
     if found.conflicts:
@@ -155,9 +164,11 @@ def apply(file: Path | None, prune: bool, yes: bool, **options: Any) -> None:
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
     with connected(settings, credentials) as client:
         account = read(client, resources, writes=True)
-        made = make_plan(resources, account, prune=prune if saved is None else saved.prune)
         if saved is not None:
+            made = make_plan(resources, account, prune=saved.prune, ignore_tags=saved.ignore_tags)
             made = settled(saved, made, credentials.mask)
+        else:
+            made = make_plan(resources, account, prune=prune, ignore_tags=ignored_tags(settings))
         show(plan_text(made, width=terminal_width()), credentials)
         if made.conflicts:
             raise ProvisionError(conflict_text(made.conflicts))

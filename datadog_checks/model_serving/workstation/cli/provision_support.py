@@ -133,6 +133,13 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
     return ready if marked else resources
 
 
+def ignored_tags(settings: ProvisionOptions) -> tuple[str, ...]:
+    """Patterns of the tags that the values file leaves to others."""
+    from ..provision.values import read_values
+
+    return read_values(settings.values).ignore_tags if settings.values else ()
+
+
 def credentials_of(settings: ProvisionOptions) -> AccountCredentials:
     """Keys and site. Raises OptionError for what is missing."""
     from ..provision.credentials import load_credentials

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -13,6 +14,7 @@ from .model import KINDS, REFERENCE, Resource, attributes, mark, resolve
 from .normalise import FieldChange, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
 from .state import Account, Found, metric_of
+from .values import OWN_TAGS
 
 CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
     "monitor": check_monitor,
@@ -138,8 +140,11 @@ def checked(resources: Iterable[Resource], user_tags: frozenset[str] = frozenset
     return [mark(resource) for resource in ordered]
 
 
-def make_plan(resources: Sequence[Resource], account: Account, *, prune: bool = False) -> Plan:
-    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted.
+def make_plan(
+    resources: Sequence[Resource], account: Account, *, prune: bool = False, ignore_tags: Collection[str] = ()
+) -> Plan:
+    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted. Tags that
+    fit a pattern of `ignore_tags` stay where others have added them.
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
     """
@@ -152,7 +157,8 @@ def make_plan(resources: Sequence[Resource], account: Account, *, prune: bool = 
     for address in replaced:
         del ids[address]
     wanted = {resource.address for resource in resources}
-    steps = [_step(resource, account, ids) for resource in resources]
+    kept = (_with_others_tags(resource, account, ignore_tags) for resource in resources)
+    steps = [_step(resource, account, ids) for resource in kept]
     left = [found for address, found in account.owned.items() if address not in wanted]
     left.sort(key=lambda found: (KINDS.index(found[0].kind), found[0].key))
     for some in left:
@@ -169,6 +175,25 @@ def destroy_plan(account: Account) -> Plan:
     left = [found for found in account.owned.values() if found[0].kind != "percentiles"]
     left.sort(key=lambda found: (-KINDS.index(found[0].kind), found[0].key))
     return Plan(tuple(Step(Action.DELETE, found[0].address, found=tuple(found)) for found in left))
+
+
+def _with_others_tags(resource: Resource, account: Account, patterns: Collection[str]) -> Resource:
+    """The resource with those tags of the one in the account that belong to others."""
+    found = account.get(resource.address)
+    if found is None or not patterns or resource.kind not in ("monitor", "slo"):
+        return resource
+    own = [str(tag) for tag in resource.body.get("tags") or ()]
+    others = [
+        tag
+        for tag in map(str, found.body.get("tags") or ())
+        if tag not in own and tag.partition(":")[0] not in OWN_TAGS and any(_fits(tag, one) for one in patterns)
+    ]
+    return replace(resource, body={**resource.body, "tags": [*own, *others]}) if others else resource
+
+
+def _fits(tag: str, pattern: str) -> bool:
+    """Whether a tag is that of a pattern, in which `*` stands for anything; a key alone is for all its values."""
+    return fnmatchcase(tag if ":" in pattern else tag.partition(":")[0], pattern)
 
 
 def _step(resource: Resource, account: Account, ids: Mapping[str, str]) -> Step:

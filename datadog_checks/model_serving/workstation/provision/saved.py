@@ -11,6 +11,7 @@ from typing import Any
 
 from ...__about__ import __version__
 from ...errors import DocumentError, ProvisionError
+from ...http.redact import printable
 from .model import Resource, owned_key
 from .plan import Action, Plan, Step
 from .render import plan_json, step_json
@@ -38,6 +39,7 @@ class SavedPlan:
     file: str
     site: str | None
     prune: bool
+    ignore_tags: tuple[str, ...]
     made_by: str
     resources: tuple[Resource, ...]
     steps: tuple[Mapping[str, Any], ...]
@@ -52,6 +54,7 @@ def saved_json(
     clean: Clean,
     prune: bool = False,
     left_out: Mapping[str, str] | None = None,
+    ignore_tags: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A plan for a file. `inputs` are the files that decided what is wanted, `left_out` what is not, by address, and
     why. `site` is None for a plan offline.
@@ -67,6 +70,7 @@ def saved_json(
         "version": VERSION,
         "made_by": __version__,
         "prune": prune,
+        "ignore_tags": list(ignore_tags),
         "inputs": {str(path): digest for path in inputs if (digest := _digest_of(path))},
         "steps": _steps(plan, clean),
         "wanted": wanted,
@@ -95,7 +99,14 @@ def load_plan(path: Path) -> SavedPlan:
         if one.kind != "percentiles" and owned_key(one.kind, one.body) != one.key:
             raise DocumentError(f"{path}: {one.address} lacks our mark: {AGAIN}")
     return SavedPlan(
-        str(path), whole["site"], whole["prune"], whole["made_by"], resources, tuple(whole["steps"]), whole["inputs"]
+        file=str(path),
+        site=whole["site"],
+        prune=whole["prune"],
+        ignore_tags=tuple(whole["ignore_tags"]),
+        made_by=whole["made_by"],
+        resources=resources,
+        steps=tuple(whole["steps"]),
+        inputs=whole["inputs"],
     )
 
 
@@ -106,7 +117,7 @@ def settled(saved: SavedPlan, plan: Plan, clean: Clean) -> Plan:
     """
     stale = [*_outdated(saved), *_moved(saved.steps, _steps(plan, clean))]
     if stale:
-        listed = "\n".join(f"  {one}" for one in stale)
+        listed = "\n".join(f"  {printable(one)}" for one in stale)
         raise ProvisionError(f"{saved.file} is stale, so nothing was done; since it was made:\n{listed}\n{AGAIN}")
     waited = {one["address"] for one in saved.steps if one["action"] == Action.WAIT}
     # A metric that has arrived meanwhile changes nothing of what was reviewed.

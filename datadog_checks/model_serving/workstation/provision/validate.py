@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from ...errors import ProvisionError, Refused
+from ...http.redact import printable
 from .api import DUPLICATES, Client
 from .apply import DUPLICATE, Outcome, Result, Told, without_missing_data
 from .model import Resource
@@ -54,8 +55,9 @@ def refusal_text(outcomes: Iterable[Outcome]) -> str:
     found = list(outcomes)
     refused = [one for one in found if one.result is Result.REFUSED]
     lines = ["nothing was written:"]
-    lines += [f"  {one.step.address} would be refused: {one.text}" for one in refused]
-    lines += [f"  {one.step.address} could not be checked: {one.text}" for one in found if one not in refused]
+    for one in found:
+        what = "would be refused" if one in refused else "could not be checked"
+        lines.append(printable(f"  {one.step.address} {what}: {one.text}"))
     if refused:
         lines.append("Mend what your files say of these, or leave them out with `enabled: false` in the values file.")
     return "\n".join(lines)

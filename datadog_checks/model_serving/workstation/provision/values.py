@@ -69,6 +69,7 @@ class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
     `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates.
+    `ignore_tags` are patterns of tags that others add to monitors and SLOs.
     """
 
     file: str = "values"
@@ -76,6 +77,7 @@ class Values:
     packs: tuple[str, ...] | None = None
     runbooks: str = ""
     generative: str = ""
+    ignore_tags: tuple[str, ...] = ()
     teams: Mapping[str, str] = field(default_factory=dict)
     everywhere: MonitorValues = MonitorValues()
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
@@ -153,6 +155,16 @@ def _tags(node: Node) -> tuple[str, ...]:
         if key in OWN_TAGS:
             hint = f"write `{key}: {value}`" if key in ("severity", "team") else "choose another key"
             raise item.fail(f"`{key}` is set by provisioning: {hint}")
+    return node.texts()
+
+
+def _patterns(node: Node) -> tuple[str, ...]:
+    for item in node.each():
+        if not re.fullmatch(r"[\w.*/-]+(:\S+)?", item.text()):
+            raise item.fail(f"must be a tag such as `owner:*`, or the key of one, not `{item.value}`")
+        key = item.text().partition(":")[0]
+        if key in OWN_TAGS:
+            raise item.fail(f"`{key}` is set by provisioning, so it can't be left to others")
     return node.texts()
 
 
@@ -281,6 +293,7 @@ READERS: Mapping[str, Callable[[Node], Any]] = {
     "packs": _packs,
     "runbooks": _runbooks,
     "generative": _scope,
+    "ignore_tags": _patterns,
     "teams": _teams,
     "monitors": _monitors,
     "slos": _slos,
