@@ -14,7 +14,11 @@ from ..files import json_text
 from . import INSTALL
 from .exit import ExitStatus
 from .provision_support import (
+    MAX_DELETES,
+    MOVE,
+    PACKS,
     PRUNE,
+    VALUES,
     WHAT,
     WHERE,
     YES,
@@ -22,10 +26,13 @@ from .provision_support import (
     carry_out,
     connected,
     credentials_of,
+    leave_if_waiting,
     masked,
     progress_bar,
     read,
     show,
+    source_of,
+    stack_of,
     wanted,
     with_options,
     write_file,
@@ -51,7 +58,8 @@ def provision(context: click.Context) -> None:
       model-serving provision destroy                     take it all away again
 
     Exit status: 0 when all was done; 1 for a failure; 2 for a mistake in the options, the values, the routing or the
-    keys; 3 where something was found to act on: by plan --detailed-exitcode and validate.
+    keys; 3 where something was found to act on: by plan --detailed-exitcode, validate, and by apply where some of it
+    can't work before the account has received data.
     """
     if find_spec("datadog_api_client") is None:
         raise click.ClickException(f"this needs datadog-api-client, which this Python lacks: {INSTALL}")
@@ -61,7 +69,7 @@ def provision(context: click.Context) -> None:
 
 
 @provision.command()
-@with_options(*WHAT, *WHERE, PRUNE)
+@with_options(*WHAT, *WHERE, PRUNE, *MOVE)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan as JSON.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
@@ -77,6 +85,7 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed
 
     Exit status: 0 for a plan, with --detailed-exitcode 3 if it has differences; 1 for a failure; 2 for a mistake.
     """
+    from ..provision.apply import conflict_text
     from ..provision.plan import make_plan
     from ..provision.render import plan_json, plan_text
     from ..provision.state import Account
@@ -85,24 +94,24 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed
     resources = wanted(settings)
     if offline:
         credentials = None
-        found = make_plan(resources, Account())
+        found = make_plan(resources, Account(stack_of(settings)))
     else:
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
-            found = make_plan(resources, read(client, resources), prune=prune)
+            found = make_plan(resources, read(client, resources, settings), prune=prune, move=source_of(settings)[1])
     show(plan_text(found, unchanged=unchanged), credentials)
     if out is not None:
         text = json_text(plan_json(found, credentials.site if credentials else None))
         write_file(out, masked(text, credentials))
     if found.conflicts:
-        sys.exit(ExitStatus.FAILED)
+        raise ProvisionError(conflict_text(found.conflicts))
     if detailed and found.differs:
         sys.exit(ExitStatus.FOUND)
 
 
 @provision.command()
-@with_options(*WHAT, *WHERE, PRUNE, YES)
-def apply(prune: bool, yes: bool, **options: Any) -> None:
+@with_options(*WHAT, *WHERE, PRUNE, *MOVE, MAX_DELETES, YES)
+def apply(prune: bool, yes: bool, max_deletes: int | None, **options: Any) -> None:
     """Show the plan and, once you agree, carry it out.
 
     Run it again after a failure or an interruption: it goes on where it was.
@@ -113,9 +122,10 @@ def apply(prune: bool, yes: bool, **options: Any) -> None:
       model-serving provision apply --values values.yaml --routing routing.yaml --yes
       model-serving provision apply --pack golden_signals --prune
 
-    Exit status: 0 when all was done or nothing was to do; 1 for a failure, or when you said no; 2 for a mistake.
+    Exit status: 0 when all was done or nothing was to do; 1 for a failure, or when you said no; 2 for a mistake; 3 when
+    all was done, but some of it can't work before the account has received data.
     """
-    from ..provision.apply import conflict_text
+    from ..provision.apply import conflict_text, waiting
     from ..provision.plan import make_plan
     from ..provision.render import plan_text
 
@@ -123,38 +133,51 @@ def apply(prune: bool, yes: bool, **options: Any) -> None:
     resources = wanted(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        made = make_plan(resources, read(client, resources, writes=True), prune=prune)
+        account = read(client, resources, settings, writes=True)
+        made = make_plan(resources, account, prune=prune, move=source_of(settings)[1])
         show(plan_text(made), credentials)
         if made.conflicts:
             raise ProvisionError(conflict_text(made.conflicts))
         if made.differs:
-            carry_out(client, made, yes, "Apply this plan?")
+            carry_out(client, made, yes, max_deletes)
+        else:
+            leave_if_waiting(waiting(made))
 
 
 @provision.command()
-@with_options(*WHERE, YES)
-def destroy(yes: bool, **options: Any) -> None:
-    """Delete everything that bears our mark, and nothing else, once you agree.
+@with_options(VALUES, PACKS, *WHERE, MAX_DELETES, YES)
+def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
+    """Delete everything that bears the mark of your stack, and nothing else, once you agree.
 
-    Percentiles stay on: the account doesn't tell who switched them on.
+    The values file names the stack; without a name it is the one without. Percentiles stay on: the account doesn't tell
+    who switched them on. With --pack, notification rules stay, too, since they are of no pack.
 
     \b
     Examples:
       model-serving provision destroy
-      model-serving provision destroy --yes
+      model-serving provision destroy --values values.yaml --pack gpu
+      model-serving provision destroy --yes --max-deletes 80
 
     Exit status: 0 when all was deleted or nothing was there; 1 for a failure, or when you said no; 2 for a mistake.
     """
+    from ..provision.desired import known_packs
+    from ..provision.packs import pack_of
     from ..provision.plan import destroy_plan
     from ..provision.render import plan_text
+    from ..provision.state import Found
 
     settings = ProvisionOptions(**options)
+    packs = known_packs(settings.packs)
+
+    def chosen(found: Found) -> bool:
+        return not packs or pack_of(found.kind, found.key, found.body.get("tags") or ()) in packs
+
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        made = destroy_plan(read(client, (), writes=True))
+        made = destroy_plan(read(client, (), settings, writes=True), chosen)
         show(plan_text(made), credentials)
         if made.differs:
-            carry_out(client, made, yes, "Delete all of these?")
+            carry_out(client, made, yes, max_deletes)
 
 
 @provision.command()
@@ -174,8 +197,8 @@ def export(directory: Path, **options: Any) -> None:
     """
     from ..provision.export import export_files
 
-    resources = wanted(ProvisionOptions(**options), marked=False)
-    files = export_files(resources)
+    settings = ProvisionOptions(**options)
+    files = export_files(wanted(settings, marked=False), stack_of(settings))
     for name, text in files.items():
         write_file(directory / name, text, directory)
     click.echo(f"{len(files)} files in {directory}")
@@ -228,7 +251,7 @@ def validate(**options: Any) -> None:
     resources = wanted(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        account = read(client, [one for one in resources if one.kind == "monitor"])
+        account = read(client, [one for one in resources if one.kind == "monitor"], settings)
         monitors = sum(one.kind == "monitor" for one in resources)
         with progress_bar(monitors) as told:
             outcomes = validate_monitors(client, resources, account, told)
