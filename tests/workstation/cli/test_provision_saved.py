@@ -11,7 +11,7 @@ import pytest
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.state import metric_of
 
-from ..provision.resources import copied, numbers
+from ..provision.resources import numbers
 from ..provision.standin import Fault, Standin
 from .test_provision import is_write, run
 
@@ -79,16 +79,18 @@ def removed(dd: Standin, key: str) -> None:
             del dd.state.monitors[number]
 
 
+def twin(dd: Standin, key: str) -> None:
+    (found,) = (one for one in dd.state.monitors.values() if f"model_serving_key:{key}" in one["tags"])
+    dd.state.add_monitor({name: found[name] for name in found if name not in ("id", "org_id")}, found["created"])
+
+
 STALE: dict[str, tuple[Callable[[Standin, Path], object], str]] = {
     "an unchanged one was edited": (
         lambda dd, _: edited(dd, "cpu.high", name="Mine"),
         "monitor:cpu.high was changed in name",
     ),
     "one was deleted": (lambda dd, _: removed(dd, "cpu.high"), "monitor:cpu.high is another: id "),
-    "one was copied": (
-        lambda dd, _: copied(dd, next(iter(dd.state.monitors.values()))["name"]),
-        "is another: id ",
-    ),
+    "one has a twin": (lambda dd, _: twin(dd, "cpu.high"), "the twin of monitor:cpu.high has come (id "),
     "the values were edited": (
         lambda _, values: values.write_text(f"{VALUES}\n# and more\n", encoding="utf-8"),
         "values.yaml has changed",
@@ -134,6 +136,21 @@ def test_a_tag_that_is_left_to_others_makes_no_plan_stale(dd: Standin, tmp_path:
     done = run(dd, "apply", str(path), "--yes")
     assert done.exit_code == 0, done.output
     assert {"owner:bob" in one["tags"] for one in dd.state.monitors.values()} == {True}
+
+
+def test_the_stack_is_that_of_the_plan(dd: Standin, tmp_path: Path, values: Path) -> None:
+    """The file needs no values file to say whose it is, and another stack may change meanwhile."""
+    values.write_text("stack: ml\n", encoding="utf-8")
+    path = tmp_path / "plan.json"
+    assert run(dd, "plan", "--pack", "saturation", "--values", str(values), "--out", str(path)).exit_code == 0
+    values.unlink()
+    other = tmp_path / "other.yaml"
+    other.write_text("stack: web\nprefix: Web\n", encoding="utf-8")
+    assert run(dd, "apply", "--yes", "--pack", "quality", "--values", str(other)).exit_code == 0
+    done = run(dd, "apply", str(path), "--yes")
+    assert done.exit_code == 0, done.output
+    owners = {tag for one in dd.state.monitors.values() for tag in one["tags"] if tag.startswith("managed_by:")}
+    assert owners == {"managed_by:model-serving.ml", "managed_by:model-serving.web"}
 
 
 def test_a_metric_that_arrives_meanwhile_is_no_other_account(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_against_nothing_everything_is_created_in_order() -> None:
       denominator: sum:model_serving.request.count{*}.as_count()
       99.9 % in 30d
   + notification_rule:critical  "model-serving critical: Critical" new
-      team:ml
+      managed_by:model-serving AND team:ml
       notifies slack-ml
   + monitor:both  "Monitor both" new
       ${monitor:latency.mean} && ${monitor:errors.share}
@@ -263,15 +263,17 @@ def test_a_new_type_is_announced_as_a_replacement_and_what_refers_to_it_changes(
     assert "(known after apply)" in shown
 
 
-def test_two_with_one_key_are_a_conflict(dd: Standin, connect: Connect) -> None:
+def test_of_two_with_one_key_the_older_is_ours(dd: Standin, connect: Connect) -> None:
     client = connect()
     applied(client, every_kind())
-    ids = copied(dd, "Monitor both")
+    original, copy = copied(dd, "Monitor both")
     plan = planned(client, every_kind())
-    assert plan.conflicts[0].address == "monitor:both"
-    lines = text(plan).splitlines()
-    assert lines[0].startswith("  ! monitor:both")
-    assert [f"      id {number}" for number in ids] == lines[1:3]
+    assert not plan.conflicts
+    assert text(plan).splitlines() == [
+        f'  x monitor:both  "A copy" (id {copy}) isn\'t ours and is left alone',
+        f"      a copy of {original}, which is older: take the mark off, or delete it",
+        "Nothing to do: 8 unchanged, 1 not ours.",
+    ]
 
 
 @pytest.mark.parametrize("prune", [False, True])

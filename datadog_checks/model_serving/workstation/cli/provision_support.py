@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..provision.apply import Outcome
     from ..provision.credentials import AccountCredentials
     from ..provision.model import Resource
-    from ..provision.plan import Plan
+    from ..provision.plan import Plan, PlanChoices
     from ..provision.state import Account
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -47,6 +47,8 @@ class ProvisionOptions:
     api_url: str | None = None
     parallel: int = 8
     timeout: float = 30.0
+    move_from: str | None = None
+    new_stack: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -61,16 +63,19 @@ class ProvisionOptions:
     @property
     def decides(self) -> bool:
         """Whether anything says what is wanted."""
-        return bool(self.files or self.packs or self.systems or self.tries)
+        others = (self.packs, self.systems, self.tries, self.move_from, self.new_stack)
+        return bool(self.files) or any(others)
 
 
 FILE = click.Path(path_type=Path)
 
-WHAT = (
-    click.option("--values", metavar="FILE", type=FILE, help="Your thresholds, windows, scopes, teams, prefix."),
-    click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."),
-    click.option("--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."),
+VALUES = click.option(
+    "--values", metavar="FILE", type=FILE, help="Your stack, thresholds, windows, scopes, teams, prefix."
 )
+PACKS = click.option(
+    "--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."
+)
+WHAT = (VALUES, click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."), PACKS)
 MATCH = (
     click.option(
         "--for", "instances", metavar="FILE", type=FILE, help="Only what the instances of this conf.yaml can feed."
@@ -101,7 +106,16 @@ PARALLEL = click.option(
     "--parallel", default=8, show_default=True, metavar="N", type=click.IntRange(1, 64), help="Calls at one time."
 )
 WHERE = (*ACCOUNT, PARALLEL)
-PRUNE = click.option("--prune", is_flag=True, help="Also delete what is ours but no longer wanted.")
+PRUNE = click.option("--prune", is_flag=True, help="Also delete what is ours but no longer wanted, and twins.")
+MOVE = (
+    click.option(
+        "--move-from", metavar="STACK", help="Take over what this stack has; `none` is the one without a name."
+    ),
+    click.option("--new-stack", is_flag=True, help="Leave the stack without a name alone, whatever it has."),
+)
+MAX_DELETES = click.option(
+    "--max-deletes", metavar="N", type=click.IntRange(min=0), help="Do nothing if more would be deleted."
+)
 YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
@@ -129,15 +143,39 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
     values = load_values(settings.values) if settings.values else Values()
     routing = load_routing(settings.routing) if settings.routing else None
     resources = desired(settings.packs or None, values, routing, left_out=left_out)
-    ready = checked(resources)
+    ready = checked(resources, stack=values.stack)
     return ready if marked else resources
 
 
-def ignored_tags(settings: ProvisionOptions) -> tuple[str, ...]:
-    """Patterns of the tags that the values file leaves to others."""
+def stack_of(settings: ProvisionOptions) -> str:
+    """The stack that the values file names, empty for the one without a name."""
     from ..provision.values import read_values
 
-    return read_values(settings.values).ignore_tags if settings.values else ()
+    return read_values(settings.values).stack if settings.values else ""
+
+
+def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
+    """What decides how a plan is made. Raises UsageError where that makes no sense."""
+    from ..provision.plan import PlanChoices
+    from ..provision.values import Values, read_values
+
+    values = read_values(settings.values) if settings.values else Values()
+    source, move = _source_of(settings, values.stack)
+    return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
+
+
+def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:
+    """The stack to take over from, and whether to: None where the account decides."""
+    from ..provision.model import NO_STACK, STACK
+
+    if settings.move_from is None:
+        return "", False if settings.new_stack else None
+    if settings.new_stack or not STACK.fullmatch(settings.move_from):
+        raise click.UsageError("--move-from takes the name of a stack, or `none`, and can't go with --new-stack")
+    source = "" if settings.move_from == NO_STACK else settings.move_from
+    if source == stack:
+        raise click.UsageError(f"--move-from {settings.move_from}: that is the stack of the values file")
+    return source, True
 
 
 def credentials_of(settings: ProvisionOptions) -> AccountCredentials:
@@ -159,8 +197,8 @@ def connected(settings: ProvisionOptions, credentials: AccountCredentials) -> It
         client.close()
 
 
-def read(client: Client, resources: Sequence[Resource], *, writes: bool = False) -> Account:
-    """What the account has, once it is clear that the keys may read it and, with `writes`, change it.
+def read(client: Client, resources: Sequence[Resource], choices: PlanChoices, *, writes: bool = False) -> Account:
+    """What the stack has, once it is clear that the keys may read it and, with `writes`, change it.
 
     Raises ProvisionError.
     """
@@ -169,7 +207,7 @@ def read(client: Client, resources: Sequence[Resource], *, writes: bool = False)
 
     kinds = {resource.kind for resource in resources} or set(READS) - {"percentiles"}
     check_access(client, {READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if writes else set()))
-    return read_account(client, resources)
+    return read_account(client, resources, choices.stack, choices.source)
 
 
 def refuse_early(client: Client, made: Plan) -> None:
@@ -183,22 +221,51 @@ def refuse_early(client: Client, made: Plan) -> None:
         raise ProvisionError(refusal_text(found))
 
 
-def carry_out(client: Client, made: Plan, yes: bool, question: str) -> None:
-    """Ask, do it, and tell what was done. Leaves as failed for a no, and where anything failed."""
-    from ..provision.apply import Result, apply
-    from ..provision.plan import DOES
+def carry_out(client: Client, made: Plan, yes: bool, max_deletes: int | None) -> None:
+    """Ask, do it, and tell what was done. Leaves as failed for a no, and where anything failed, as found where
+    something can't work yet.
+
+    Raises ProvisionError, before anything is done, where more than `max_deletes` would be deleted.
+    """
+    from ..provision.apply import Result, apply, waiting
+    from ..provision.plan import DOES, Action
     from ..provision.render import outcome_text
 
+    deletes = sum(len(step.found) for step in made.having(Action.DELETE))
+    if max_deletes is not None and deletes > max_deletes:
+        raise ProvisionError(f"{deletes} would be deleted, and --max-deletes allows {max_deletes}; nothing was changed")
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: give --yes")
-        if not click.confirm(question):
+        if not (_confirmed(client.credentials.place, deletes) if deletes else click.confirm("Apply this plan?")):
             sys.exit(ExitStatus.FAILED)
     with progress_bar(len(made.having(*DOES))) as told:
         outcomes = apply(client, made, told)
-    show(outcome_text(outcomes), client.credentials)
-    if any(one.result is not Result.DONE for one in outcomes):
+    later = waiting(made, outcomes)
+    show(outcome_text(outcomes, later), client.credentials)
+    if any(one.result not in (Result.DONE, Result.WAITS) for one in outcomes):
         sys.exit(ExitStatus.FAILED)
+    leave_if_waiting(later)
+
+
+def _confirmed(site: str, deletes: int) -> bool:
+    """Ask for what a person types only who has looked where this is, and how much."""
+    answer = click.prompt(
+        f"To delete {deletes} at {site}, type the site and the number", default="", show_default=False
+    )
+    if answer.split() == [site, str(deletes)]:
+        return True
+    click.echo(f"That isn't `{site} {deletes}`: nothing was changed.")
+    return False
+
+
+def leave_if_waiting(later: Sequence[str]) -> None:
+    """Tell what can't work yet, and leave with the status for that."""
+    from ..provision.render import waiting_text
+
+    if later:
+        show(waiting_text(later), None)
+        sys.exit(ExitStatus.FOUND)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ SIGNS = {
     Action.WAIT: (".", "cyan"),
     Action.ORPHANED: ("?", "magenta"),
     Action.CONFLICT: ("!", "bold red"),
+    Action.FOREIGN: ("x", "dim"),
 }
 SUMMARY = (
     (Action.CREATE, "to create"),
@@ -35,6 +36,7 @@ SUMMARY = (
     (Action.WAIT, "waiting"),
     (Action.ORPHANED, "orphaned"),
     (Action.CONFLICT, "in conflict"),
+    (Action.FOREIGN, "not ours"),
 )
 PAST = {Action.CREATE: "created", Action.CHANGE: "changed", Action.REPLACE: "replaced", Action.DELETE: "deleted"}
 LONGEST = 200
@@ -60,9 +62,10 @@ def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width
             continue
         sign, style = SIGNS[step.action]
         text.append(f"{sign:>3} ", style)
-        first, *others = _lines(f"{step.address}  {headline(step)}", 4, width)
-        text.append(step.address, "bold")
-        text.append(f"{first.strip().removeprefix(step.address)}\n")
+        name = printable(step.address)
+        first, *others = _lines(f"{name}  {headline(step)}", 4, width)
+        text.append(name, "bold")
+        text.append(f"{first.strip().removeprefix(name)}\n")
         for line in (*others, *(() if brief else _paragraph(step, hearers, width))):
             text.append(f"{line}\n")
     if hearers.nobody and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
@@ -114,7 +117,8 @@ def headline(step: Step) -> str:
         Action.UNCHANGED: "unchanged",
         Action.WAIT: "waits: the account has not received this metric lately, so there is nothing to switch on yet",
         Action.ORPHANED: "is ours but no longer wanted; --prune deletes it",
-        Action.CONFLICT: "one key, several resources: delete all but one, or take the mark off the others",
+        Action.CONFLICT: "can't be told what is meant",
+        Action.FOREIGN: "isn't ours and is left alone",
     }[step.action]
     return f"{known} {extra}".strip()
 
@@ -147,6 +151,7 @@ def step_json(step: Step) -> dict[str, Any]:
         "action": str(step.action),
         "name": step.title,
         "ids": [found.id for found in step.found],
+        "note": step.note,
         "resets_group_state": step.resets,
         "changes": [{"path": one.path, "old": one.old, "new": one.new} for one in step.changes],
         "notices": list(step.notices),
@@ -154,8 +159,8 @@ def step_json(step: Step) -> dict[str, Any]:
     }
 
 
-def outcome_text(outcomes: Sequence[Outcome]) -> Text:
-    """What was done, and at the end what was not and why."""
+def outcome_text(outcomes: Sequence[Outcome], waiting: Sequence[str] = ()) -> Text:
+    """What was done, and at the end what was not and why. `waiting` are addresses of what can't work yet."""
     text = Text()
     done = [one for one in outcomes if one.result is Result.DONE]
     for one in done:
@@ -163,13 +168,24 @@ def outcome_text(outcomes: Sequence[Outcome]) -> Text:
             text.append(f"  {_told(one)}\n")
     counts = {action: sum(one.step.action is action for one in done) for action in PAST}
     shown = ", ".join(f"{count} {PAST[action]}" for action, count in counts.items() if count) or "nothing"
-    text.append(f"Done: {shown}.\n")
+    text.append(f"{'So far' if waiting else 'Done'}: {shown}.\n")
     for result, words in ((Result.FAILED, "failed"), (Result.SKIPPED, "not done")):
         some = sorted((one for one in outcomes if one.result is result), key=lambda one: one.step.address)
         if some:
             text.append(f"{len(some)} {words}:\n", "bold red")
             for one in some:
                 text.append(f"  {_told(one)}\n")
+    return text
+
+
+def waiting_text(waiting: Sequence[str]) -> Text:
+    """What can't work before the account has received data, and what to do about it."""
+    text = Text()
+    text.append(f"{len(waiting)} can't work yet", "bold yellow")
+    text.append(", since the account has not received the metrics whose percentiles they ask for:\n")
+    for address in waiting:
+        text.append(f"  {printable(address)}\n")
+    text.append("Apply again once the check has sent them.\n")
     return text
 
 
@@ -196,6 +212,8 @@ def _told(outcome: Outcome) -> str:
 
 
 def _details(step: Step, hearers: Hearers) -> Iterator[str]:
+    if step.note:
+        yield step.note
     if step.action is Action.CONFLICT:
         for found in step.found:
             yield f"id {found.id}"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...__about__ import __version__
 from ...errors import DocumentError, ProvisionError
 from ...http.redact import printable
-from .model import Resource, owned_key
-from .plan import Action, Plan, Step
+from .model import Resource, mark_of
+from .plan import Action, Plan, PlanChoices, Step
 from .render import plan_json, step_json
 
 VERSION = 2
@@ -38,8 +38,7 @@ class SavedPlan:
 
     file: str
     site: str | None
-    prune: bool
-    ignore_tags: tuple[str, ...]
+    choices: PlanChoices
     made_by: str
     resources: tuple[Resource, ...]
     steps: tuple[Mapping[str, Any], ...]
@@ -52,9 +51,8 @@ def saved_json(
     site: str | None,
     inputs: Iterable[Path],
     clean: Clean,
-    prune: bool = False,
-    left_out: Mapping[str, str] | None = None,
-    ignore_tags: Sequence[str] = (),
+    choices: PlanChoices,
+    left_out: Mapping[str, str],
 ) -> dict[str, Any]:
     """A plan for a file. `inputs` are the files that decided what is wanted, `left_out` what is not, by address, and
     why. `site` is None for a plan offline.
@@ -69,12 +67,11 @@ def saved_json(
         **plan_json(plan, site),
         "version": VERSION,
         "made_by": __version__,
-        "prune": prune,
-        "ignore_tags": list(ignore_tags),
+        "choices": asdict(choices),
         "inputs": {str(path): digest for path in inputs if (digest := _digest_of(path))},
         "steps": _steps(plan, clean),
         "wanted": wanted,
-        "left_out": dict(left_out or {}),
+        "left_out": dict(left_out),
     }
     # As it is read again: a file that was edited is told by this.
     whole = json.loads(clean(json.dumps(whole)))
@@ -95,14 +92,14 @@ def load_plan(path: Path) -> SavedPlan:
     if digest != _digest(whole):
         raise DocumentError(f"{path}: was edited, or cut off, after it was made: {AGAIN}")
     resources = tuple(Resource(one["kind"], one["key"], one["body"]) for one in whole["wanted"])
+    choices = PlanChoices(**{**whole["choices"], "ignore_tags": tuple(whole["choices"]["ignore_tags"])})
     for one in resources:
-        if one.kind != "percentiles" and owned_key(one.kind, one.body) != one.key:
+        if one.kind != "percentiles" and mark_of(one.kind, one.body) != (choices.stack, one.key):
             raise DocumentError(f"{path}: {one.address} lacks our mark: {AGAIN}")
     return SavedPlan(
         file=str(path),
         site=whole["site"],
-        prune=whole["prune"],
-        ignore_tags=tuple(whole["ignore_tags"]),
+        choices=choices,
         made_by=whole["made_by"],
         resources=resources,
         steps=tuple(whole["steps"]),
@@ -121,7 +118,8 @@ def settled(saved: SavedPlan, plan: Plan, clean: Clean) -> Plan:
         raise ProvisionError(f"{saved.file} is stale, so nothing was done; since it was made:\n{listed}\n{AGAIN}")
     waited = {one["address"] for one in saved.steps if one["action"] == Action.WAIT}
     # A metric that has arrived meanwhile changes nothing of what was reviewed.
-    return Plan(tuple(step for step in plan.steps if step.address not in waited or step.action is not Action.CREATE))
+    kept = (step for step in plan.steps if step.address not in waited or step.action is not Action.CREATE)
+    return replace(plan, steps=tuple(kept))
 
 
 def _outdated(saved: SavedPlan) -> Iterator[str]:
@@ -136,7 +134,7 @@ def _outdated(saved: SavedPlan) -> Iterator[str]:
 
 def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What is otherwise with each resource."""
-    before, after = ({one["address"]: one for one in steps} for steps in (then, now))
+    before, after = _by_name(then), _by_name(now)
     for address in dict.fromkeys((*before, *after)):
         old, new = before.get(address), after.get(address)
         if old is None:
@@ -154,6 +152,16 @@ def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) 
             fields = fields or [one["path"] for one in old["changes"] if one not in new["changes"]]
             what = f"in {', '.join(dict.fromkeys(fields))}" if fields else "in the account"
             yield f"{address} was changed {what}"
+
+
+def _by_name(steps: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """By address, the twins of one apart, without what is no business of this stack."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for step in steps:
+        if step["action"] != Action.FOREIGN:
+            name = str(step["address"])
+            found[f"the twin of {name}" if name in found else name] = step
+    return found
 
 
 def _steps(plan: Plan, clean: Clean) -> list[dict[str, Any]]:

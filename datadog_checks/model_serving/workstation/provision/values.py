@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import DocumentError, QueryError
 from .document import Node, read_document
-from .model import KEY_TAG, OWNER_TAG
+from .model import KEY_TAG, NO_STACK, OWNER_TAG, STACK
 from .packs import SEVERITIES, MonitorEntry, builtin_packs, dashboard_entries, monitor_entries, slo_entries
 from .packs.queries import read_condition
 
@@ -68,11 +68,13 @@ class SloValues:
 class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
-    `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates.
-    `ignore_tags` are patterns of tags that others add to monitors and SLOs.
+    `stack` names whose resources these are, empty for the stack without a name; `runbooks` is where runbooks are
+    published, empty where they are not; `generative` the scope of what generates; `ignore_tags` are patterns of tags
+    that others add to monitors and SLOs.
     """
 
     file: str = "values"
+    stack: str = ""
     prefix: str = "Model serving: "
     packs: tuple[str, ...] | None = None
     runbooks: str = ""
@@ -223,6 +225,16 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
     }
 
 
+def _stack(node: Node) -> str:
+    text = node.text()
+    if not STACK.fullmatch(text) or text == NO_STACK:
+        raise node.fail(
+            f"must be a name of small letters, digits and _ -, of 50 at most, and not `{NO_STACK}`, which stands for "
+            f"the stack without a name; not `{text}`"
+        )
+    return text
+
+
 def _prefix(node: Node) -> str:
     if not isinstance(node.value, str):
         raise node.fail(f"must be a text, which may be empty, not `{node.value}`")
@@ -289,6 +301,7 @@ def _dashboards(node: Node) -> dict[str, bool]:
 
 
 READERS: Mapping[str, Callable[[Node], Any]] = {
+    "stack": _stack,
     "prefix": _prefix,
     "packs": _packs,
     "runbooks": _runbooks,
