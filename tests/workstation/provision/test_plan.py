@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
@@ -13,7 +15,7 @@ from datadog_checks.model_serving.workstation.provision.apply import apply
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text
-from datadog_checks.model_serving.workstation.provision.state import Account, read_account
+from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 
 from .resources import (
     LATENCY,
@@ -403,3 +405,17 @@ def test_mistakes_are_found_before_any_call(resources: list[Resource], words: st
         checked(resources)
     assert str(caught.value).startswith("nothing was sent:\n")
     assert words in str(caught.value)
+
+
+@given(st.text(), st.text(), st.lists(st.text(), max_size=3), st.sampled_from([None, 40, 80]))
+def test_nothing_of_an_account_passes_for_a_line_of_the_plan(
+    name: str, message: str, tags: list[str], width: int | None
+) -> None:
+    """Whatever people call their things, a plan is printable, and its last line alone sums it up."""
+    (wanted,) = checked([latency()])
+    body = {**wanted.body, "name": name, "message": message, "tags": [*wanted.body["tags"], *tags], "id": 7}
+    account = Account()
+    account.add([Found("monitor", wanted.key, "7", body), Found("slo", "left", "8", {"name": name, "tags": tags})])
+    lines = plan_text(make_plan([wanted], account, prune=True), width=width).plain.split("\n")
+    assert [line for line in lines if not line.isprintable()] == []
+    assert [line.startswith(("Plan: ", "Nothing ")) for line in lines].index(True) == len(lines) - 1
