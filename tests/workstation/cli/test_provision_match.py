@@ -80,6 +80,13 @@ def test_a_mistake_is_one_message_and_status_2(options: list[str], words: str) -
     assert (done.exit_code, words in done.output) == (2, True), done.output
 
 
+def test_a_system_that_nobody_knows_leaves_out_nothing_unseen(tmp_path: Path) -> None:
+    file = conf(tmp_path, "{gpu: auto}", "{openmetrics_endpoint: 'http://127.0.0.1:9/metrics', serving_system: vlm}")
+    done = run(None, "plan", "--offline", "--for", file)
+    assert done.exit_code == 2
+    assert f"{file}, instance 2: `serving_system: vlm` is not known; did you mean `vllm`?" in done.output
+
+
 def test_export_leaves_out_the_same(tmp_path: Path) -> None:
     assert run(None, "export", str(tmp_path), "--system", "gpu").exit_code == 0
     assert (tmp_path / "monitors" / "gpu.temperature.json").exists()

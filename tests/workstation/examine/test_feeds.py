@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.errors import OptionError
 from datadog_checks.model_serving.workstation.examine.feeds import by_catalog, of_system, unfed
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.packs import monitor_entries
@@ -50,6 +52,20 @@ def test_an_instance_that_names_its_system_feeds_what_that_does(options: dict[st
 @pytest.mark.parametrize("options", [HERE, {**HERE, "serving_system": "auto"}, {**HERE, "gpu": "auto"}])
 def test_of_an_instance_that_leaves_it_open_nothing_is_known(options: dict[str, Any]) -> None:
     assert by_catalog(options) is None
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.integers() | st.text()), st.just({1: 2})
+)
+OPTIONS = ("openmetrics_endpoint", "openmetrics_endpoints", "serving_system", "catalog", "gpu", "databricks_host")
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.sampled_from(OPTIONS), JUNK))
+def test_options_of_the_wrong_type_are_left_to_the_check(options: dict[str, Any]) -> None:
+    with suppress(OptionError):
+        feed = by_catalog(options)
+        assert feed is None or feed.ground.told
 
 
 def test_a_catalog_file_of_the_user_is_what_it_feeds(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE, System
+from ...errors import OptionError
 from ...settings.model import DATABRICKS_URL
 from ...sources.probes.readiness import PROBES
 from ..provision.desired import desired
+from ..provision.document import suggestion
 from ..provision.packs import MonitorEntry, monitor_entries, slo_entries
 from ..provision.query.tree import (
     And,
@@ -26,7 +28,7 @@ from ..provision.query.tree import (
     walk,
 )
 from ..provision.vocabulary import builtin_vocabulary, documented
-from ..standin.units import catalog_files_of, catalog_of
+from ..standin.units import catalog_of
 from .model import COUNTED, EVENT, FOREIGN, MISSING
 from .monitors import STATES, Ground, Judgement, full, judge, judge_slo
 from .signals import fed_by
@@ -85,23 +87,34 @@ def of_trial(ground: Ground) -> InstanceFeed:
 
 
 def by_catalog(options: Mapping[str, Any]) -> InstanceFeed | None:
-    """What an instance can feed by what it says of itself, None where it leaves its system to be recognised."""
-    catalog = catalog_of(catalog_files_of([options]))
-    urls = [options.get("openmetrics_endpoint"), *(options.get("openmetrics_endpoints") or ())]
+    """What an instance can feed by what it says of itself, None where it leaves its system to be recognised.
+
+    Raises OptionError about a system that nobody knows, which would feed nothing.
+    """
+    files = tuple(_texts(options.get("catalog")))
+    catalog = catalog_of(files)
+    urls = [*_texts(options.get("openmetrics_endpoint")), *_texts(options.get("openmetrics_endpoints"))]
     workspace = bool(options.get("databricks_host"))
-    gpus = bool(options.get("gpu")) and not any(urls) and not workspace
-    said = options.get("serving_system") or ()
-    names = {said} if isinstance(said, str) else set(said)
-    if catalog_files_of([options]):
+    gpus = bool(options.get("gpu")) and not urls and not workspace
+    names = set(_texts(options.get("serving_system")))
+    for name in sorted(names - {"auto"} - set(catalog.systems)):
+        raise OptionError(f"`serving_system: {name}` is not known; {suggestion(name, tuple(catalog.systems))}")
+    if files:
         # A file of the user's own is in force by being named.
         names |= set(catalog.systems) - set(builtin_catalog().systems)
-    if workspace or any(DATABRICKS_URL.search(str(url)) for url in urls if url):
+    if workspace or any(DATABRICKS_URL.search(url) for url in urls):
         names |= {DATABRICKS}
     if not gpus and (not names or "auto" in names):
         return None
     found = [catalog.systems[name] for name in names if name in catalog.systems]
     fed, told = feeds(found, gpus=gpus, workspace=workspace)
     return InstanceFeed(Ground({}, frozenset(), fed, (), told), systems=frozenset(names))
+
+
+def _texts(value: Any) -> list[str]:
+    """A text or several; whatever else stands there the check complains of."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [one for one in listed if isinstance(one, str)]
 
 
 def unfed(given: Collection[InstanceFeed]) -> dict[str, str]:
