@@ -434,7 +434,7 @@ def test_it_asks_first_and_no_means_no(dd: Standin) -> None:
     assert numbers(dd) == EMPTY
 
 
-@pytest.mark.parametrize("answer", ["y", "{place}", "{place} 1", "{place} {number}"])
+@pytest.mark.parametrize("answer", ["{place} 1", "{place} {number}"])
 def test_what_deletes_asks_for_the_site_and_the_number(dd: Standin, answer: str) -> None:
     assert run(dd, "apply", "--yes", "--pack", "gpu").exit_code == 0
     number = sum(count for kind, count in numbers(dd).items() if kind != "percentiles")
