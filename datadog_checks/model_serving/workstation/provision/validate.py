@@ -21,11 +21,12 @@ from .writes import request_body
 def validate_monitors(
     client: Client, resources: Iterable[Resource], account: Account, told: Told = lambda outcome: None
 ) -> list[Outcome]:
-    """Send every monitor among marked resources to the API's own check. One that the account has is checked as a
-    change of that, for it would be refused as a twin of itself. One that holds the id of something that isn't there
-    yet can't be checked and is skipped.
+    """Send every monitor among marked resources to the API's own check. One that the account has, if only in a stack
+    to take over from, is checked as a change of that, for it would be refused as a twin of itself. One that holds the
+    id of something that isn't there yet can't be checked and is skipped.
     """
-    ids = {address: found[0].id for address, found in account.owned.items() if len(found) == 1}
+    ids = {address: found.id for address, found in account.others.items()}
+    ids |= {address: found[0].id for address, found in account.owned.items()}
     steps = [_step(resource, account) for resource in resources if resource.kind == "monitor"]
     return _validated(client, steps, ids, told)
 
@@ -83,7 +84,7 @@ def _validated(client: Client, steps: Iterable[Step], ids: Mapping[str, str], to
 
 
 def _step(resource: Resource, account: Account) -> Step:
-    found = account.get(resource.address)
+    found = account.get(resource.address) or account.others.get(resource.address)
     if found is None or type_change("monitor", resource.body, found.body):
         return Step(Action.CREATE, resource.address, resource)
     return Step(Action.CHANGE, resource.address, resource, (found,))
