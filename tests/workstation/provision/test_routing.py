@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.provision.audience import Route
+from datadog_checks.model_serving.workstation.provision.describe import SOME, Hearers
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
-from datadog_checks.model_serving.workstation.provision.model import attributes, mark
+from datadog_checks.model_serving.workstation.provision.model import OWNER_TAG, Resource, attributes, mark
+from datadog_checks.model_serving.workstation.provision.packs.bodies import INTEGRATION_TAG
 from datadog_checks.model_serving.workstation.provision.query import check_monitor
 from datadog_checks.model_serving.workstation.provision.routing import (
     Receiver,
@@ -346,3 +348,21 @@ def test_too_long_a_scope_is_refused(load: Load) -> None:
     }
     with pytest.raises(DocumentError, match=r"receivers\.b: .* characters, of which Datadog takes 3000"):
         notification_rules(load(yaml.safe_dump(many)))
+
+
+@given(ROOTS)
+@settings(max_examples=30, deadline=None)
+def test_a_plan_tells_everybody_who_hears(root: Route) -> None:
+    """Nobody who hears of a monitor is missing in a plan, and who is said to hear of all its groups does."""
+    routing = Routing("routing.yaml", "rules", None, root, {name: Receiver((name,)) for name in NAMES})
+    rules = [mark(one) for one in notification_rules(routing)]
+    query = "avg(last_5m):avg:model_serving.request.latency{*} by {serving_system,model_name} > 1"
+    for severity, team in product(SEVERITY, TEAM):
+        tags = [f"severity:{severity}", f"team:{team}", INTEGRATION_TAG, OWNER_TAG]
+        heard = [set(alertmanager(root, one)) for one in EVERY if (one["severity"], one["team"]) == (severity, team)]
+        message = handles(routing, tags, ["serving_system", "model_name"])
+        for others, text in ((rules, ""), ([], message)):
+            monitor = Resource("monitor", "x", {"query": query, "tags": tags, "message": text})
+            told = Hearers([monitor, *others]).of(monitor.body)
+            assert {one.removesuffix(f" ({SOME})") for one in told} >= set.union(*heard)
+            assert {one for one in told if not one.endswith(f"({SOME})")} <= set.intersection(*heard)

@@ -85,7 +85,19 @@ REFUSED = {
     "monitors: {slo.latency.fast: {priority: 1}}": (
         "monitors.slo.latency.fast: is there only for endpoints that have an SLO of their own: name them under `slos`"
     ),
-    "scope: 'env IN (prod,canary)'": "the service check of endpoint.metrics takes only tags that must all be there",
+    "scope: 'env IN (prod,canary)'": (
+        "the service check of endpoint.metrics, endpoint.ready, model.ready, model.version_ready, workspace.health, "
+        "gpu.health takes only tags that must all be there or must not, without OR and IN"
+    ),
+    "scope: 'env:a OR env:b'\nmonitors: {gpu.health: {scope: '*'}, endpoint.metrics: {scope: '*'}}": (
+        "the service check of endpoint.ready, model.ready, model.version_ready, workspace.health takes only"
+    ),
+    "monitors: {gpu.health: {scope: 'env IN (a,b)'}}": "write tags such as `env:prod,!region:eu` alone",
+    "monitors: {gpu.health: {scope: '!env:*'}}": "write tags such as `env:prod,!region:eu` alone",
+    # stacks
+    "stack: none": "and not `none`, which stands for the stack without a name",
+    "stack: 'a.b'": "must be a name of small letters, digits and _ -",
+    "stack: ''": "stack:",
     # thresholds that contradict one another
     "monitors: {latency.p99: {thresholds: {critical: 2, warning: 3}}}": (
         "monitors.latency.p99.thresholds.warning: 3 is not below critical, which is 2"
@@ -230,10 +242,13 @@ CHANGED = [
     ("generative: 'endpoint_name:chat'", "requests.in_flight", "query",
      "in_flight{endpoint_name:chat AND serving_system NOT IN ("),
     ("scope: env:prod", "endpoint.ready.part", "query", '.over("env:prod").'),
-    ("scope: 'env:prod,!region:eu'\nmonitors: {endpoint.metrics: {scope: env:prod}, endpoint.ready: {scope: env:prod}, "
-     "model.ready: {scope: env:prod}, model.version_ready: {scope: env:prod}, gpu.health: {scope: env:prod}, "
-     "workspace.health: {scope: env:prod}}",
-     "gpu.throttling", "query", "{env:prod AND NOT region:eu AND reason IN (thermal,board_limit,reliability)}"),
+    ("scope: 'env:prod,!region:eu'", "gpu.throttling", "query",
+     "{env:prod AND NOT region:eu AND reason IN (thermal,board_limit,reliability)}"),
+    ("scope: 'env:prod,!region:eu'", "endpoint.metrics", "query", '.over("env:prod").exclude("region:eu").by('),
+    ("scope: 'NOT (region:eu OR zone:a) AND env:prod'", "gpu.health", "query",
+     '.over("env:prod").exclude("region:eu","zone:a").by('),
+    ("scope: 'region NOT IN (eu,us)'", "endpoint.ready.part", "query",
+     '.over("*").exclude("region:eu","region:us").by('),
     ("scope: env:prod", "gpu.ecc", "query", "{env:prod,error_type:uncorrected,scope:volatile}"),
     ("monitors: {latency.p99: {scope: 'env:prod OR env:canary'}}", "latency.p99", "query",
      "latency{(env:prod OR env:canary) AND serving_system NOT IN ("),

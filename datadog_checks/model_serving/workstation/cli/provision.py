@@ -9,24 +9,34 @@ from typing import Any
 
 import click
 
-from ...errors import ProvisionError
+from ...errors import OptionError, ProvisionError
 from ..files import json_text
 from . import INSTALL
 from .exit import ExitStatus
 from .provision_preview import preview
 from .provision_support import (
+    MATCH,
+    MAX_DELETES,
+    MOVE,
+    PACKS,
     PRUNE,
+    VALUES,
     WHAT,
     WHERE,
     YES,
     ProvisionOptions,
     carry_out,
+    choices_of,
     connected,
     credentials_of,
+    leave_if_waiting,
     masked,
     progress_bar,
     read,
+    refuse_early,
     show,
+    stack_of,
+    terminal_width,
     wanted,
     with_options,
     write_file,
@@ -53,7 +63,8 @@ def provision(context: click.Context) -> None:
       model-serving provision destroy                     take it all away again
 
     Exit status: 0 when all was done; 1 for a failure; 2 for a mistake in the options, the values, the routing or the
-    keys; 3 where something was found to act on: by plan --detailed-exitcode and validate.
+    keys; 3 where something was found to act on: by plan --detailed-exitcode, validate, and by apply where some of it
+    can't work before the account has received data.
     """
     if find_spec("datadog_api_client") is None:
         raise click.ClickException(f"this needs datadog-api-client, which this Python lacks: {INSTALL}")
@@ -63,12 +74,15 @@ def provision(context: click.Context) -> None:
 
 
 @provision.command()
-@with_options(*WHAT, *WHERE, PRUNE)
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan as JSON.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan, for apply.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
+@click.option("--brief", is_flag=True, help="One line of each.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="End with status 3 where there are differences.")
-def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed: bool, **options: Any) -> None:
+def plan(
+    offline: bool, out: Path | None, prune: bool, unchanged: bool, brief: bool, detailed: bool, **options: Any
+) -> None:
     """Show what apply would do, field by field, and change nothing.
 
     \b
@@ -76,91 +90,142 @@ def plan(offline: bool, out: Path | None, prune: bool, unchanged: bool, detailed
       model-serving provision plan
       model-serving provision plan --offline --pack gpu
       model-serving provision plan --values values.yaml --out plan.json
+      model-serving provision plan --for conf.yaml --try
 
     Exit status: 0 for a plan, with --detailed-exitcode 3 if it has differences; 1 for a failure; 2 for a mistake.
     """
+    from ..provision.apply import conflict_text
     from ..provision.plan import make_plan
-    from ..provision.render import plan_json, plan_text
+    from ..provision.render import left_out_text, plan_text
+    from ..provision.saved import saved_json
     from ..provision.state import Account
+    from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings)
+    left_out = unfed_by(settings)
+    resources = wanted(settings, left_out=left_out)
+    choices = choices_of(settings, prune)
     if offline:
         credentials = None
-        found = make_plan(resources, Account())
+        found = make_plan(resources, Account(choices.stack))
     else:
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
-            found = make_plan(resources, read(client, resources), prune=prune)
-    show(plan_text(found, unchanged=unchanged), credentials)
+            account = read(client, resources, choices)
+            found = make_plan(resources, account, prune=prune, move=choices.move, ignore_tags=choices.ignore_tags)
+    if settings.matches:
+        show(left_out_text(left_out, brief=brief, width=terminal_width()), credentials)
+    show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
-        text = json_text(plan_json(found, credentials.site if credentials else None))
-        write_file(out, masked(text, credentials))
+        site = credentials.site if credentials else None
+        whole = saved_json(
+            found,
+            resources,
+            site,
+            settings.files,
+            lambda text: masked(text, credentials),
+            choices,
+            left_out,
+        )
+        write_file(out, json_text(whole))
     if found.conflicts:
-        sys.exit(ExitStatus.FAILED)
+        raise ProvisionError(conflict_text(found.conflicts))
     if detailed and found.differs:
         sys.exit(ExitStatus.FOUND)
 
 
 @provision.command()
-@with_options(*WHAT, *WHERE, PRUNE, YES)
-def apply(prune: bool, yes: bool, **options: Any) -> None:
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False))
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, MAX_DELETES, YES)
+def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **options: Any) -> None:
     """Show the plan and, once you agree, carry it out.
+
+    A FILE that plan --out has written is applied as it was reviewed; where the account, or a file that the plan was
+    made from, has changed since, nothing is done. Before anything is written, Datadog checks every monitor that it can.
 
     Run it again after a failure or an interruption: it goes on where it was.
 
     \b
     Examples:
       model-serving provision apply
+      model-serving provision apply plan.json --yes
       model-serving provision apply --values values.yaml --routing routing.yaml --yes
       model-serving provision apply --pack golden_signals --prune
 
-    Exit status: 0 when all was done or nothing was to do; 1 for a failure, or when you said no; 2 for a mistake.
+    Exit status: 0 when all was done or nothing was to do; 1 for a failure, a plan that is stale, or when you said no;
+    2 for a mistake; 3 when all was done, but some of it can't work before the account has received data.
     """
-    from ..provision.apply import conflict_text
+    from ..provision.apply import conflict_text, waiting
     from ..provision.plan import make_plan
     from ..provision.render import plan_text
+    from ..provision.saved import load_plan, settled
+    from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings)
+    saved = load_plan(file) if file is not None else None
+    if saved is not None:
+        if prune or settings.decides:
+            raise click.UsageError("the plan says what is wanted: leave out all options but those of the account")
+        if saved.site is None:
+            raise OptionError(f"{file}: was planned with --offline, for no account: plan without it")
+    resources = list(saved.resources) if saved is not None else wanted(settings, left_out=unfed_by(settings))
+    choices = saved.choices if saved is not None else choices_of(settings, prune)
     credentials = credentials_of(settings)
+    if saved is not None and saved.site != credentials.site:
+        raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
     with connected(settings, credentials) as client:
-        made = make_plan(resources, read(client, resources, writes=True), prune=prune)
-        show(plan_text(made), credentials)
+        account = read(client, resources, choices, writes=True)
+        made = make_plan(resources, account, prune=choices.prune, move=choices.move, ignore_tags=choices.ignore_tags)
+        if saved is not None:
+            made = settled(saved, made, credentials.mask)
+        show(plan_text(made, width=terminal_width()), credentials)
         if made.conflicts:
             raise ProvisionError(conflict_text(made.conflicts))
         if made.differs:
-            carry_out(client, made, yes, "Apply this plan?")
+            refuse_early(client, made)
+            carry_out(client, made, yes, max_deletes)
+        else:
+            leave_if_waiting(waiting(made))
 
 
 @provision.command()
-@with_options(*WHERE, YES)
-def destroy(yes: bool, **options: Any) -> None:
-    """Delete everything that bears our mark, and nothing else, once you agree.
+@with_options(VALUES, PACKS, *WHERE, MAX_DELETES, YES)
+def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
+    """Delete everything that bears the mark of your stack, and nothing else, once you agree.
 
-    Percentiles stay on: the account doesn't tell who switched them on.
+    The values file names the stack; without a name it is the one without. Percentiles stay on: the account doesn't tell
+    who switched them on. With --pack, notification rules stay, too, since they are of no pack.
 
     \b
     Examples:
       model-serving provision destroy
-      model-serving provision destroy --yes
+      model-serving provision destroy --values values.yaml --pack gpu
+      model-serving provision destroy --yes --max-deletes 80
 
     Exit status: 0 when all was deleted or nothing was there; 1 for a failure, or when you said no; 2 for a mistake.
     """
+    from ..provision.desired import known_packs
+    from ..provision.packs import pack_of
     from ..provision.plan import destroy_plan
     from ..provision.render import plan_text
+    from ..provision.state import Found
 
     settings = ProvisionOptions(**options)
+    packs = known_packs(settings.packs)
+
+    def chosen(found: Found) -> bool:
+        return not packs or pack_of(found.kind, found.key, found.body.get("tags") or ()) in packs
+
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        made = destroy_plan(read(client, (), writes=True))
-        show(plan_text(made), credentials)
+        made = destroy_plan(read(client, (), choices_of(settings), writes=True), chosen)
+        show(plan_text(made, width=terminal_width()), credentials)
         if made.differs:
-            carry_out(client, made, yes, "Delete all of these?")
+            carry_out(client, made, yes, max_deletes)
 
 
 @provision.command()
-@with_options(*WHAT)
+@with_options(*WHAT, *MATCH)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def export(directory: Path, **options: Any) -> None:
     """Write every resource as a JSON file that a person or Terraform can import, without a call.
@@ -175,9 +240,11 @@ def export(directory: Path, **options: Any) -> None:
     Exit status: 0 when all is written; 1 for a failure; 2 for a mistake.
     """
     from ..provision.export import export_files
+    from .provision_match import unfed_by
 
-    resources = wanted(ProvisionOptions(**options), marked=False)
-    files = export_files(resources)
+    settings = ProvisionOptions(**options)
+    resources = wanted(settings, marked=False, left_out=unfed_by(settings))
+    files = export_files(resources, stack_of(settings))
     for name, text in files.items():
         write_file(directory / name, text, directory)
     click.echo(f"{len(files)} files in {directory}")
@@ -233,7 +300,7 @@ def validate(**options: Any) -> None:
     resources = wanted(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        account = read(client, [one for one in resources if one.kind == "monitor"])
+        account = read(client, [one for one in resources if one.kind == "monitor"], choices_of(settings))
         monitors = sum(one.kind == "monitor" for one in resources)
         with progress_bar(monitors) as told:
             outcomes = validate_monitors(client, resources, account, told)

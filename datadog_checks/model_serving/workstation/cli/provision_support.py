@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.text import Text
 from ...errors import ProvisionError
 from ..files import write_private
 from ..standin.console import is_terminal, make_console
+from .common import SECRET
 from .exit import ExitStatus
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..provision.apply import Outcome
     from ..provision.credentials import AccountCredentials
     from ..provision.model import Resource
-    from ..provision.plan import Plan
+    from ..provision.plan import Plan, PlanChoices
     from ..provision.state import Account
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -36,20 +37,54 @@ class ProvisionOptions:
     values: Path | None = None
     routing: Path | None = None
     packs: tuple[str, ...] = ()
+    instances: Path | None = None
+    systems: tuple[str, ...] = ()
+    tries: bool = False
+    secrets: tuple[str, ...] = ()
     api_key_file: Path | None = None
     app_key_file: Path | None = None
     site: str | None = None
     api_url: str | None = None
     parallel: int = 8
     timeout: float = 30.0
+    move_from: str | None = None
+    new_stack: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that decide what is wanted."""
+        return [path for path in (self.values, self.routing, self.instances) if path is not None]
+
+    @property
+    def matches(self) -> bool:
+        """Whether only what something can feed is wanted."""
+        return self.instances is not None or bool(self.systems)
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything says what is wanted."""
+        others = (self.packs, self.systems, self.tries, self.move_from, self.new_stack)
+        return bool(self.files) or any(others)
 
 
 FILE = click.Path(path_type=Path)
 
-WHAT = (
-    click.option("--values", metavar="FILE", type=FILE, help="Your thresholds, windows, scopes, teams, prefix."),
-    click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."),
-    click.option("--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."),
+VALUES = click.option(
+    "--values", metavar="FILE", type=FILE, help="Your stack, thresholds, windows, scopes, teams, prefix."
+)
+PACKS = click.option(
+    "--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."
+)
+WHAT = (VALUES, click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."), PACKS)
+MATCH = (
+    click.option(
+        "--for", "instances", metavar="FILE", type=FILE, help="Only what the instances of this conf.yaml can feed."
+    ),
+    click.option(
+        "--system", "systems", metavar="NAME", multiple=True, help="Only what this serving system can feed, or `gpu`."
+    ),
+    click.option("--try", "tries", is_flag=True, help="With --for: scrape once, and go by what comes."),
+    SECRET,
 )
 ACCOUNT = (
     click.option("--site", metavar="SITE", help="Datadog site, such as datadoghq.eu.  [default: DD_SITE]"),
@@ -71,7 +106,16 @@ PARALLEL = click.option(
     "--parallel", default=8, show_default=True, metavar="N", type=click.IntRange(1, 64), help="Calls at one time."
 )
 WHERE = (*ACCOUNT, PARALLEL)
-PRUNE = click.option("--prune", is_flag=True, help="Also delete what is ours but no longer wanted.")
+PRUNE = click.option("--prune", is_flag=True, help="Also delete what is ours but no longer wanted, and twins.")
+MOVE = (
+    click.option(
+        "--move-from", metavar="STACK", help="Take over what this stack has; `none` is the one without a name."
+    ),
+    click.option("--new-stack", is_flag=True, help="Leave the stack without a name alone, whatever it has."),
+)
+MAX_DELETES = click.option(
+    "--max-deletes", metavar="N", type=click.IntRange(min=0), help="Do nothing if more would be deleted."
+)
 YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
@@ -86,8 +130,11 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
     return decorate
 
 
-def wanted(settings: ProvisionOptions, marked: bool = True) -> list[Resource]:
-    """The resources of the packs with the user's values and routing, checked. Raises UserError for any mistake."""
+def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection[str] = ()) -> list[Resource]:
+    """The resources of the packs with the user's values and routing, checked, without what is `left_out`.
+
+    Raises UserError for any mistake.
+    """
     from ..provision.desired import desired, load_values
     from ..provision.plan import checked
     from ..provision.routing import load_routing
@@ -95,9 +142,40 @@ def wanted(settings: ProvisionOptions, marked: bool = True) -> list[Resource]:
 
     values = load_values(settings.values) if settings.values else Values()
     routing = load_routing(settings.routing) if settings.routing else None
-    resources = desired(settings.packs or None, values, routing)
-    ready = checked(resources)
+    resources = desired(settings.packs or None, values, routing, left_out=left_out)
+    ready = checked(resources, stack=values.stack)
     return ready if marked else resources
+
+
+def stack_of(settings: ProvisionOptions) -> str:
+    """The stack that the values file names, empty for the one without a name."""
+    from ..provision.values import read_values
+
+    return read_values(settings.values).stack if settings.values else ""
+
+
+def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
+    """What decides how a plan is made. Raises UsageError where that makes no sense."""
+    from ..provision.plan import PlanChoices
+    from ..provision.values import Values, read_values
+
+    values = read_values(settings.values) if settings.values else Values()
+    source, move = _source_of(settings, values.stack)
+    return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
+
+
+def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:
+    """The stack to take over from, and whether to: None where the account decides."""
+    from ..provision.model import NO_STACK, STACK
+
+    if settings.move_from is None:
+        return "", False if settings.new_stack else None
+    if settings.new_stack or not STACK.fullmatch(settings.move_from):
+        raise click.UsageError("--move-from takes the name of a stack, or `none`, and can't go with --new-stack")
+    source = "" if settings.move_from == NO_STACK else settings.move_from
+    if source == stack:
+        raise click.UsageError(f"--move-from {settings.move_from}: that is the stack of the values file")
+    return source, True
 
 
 def credentials_of(settings: ProvisionOptions) -> AccountCredentials:
@@ -119,8 +197,8 @@ def connected(settings: ProvisionOptions, credentials: AccountCredentials) -> It
         client.close()
 
 
-def read(client: Client, resources: Sequence[Resource], *, writes: bool = False) -> Account:
-    """What the account has, once it is clear that the keys may read it and, with `writes`, change it.
+def read(client: Client, resources: Sequence[Resource], choices: PlanChoices, *, writes: bool = False) -> Account:
+    """What the stack has, once it is clear that the keys may read it and, with `writes`, change it.
 
     Raises ProvisionError.
     """
@@ -129,25 +207,65 @@ def read(client: Client, resources: Sequence[Resource], *, writes: bool = False)
 
     kinds = {resource.kind for resource in resources} or set(READS) - {"percentiles"}
     check_access(client, {READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if writes else set()))
-    return read_account(client, resources)
+    return read_account(client, resources, choices.stack, choices.source)
 
 
-def carry_out(client: Client, made: Plan, yes: bool, question: str) -> None:
-    """Ask, do it, and tell what was done. Leaves as failed for a no, and where anything failed."""
-    from ..provision.apply import Result, apply
+def refuse_early(client: Client, made: Plan) -> None:
+    """Raises ProvisionError about all that Datadog would refuse of a plan, before anything is written."""
     from ..provision.plan import DOES
+    from ..provision.validate import refusal_text, refusals
+
+    with progress_bar(sum(step.kind == "monitor" for step in made.having(*DOES))) as told:
+        found = refusals(client, made, told)
+    if found:
+        raise ProvisionError(refusal_text(found))
+
+
+def carry_out(client: Client, made: Plan, yes: bool, max_deletes: int | None) -> None:
+    """Ask, do it, and tell what was done. Leaves as failed for a no, and where anything failed, as found where
+    something can't work yet.
+
+    Raises ProvisionError, before anything is done, where more than `max_deletes` would be deleted.
+    """
+    from ..provision.apply import Result, apply, waiting
+    from ..provision.plan import DOES, Action
     from ..provision.render import outcome_text
 
+    deletes = sum(len(step.found) for step in made.having(Action.DELETE))
+    if max_deletes is not None and deletes > max_deletes:
+        raise ProvisionError(f"{deletes} would be deleted, and --max-deletes allows {max_deletes}; nothing was changed")
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: give --yes")
-        if not click.confirm(question):
+        if not (_confirmed(client.credentials.place, deletes) if deletes else click.confirm("Apply this plan?")):
             sys.exit(ExitStatus.FAILED)
     with progress_bar(len(made.having(*DOES))) as told:
         outcomes = apply(client, made, told)
-    show(outcome_text(outcomes), client.credentials)
-    if any(one.result is not Result.DONE for one in outcomes):
+    later = waiting(made, outcomes)
+    show(outcome_text(outcomes, later), client.credentials)
+    if any(one.result not in (Result.DONE, Result.WAITS) for one in outcomes):
         sys.exit(ExitStatus.FAILED)
+    leave_if_waiting(later)
+
+
+def _confirmed(site: str, deletes: int) -> bool:
+    """Ask for what a person types only who has looked where this is, and how much."""
+    answer = click.prompt(
+        f"To delete {deletes} at {site}, type the site and the number", default="", show_default=False
+    )
+    if answer.split() == [site, str(deletes)]:
+        return True
+    click.echo(f"That isn't `{site} {deletes}`: nothing was changed.")
+    return False
+
+
+def leave_if_waiting(later: Sequence[str]) -> None:
+    """Tell what can't work yet, and leave with the status for that."""
+    from ..provision.render import waiting_text
+
+    if later:
+        show(waiting_text(later), None)
+        sys.exit(ExitStatus.FOUND)
 
 
 @contextmanager
@@ -167,6 +285,11 @@ def show(text: Text, credentials: AccountCredentials | None) -> None:
     if credentials is not None and masked(text.plain, credentials) != text.plain:
         text = Text(masked(text.plain, credentials))
     make_console().print(text, soft_wrap=True, end="" if text.plain.endswith("\n") else "\n")
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal; None in a file or a pipe, where every line is whole, for `grep`."""
+    return make_console().width if is_terminal(sys.stdout) else None
 
 
 def masked(text: str, credentials: AccountCredentials | None) -> str:

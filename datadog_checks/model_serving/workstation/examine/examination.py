@@ -8,21 +8,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...catalog.loader import builtin_catalog
-from ...catalog.model import NAMESPACE, Catalog, System
+from ...catalog.model import Catalog, System
 from ...scrape.scraper import ServingScraper
 from ...settings import GpuSettings, ScrapeSettings, WorkspaceSettings
-from ...sources.probes.readiness import probe_of
-from ..provision.vocabulary import documented
 from ..standin.recorder import ServiceCheck
 from ..standin.runner import Round, Run
 from ..stored import stored
 from .cost import cost
 from .facts import Facts, gather, is_own
+from .feeds import feeds
 from .model import ADDRESS, HINTS, NAMES, OPTION, Examination, ReadinessState, RecognisedSystem
 from .monitors import Ground, full, monitors
 from .paste import configuration
 from .readiness import readiness
-from .signals import fed_by, signals, speaking, spoken
+from .signals import signals, speaking, spoken
 
 GPU_ERRORS = "gpu.xid.count"
 DATABRICKS = "databricks"
@@ -53,6 +52,7 @@ def examine(
     endpoints = sum(bool(scraper.collector.frame) for scraper in scrapers)
     default = scrapers[0].collector.rules.default_endpoint_name if len(scrapers) == 1 else ""
     read = bool(facts.families) or sent
+    ground = replace(_ground(facts, systems, checks, source, sent), unasked=_unasked(asked))
     told = signals(facts, systems, catalog, seconds, (GPU_ERRORS,) if gpus and sent else ()) if read else ()
     said = {text for signal in told for text in signal.advice}
     return Examination(
@@ -63,9 +63,8 @@ def examine(
         readiness=asked,
         signals=told,
         cost=cost(facts, endpoints, host=gpus),
-        monitors=monitors(
-            replace(_ground(facts, systems, checks, source, sent), unasked=_unasked(asked)),
-        ),
+        monitors=monitors(ground),
+        ground=ground,
         configuration=configuration(options, recognised, asked, default),
         error=run.error or "",
         quiet=_quiet(source, run, sent),
@@ -119,22 +118,15 @@ def _ground(facts: Facts, systems: list[System], checks: tuple[ServiceCheck, ...
     tags: dict[str, set[frozenset[str]]] = {}
     for fact in (*facts.sent, *facts.expected):
         tags.setdefault(fact.context.name, set()).add(frozenset(map(stored, fact.context.tags)))
-    fed = {metric for system in systems for metric in fed_by(system)}
     possible = {*facts.possible, "scrape.samples.rejected"}
     for system in systems:
         # What has no line before it happens.
         codes = (raw for raw in system.metrics if raw.codes is not None)
         possible |= {target.metric.name for raw in codes for target in raw.targets}
-    told = {"openmetrics.health"}
-    own = set(documented()["own"])
-    if isinstance(source, GpuSettings):
-        fed |= {name for name in builtin_catalog().metrics if name.startswith("gpu.")}
-        told = {"gpu.health"}
-        possible |= {GPU_ERRORS} if sent else set()
-    for probe in filter(None, map(probe_of, systems)):
-        told |= {"endpoint.ready", "model.ready"} if probe.models else {"endpoint.ready"}
-    fed |= own if isinstance(source, WorkspaceSettings) else {name for name in own if name.startswith("scrape.")}
-    return Ground(tags, full(possible), full(fed), checks, frozenset(f"{NAMESPACE}.{name}" for name in told))
+    gpus = isinstance(source, GpuSettings)
+    possible |= {GPU_ERRORS} if gpus and sent else set()
+    fed, told = feeds(systems, gpus=gpus, workspace=isinstance(source, WorkspaceSettings))
+    return Ground(tags, full(possible), fed, checks, told)
 
 
 def _advice(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ...catalog.model import Verification
 from ...scrape.inventory import FamilyState
 from ..standin.recorder import ServiceCheck
+
+if TYPE_CHECKING:
+    from .monitors import Ground
 
 OPTION, ADDRESS, NAMES, HINTS = "option", "address", "names", "hints"
 """How it is known which system is there: `serving_system` says it, its URL or workspace does, names do that no other
@@ -140,7 +144,8 @@ class Examination:
 
     `error` says why nothing could be read; `quiet` why that is by design; `warnings` are those of the check. `seconds`
     lie between the first run and the last, None where there was one. `mapped` is whether anything is sent of what was
-    read. `configuration` is YAML to paste, `advice` how servers are told to show more than they do.
+    read. `configuration` is YAML to paste, `advice` how servers are told to show more than they do. `ground` is what
+    monitors can look at.
     """
 
     label: str
@@ -157,3 +162,4 @@ class Examination:
     warnings: tuple[str, ...] = ()
     mapped: bool = False
     advice: tuple[str, ...] = ()
+    ground: Ground | None = field(default=None, repr=False)

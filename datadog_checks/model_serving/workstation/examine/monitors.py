@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
-from ..provision.packs import MonitorEntry, monitor_entries, slo_entries
+from ..provision.packs import MonitorEntry, SloEntry, monitor_entries, slo_entries
 from ..provision.query.expressions import parse_metric_expression
 from ..provision.query.render import render
 from ..provision.query.tree import (
@@ -64,7 +64,7 @@ def monitors(ground: Ground) -> tuple[MonitorState, ...]:
     """Every shipped monitor once, whatever levels it has."""
     best: dict[str, tuple[MonitorEntry, Judgement]] = {}
     for entry in monitor_entries().values():
-        judged = _judge(entry, ground)
+        judged = judge(entry, ground)
         key = entry.base or entry.key
         before = best.get(key)
         if before is None:
@@ -98,16 +98,21 @@ def _glob(pattern: str) -> str:
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
-def _judge(entry: MonitorEntry, ground: Ground) -> Judgement:
+def judge(entry: MonitorEntry, ground: Ground) -> Judgement:
+    """The state of a monitor, and why it is that."""
     tree = entry.tree
     if isinstance(tree, ServiceCheckMonitor):
         return _service_check(tree, ground)
     if isinstance(tree, SloMonitor):
-        slo = slo_entries()[entry.slo]
-        return _worst(_expression(text, ground) for text in (slo.good, slo.total, slo.query) if text)
+        return judge_slo(slo_entries()[entry.slo], ground)
     if isinstance(tree, MetricMonitor):
         return _metrics(tree.expression, ground)
     return FOREIGN, "its query is of a form that is not looked at here"
+
+
+def judge_slo(slo: SloEntry, ground: Ground) -> Judgement:
+    """The same of an SLO."""
+    return _worst(_expression(text, ground) for text in (slo.good, slo.total, slo.query) if text)
 
 
 def _worst(judged: Iterable[Judgement]) -> Judgement:

@@ -31,7 +31,7 @@ def check_access(client: Client, needed: Iterable[str]) -> None:
     Raises ProvisionError that names what is missing. Where the account doesn't tell the user's permissions,
     nothing is said here: the calls themselves will be refused.
     """
-    site = client.credentials.site if client.credentials.url is None else client.credentials.base.rpartition("@")[2]
+    site = client.credentials.place
     try:
         client.call(client.authentication.validate)
     except Refused as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,11 +17,11 @@ from typing import Any
 
 from ...errors import ProvisionError, Refused, Stopped, Unsure
 from .api import ATTEMPTS, DUPLICATES, Client
-from .model import KINDS, OLDER_FORM_TAG, OWNER_TAG, Resource, owned_key
-from .normalise import differences, view
-from .plan import Action, Plan, Step
-from .state import Found, look_up, metric_of, read_monitor
-from .writes import create, delete, request_body, switch_on_percentiles, update
+from .model import KINDS, NO_STACK, OLDER_FORM_TAG, Resource, mark_of, owner_tag
+from .normalise import alike, differences, view
+from .plan import Action, Plan, Step, needing_percentiles
+from .state import Found, look_up, metric_of, read_monitor, read_stack, stack_name
+from .writes import Waiting, create, delete, request_body, switch_on_percentiles, update
 
 DUPLICATE = re.compile(r"duplicate of an existing monitor_id:\s*(\d+)", re.IGNORECASE)
 
@@ -37,6 +37,8 @@ class Result(StrEnum):
     SKIPPED = "skipped"
     REFUSED = "refused"
     """Checked, and found wrong: what only a validation can give."""
+    WAITS = "waits"
+    """Can't be done before the account has received a metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def apply(client: Client, plan: Plan, told: Told = lambda outcome: None) -> list
     """Do what the plan says. `told` hears of every step as it ends. One failure stops only what needs the resource.
 
     What is to be deleted is left where anything failed before: it may be what still watches in place of that.
-    Raises ProvisionError, before anything is done, where two resources carry one key.
+    Raises ProvisionError, before anything is done, where it isn't clear what is meant.
     """
     if plan.conflicts:
         raise ProvisionError(conflict_text(plan.conflicts))
@@ -70,9 +72,10 @@ def apply(client: Client, plan: Plan, told: Told = lambda outcome: None) -> list
     rules = {step.address for step in steps if step.kind == "notification_rule"}
     after = {step.address: rules for step in steps if step.kind == "monitor"}
     run.carry_out(by_address, needs, run.bring_about, after)
+    run.clear_up(by_address)
     taken = set(run.ids.values())
     deletes = [step for step in plan.having(Action.DELETE) if not {found.id for found in step.found} <= taken]
-    if any(outcome.result is not Result.DONE for outcome in run.outcomes):
+    if any(outcome.result not in (Result.DONE, Result.WAITS) for outcome in run.outcomes):
         for step in deletes:
             run.end(Outcome(step, Result.SKIPPED, "left in place, since other resources failed"))
     else:
@@ -80,18 +83,28 @@ def apply(client: Client, plan: Plan, told: Told = lambda outcome: None) -> list
     return run.outcomes
 
 
+def waiting(plan: Plan, outcomes: Iterable[Outcome] = ()) -> list[str]:
+    """Addresses of the monitors and SLOs that can't work before the account has received a metric; of the percentiles
+    themselves where none asks for them."""
+    steps = [*plan.having(Action.WAIT), *(one.step for one in outcomes if one.result is Result.WAITS)]
+    resources = [step.resource for step in plan.steps if step.resource]
+    needing = needing_percentiles({metric_of(step.resource) for step in steps if step.resource}, resources)
+    return needing or sorted(step.address for step in steps)
+
+
 def conflict_text(conflicts: Sequence[Step]) -> str:
-    """What to do about resources that carry the same key."""
-    lines = [
-        f"  {step.address}: {', '.join(found.id for found in step.found)}"
-        for step in sorted(conflicts, key=lambda one: one.address)
-    ]
-    return (
-        "two resources in the account carry one key, so it isn't clear which is meant; nothing was changed:\n"
-        + "\n".join(lines)
-        + "\nDelete all but one, or take our mark off the others (of monitors and SLOs the tag model_serving_key, of "
-        "dashboards the last line of the description, of notification rules the beginning of the name)"
-    )
+    """What to do where it isn't clear which resource is meant."""
+    unclear = sorted((step for step in conflicts if not step.note), key=lambda one: one.address)
+    lines = [f"  {step.address}: {step.note}" for step in conflicts if step.note]
+    if unclear:
+        other = stack_name(unclear[0].found[0].stack)
+        lines += [f"  {step.address}: {', '.join(found.id for found in step.found)}" for step in unclear]
+        lines.append(
+            f"These are of {other}, and are otherwise than this stack wants them. If they are to become this stack's, "
+            f"add --move-from {unclear[0].found[0].stack or NO_STACK}; if this stack is a new one beside that, add "
+            "--new-stack, for this once."
+        )
+    return "nothing was changed, since it isn't clear what is meant:\n" + "\n".join(lines)
 
 
 class _ApplyRun:
@@ -107,6 +120,10 @@ class _ApplyRun:
             if step.found and step.resource
         }
         self.wanted = {step.address for step in plan.steps if step.resource}
+        self.stack = plan.stack
+        # By address: what this run created, and of what more creates were sent than answered. Each step writes its own.
+        self.made: dict[str, Found] = {}
+        self.unanswered: set[str] = set()
 
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -167,13 +184,17 @@ class _ApplyRun:
         resource = step.resource
         assert resource is not None
         if resource.kind == "percentiles":
-            return switch_on_percentiles(self.client, metric_of(resource)), None
+            switch_on_percentiles(self.client, metric_of(resource))
+            return "", None
         body = request_body(resource, self.ids)
         if step.action is Action.CHANGE:
-            return self._update(step.found[0], body), step.found[0].id
+            # Twins, too: what differs from its original would pass for a copy that somebody made.
+            told = [self._update(found, body) for found in step.found]
+            return told[0], step.found[0].id
         if step.action is Action.REPLACE:
             # The other way round, a run that is killed in between would leave two with one key.
-            delete(self.client, step.found[0], force=True)
+            for found in step.found:
+                delete(self.client, found, force=True)
         return self._create(resource, body)
 
     def remove(self, step: Step) -> tuple[str, str | None]:
@@ -187,7 +208,7 @@ class _ApplyRun:
         try:
             update(self.client, found, body)
         except Refused as error:
-            older = _without_missing_data(found.kind, body, error)
+            older = without_missing_data(found.kind, body, error)
             if older is None:
                 raise
             update(self.client, found, older)
@@ -198,9 +219,9 @@ class _ApplyRun:
         told = ""
         for attempt in range(ATTEMPTS):
             try:
-                return told, create(self.client, resource.kind, body)
+                made = create(self.client, resource.kind, body)
             except Refused as error:
-                older = _without_missing_data(resource.kind, body, error)
+                older = without_missing_data(resource.kind, body, error)
                 if older is not None and attempt < ATTEMPTS - 1:
                     body, told = older, OLDER
                     continue
@@ -210,15 +231,84 @@ class _ApplyRun:
                 return self._adopt(resource, body, twin)
             except Unsure as error:
                 self.client.sleep(self.client.pause * 2**attempt)
-                there = look_up(self.client, resource.kind, resource.key)
-                if len(there) == 1:
-                    return f"created, though the answer was lost ({error})", there[0].id
+                there = look_up(self.client, resource.kind, resource.key, self.stack)
                 if there:
-                    ids = ", ".join(found.id for found in there)
-                    raise ProvisionError(f"{error}; now {ids} carry its key") from None
+                    self.made[resource.address] = there[0]
+                    return f"created, though the answer was lost ({error})", there[0].id
+                self.unanswered.add(resource.address)
                 if attempt == ATTEMPTS - 1:
                     raise
+            else:
+                self.made[resource.address] = made
+                return self._original(resource, body, made, told)
         raise AssertionError("every attempt returns or raises")
+
+    def _original(self, resource: Resource, body: Mapping[str, Any], made: Found, told: str) -> tuple[str, str]:
+        """What stays of what was just made and what another run, or a create whose answer was lost, made under the
+        same key: the oldest, which all runs agree about. Datadog itself refuses a monitor that is there already, so
+        monitors are only looked at in the end, all at once."""
+        if resource.kind == "monitor":
+            return told, made.id
+        for attempt in range(ATTEMPTS):
+            there = look_up(self.client, resource.kind, resource.key, self.stack)
+            known = (
+                there if any(one.id == made.id for one in there) else sorted((*there, made), key=lambda one: one.age)
+            )
+            oldest = known[0]
+            rivals = [one for one in known[1:] if one.age[0] == oldest.age[0]]
+            if oldest.id != made.id:
+                break
+            if not rivals:
+                return told, made.id
+            # Times are in seconds where an SLO tells them. The other run goes, if it saw ours.
+            self.client.sleep(self.client.pause * 2**attempt)
+        else:
+            oldest = rivals[0]
+        delete(self.client, made, force=True)
+        self.made[resource.address] = oldest
+        if differences(resource.kind, body, oldest.body):
+            self._update(oldest, body)
+        return f"another run made it at the same time, {oldest.id}; that of this run was taken away", oldest.id
+
+    def clear_up(self, steps: Mapping[str, Step]) -> None:
+        """Look for what shares a key with what this run made and showed only after it had looked: monitors that another
+        run made otherwise, and what a create made whose answer never came. What is younger goes."""
+        late = self.unanswered & set(self.made)
+        looked_for = {address for address in self.made if address.startswith("monitor:")} | late
+        for attempt in range(ATTEMPTS if late else 1):
+            for kind in KINDS:
+                some = [steps[one] for one in sorted(looked_for) if steps[one].kind == kind]
+                if some and not self.client.stop.is_set():
+                    self._look_again(kind, some, self.client.pause * 2**attempt if late else 0)
+            looked_for = late
+
+    def _look_again(self, kind: str, steps: Sequence[Step], pause: float) -> None:
+        try:
+            self.client.sleep(pause)
+            there = read_stack(self.client, kind, self.stack)
+            for step in steps:
+                same = sorted((one for one in there if one.address == step.address), key=lambda one: one.age)
+                self._keep_oldest(step, same)
+        except ProvisionError as error:
+            for step in steps:
+                self.end(Outcome(step, Result.FAILED, f"made, but whether there is a twin isn't known: {error}"))
+
+    def _keep_oldest(self, step: Step, same: Sequence[Found]) -> None:
+        own = self.ids.get(step.address)
+        if not any(one.id == own for one in same[1:]):
+            for one in same[1:]:
+                if alike(one.kind, same[0].body, one.body):
+                    delete(self.client, one)
+            return
+        # What holds the id of ours would be left without it: then the API refuses to delete it, and says so.
+        delete(self.client, next(one for one in same if one.id == own))
+        self.end(
+            Outcome(
+                step,
+                Result.FAILED,
+                f"another run made {same[0].id} at the same time; that of this run was taken away: run again",
+            )
+        )
 
     def _twin(self, resource: Resource, body: Mapping[str, Any], error: Refused) -> str | None:
         """The id of the monitor that the API takes for the same."""
@@ -241,8 +331,8 @@ class _ApplyRun:
         """Make a twin ours, unless somebody else's mark is on it: `managed_by` of another tool, or a key of ours that
         another resource of this plan has."""
         actual = read_monitor(self.client, identity)
-        key = owned_key("monitor", actual)
-        others = [tag for tag in actual.get("tags") or () if _is_mark_of_another(str(tag))]
+        stack, key = mark_of("monitor", actual) or (self.stack, None)
+        others = [tag for tag in actual.get("tags") or () if _is_mark_of_another(str(tag), self.stack)]
         if key not in (None, resource.key) and f"monitor:{key}" in self.wanted:
             others.append(f"model_serving_key:{key}")
         if others:
@@ -253,12 +343,15 @@ class _ApplyRun:
         found = Found("monitor", resource.key, identity, actual)
         if differences("monitor", body, actual):
             self._update(found, body)
-        return ("" if key == resource.key else f"adopted monitor {identity}, which was the same"), identity
+        was_ours = (stack, key) == (self.stack, resource.key)
+        return ("" if was_ours else f"adopted monitor {identity}, which was the same"), identity
 
 
 def _outcome(step: Step, future: Future[tuple[str, str | None]]) -> Outcome:
     try:
         text, identity = future.result()
+    except Waiting as error:
+        return Outcome(step, Result.WAITS, str(error))
     except Stopped as error:
         return Outcome(step, Result.SKIPPED, str(error))
     except ProvisionError as error:
@@ -266,7 +359,7 @@ def _outcome(step: Step, future: Future[tuple[str, str | None]]) -> Outcome:
     return Outcome(step, Result.DONE, text, identity)
 
 
-def _without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
+def without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
     """The body as accounts take it that refuse `on_missing_data` on monitors of metrics, with a tag that says so; None
     where that isn't why it was refused. What is counted then ends by `timeout_h`, some hours later."""
     options = body.get("options") or {}
@@ -277,9 +370,9 @@ def _without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) ->
     return {**body, "tags": tags, "options": {**older, "notify_no_data": False}}
 
 
-def _is_mark_of_another(tag: str) -> bool:
+def _is_mark_of_another(tag: str, stack: str) -> bool:
     name, _, value = tag.lower().partition(":")
-    return name in ("managed_by", "managed-by", "terraform") and bool(value) and tag != OWNER_TAG
+    return name in ("managed_by", "managed-by", "terraform") and bool(value) and tag != owner_tag(stack)
 
 
 def _order_of_deletion(steps: Sequence[Step]) -> dict[str, set[str]]:

@@ -59,6 +59,11 @@ class AccountCredentials:
         """The URL that paths are put behind."""
         return self.url.rstrip("/") if self.url else f"https://api.{self.site}"
 
+    @property
+    def place(self) -> str:
+        """Where the account is, as a person knows it: the site, or what stands in for it, without a login."""
+        return self.site if self.url is None else self.base.rpartition("@")[2]
+
     def secrets(self) -> tuple[str, ...]:
         """Every text that must not be seen, longest first."""
         parts = [self.api_key, self.app_key]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import OptionError
 from .document import suggestion
-from .model import OWNER_TAG, Resource
+from .model import PERCENTILE, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
 from .packs.queries import read_condition
-from .packs.settle import Settled, alerts_of, notified, settle, settle_slo, slos_of
+from .packs.settle import Settled, alerts_of, check_scope, notified, settle, settle_slo, slos_of
 from .query.rules import metrics_of
 from .query.tree import In, MetricMonitor, Tag, leaves
 from .routing import Routing, check_routing, handles, notification_rules
@@ -24,7 +23,6 @@ from .vocabulary import builtin_vocabulary
 from .widgets import Shown, dashboard_body
 
 AUTHOR = "model_serving maintainers"
-PERCENTILE = re.compile(r"\b(?:p\d+(?:\.\d+)?|count\(v: v[^)]*\)):(model_serving\.[\w.]+)")
 
 
 def load_values(path: str | Path) -> Values:
@@ -36,36 +34,47 @@ def load_values(path: str | Path) -> Values:
 
 
 def desired(
-    packs: Sequence[str] | None, values: Values | None = None, routing: Routing | None = None, optional: bool = False
+    packs: Sequence[str] | None,
+    values: Values | None = None,
+    routing: Routing | None = None,
+    optional: bool = False,
+    left_out: Collection[str] = (),
 ) -> list[Resource]:
     """The resources of the packs, or without any of those that the values name, or else of all.
 
-    Monitors that are for those who ask for them are there where the values do, or with `optional`.
+    Monitors that are for those who ask for them are there where the values do, or with `optional`. What is `left_out`,
+    by the addresses of monitors, SLOs and dashboards as the packs have them, is not.
 
     Raises OptionError about a pack that does not exist, DocumentError about values and routes that are impossible.
     """
     values = values or Values()
     chosen = _chosen(packs, values)
     bases = {
-        entry.key: entry for pack in chosen for entry in pack.slos if values.slos.get(entry.key, SloValues()).enabled
+        entry.key: entry
+        for pack in chosen
+        for entry in pack.slos
+        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
     }
     slos = {one.key: settle_slo(one, values) for base in bases.values() for one in slos_of(base, values)}
     entries = [
         one
         for pack in chosen
         for entry in pack.monitors
-        if _is_wanted(entry, values, optional) and (not entry.slo or entry.slo in bases)
+        if _is_wanted(entry, values, optional)
+        and f"monitor:{entry.key}" not in left_out
+        and (not entry.slo or entry.slo in bases)
         for one in (alerts_of(entry, bases[entry.slo], values) if entry.slo else (entry,))
     ]
+    check_scope(entries, values)
     monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
     if routing is not None:
         check_routing(routing, _routable(monitors, values))
     resources = [
         *(Resource("slo", key, slo_body(slo, values)) for key, slo in slos.items()),
         *(resource for one in monitors for resource in _monitor(one, values, routing, entries)),
-        *_dashboards(chosen, values, monitors, slos),
+        *(one for one in _dashboards(chosen, values, monitors, slos) if one.address not in left_out),
     ]
-    rules = notification_rules(routing) if routing is not None and routing.form == "rules" else []
+    rules = notification_rules(routing, values.stack) if routing is not None and routing.form == "rules" else []
     return [*percentiles(resources), *resources, *rules]
 
 
@@ -119,12 +128,18 @@ def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "widgets": groups}
 
 
-def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
+def known_packs(names: Sequence[str]) -> Sequence[str]:
+    """The names of packs that were given. Raises OptionError about one that does not exist."""
     known = builtin_packs()
-    names = packs if packs is not None else values.packs if values.packs is not None else tuple(known)
     for name in names:
         if name not in known:
             raise OptionError(f"there is no pack `{name}`; {suggestion(name, known)}")
+    return names
+
+
+def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
+    known = builtin_packs()
+    names = known_packs(packs if packs is not None else values.packs if values.packs is not None else tuple(known))
     return [pack for name, pack in known.items() if name in names]
 
 
@@ -150,7 +165,7 @@ def _monitor(
     """The monitor, after the parts of a composite one."""
     entry, ending = monitor.entry, ""
     if routing is not None and routing.form == "handles":
-        ending = handles(routing, [*monitor_tags(monitor), OWNER_TAG], entry.groups)
+        ending = handles(routing, [*monitor_tags(monitor), owner_tag(values.stack)], entry.groups)
     if routing is not None:
         if values.said(entry, "renotify")[0] is None and routing.repeat is not None:
             monitor = replace(monitor, renotify=routing.repeat)
@@ -172,7 +187,7 @@ def _first_part(entry: MonitorEntry, entries: Iterable[MonitorEntry]) -> str:
 def _routable(monitors: Iterable[Settled], values: Values) -> dict[str, set[str] | None]:
     """Tags that a monitor or one of its groups can have, with their values; None where a series brings these."""
     own = [tag.partition(":") for monitor in monitors for tag in monitor_tags(monitor)]
-    own += [tag.partition(":") for tag in (OWNER_TAG, *(values.everywhere.tags or ()))]
+    own += [tag.partition(":") for tag in (owner_tag(values.stack), *(values.everywhere.tags or ()))]
     known = {name: {value for key, _, value in own if key == name} for name, _, _ in own}
     groups = {tag for monitor in monitors for tag in monitor.entry.groups}
     groups |= {"endpoint_name" for monitor in monitors if monitor.entry.endpoint}

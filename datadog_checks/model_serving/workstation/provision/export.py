@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import ProvisionError
 from ..files import json_text
 from .model import REFERENCE, Resource, attributes, enveloped
 from .state import metric_of
-from .writes import FRESH_PERCENTILES
+from .writes import FRESH_PERCENTILES, UNUSED_TAG
 
 FOLDERS = {
     "percentiles": "percentiles",
@@ -19,6 +20,7 @@ FOLDERS = {
     "dashboard": "dashboards",
     "notification_rule": "notification_rules",
 }
+STACK_TAG = "model_serving_stack"
 TERRAFORM = "model_serving.tf.json"
 TYPES = {
     "percentiles": "datadog_metric_tag_configuration",
@@ -29,22 +31,37 @@ TYPES = {
 }
 """Resource types of Terraform's provider DataDog/datadog."""
 
+PERCENTILES = {**FRESH_PERCENTILES, "tags": [UNUSED_TAG]}
+"""Nobody is there to try another form where an empty list of tags to hide is refused."""
 
-def export_files(resources: Iterable[Resource]) -> dict[str, str]:
+
+def export_files(resources: Iterable[Resource], stack: str = "") -> dict[str, str]:
     """Texts by path: one JSON file per resource, in the form that the API's create call and, for monitors and
     dashboards, the import of the user interface take, and one Terraform configuration that makes all of them.
 
-    A reference stays as `${slo:key}` in the JSON; Terraform puts the id there, a person has to.
+    A reference stays as `${slo:key}` in the JSON; Terraform puts the id there, a person has to. What is of a `stack`
+    bears no mark, but a tag by which its notification rules leave monitors of other stacks alone.
     """
     files = {}
     blocks: dict[str, dict[str, Any]] = {}
-    for resource in resources:
+    for resource in (_of_stack(one, stack) if stack else one for one in resources):
         path = f"{FOLDERS[resource.kind]}/{resource.key}.json"
         files[path] = json_text(_whole(resource))
         block = _BLOCKS[resource.kind](resource, path)
         blocks.setdefault(TYPES[resource.kind], {})[label(resource.key)] = block
     provider = {"required_providers": {"datadog": {"source": "DataDog/datadog"}}}
     return {**files, TERRAFORM: json_text({"terraform": [provider], "resource": blocks})}
+
+
+def _of_stack(resource: Resource, stack: str) -> Resource:
+    tag = f"{STACK_TAG}:{stack}"
+    if resource.kind == "notification_rule":
+        own = attributes(resource.body)
+        wanted = own["filter"]
+        return replace(resource, body={**own, "filter": {**wanted, "scope": f"{tag} AND {wanted['scope']}"}})
+    if resource.kind == "monitor":
+        return replace(resource, body={**resource.body, "tags": [*resource.body["tags"], tag]})
+    return resource
 
 
 def label(key: str) -> str:
@@ -56,7 +73,7 @@ def label(key: str) -> str:
 def _whole(resource: Resource) -> Mapping[str, Any]:
     """The body of the API's create call."""
     if resource.kind == "percentiles":
-        return enveloped("manage_tags", FRESH_PERCENTILES, metric_of(resource))
+        return enveloped("manage_tags", PERCENTILES, metric_of(resource))
     if resource.kind == "notification_rule":
         return enveloped("monitor-notification-rule", attributes(resource.body))
     return resource.body
@@ -100,7 +117,7 @@ def _picked(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _percentiles(resource: Resource, path: str) -> dict[str, Any]:
-    return {"metric_name": metric_of(resource), **FRESH_PERCENTILES}
+    return {"metric_name": metric_of(resource), **PERCENTILES}
 
 
 def _slo(resource: Resource, path: str) -> dict[str, Any]:

@@ -15,14 +15,29 @@ created or updated after a rule was saved; whether it routes older ones isn't do
 
 OWNER = "model-serving"
 OWNER_TAG = f"managed_by:{OWNER}"
+"""The owner's tag on what belongs to the stack without a name; `owner_tag` has that of any stack."""
+
 KEY_TAG = "model_serving_key"
 OLDER_FORM_TAG = "model_serving_without:on_missing_data"
 """On a monitor of an account that refused `on_missing_data`: that it lacks it is no difference there."""
+STACK = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+"""The name of a stack. It has no dot, which separates it from the owner in a mark."""
+
+NO_STACK = "none"
+"""What stands for the stack without a name where one has to be written; no stack may be called so."""
+
 REFERENCE = re.compile(r"\$\{([a-z_]+:[a-z0-9_.-]+)\}")
 """In any text of a body: the id of another resource, by its address."""
 
 KEY = re.compile(r"[a-z0-9_.-]+")
-DASHBOARD_MARK = re.compile(rf"managed by {OWNER} \(key: ({KEY.pattern})(?:, content: [0-9a-f]+)?\)\s*$")
+OWNERS = rf"{OWNER}(?:\.({STACK.pattern}))?"
+"""The owner in a mark, with the stack, if that has a name."""
+
+OWNER_TAGS = re.compile(rf"managed_by:{OWNERS}")
+DASHBOARD_MARK = re.compile(rf"managed by {OWNERS} \(key: ({KEY.pattern})(?:, content: [0-9a-f]+)?\)\s*$")
+RULE_MARK = re.compile(rf"{OWNERS} ({KEY.pattern}): ")
+PERCENTILE = re.compile(r"\b(?:p\d+(?:\.\d+)?|count\(v: v[^)]*\)):(model_serving\.[\w.]+)")
+"""In any text of a body: a metric of which a percentile is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +73,95 @@ def resolve(value: Any, ids: Mapping[str, str]) -> Any:
     return value
 
 
-def mark(resource: Resource) -> Resource:
-    """The resource with the sign of our ownership in its body, as `owned_key` finds it again.
+def owner(stack: str) -> str:
+    """The owner as a mark names it. What belongs to a stack with a name bears no mark that fits another's."""
+    return f"{OWNER}.{stack}" if stack else OWNER
 
-    Monitors and SLOs carry two tags, notification rules a prefix of their name, dashboards a last line in the
-    description. That line also holds a digest of the body: a field that was taken out of a dashboard can't be told
-    from one that the server added, so the digest says that something did change. Percentiles bear no mark.
+
+def owner_tag(stack: str) -> str:
+    """The tag of monitors and SLOs that belong to a stack, by which its notification rules know their monitors."""
+    return f"managed_by:{owner(stack)}"
+
+
+def mark(resource: Resource, stack: str = "") -> Resource:
+    """The resource with the sign of our ownership in its body, as `mark_of` finds it again; `stack` is empty for the
+    one without a name.
+
+    Monitors and SLOs carry two tags, notification rules a prefix of their name and the owner's tag in their scope,
+    dashboards a last line in the description. That line also holds a digest of the body: a field that was taken out of
+    a dashboard can't be told from one that the server added, so the digest says that something did change.
+    Percentiles bear no mark.
     """
     body = dict(resource.body)
     if resource.kind in ("monitor", "slo"):
-        own = [OWNER_TAG, f"{KEY_TAG}:{resource.key}"]
+        own = [owner_tag(stack), f"{KEY_TAG}:{resource.key}"]
         body["tags"] = [*(tag for tag in body.get("tags") or () if tag not in own), *own]
     elif resource.kind == "dashboard":
         description = str(body.get("description") or "").rstrip()
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:8]
-        body["description"] = f"{description}\n\n{_line(resource.key, digest)}".lstrip()
+        line = f"managed by {owner(stack)} (key: {resource.key}, content: {digest})"
+        body["description"] = f"{description}\n\n{line}".lstrip()
     elif resource.kind == "notification_rule":
         own_fields = dict(attributes(body))
-        own_fields["name"] = f"{OWNER} {resource.key}: {own_fields.get('name') or resource.key}"
-        scope = (own_fields.get("filter") or {}).get("scope")
-        if scope is not None:
-            # Of a monitor that somebody else has made, whatever its tags, nobody hears through us.
-            own_fields["filter"] = {**own_fields["filter"], "scope": f"{OWNER_TAG} AND {scope}"}
+        own_fields["name"] = f"{owner(stack)} {resource.key}: {own_fields.get('name') or resource.key}"
+        # Of a monitor that somebody else has made, or that is of another stack, nobody hears through us.
+        scope = own_fields["filter"]["scope"]
+        own_fields["filter"] = {**own_fields["filter"], "scope": f"{owner_tag(stack)} AND {scope}"}
         body = enveloped("monitor-notification-rule", own_fields)
     return replace(resource, body=body)
 
 
-def owned_key(kind: str, body: Mapping[str, Any]) -> str | None:
-    """The key of a resource that the account has, or None for one that isn't ours."""
+def with_mark_of(resource: Resource, stack: str, other: str) -> Resource:
+    """A marked resource of `stack` as it would be, were it one of the stack `other`."""
+    body = dict(resource.body)
+    if resource.kind in ("monitor", "slo"):
+        body["tags"] = [owner_tag(other) if tag == owner_tag(stack) else tag for tag in body["tags"]]
+    elif resource.kind == "dashboard":
+        text, _, line = str(body["description"]).rpartition("managed by ")
+        body["description"] = f"{text}managed by {owner(other)}{line.removeprefix(owner(stack))}"
+    elif resource.kind == "notification_rule":
+        own = dict(attributes(body))
+        own["name"] = f"{owner(other)}{own['name'].removeprefix(owner(stack))}"
+        scope = f"{owner_tag(other)}{own['filter']['scope'].removeprefix(owner_tag(stack))}"
+        own["filter"] = {**own["filter"], "scope": scope}
+        body = enveloped("monitor-notification-rule", own)
+    return replace(resource, body=body)
+
+
+def mark_of(kind: str, body: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The stack and the key of a resource that the account has; None for one that bears no whole mark, or two."""
     if kind in ("monitor", "slo"):
-        tags = [str(tag) for tag in body.get("tags") or ()]
+        tags = {str(tag) for tag in body.get("tags") or ()}
+        stacks = [match.group(1) or "" for tag in tags if (match := OWNER_TAGS.fullmatch(tag))]
         keys = [tag.partition(":")[2] for tag in tags if tag.startswith(f"{KEY_TAG}:")]
-        return keys[0] if OWNER_TAG in tags and keys and KEY.fullmatch(keys[0]) else None
+        return (stacks[0], keys[0]) if len(stacks) == len(keys) == 1 and KEY.fullmatch(keys[0]) else None
     if kind == "dashboard":
         match = DASHBOARD_MARK.search(str(body.get("description") or ""))
-        return match.group(1) if match else None
+        return (match.group(1) or "", match.group(2)) if match else None
     if kind == "notification_rule":
-        match = re.match(rf"{OWNER} ({KEY.pattern}): ", str(attributes(body).get("name") or ""))
-        return match.group(1) if match else None
+        own = attributes(body)
+        match = RULE_MARK.match(str(own.get("name") or ""))
+        # Anybody may call a rule so; the tag in its scope is no accident.
+        scope = str((own.get("filter") or {}).get("scope") or "")
+        stack = match.group(1) or "" if match else ""
+        ours = re.search(rf"(?<![\w:.-]){re.escape(owner_tag(stack))}(?![\w:./-])", scope)
+        return (stack, match.group(2)) if match and ours else None
     return None
+
+
+def resembles(kind: str, body: Mapping[str, Any]) -> bool:
+    """Whether something bears a part of a mark of ours, or of two stacks at once, so that `mark_of` finds none."""
+    if mark_of(kind, body) is not None:
+        return False
+    if kind in ("monitor", "slo"):
+        return any(OWNER_TAGS.fullmatch(str(tag)) for tag in body.get("tags") or ())
+    return kind == "notification_rule" and RULE_MARK.match(str(attributes(body).get("name") or "")) is not None
+
+
+def owned_key(kind: str, body: Mapping[str, Any], stack: str = "") -> str | None:
+    """The key of a resource of a stack, or None for one that isn't of it."""
+    found = mark_of(kind, body)
+    return found[1] if found is not None and found[0] == stack else None
 
 
 def attributes(body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -111,7 +176,3 @@ def attributes(body: Mapping[str, Any]) -> Mapping[str, Any]:
 def enveloped(kind: str, own: Mapping[str, Any], identity: str | None = None) -> dict[str, Any]:
     """Attributes as the API's second version wants them. `kind` is the `type` of the data, `identity` its `id`."""
     return {"data": {"type": kind, **({"id": identity} if identity else {}), "attributes": dict(own)}}
-
-
-def _line(key: str, digest: str) -> str:
-    return f"managed by {OWNER} (key: {key}, content: {digest})"

@@ -85,6 +85,44 @@ def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any])
     return changes
 
 
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "monitor": MONITOR_FIELDS,
+    "slo": (
+        "name",
+        "description",
+        "type",
+        "query",
+        "sli_specification",
+        "monitor_ids",
+        "groups",
+        "thresholds",
+        "timeframe",
+        "tags",
+    ),
+    "dashboard": ("title", "description", "layout_type", "reflow_type", "template_variables", "tags", "widgets"),
+    "notification_rule": ("name", "filter", "recipients", "conditional_recipients"),
+}
+"""What a body of the account says that isn't the server's own, such as ids and times."""
+
+
+def alike(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two resources of the account are the same but for their ids, as two runs at once make them."""
+    first, second = ({name: _without_ids(attributes(body).get(name)) for name in FIELDS[kind]} for body in (one, other))
+    if kind == "monitor":
+        first, second = (view(kind, body) for body in (one, other))
+        for options in (first["options"], second["options"]):
+            for name in set(options) - set(OPTION_DEFAULTS):
+                del options[name]
+    return not any((*_compare("", first, second), *_compare("", second, first)))
+
+
+def _without_ids(value: Any) -> Any:
+    """The server numbers the widgets of a dashboard."""
+    if isinstance(value, Mapping):
+        return {key: _without_ids(item) for key, item in value.items() if key != "id"}
+    return [_without_ids(item) for item in value] if isinstance(value, list) else value
+
+
 def type_change(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> FieldChange | None:
     """The change of a type, which the API can't do to a resource that exists."""
     if kind not in ("monitor", "slo"):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ...errors import ProvisionError
-from .model import KINDS, REFERENCE, Resource, attributes, mark, resolve
+from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, with_mark_of
 from .normalise import FieldChange, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
-from .state import Account, Found, metric_of
+from .state import Account, Found, metric_of, stack_name
+from .values import OWN_TAGS
 
 CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
     "monitor": check_monitor,
@@ -23,7 +27,7 @@ CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
 
 class Action(StrEnum):
     """What happens to one resource. Only those of `DOES` do anything; `WAIT` is for percentiles of a metric that the
-    account has not received yet, which the API can't switch on."""
+    account has not received yet, which the API can't switch on, `FOREIGN` for what only looks like ours."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -33,6 +37,7 @@ class Action(StrEnum):
     WAIT = "wait"
     ORPHANED = "orphaned"
     CONFLICT = "conflict"
+    FOREIGN = "foreign"
 
 
 DOES = (Action.CREATE, Action.CHANGE, Action.REPLACE, Action.DELETE)
@@ -40,14 +45,15 @@ DOES = (Action.CREATE, Action.CHANGE, Action.REPLACE, Action.DELETE)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One resource in a plan. `resource` is as it should be, marked; `found` what the account has, several only in a
-    conflict; `changes` what differs, of a replacement only the type."""
+    """One resource in a plan. `resource` is as it should be, marked; `found` what the account has, the original and
+    then its twins; `changes` what differs, of a replacement only the type; `note` what else there is to know."""
 
     action: Action
     address: str
     resource: Resource | None = None
     found: tuple[Found, ...] = ()
     changes: tuple[FieldChange, ...] = ()
+    note: str = ""
 
     @property
     def kind(self) -> str:
@@ -57,6 +63,8 @@ class Step:
     def title(self) -> str:
         """The name that people see."""
         body = self.resource.body if self.resource else self.found[0].body if self.found else {}
+        if self.kind == "stack":
+            return ""
         own = attributes(body)
         return str(own.get("name") or own.get("title") or "")
 
@@ -67,12 +75,27 @@ class Step:
             change.path == "query" or change.path.startswith("options.variables") for change in self.changes
         )
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying."""
+        if self.kind != "monitor" or self.resource is None:
+            return ()
+        told = []
+        for found in self.found:
+            if (found.body.get("options") or {}).get("silenced"):
+                told.append("muted by hand, and left so")
+            if found.body.get("draft_status") == "draft":
+                told.append("a draft, and left so: it notifies nobody until somebody publishes it in Datadog")
+        return tuple(told)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order of creation, then those for what is only in the account."""
+    """Steps in the order of creation, then those for what is only in the account. `stack` is empty for the one without
+    a name."""
 
     steps: tuple[Step, ...]
+    stack: str = ""
 
     def having(self, *actions: Action) -> list[Step]:
         return [step for step in self.steps if step.action in actions]
@@ -90,8 +113,21 @@ class Plan:
         return {action: len(self.having(action)) for action in Action}
 
 
-def checked(resources: Iterable[Resource], user_tags: frozenset[str] = frozenset()) -> list[Resource]:
-    """The resources, marked, in the order of creation. `user_tags` are tags that the user adds to all metrics.
+@dataclass(frozen=True, slots=True)
+class PlanChoices:
+    """What a user decides about a plan beside what is wanted: the stack, the one to take over from and whether to, and
+    what else `make_plan` takes."""
+
+    stack: str = ""
+    source: str = ""
+    move: bool | None = None
+    prune: bool = False
+    ignore_tags: tuple[str, ...] = ()
+
+
+def checked(resources: Iterable[Resource], user_tags: frozenset[str] = frozenset(), stack: str = "") -> list[Resource]:
+    """The resources, marked as those of a stack, in the order of creation. `user_tags` are tags that the user adds to
+    all metrics.
 
     Raises ProvisionError that lists every mistake in them: two with one address, a reference to nothing, and whatever
     the checks of queries find. None of this asks the API.
@@ -122,55 +158,166 @@ def checked(resources: Iterable[Resource], user_tags: frozenset[str] = frozenset
         mistakes.append(f"{' needs '.join(error.args[1])}: a circle, so none of them can come first")
     if mistakes:
         raise ProvisionError("nothing was sent:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-    return [mark(resource) for resource in ordered]
+    return [mark(resource, stack) for resource in ordered]
 
 
-def make_plan(resources: Sequence[Resource], account: Account, *, prune: bool = False) -> Plan:
-    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted.
+def make_plan(
+    resources: Sequence[Resource],
+    account: Account,
+    *,
+    prune: bool = False,
+    move: bool | None = None,
+    ignore_tags: Collection[str] = (),
+) -> Plan:
+    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted, and twins.
+    Tags that fit a pattern of `ignore_tags` stay where others have added them.
+
+    `move` says whether the stack takes over what `account.others` has. None lets it where naming a stack is all that
+    was done; where it can't be told from a new stack beside the other, the steps are conflicts.
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
     """
+    moved, undecided = _moved(resources, account, move)
+    owned = {**account.owned, **{address: [one] for address, one in moved.items()}}
+    # Once the original is gone, a copy that somebody made would be the oldest with this key.
+    copied = {one.found.address for one in account.strangers if one.found.key and one.found.stack == account.stack}
     replaced = {
         resource.address
         for resource in resources
-        if (found := account.get(resource.address)) and type_change(resource.kind, resource.body, found.body)
+        if (there := owned.get(resource.address)) and type_change(resource.kind, resource.body, there[0].body)
     }
-    ids = {address: found[0].id for address, found in account.owned.items() if len(found) == 1}
-    for address in replaced:
-        del ids[address]
+    ids = {address: found[0].id for address, found in owned.items() if address not in replaced}
     wanted = {resource.address for resource in resources}
-    steps = [_step(resource, account, ids) for resource in resources]
-    left = [found for address, found in account.owned.items() if address not in wanted]
-    left.sort(key=lambda found: (KINDS.index(found[0].kind), found[0].key))
-    for some in left:
-        action = Action.DELETE if prune else Action.ORPHANED if len(some) == 1 else Action.CONFLICT
-        steps.append(Step(action, some[0].address, found=tuple(some)))
-    return Plan(tuple(steps))
+    steps = []
+    for resource in resources:
+        found = tuple(owned.get(resource.address, ()))
+        if resource.address in undecided:
+            steps.append(Step(Action.CONFLICT, resource.address, resource, (account.others[resource.address],)))
+        elif resource.address in replaced and resource.address in copied:
+            note = "its type changes, so it is made anew: delete the copies that are listed below first"
+            steps.append(Step(Action.CONFLICT, resource.address, resource, found, note=note))
+        elif resource.address in account.unseen and not found:
+            steps.append(Step(Action.WAIT, resource.address, resource, note=_waiting_note(resource, resources)))
+        else:
+            kept = _with_others_tags(resource, found[0], ignore_tags) if found else resource
+            step = _step(kept, found[:1] if prune else found, ids)
+            if resource.address in moved:
+                note = f"moves here from {stack_name(moved[resource.address].stack)}"
+                step = replace(step, note=note)
+            steps.append(step)
+    steps += _twins(
+        account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune
+    )
+    left = [some for address, some in account.owned.items() if address not in wanted]
+    left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
+    steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
+    return Plan((*steps, *_foreign(account, {one.id for one in moved.values()})), account.stack)
 
 
-def destroy_plan(account: Account) -> Plan:
-    """The removal of everything that is ours, several that carry one key included.
+def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:
+    """The removal of everything that a stack has, or of those `of` which it is asked, twins included.
 
     Percentiles bear no mark and stay on: the account doesn't tell who switched them on, or who else relies on them.
     """
-    left = [found for found in account.owned.values() if found[0].kind != "percentiles"]
+    left = [found for found in account.owned.values() if found[0].kind != "percentiles" and of(found[0])]
     left.sort(key=lambda found: (-KINDS.index(found[0].kind), found[0].key))
-    return Plan(tuple(Step(Action.DELETE, found[0].address, found=tuple(found)) for found in left))
+    steps = [Step(Action.DELETE, found[0].address, found=tuple(found)) for found in left]
+    return Plan((*steps, *_foreign(account, ())), account.stack)
 
 
-def _step(resource: Resource, account: Account, ids: Mapping[str, str]) -> Step:
-    found = tuple(account.owned.get(resource.address, ()))
-    if len(found) > 1:
-        return Step(Action.CONFLICT, resource.address, resource, found)
+def _with_others_tags(resource: Resource, found: Found, patterns: Collection[str]) -> Resource:
+    """The resource with those tags of the one in the account that belong to others."""
+    if not patterns or resource.kind not in ("monitor", "slo"):
+        return resource
+    own = [str(tag) for tag in resource.body.get("tags") or ()]
+    others = [
+        tag
+        for tag in map(str, found.body.get("tags") or ())
+        if tag not in own and tag.partition(":")[0] not in OWN_TAGS and any(_fits(tag, one) for one in patterns)
+    ]
+    return replace(resource, body={**resource.body, "tags": [*own, *others]}) if others else resource
+
+
+def _fits(tag: str, pattern: str) -> bool:
+    """Whether a tag is that of a pattern, in which `*` stands for anything; a key alone is for all its values."""
+    return fnmatchcase(tag if ":" in pattern else tag.partition(":")[0], pattern)
+
+
+def _moved(
+    resources: Sequence[Resource], account: Account, move: bool | None
+) -> tuple[dict[str, Found], Collection[str]]:
+    """What the stack takes over from the other, by address, and the addresses where that can't be told."""
+    wanted = {one.address: one for one in resources}
+    there = {
+        address: one for address, one in account.others.items() if address in wanted and address not in account.owned
+    }
+    if move is not None:
+        return (there if move else {}), ()
+    if any(address in account.owned for address in account.others):
+        # Two stacks live side by side: what is being moved is in one or in the other.
+        return {}, ()
+    ids = {address: one.id for address, one in there.items()}
+    ids |= {address: found[0].id for address, found in account.owned.items()}
+    for address, one in there.items():
+        as_before = with_mark_of(wanted[address], account.stack, one.stack)
+        known = {other: ids.get(other, f"${{{other}}}") for other in as_before.references()}
+        body = resolve(as_before.body, known)
+        if type_change(one.kind, body, one.body) or differences(one.kind, body, one.body):
+            return {}, set(there)
+    return there, ()
+
+
+def _twins(account: Account, addresses: Collection[str], prune: bool) -> Iterator[Step]:
+    """Those of what is wanted: two runs at once, or an answer that came late, leave them."""
+    for address, (original, *twins) in account.owned.items():
+        if twins and address in addresses:
+            note = f"the same as {original.id}, but younger: two runs made it at one time"
+            yield Step(Action.DELETE if prune else Action.ORPHANED, address, found=tuple(twins), note=note)
+
+
+def _foreign(account: Account, moved: Collection[str]) -> Iterator[Step]:
+    """What looks like ours and is left alone; what another stack has is only counted."""
+    stacks: dict[str, Counter[str]] = {}
+    for one in account.strangers:
+        found = one.found
+        if found.key and found.stack != account.stack:
+            if found.id not in moved:
+                stacks.setdefault(found.stack, Counter())[found.kind] += 1
+        else:
+            yield Step(Action.FOREIGN, f"{found.kind}:{found.key or found.id}", found=(found,), note=one.why)
+    for stack, counts in sorted(stacks.items()):
+        # Monitors and SLOs of other stacks aren't read, but for one that is to be taken over.
+        seen = ", ".join(
+            f"{count} {kind.replace('_', ' ')}{'s'[: count > 1]}" for kind, count in sorted(counts.items())
+        )
+        yield Step(Action.FOREIGN, f"stack:{stack or NO_STACK}", note=f"seen of {stack_name(stack)}: {seen}")
+
+
+def needing_percentiles(metrics: Collection[str], resources: Iterable[Resource]) -> list[str]:
+    """Addresses of the monitors and SLOs that can't work without percentiles of these metrics, sorted."""
+    there = [one for one in resources if one.kind in ("monitor", "slo")]
+    needing = {one.address for one in there if not set(PERCENTILE.findall(json.dumps(one.body))).isdisjoint(metrics)}
+    while more := {one.address for one in there if one.address not in needing and one.references() & needing}:
+        needing |= more
+    return sorted(needing)
+
+
+def _waiting_note(resource: Resource, resources: Iterable[Resource]) -> str:
+    needing = needing_percentiles({metric_of(resource)}, resources)
+    return f"until then these can't work: {', '.join(needing)}" if needing else ""
+
+
+def _step(resource: Resource, found: tuple[Found, ...], ids: Mapping[str, str]) -> Step:
     if not found:
-        action = Action.WAIT if resource.address in account.unseen else Action.CREATE
-        return Step(action, resource.address, resource)
+        return Step(Action.CREATE, resource.address, resource)
     change = type_change(resource.kind, resource.body, found[0].body)
     if change:
         return Step(Action.REPLACE, resource.address, resource, found, (change,))
     known = {address: ids.get(address, f"${{{address}}}") for address in resource.references()}
     changes = tuple(differences(resource.kind, resolve(resource.body, known), found[0].body))
-    return Step(Action.CHANGE if changes else Action.UNCHANGED, resource.address, resource, found, changes)
+    if not changes:
+        return Step(Action.UNCHANGED, resource.address, resource, found[:1])
+    return Step(Action.CHANGE, resource.address, resource, found, changes)
 
 
 def unknown_yet(value: Any) -> bool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from rich.text import Text
 
 from ...http.redact import printable
 from .apply import Outcome, Result
-from .model import attributes
-from .normalise import FieldChange
+from .describe import Hearers, described
+from .normalise import UNORDERED, FieldChange
 from .plan import Action, Plan, Step, unknown_yet
 
 SIGNS = {
@@ -25,6 +25,7 @@ SIGNS = {
     Action.WAIT: (".", "cyan"),
     Action.ORPHANED: ("?", "magenta"),
     Action.CONFLICT: ("!", "bold red"),
+    Action.FOREIGN: ("x", "dim"),
 }
 SUMMARY = (
     (Action.CREATE, "to create"),
@@ -35,27 +36,72 @@ SUMMARY = (
     (Action.WAIT, "waiting"),
     (Action.ORPHANED, "orphaned"),
     (Action.CONFLICT, "in conflict"),
+    (Action.FOREIGN, "not ours"),
 )
 PAST = {Action.CREATE: "created", Action.CHANGE: "changed", Action.REPLACE: "replaced", Action.DELETE: "deleted"}
 LONGEST = 200
-# Whom a message notifies.
-HANDLE = re.compile(r"(?<!\S)@[\w@.-]+")
+SIDE_BY_SIDE = 70
+"""Characters up to which the old text and the new one stand on one line."""
+
+NOBODY = (
+    "Nobody hears of these monitors: give --routing FILE, or make notification rules of your own in Datadog for "
+    "integration:model-serving."
+)
 
 
-def plan_text(plan: Plan, *, unchanged: bool = False) -> Text:
-    """The plan, one paragraph per resource. Those that are as they should be are only counted, unless asked for."""
+def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width: int | None = None) -> Text:
+    """The plan, one paragraph per resource, or with `brief` one line. Those that are as they should be are only
+    counted, unless asked for, or there is something to know of them.
+
+    Lines go on in the next one after `width` columns, without it they are whole.
+    """
     text = Text()
+    hearers = Hearers(step.resource for step in plan.steps if step.resource)
     for step in plan.steps:
-        if step.action is Action.UNCHANGED and not unchanged:
+        if step.action is Action.UNCHANGED and not unchanged and not step.notices:
             continue
         sign, style = SIGNS[step.action]
         text.append(f"{sign:>3} ", style)
-        text.append(printable(step.address), "bold")
-        text.append(f"  {printable(headline(step))}\n")
-        for line in _details(step):
-            text.append(f"      {printable(line)}\n")
-    text.append(summary(plan))
+        name = printable(step.address)
+        first, *others = _lines(f"{name}  {headline(step)}", 4, width)
+        text.append(name, "bold")
+        text.append(f"{first.strip().removeprefix(name)}\n")
+        for line in (*others, *(() if brief else _paragraph(step, hearers, width))):
+            text.append(f"{line}\n")
+    if hearers.nobody and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
+        text.append("\n".join(_lines(NOBODY, 0, width, hang=0)) + "\n")
+    text.append("\n".join(_lines(summary(plan), 0, width, hang=2)))
     return text
+
+
+def left_out_text(left_out: Mapping[str, str], *, brief: bool = False, width: int | None = None) -> Text:
+    """What nothing here feeds, and why, by address."""
+    first = f"Left out are {len(left_out)}, since nothing here feeds them{':' if left_out and not brief else '.'}"
+    lines = [*_lines(first, 0, width)]
+    for address, why in () if brief else left_out.items():
+        lines += _lines(f"{address}  {why}", 4, width)
+    return Text("\n".join(lines) + "\n")
+
+
+def _paragraph(step: Step, hearers: Hearers, width: int | None) -> Iterator[str]:
+    for line in _details(step, hearers):
+        deeper = len(line) - len(line.lstrip())
+        yield from _lines(line, 6 + deeper, width)
+
+
+def _lines(line: str, indent: int, width: int | None, hang: int = 2) -> list[str]:
+    """A line, indented, as several of this width. No word is broken: a long one has a line of its own."""
+    line = printable(line).strip()
+    if width is None:
+        return [" " * indent + line]
+    return wrap(
+        line,
+        max(width, indent + hang + 20),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + hang),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [""]
 
 
 def headline(step: Step) -> str:
@@ -71,7 +117,8 @@ def headline(step: Step) -> str:
         Action.UNCHANGED: "unchanged",
         Action.WAIT: "waits: the account has not received this metric lately, so there is nothing to switch on yet",
         Action.ORPHANED: "is ours but no longer wanted; --prune deletes it",
-        Action.CONFLICT: "one key, several resources: delete all but one, or take the mark off the others",
+        Action.CONFLICT: "can't be told what is meant",
+        Action.FOREIGN: "isn't ours and is left alone",
     }[step.action]
     return f"{known} {extra}".strip()
 
@@ -88,28 +135,32 @@ def summary(plan: Plan) -> str:
 def plan_json(plan: Plan, site: str | None) -> dict[str, Any]:
     """The plan for a program. `site` is None for a plan against nothing."""
     return {
-        "version": 1,
+        "version": 2,
         "site": site,
         "differs": plan.differs,
         "counts": {str(action): count for action, count in plan.counts().items()},
-        "steps": [
-            {
-                "address": step.address,
-                "kind": step.kind,
-                "action": str(step.action),
-                "name": step.title,
-                "ids": [found.id for found in step.found],
-                "resets_group_state": step.resets,
-                "changes": [{"path": one.path, "old": one.old, "new": one.new} for one in step.changes],
-                **({"body": step.resource.body} if step.resource and step.action is Action.CREATE else {}),
-            }
-            for step in plan.steps
-        ],
+        "steps": [step_json(step) for step in plan.steps],
     }
 
 
-def outcome_text(outcomes: Sequence[Outcome]) -> Text:
-    """What was done, and at the end what was not and why."""
+def step_json(step: Step) -> dict[str, Any]:
+    """One step for a program."""
+    return {
+        "address": step.address,
+        "kind": step.kind,
+        "action": str(step.action),
+        "name": step.title,
+        "ids": [found.id for found in step.found],
+        "note": step.note,
+        "resets_group_state": step.resets,
+        "changes": [{"path": one.path, "old": one.old, "new": one.new} for one in step.changes],
+        "notices": list(step.notices),
+        **({"body": step.resource.body} if step.resource and step.action is Action.CREATE else {}),
+    }
+
+
+def outcome_text(outcomes: Sequence[Outcome], waiting: Sequence[str] = ()) -> Text:
+    """What was done, and at the end what was not and why. `waiting` are addresses of what can't work yet."""
     text = Text()
     done = [one for one in outcomes if one.result is Result.DONE]
     for one in done:
@@ -117,13 +168,24 @@ def outcome_text(outcomes: Sequence[Outcome]) -> Text:
             text.append(f"  {_told(one)}\n")
     counts = {action: sum(one.step.action is action for one in done) for action in PAST}
     shown = ", ".join(f"{count} {PAST[action]}" for action, count in counts.items() if count) or "nothing"
-    text.append(f"Done: {shown}.\n")
+    text.append(f"{'So far' if waiting else 'Done'}: {shown}.\n")
     for result, words in ((Result.FAILED, "failed"), (Result.SKIPPED, "not done")):
         some = sorted((one for one in outcomes if one.result is result), key=lambda one: one.step.address)
         if some:
             text.append(f"{len(some)} {words}:\n", "bold red")
             for one in some:
                 text.append(f"  {_told(one)}\n")
+    return text
+
+
+def waiting_text(waiting: Sequence[str]) -> Text:
+    """What can't work before the account has received data, and what to do about it."""
+    text = Text()
+    text.append(f"{len(waiting)} can't work yet", "bold yellow")
+    text.append(", since the account has not received the metrics whose percentiles they ask for:\n")
+    for address in waiting:
+        text.append(f"  {printable(address)}\n")
+    text.append("Apply again once the check has sent them.\n")
     return text
 
 
@@ -149,60 +211,49 @@ def _told(outcome: Outcome) -> str:
     return printable(f"{outcome.step.address}: {outcome.text}")
 
 
-def _details(step: Step) -> Iterator[str]:
+def _details(step: Step, hearers: Hearers) -> Iterator[str]:
+    if step.note:
+        yield step.note
     if step.action is Action.CONFLICT:
         for found in step.found:
             yield f"id {found.id}"
     for change in step.changes:
         yield from _change(change)
     if step.action is Action.CREATE and step.resource is not None:
-        yield from _new(step.kind, attributes(step.resource.body))
-
-
-def _new(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
-    """What something new watches, from when on it alerts, and who hears of it; its other fields are in the JSON."""
-    if kind == "monitor":
-        yield str(body["query"])
-        tags = [tag for tag in body.get("tags", ()) if tag.startswith(("severity:", "team:"))]
-        thresholds = body.get("options", {}).get("thresholds", {})
-        told = sorted(set(HANDLE.findall(body.get("message", ""))))
-        shown = [f"{name} {value:g}" for name, value in thresholds.items() if name in ("critical", "warning")]
-        yield from filter(None, [", ".join([*shown, *tags, *told])])
-    elif kind == "slo":
-        query = body.get("query") or {}
-        yield from (f"{part}: {query[part]}" for part in ("numerator", "denominator") if part in query)
-        if slice_ := body.get("sli_specification", {}).get("time_slice"):
-            queries = ", ".join(one["query"] for one in slice_["query"]["queries"])
-            yield f"{queries} {slice_['comparator']} {slice_['threshold']:g}"
-        yield ", ".join(f"{one['target']:g} % in {one['timeframe']}" for one in body.get("thresholds", ()))
-    elif kind == "dashboard":
-        yield f"{sum(1 for _ in _widgets(body))} widgets"
-    elif kind == "notification_rule":
-        wanted = body.get("filter", {})
-        yield f"{wanted.get('scope') or _value(wanted.get('tags'))} to {', '.join(_recipients(body))}"
-
-
-def _widgets(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Those of a dashboard, and of its groups, without the groups themselves."""
-    for widget in body.get("widgets", ()):
-        definition = widget["definition"]
-        yield from _widgets(definition) if definition.get("type") == "group" else (definition,)
-
-
-def _recipients(body: Mapping[str, Any]) -> list[str]:
-    conditions = (body.get("conditional_recipients") or {}).get("conditions", ())
-    return sorted({*body.get("recipients", ()), *(one for each in conditions for one in each["recipients"])})
+        yield from described(step.resource, hearers)
+    yield from step.notices
 
 
 def _change(change: FieldChange) -> Iterator[str]:
     old, new = change.old, change.new
+    later = " (known after apply)" if unknown_yet(new) else ""
+    if change.path.rpartition(".")[2] in UNORDERED and _names(old) and _names(new):
+        # What is added and what is taken away says it; the rest stays.
+        before, after = ([str(one) for one in some or ()] for some in (old, new))
+        gone = [f"-{_name(one)}" for one in before if one not in after]
+        yield f"{change.path}: {' '.join([*gone, *(f'+{_name(one)}' for one in after if one not in before)])}{later}"
+        return
     if isinstance(old, str) and isinstance(new, str) and ("\n" in old or "\n" in new):
         yield f"{change.path}:"
         for line in difflib.ndiff(old.splitlines(), new.splitlines()):
             if line[:2] in ("- ", "+ "):
                 yield f"  {line}"
         return
-    yield f"{change.path}: {_value(old)} -> {_value(new)}{' (known after apply)' if unknown_yet(new) else ''}"
+    if len(_value(old)) + len(_value(new)) <= SIDE_BY_SIDE:
+        yield f"{change.path}: {_value(old)} -> {_value(new)}{later}"
+        return
+    yield f"{change.path}:"
+    yield f"  - {_value(old)}"
+    yield f"  + {_value(new)}{later}"
+
+
+def _names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(one, str | int) for one in value))
+
+
+def _name(value: str) -> str:
+    """As it is, or quoted where it could be taken for several."""
+    return value if value and not any(char.isspace() or char in '"' for char in value) else json.dumps(value)
 
 
 def _value(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .audience import Route, conditional, known_part, reached, worded
 from .document import Node, read_document, suggestion
-from .model import KEY, OWNER_TAG, Resource
+from .model import KEY, Resource, owner_tag
 from .packs import SEVERITIES, monitor_entries
 from .packs.bodies import INTEGRATION_TAG
 from .packs.settle import EACH_GROUP
@@ -116,7 +116,7 @@ def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None])
             )
 
 
-def notification_rules(routing: Routing) -> list[Resource]:
+def notification_rules(routing: Routing, stack: str = "") -> list[Resource]:
     """One rule per receiver, for all notifications of our monitors that Alertmanager would send there.
 
     All rules that match fire, where the first route that matches stops the others, so each scope says which earlier
@@ -128,7 +128,7 @@ def notification_rules(routing: Routing) -> list[Resource]:
         scope = INTEGRATION_TAG
         if not isinstance(condition, Everything):
             scope = f"{INTEGRATION_TAG} AND {worded(condition, 2)}"
-        if len(scope) + len(f"{OWNER_TAG} AND ") > LONGEST_SCOPE:
+        if len(scope) + len(f"{owner_tag(stack)} AND ") > LONGEST_SCOPE:
             raise Node(routing.file, f"receivers.{name}", None).fail(
                 f"the rule for this receiver needs a scope of {len(scope)} characters, of which Datadog takes "
                 f"{LONGEST_SCOPE}: use fewer routes, or `continue: true` on those before"

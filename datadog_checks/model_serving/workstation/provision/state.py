@@ -9,7 +9,8 @@ from typing import Any
 
 from ...errors import Refused
 from .api import Client, understood
-from .model import KEY_TAG, OWNER_TAG, Resource, attributes, owned_key
+from .model import KEY_TAG, Resource, attributes, mark_of, owned_key, owner_tag, resembles
+from .normalise import alike
 
 MONITOR_PAGE = 1000
 PAGE = 100
@@ -21,59 +22,104 @@ Tell = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Found:
     """A resource of the account. `body` is what the API answers, of notification rules and tag configurations only
-    the attributes; `id` is text whatever the API makes of it."""
+    the attributes; `id` is text whatever the API makes of it. `stack` is that of its mark."""
 
     kind: str
     key: str
     id: str
     body: Mapping[str, Any]
+    stack: str = ""
 
     @property
     def address(self) -> str:
         return f"{self.kind}:{self.key}"
 
+    @property
+    def age(self) -> tuple[str, int, str]:
+        """What sorts by the time of creation: of several with one mark the first is the original. SLOs tell it in
+        seconds, all others as text of one form."""
+        created = self.body.get("created") if self.kind == "monitor" else self.body.get("created_at")
+        text = f"{created:020d}" if isinstance(created, int) else str(created or "")
+        return text, int(self.id) if self.id.isdigit() else 0, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """What looks like ours and isn't: `why` tells what it is. It is reported, and never touched."""
+
+    found: Found
+    why: str
+
 
 @dataclass(slots=True)
 class Account:
-    """`owned` by address, all that carry one key. `unseen` are the addresses of percentiles of metrics that the
-    account has never received, or not lately."""
+    """What a stack has. `owned` is by address: the original, then its twins, which are the same but for their ids.
 
+    `others` is what the stack has, if any, from which this one is to take over, by address, and `strangers` what bears
+    a part of our mark, is a copy that somebody made of ours, or is of another stack. `unseen` are the addresses of
+    percentiles of metrics that the account has never received, or not lately.
+    """
+
+    stack: str = ""
     owned: dict[str, list[Found]] = field(default_factory=dict)
+    others: dict[str, Found] = field(default_factory=dict)
+    strangers: list[Stranger] = field(default_factory=list)
     unseen: set[str] = field(default_factory=set)
 
     def add(self, found: Iterable[Found]) -> None:
+        """Sort what the account has. Of several with one mark the oldest is the original."""
+        by_address: dict[str, list[Found]] = {}
         for one in found:
-            self.owned.setdefault(one.address, []).append(one)
+            by_address.setdefault(one.address, []).append(one)
+        for address, some in by_address.items():
+            original, *later = sorted(some, key=lambda one: one.age)
+            twins = [one for one in later if alike(one.kind, original.body, one.body)]
+            self.owned[address] = [original, *twins]
+            self.strangers += [
+                Stranger(one, f"a copy of {original.id}, which is older: take the mark off, or delete it")
+                for one in later
+                if one not in twins
+            ]
 
     def get(self, address: str) -> Found | None:
-        """The resource at that address, if there is exactly one."""
-        at = self.owned.get(address, ())
-        return at[0] if len(at) == 1 else None
+        """The original at that address."""
+        at = self.owned.get(address)
+        return at[0] if at else None
 
 
-def read_account(client: Client, resources: Iterable[Resource]) -> Account:
-    """Everything in the account that is ours, and how far the percentiles of `resources` are. Calls run in parallel.
+def read_account(client: Client, resources: Iterable[Resource], stack: str = "", source: str = "") -> Account:
+    """Everything in the account that belongs to a stack, what looks as if it did, and how far the percentiles of
+    `resources` are. `source` is the stack that this one may take over from, itself for none. Calls run in parallel.
 
     Raises ApiError where something can't be read: a plan made from half an account would create twins.
     """
     with understood("what the account has"):
-        return _read_account(client, resources)
+        return _read_account(client, resources, stack, source)
 
 
-def _read_account(client: Client, resources: Iterable[Resource]) -> Account:
-    account = Account()
+def _read_account(client: Client, resources: Iterable[Resource], stack: str, source: str) -> Account:
+    account = Account(stack)
     percentiles = [resource for resource in resources if resource.kind == "percentiles"]
+    stacks = tuple(dict.fromkeys((stack, source)))
     with ThreadPoolExecutor(client.parallel) as pool:
-        lists = [pool.submit(_in_list, client, kind) for kind in ("monitor", "slo", "notification_rule")]
-        dashboards = pool.submit(lambda: [str(one["id"]) for one in _dashboards(client) if owned_key("dashboard", one)])
+        lists = [pool.submit(_in_lists, client, kind, stacks) for kind in ("monitor", "slo", "notification_rule")]
+        dashboards = pool.submit(lambda: [one for one in _dashboards(client) if mark_of("dashboard", one)])
         configured = pool.map(lambda one: _percentiles(client, one), percentiles)
         try:
-            account.add(pool.map(lambda identity: read_dashboard(client, identity), dashboards.result()))
+            found: list[Found] = []
+            whole = pool.map(
+                # Those of other stacks are only counted.
+                lambda one: _whole(client, one) if _stack_of(one) in stacks else found_in("dashboard", one),
+                dashboards.result(),
+            )
+            found += whole
             for future in lists:
-                account.add(future.result())
-            for resource, (found, seen) in zip(percentiles, configured, strict=True):
-                if found is not None:
-                    account.add([found])
+                found += future.result()
+            account.add(one for one in found if one.key and one.stack == stack)
+            _add_others(account, found, source)
+            for resource, (configuration, seen) in zip(percentiles, configured, strict=True):
+                if configuration is not None:
+                    account.add([configuration])
                 elif not seen:
                     account.unseen.add(resource.address)
         except BaseException:
@@ -82,13 +128,40 @@ def _read_account(client: Client, resources: Iterable[Resource]) -> Account:
     return account
 
 
-def look_up(client: Client, kind: str, key: str) -> list[Found]:
-    """What the account has under one key, asked anew."""
+def _add_others(account: Account, found: Iterable[Found], source: str) -> None:
+    """What is not of this stack: of the one to take over from, of others, and what bears no whole mark."""
+    taken = Account(source)
+    if source != account.stack:
+        taken.add(one for one in found if one.key and one.stack == source)
+    account.others = {address: some[0] for address, some in taken.owned.items()}
+    for one in found:
+        if not one.key:
+            account.strangers.append(Stranger(one, "it bears a part of a mark of ours, or more than one mark"))
+        elif one.stack != account.stack:
+            account.strangers.append(Stranger(one, f"of {stack_name(one.stack)}"))
+
+
+def stack_name(stack: str) -> str:
+    return f"the stack `{stack}`" if stack else "the stack without a name"
+
+
+def look_up(client: Client, kind: str, key: str, stack: str) -> list[Found]:
+    """What a stack has under one key, asked anew, the oldest first."""
     with understood("what the account has"):
         if kind == "dashboard":
-            ids = [str(one["id"]) for one in _dashboards(client) if owned_key(kind, one) == key]
-            return [read_dashboard(client, identity) for identity in ids]
-        return [one for one in _in_list(client, kind, key) if one.key == key]
+            same = [one for one in _dashboards(client) if owned_key(kind, one, stack) == key]
+            found = [_whole(client, one) for one in same]
+        else:
+            found = [one for one in _in_list(client, kind, stack, key) if (one.stack, one.key) == (stack, key)]
+        return sorted(found, key=lambda one: one.age)
+
+
+def read_stack(client: Client, kind: str, stack: str) -> list[Found]:
+    """What a stack has of one kind."""
+    with understood("what the account has"):
+        if kind == "dashboard":
+            return [_whole(client, one) for one in _dashboards(client) if _stack_of(one) == stack]
+        return [one for one in _in_list(client, kind, stack) if one.key and one.stack == stack]
 
 
 def read_monitor(client: Client, identity: str) -> Mapping[str, Any]:
@@ -98,10 +171,21 @@ def read_monitor(client: Client, identity: str) -> Mapping[str, Any]:
         return {**body, "type": body["type"]}
 
 
-def read_dashboard(client: Client, identity: str) -> Found:
+def _whole(client: Client, summary: Mapping[str, Any]) -> Found:
     """One dashboard of ours with its widgets, which the list leaves out."""
-    body = client.call(client.dashboards.get_dashboard, dashboard_id=identity)
-    return Found("dashboard", owned_key("dashboard", body) or "", identity, body)
+    return found_in("dashboard", client.call(client.dashboards.get_dashboard, dashboard_id=str(summary["id"])))
+
+
+def found_in(kind: str, one: Mapping[str, Any]) -> Found:
+    """A resource as the API answers it, with an empty key where it bears no whole mark of ours."""
+    body = one.get("attributes") or one
+    stack, key = mark_of(kind, body) or ("", "")
+    return Found(kind, key, str(one["id"]), body, stack)
+
+
+def _stack_of(dashboard: Mapping[str, Any]) -> str | None:
+    mark = mark_of("dashboard", dashboard)
+    return mark[0] if mark else None
 
 
 def metric_of(resource: Resource) -> str:
@@ -137,16 +221,21 @@ def _percentiles(client: Client, resource: Resource) -> tuple[Found | None, bool
     return None, bool(lists.get("tags") or lists.get("ingested_tags"))
 
 
-def _in_list(client: Client, kind: str, key: str | None = None) -> list[Found]:
-    tag = OWNER_TAG if key is None else f"{KEY_TAG}:{key}"
+def _in_lists(client: Client, kind: str, stacks: Iterable[str]) -> list[Found]:
+    """What bears a mark of these stacks, or a part of one; of rules, which can't be selected, what bears any."""
+    lists = (("",) if kind == "notification_rule" else tuple(stacks)) or ("",)
+    return list({one.id: one for stack in lists for one in _in_list(client, kind, stack)}.values())
+
+
+def _in_list(client: Client, kind: str, stack: str, key: str | None = None) -> list[Found]:
+    tag = owner_tag(stack) if key is None else f"{KEY_TAG}:{key}"
     pages = {"monitor": _monitors, "slo": _slos, "notification_rule": _rules}[kind]
-    owned = []
+    found = []
     for one in pages(client, tag):
         body = one.get("attributes") or one
-        own_key = owned_key(kind, body)
-        if own_key is not None:
-            owned.append(Found(kind, own_key, str(one["id"]), body))
-    return owned
+        if mark_of(kind, body) or resembles(kind, body):
+            found.append(found_in(kind, one))
+    return found
 
 
 def _monitors(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import DocumentError, QueryError
 from .document import Node, read_document
-from .model import KEY_TAG, OWNER_TAG
+from .model import KEY_TAG, NO_STACK, OWNER_TAG, STACK
 from .packs import SEVERITIES, MonitorEntry, builtin_packs, dashboard_entries, monitor_entries, slo_entries
 from .packs.queries import read_condition
 
@@ -68,16 +68,19 @@ class SloValues:
 class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
-    `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates;
-    `gpu_hour_price` what an hour of one GPU costs, in dollars.
+    `stack` names whose resources these are, empty for the stack without a name; `runbooks` is where runbooks are
+    published, empty where they are not; `generative` the scope of what generates; `ignore_tags` are patterns of tags
+    that others add to monitors and SLOs; `gpu_hour_price` is what an hour of one GPU costs, in dollars.
     """
 
     file: str = "values"
+    stack: str = ""
     prefix: str = "Model serving: "
     packs: tuple[str, ...] | None = None
     runbooks: str = ""
     generative: str = ""
     gpu_hour_price: float | None = None
+    ignore_tags: tuple[str, ...] = ()
     teams: Mapping[str, str] = field(default_factory=dict)
     everywhere: MonitorValues = MonitorValues()
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
@@ -158,6 +161,16 @@ def _tags(node: Node) -> tuple[str, ...]:
     return node.texts()
 
 
+def _patterns(node: Node) -> tuple[str, ...]:
+    for item in node.each():
+        if not re.fullmatch(r"[\w.*/-]+(:\S+)?", item.text()):
+            raise item.fail(f"must be a tag such as `owner:*`, or the key of one, not `{item.value}`")
+        key = item.text().partition(":")[0]
+        if key in OWN_TAGS:
+            raise item.fail(f"`{key}` is set by provisioning, so it can't be left to others")
+    return node.texts()
+
+
 def _thresholds(node: Node) -> dict[str, float | None]:
     return {
         name: None if item.value is None and name != "critical" else item.number()
@@ -218,6 +231,16 @@ def _price(node: Node) -> float:
     if price <= 0:
         raise node.fail(f"must be a number of dollars above 0, such as 2.5, not {node.value}")
     return price
+
+
+def _stack(node: Node) -> str:
+    text = node.text()
+    if not STACK.fullmatch(text) or text == NO_STACK:
+        raise node.fail(
+            f"must be a name of small letters, digits and _ -, of 50 at most, and not `{NO_STACK}`, which stands for "
+            f"the stack without a name; not `{text}`"
+        )
+    return text
 
 
 def _prefix(node: Node) -> str:
@@ -286,11 +309,13 @@ def _dashboards(node: Node) -> dict[str, bool]:
 
 
 READERS: Mapping[str, Callable[[Node], Any]] = {
+    "stack": _stack,
     "prefix": _prefix,
     "packs": _packs,
     "runbooks": _runbooks,
     "generative": _scope,
     "gpu_hour_price": _price,
+    "ignore_tags": _patterns,
     "teams": _teams,
     "monitors": _monitors,
     "slos": _slos,

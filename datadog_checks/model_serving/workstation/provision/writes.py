@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...errors import Refused, Unsure
+from ...errors import InternalSignal, Refused, Unsure
 from .api import Client, understood
 from .model import Resource, attributes, enveloped, resolve
 from .normalise import preserved
-from .state import Found, read_percentiles
+from .state import Found, found_in, read_percentiles
 
 FRESH_PERCENTILES = {
     "metric_type": "distribution",
@@ -21,7 +21,14 @@ FRESH_PERCENTILES = {
 }
 """A tag configuration that switches percentiles on and, since it is a list of tags to hide, hides none."""
 
+UNUSED_TAG = "model_serving_no_such_tag"
+"""A key that no series has."""
+
 UNSEEN = re.compile(r"metric that does not exist", re.IGNORECASE)
+
+
+class Waiting(InternalSignal):
+    """What can't be done before the account has received a metric, and what to do then."""
 
 
 def request_body(resource: Resource, ids: Mapping[str, str]) -> dict[str, Any]:
@@ -32,8 +39,8 @@ def request_body(resource: Resource, ids: Mapping[str, str]) -> dict[str, Any]:
     return body
 
 
-def create(client: Client, kind: str, body: Mapping[str, Any]) -> str:
-    """Create a resource; its id. Raises Unsure where it is open whether it was created."""
+def create(client: Client, kind: str, body: Mapping[str, Any]) -> Found:
+    """Create a resource; what the account then has. Raises Unsure where it is open whether it was created."""
     calls: dict[str, Callable[..., Any]] = {
         "monitor": client.monitors.create_monitor,
         "slo": client.slos.create_slo,
@@ -43,7 +50,7 @@ def create(client: Client, kind: str, body: Mapping[str, Any]) -> str:
     answer = client.call(calls[kind], once=True, body=body)
     with understood("the new id"):
         inner = answer["data"][0] if kind == "slo" else answer["data"] if kind == "notification_rule" else answer
-        return str(inner["id"])
+        return found_in(kind, inner)
 
 
 def update(client: Client, found: Found, body: Mapping[str, Any]) -> None:
@@ -87,31 +94,37 @@ def _confirm(found: Found, answer: Any) -> None:
         raise Unsure(f"the answer says nothing about {found.id}, so it isn't clear whether it was done")
 
 
-def switch_on_percentiles(client: Client, metric: str) -> str:
+def switch_on_percentiles(client: Client, metric: str) -> None:
     """Have percentiles of a distribution computed without hiding a tag: a list of tags that the metric has already is
-    sent back as it is. Answers what is worth telling.
+    sent back as it is. Raises Waiting where the account has not received the metric yet.
     """
     before = read_percentiles(client, metric)
     if before is None:
         try:
-            client.call(
-                client.metrics.create_tag_configuration,
-                metric_name=metric,
-                body=enveloped("manage_tags", FRESH_PERCENTILES, metric),
-            )
-            return ""
+            _configure(client.call, client.metrics.create_tag_configuration, metric, FRESH_PERCENTILES)
+            return
         except Refused as error:
             if UNSEEN.search(error.words):
-                return "waits for the metric's first value; run again then"
+                raise Waiting("waits for the metric's first value; run again then") from None
             if error.status != 409:
                 raise
         before = read_percentiles(client, metric) or {}
     if before.get("include_percentiles"):
-        return ""
+        return
     kept = {"tags": list(before.get("tags") or ()), "exclude_tags_mode": bool(before.get("exclude_tags_mode"))}
-    client.call(
-        client.metrics.update_tag_configuration,
-        metric_name=metric,
-        body=enveloped("manage_tags", {"include_percentiles": True, **kept}, metric),
-    )
-    return ""
+    _configure(client.call, client.metrics.update_tag_configuration, metric, {"include_percentiles": True, **kept})
+
+
+def _configure(call: Callable[..., Any], operation: Callable[..., Any], metric: str, own: Mapping[str, Any]) -> None:
+    """Send a tag configuration. Whether a list of tags to hide may be empty is documented nowhere: where it is refused,
+    it names a tag that no metric has."""
+    try:
+        call(operation, metric_name=metric, body=enveloped("manage_tags", own, metric))
+    except Refused as error:
+        if own["tags"] or not own["exclude_tags_mode"] or error.status not in (400, 422) or UNSEEN.search(error.words):
+            raise
+        try:
+            call(operation, metric_name=metric, body=enveloped("manage_tags", {**own, "tags": [UNUSED_TAG]}, metric))
+        except Refused:
+            # Then the empty list wasn't what it minded.
+            raise error from None

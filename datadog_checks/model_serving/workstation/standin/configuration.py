@@ -70,6 +70,17 @@ def read_configuration(
     path: Path, given: Sequence[str] = (), environ: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[dict[str, Any], Configuration]:
     """All that a file holds, and the configuration in it. Raises what `load_configuration` does."""
+    name, data, init_config, instances = _parts(path)
+    return data, with_secrets(name, init_config, instances, given, environ)
+
+
+def written_instances(path: Path) -> list[dict[str, Any]]:
+    """The instances of a file as they are written, without a secret. Raises ConfigurationFileError."""
+    return _parts(path)[3]
+
+
+def _parts(path: Path) -> tuple[str, dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """What a file is called, all that it holds, and the two parts of it that count."""
     name = "standard input" if str(path) == STANDARD_INPUT else str(path)
     data = _read(path, name)
     if not isinstance(data, dict):
@@ -80,7 +91,7 @@ def read_configuration(
     init_config = data.get("init_config") or {}
     if not isinstance(init_config, dict):
         raise ConfigurationFileError(f"{name}: `init_config` must be a mapping, or empty, not {_kind(init_config)}.")
-    return data, with_secrets(name, init_config, instances, given, environ)
+    return name, data, init_config, instances
 
 
 def with_secrets(

@@ -84,7 +84,8 @@ class Policy:
     handles that exist, without `@`; None takes any. `scopes` are those of the application key; None means all that
     the user may do, which is everything but `missing_permissions`. With `short_pages`, pages of monitors by `id_offset`
     hold half of what is left: only an empty one is documented to be the last. `no_missing_data` are types of monitors
-    that may not have `on_missing_data`, which the specification lists for others than those of metrics."""
+    that may not have `on_missing_data`, which the specification lists for others than those of metrics. Without
+    `empty_tag_lists` a tag configuration has to name a tag: whether it has to is documented nowhere."""
 
     required_tags: set[str] = field(default_factory=set)
     recipients: set[str] | None = None
@@ -94,6 +95,7 @@ class Policy:
     duplicates_ignore_tags: bool = False
     short_pages: bool = False
     most_rules: int = 1000
+    empty_tag_lists: bool = True
     no_missing_data: set[str] = field(default_factory=lambda: {"service check", "composite", "slo alert"})
 
     def granted(self) -> set[str]:

@@ -48,7 +48,7 @@ def create(account: Account, request: Request) -> Reply:
         raise Refusal(400, f"metric_type is {attributes.get('metric_type')}, but {name} is a {metric.kind}")
     moment = now()
     configuration = {"include_percentiles": False, "created_at": moment, "updated_at": moment, **attributes}
-    _check(metric, configuration)
+    _check(account, metric, configuration)
     metric.configuration = configuration
     return Reply(201, _answer(request, configuration))
 
@@ -69,7 +69,7 @@ def update(account: Account, request: Request) -> Json:
     if "exclude_tags_mode" in attributes and "tags" not in attributes:
         raise Refusal(400, "exclude_tags_mode requires tags")
     changed = {**metric.configuration, **attributes, "updated_at": now()}
-    _check(metric, changed)
+    _check(account, metric, changed)
     metric.configuration = changed
     return _answer(request, changed)
 
@@ -106,7 +106,9 @@ def _attributes(request: Request) -> Json:
     return dict(data.get("attributes") or {})
 
 
-def _check(metric: Metric, configuration: Json) -> None:
+def _check(account: Account, metric: Metric, configuration: Json) -> None:
+    if not configuration["tags"] and not account.policy.empty_tag_lists:
+        raise Refusal(400, "Invalid tags: at least one tag is needed")
     if configuration["include_percentiles"] and metric.kind != "distribution":
         raise Refusal(400, "include_percentiles is only for distributions")
     if any(":" in tag or not tag for tag in configuration["tags"]):

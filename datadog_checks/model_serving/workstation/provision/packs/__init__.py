@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -212,6 +212,19 @@ def slo_entries() -> Mapping[str, SloEntry]:
 def dashboard_entries() -> Mapping[str, DashboardEntry]:
     """Every dashboard of every pack by its key."""
     return {entry.key: entry for pack in builtin_packs().values() for entry in pack.dashboards}
+
+
+def pack_of(kind: str, key: str, tags: Iterable[str] = ()) -> str:
+    """The pack that a provisioned resource comes from, by its tag or its key; empty where it is of none, as
+    notification rules are. Parts of a monitor and SLOs of one endpoint have keys that begin with that of the whole."""
+    named = [tag.removeprefix("pack:") for tag in tags if tag.startswith("pack:")]
+    if named:
+        return named[0]
+    whole = {"monitor": monitor_entries, "slo": slo_entries, "dashboard": dashboard_entries}
+    entries: Mapping[str, Any] = whole[kind]() if kind in whole else {}
+    parts = key.split(".")
+    keys = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((str(entries[one].pack) for one in keys if one in entries), "")
 
 
 def _read(path: Path) -> dict[str, Any]:

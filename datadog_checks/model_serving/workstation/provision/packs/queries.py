@@ -44,15 +44,37 @@ def read_condition(scope: str) -> Condition:
     return condition
 
 
-def plain_tags(condition: Condition) -> list[str] | None:
-    """`key:value` of a scope that is nothing but such tags, all of which must match; None for any other scope."""
+def plain_tags(condition: Condition) -> tuple[list[str], list[str]] | None:
+    """A scope as a service check takes it: `key:value` of tags that must all be there, and of those of which none may
+    be; None for a scope that says more."""
     match condition:
         case Everything():
-            return []
+            return [], []
         case Tag(key=key, value=str(value)):
-            return [f"{key}:{value}"]
+            return [f"{key}:{value}"], []
+        case Not(operand=operand):
+            found = _any_of(operand)
+            return None if found is None else ([], found)
+        case In(negated=True, key=key, values=values):
+            return [], [f"{key}:{value}" for value in values]
         case And(operands=operands):
-            lists = [plain_tags(operand) for operand in operands]
+            pairs = [plain_tags(operand) for operand in operands]
+            known = [pair for pair in pairs if pair is not None]
+            over, exclude = ([tag for pair in known for tag in pair[side]] for side in (0, 1))
+            return (over, exclude) if len(known) == len(pairs) else None
+        case _:
+            return None
+
+
+def _any_of(condition: Condition) -> list[str] | None:
+    """`key:value` of a scope that is nothing but tags of which one is enough; None for any other."""
+    match condition:
+        case Tag(key=key, value=str(value)) if "*" not in value:
+            return [f"{key}:{value}"]
+        case In(negated=False, key=key, values=values):
+            return [f"{key}:{value}" for value in values]
+        case Or(operands=operands):
+            lists = [_any_of(operand) for operand in operands]
             return None if None in lists else [tag for tags in lists for tag in tags or ()]
         case _:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from ..query.known import Known
@@ -337,6 +337,24 @@ def _window(entry: MonitorEntry, values: Values) -> tuple[str | None, str]:
     return None, path
 
 
+def check_scope(entries: Iterable[MonitorEntry], values: Values) -> None:
+    """Raise DocumentError about a scope of all monitors that service checks can't have: about all of these at once."""
+    scope = values.everywhere.scope
+    if scope is None or plain_tags(read_condition(scope)) is not None:
+        return
+    keys = [one.key for one in entries if one.form == "service check" and values.own(one, "scope")[0] is None]
+    if keys:
+        raise values.fail(
+            "scope",
+            f"`{scope}`: {_too_much(', '.join(keys))}; give each of these a scope of its own under `monitors`, "
+            f"such as `{keys[0]}: {{scope: env:prod}}`",
+        )
+
+
+def _too_much(keys: str) -> str:
+    return f"the service check of {keys} takes only tags that must all be there or must not, without OR and IN"
+
+
 def _service_check(
     entry: MonitorEntry, values: Values, query: ServiceCheckMonitor
 ) -> tuple[MonitorQuery, dict[str, float]]:
@@ -354,12 +372,11 @@ def _service_check(
     if scope is not None:
         tags = plain_tags(read_condition(scope))
         if tags is None:
-            hint = "give this monitor a scope of its own" if where == "scope" else "write tags such as `env:prod` alone"
             raise values.fail(
-                where, f"`{scope}`: the service check of {entry.key} takes only tags that must all be there; {hint}"
+                where, f"`{scope}`: {_too_much(entry.key)}; write tags such as `env:prod,!region:eu` alone"
             )
-        if tags:
-            query = replace(query, over=tuple(Text(tag) for tag in tags))
+        over, exclude = (tuple(Text(tag) for tag in some) for some in tags)
+        query = replace(query, over=over or query.over, exclude=(*query.exclude, *exclude))
     return query, thresholds
 
 

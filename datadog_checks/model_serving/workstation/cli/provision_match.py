@@ -1,0 +1,100 @@
+"""What `--for`, `--system` and `--try` leave out of what is provisioned."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ...errors import OptionError
+from ...http.redact import mask, printable
+from ..standin.configuration import load_configuration, written_instances
+from ..standin.install import standing_in
+from ..standin.profiles import with_profile
+from ..standin.runner import label_of
+from ..standin.standin import StandIn
+from .check_support import Schedule, examined, run
+from .exit import ExitStatus
+from .provision_support import ProvisionOptions
+
+if TYPE_CHECKING:
+    from ..examine.feeds import InstanceFeed
+
+GPU = "gpu"
+NOTHING_LEFT = "so nothing is left out"
+
+
+def unfed_by(settings: ProvisionOptions) -> dict[str, str]:
+    """The addresses of what neither the instances nor the systems that are named feed, and why, of what is wanted.
+
+    Without any of them nothing is left out. Raises UserError for a mistake in the options or in the file.
+    """
+    if settings.tries and settings.instances is None:
+        raise OptionError("--try scrapes what --for names: give --for FILE")
+    if settings.secrets and not settings.tries:
+        raise OptionError("--secret is for --try: without it no secret is needed")
+    if not settings.matches:
+        return {}
+    with standing_in(StandIn()) as stand_in:
+        # Late: what it is of imports the base package, which has to find the stand-in.
+        from ..examine.feeds import unfed
+        from .provision_support import wanted
+
+        found = [*_systems(settings.systems), *_instances(settings, stand_in)]
+        if None in found:
+            return {}
+        reasons = unfed([feed for feed in found if feed is not None])
+        there = {resource.address for resource in wanted(settings)}
+        return {address: why for address, why in reasons.items() if address in there}
+
+
+def _systems(names: tuple[str, ...]) -> Iterator[InstanceFeed]:
+    from ...catalog.loader import builtin_catalog
+    from ..examine.feeds import of_system
+    from ..provision.document import suggestion
+
+    known = (*builtin_catalog().systems, GPU)
+    for name in names:
+        if name not in known:
+            raise OptionError(f"--system: there is no serving system `{name}`; {suggestion(name, known)}")
+        yield of_system(name)
+
+
+def _instances(settings: ProvisionOptions, stand_in: StandIn) -> Iterator[InstanceFeed | None]:
+    """What each instance feeds, None where that can't be told."""
+    from ..examine.feeds import by_catalog, of_trial
+
+    if settings.instances is None:
+        return
+    if not settings.tries:
+        for number, instance in enumerate(written_instances(settings.instances), 1):
+            feed = by_catalog(instance, f"{settings.instances}, instance {number}: ")
+            if feed is None:
+                name = label_of(instance)
+                _note(f"instance {number} ({name}) doesn't say its `serving_system`, {NOTHING_LEFT}: name it, or --try")
+            yield feed
+        return
+    configuration = load_configuration(settings.instances, settings.secrets, os.environ)
+    configuration, _ = with_profile(configuration, os.environ)
+    from ... import ModelServingCheck
+
+    schedule = Schedule(1, 0.0)
+    done = run(ModelServingCheck, configuration, stand_in, schedule, as_json=False)
+    if done.is_interrupted:
+        sys.exit(ExitStatus.FAILED)
+    for (number, instance), told in zip(configuration.instances, examined(done, configuration, schedule), strict=True):
+        if told.mapped and told.ground is not None:
+            yield of_trial(told.ground)
+            continue
+        feed = by_catalog(instance)
+        why = mask(told.error or told.quiet or "nothing of it is mapped", configuration.secrets)
+        then = f"{NOTHING_LEFT}: name its `serving_system`" if feed is None else "so it goes by the catalog"
+        _note(f"instance {number} ({told.label}) gives nothing, {then}: {why}")
+        yield feed
+
+
+def _note(text: str) -> None:
+    click.echo(printable(f"Note: {text}"), err=True)

@@ -1,0 +1,183 @@
+"""What of the monitors, SLOs and dashboards some instances can feed: by the catalog, and by what a trial has shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from ...catalog.loader import builtin_catalog
+from ...catalog.model import NAMESPACE, System
+from ...errors import OptionError
+from ...settings.model import DATABRICKS_URL
+from ...sources.probes.readiness import probe_of
+from ..provision.desired import desired
+from ..provision.document import suggestion
+from ..provision.packs import MonitorEntry, monitor_entries, slo_entries
+from ..provision.query.tree import (
+    And,
+    Condition,
+    Metric,
+    MetricMonitor,
+    ServiceCheckMonitor,
+    SloMonitor,
+    Tag,
+    walk,
+)
+from ..provision.vocabulary import builtin_vocabulary, documented
+from ..standin.units import catalog_of
+from .model import COUNTED, EVENT, FOREIGN, MISSING
+from .monitors import STATES, Ground, Judgement, full, judge, judge_slo
+from .signals import fed_by
+
+DATABRICKS = "databricks"
+METRIC = re.compile(rf"\b{NAMESPACE}\.[a-z0-9_.]+\b")
+OWN = f"{NAMESPACE}.scrape."
+MOST_OF = 1 / 3
+"""The share of its metrics without which a dashboard shows mostly nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFeed:
+    """What one instance can feed. Where it was `tried`, only what has come, or comes when something happens, counts.
+
+    `systems` are those that it names, None where that isn't known.
+    """
+
+    ground: Ground
+    tried: bool = False
+    systems: frozenset[str] | None = None
+
+
+def feeds(systems: Iterable[System], *, gpus: bool, workspace: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """The metrics and the service checks that an instance can send: of these systems, of the GPUs of its host, of a
+    workspace. Full names.
+    """
+    found = list(systems)
+    fed = {metric for system in found for metric in fed_by(system)}
+    told = {"gpu.health"} if gpus else {"openmetrics.health"}
+    if gpus:
+        fed |= {name for name in builtin_catalog().metrics if name.startswith("gpu.")}
+    for probe in filter(None, map(probe_of, found)):
+        told |= {"endpoint.ready", "model.ready"} if probe.models else {"endpoint.ready"}
+    if workspace:
+        told.add("workspace.health")
+    own = set(documented()["own"])
+    fed |= own if workspace else {name for name in own if name.startswith("scrape.")}
+    return full(fed), frozenset(f"{NAMESPACE}.{name}" for name in told)
+
+
+def of_system(name: str) -> InstanceFeed:
+    """What a system of the shipped catalog can feed, by its name; `gpu` are the GPUs of a host."""
+    system = builtin_catalog().systems.get(name)
+    fed, told = feeds([system] if system else (), gpus=name == "gpu", workspace=name == DATABRICKS)
+    return InstanceFeed(Ground({}, frozenset(), fed, (), told), systems=frozenset({name}))
+
+
+def of_trial(ground: Ground) -> InstanceFeed:
+    """What an instance feeds that was tried. What counts things that happen, such as errors, may come to be only when
+    one has: none of it is missing.
+    """
+    kinds = builtin_vocabulary().kinds
+    counts = {name for name in ground.fed if kinds.get(name) == "count"}
+    return InstanceFeed(replace(ground, possible=ground.possible | counts), tried=True)
+
+
+def by_catalog(options: Mapping[str, Any], place: str = "") -> InstanceFeed | None:
+    """What an instance can feed by what it says of itself, None where it leaves its system to be recognised.
+
+    Raises OptionError, which begins with the `place`, about a system that nobody knows: it would feed nothing.
+    """
+    files = tuple(_texts(options.get("catalog")))
+    catalog = catalog_of(files)
+    urls = [*_texts(options.get("openmetrics_endpoint")), *_texts(options.get("openmetrics_endpoints"))]
+    workspace = bool(options.get("databricks_host"))
+    gpus = bool(options.get("gpu")) and not urls and not workspace
+    names = set(_texts(options.get("serving_system")))
+    for name in sorted(names - {"auto"} - set(catalog.systems)):
+        raise OptionError(f"{place}`serving_system: {name}` is not known; {suggestion(name, tuple(catalog.systems))}")
+    if files:
+        # A file of the user's own is in force by being named.
+        names |= set(catalog.systems) - set(builtin_catalog().systems)
+    if workspace or any(DATABRICKS_URL.search(url) for url in urls):
+        names |= {DATABRICKS}
+    if not gpus and (not names or "auto" in names):
+        return None
+    found = [catalog.systems[name] for name in names if name in catalog.systems]
+    fed, told = feeds(found, gpus=gpus, workspace=workspace)
+    return InstanceFeed(Ground({}, frozenset(), fed, (), told), systems=frozenset(names))
+
+
+def _texts(value: Any) -> list[str]:
+    """A text or several; whatever else stands there the check complains of."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [one for one in listed if isinstance(one, str)]
+
+
+def unfed(given: Collection[InstanceFeed]) -> dict[str, str]:
+    """The addresses of what none of them feeds, and why."""
+    found: dict[str, str] = {}
+    for key, entry in monitor_entries().items():
+        if not isinstance(entry.tree, MetricMonitor | ServiceCheckMonitor | SloMonitor):
+            # What the check says in events it says of every system.
+            continue
+        why = _why((_judge(entry, feed), feed) for feed in given)
+        if why is not None:
+            found[f"monitor:{key}"] = why
+    for key, slo in slo_entries().items():
+        why = _why((judge_slo(slo, feed.ground), feed) for feed in given)
+        if why is not None:
+            found[f"slo:{key}"] = why
+    for address, shown in _dashboards().items():
+        come = sum(any(name in feed.ground.fed for feed in given) for name in shown)
+        if come < MOST_OF * len(shown):
+            found[address] = f"{come or 'none'} of its {len(shown)} metrics comes"
+    return found
+
+
+@lru_cache(maxsize=1)
+def _dashboards() -> dict[str, frozenset[str]]:
+    """The metrics of each dashboard, by its address, without those that the check sends about itself."""
+    known = builtin_vocabulary()
+    return {
+        one.address: frozenset(
+            name for name in METRIC.findall(json.dumps(one.body)) if known.kind_of(name) and not name.startswith(OWN)
+        )
+        for one in desired(None, optional=True)
+        if one.kind == "dashboard"
+    }
+
+
+def _judge(entry: MonitorEntry, feed: InstanceFeed) -> Judgement:
+    state, why = judge(entry, feed.ground)
+    if state == MISSING and feed.systems is not None and isinstance(entry.tree, MetricMonitor):
+        metrics = [part for part in walk(entry.tree.expression) if isinstance(part, Metric)]
+        others = {name for one in metrics for name in _only_of(one.scope)} - feed.systems
+        if others:
+            return FOREIGN, f"it is for {', '.join(sorted(others))}"
+    return state, why
+
+
+def _only_of(scope: Condition | None) -> Iterator[str]:
+    """The systems to which a scope keeps."""
+    match scope:
+        case Tag(key="serving_system", value=str(value)):
+            yield value
+        case And(operands=operands):
+            for operand in operands:
+                yield from _only_of(operand)
+        case _:
+            return
+
+
+def _why(judged: Iterable[tuple[Judgement, InstanceFeed]]) -> str | None:
+    """Why no instance feeds it, None where one does."""
+    reasons: list[Judgement] = []
+    for (state, why), feed in judged:
+        if state in (COUNTED, EVENT) or (state == MISSING and not feed.tried):
+            return None
+        reasons.append((state, why))
+    return min(reasons, key=lambda one: STATES.index(one[0]))[1] if reasons else "no instance is there"

@@ -1,0 +1,117 @@
+"""What instances can feed of what provisioning has, by what they say of themselves."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import datadog_checks.base.checks.openmetrics.v2.base  # noqa: F401  (with its stubs, as other tests expect it)
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.errors import OptionError
+from datadog_checks.model_serving.workstation.examine.feeds import by_catalog, of_system, unfed
+from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.packs import monitor_entries
+
+SYSTEMS = [*builtin_catalog().systems, "gpu"]
+CATALOG = """\
+system: own
+title: Own
+recognise: {any: [own_*]}
+metrics:
+  - {raw: own_requests, type: counter, to: request.count}
+"""
+HERE = {"openmetrics_endpoint": "http://localhost:8080/metrics"}
+PLACES = [
+    ({**HERE, "serving_system": "vllm"}, "vllm"),
+    ({**HERE, "serving_system": ["vllm"]}, "vllm"),
+    ({"openmetrics_endpoints": ["http://a/m", "http://b/m"], "serving_system": "triton"}, "triton"),
+    ({"databricks_host": "https://x.cloud.databricks.com", "databricks_token": "ENC[t]"}, "databricks"),
+    ({"openmetrics_endpoint": "https://x/api/2.0/serving-endpoints/a/metrics"}, "databricks"),
+    ({"gpu": "auto"}, "gpu"),
+]
+
+
+def left_out(*names: str) -> set[str]:
+    return set(unfed([of_system(name) for name in names]))
+
+
+@pytest.mark.parametrize(("options", "system"), PLACES)
+def test_an_instance_that_names_its_system_feeds_what_that_does(options: dict[str, Any], system: str) -> None:
+    feed = by_catalog(options)
+    assert feed is not None
+    # One endpoint of Databricks lacks what a list of all tells.
+    of_a_list = {"monitor:workspace.health", "monitor:model.stale", "dashboard:quality"}
+    assert set(unfed([feed])) - of_a_list == left_out(system) - of_a_list
+
+
+@pytest.mark.parametrize("options", [HERE, {**HERE, "serving_system": "auto"}, {**HERE, "gpu": "auto"}])
+def test_of_an_instance_that_leaves_it_open_nothing_is_known(options: dict[str, Any]) -> None:
+    assert by_catalog(options) is None
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.integers() | st.text()), st.just({1: 2})
+)
+OPTIONS = ("openmetrics_endpoint", "openmetrics_endpoints", "serving_system", "catalog", "gpu", "databricks_host")
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.sampled_from(OPTIONS), JUNK))
+def test_options_of_the_wrong_type_are_left_to_the_check(options: dict[str, Any]) -> None:
+    with suppress(OptionError):
+        feed = by_catalog(options)
+        assert feed is None or feed.ground.told
+
+
+def test_a_catalog_file_of_the_user_is_what_it_feeds(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(CATALOG, encoding="utf-8")
+    feed = by_catalog({**HERE, "catalog": [str(path)]})
+    assert feed is not None
+    found = unfed([feed])
+    assert "monitor:traffic.none" not in found
+    assert found["monitor:gpu.temperature"] == "gpu.temperature is of other systems"
+
+
+@pytest.mark.parametrize(
+    ("names", "without", "having"),
+    [
+        (["vllm"], "monitor:gpu.temperature", "monitor:latency.p99"),
+        (["vllm"], "monitor:errors.share.rest", "monitor:errors.share"),
+        (["mlserver"], "dashboard:gpu", "monitor:errors.share.rest"),
+        (["gpu"], "dashboard:overview", "dashboard:gpu"),
+        (["gpu"], "slo:availability", "monitor:version.changed"),
+        (["vllm", "gpu"], "monitor:workspace.health", "monitor:gpu.temperature"),
+    ],
+)
+def test_what_a_system_lacks_is_left_out(names: list[str], without: str, having: str) -> None:
+    found = left_out(*names)
+    assert without in found
+    assert having not in found
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from(SYSTEMS), min_size=2, max_size=4, unique=True))
+def test_of_several_only_what_none_feeds_is_left_out(names: list[str]) -> None:
+    """More instances never leave out more."""
+    together, alone = left_out(*names), [left_out(name) for name in names]
+    assert together <= set.intersection(*alone)
+    rules = {one for one in together if not one.startswith("dashboard:")}
+    assert rules == {one for one in set.intersection(*alone) if not one.startswith("dashboard:")}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_what_is_left_is_whole(name: str) -> None:
+    """Nothing refers to what was left out, and every address is one that the packs have."""
+    found = left_out(name)
+    every = {one.address for one in desired(None, optional=True)}
+    assert found <= every | {f"monitor:{key}" for key in monitor_entries()}
+    some = desired(None, left_out=found)
+    there = {one.address for one in some}
+    assert not there & found
+    assert not [one.address for one in some if one.references() - there]
