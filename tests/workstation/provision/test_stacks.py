@@ -300,7 +300,8 @@ def both(run: Callable[[int], list[Outcome]]) -> list[list[Outcome]]:
 @pytest.mark.parametrize("at_once", [False, True])
 def test_two_runs_at_once_leave_no_twins(dd: Standin, connect: Connect, at_once: bool) -> None:
     """Each has planned before the other began; also where both creates are under way at the same moment."""
-    clients = [connect(), connect()]
+    # The one that goes may take its time about it: the other waits so long.
+    clients = [connect(pause=0.1), connect(pause=0.1)]
     plans = [planned(client, every_kind()) for client in clients]
     if at_once:
         for operation in ("CreateSLO", "CreateDashboard", "CreateMonitorNotificationRule"):
@@ -339,6 +340,12 @@ def test_a_create_that_arrives_late_leaves_no_twin(dd: Standin, connect: Connect
     assert "late" not in dd.state.dashboards
     assert dd.count("ListDashboards") >= 4
     assert numbers(dd)["dashboard"] == 1
+
+
+def test_a_dashboard_that_another_run_deletes_meanwhile_is_not_there(dd: Standin, connect: Connect) -> None:
+    applied(connect(), [availability(), dashboard()])
+    dd.faults.add(Fault(lambda call: dd.state.dashboards.clear(), where="GetDashboard"))
+    assert actions(planned(connect(), [availability(), dashboard()]))["dashboard:overview"] == "create"
 
 
 def test_twins_are_shown_follow_the_original_and_are_pruned(dd: Standin, connect: Connect) -> None:

@@ -109,10 +109,10 @@ def _read_account(client: Client, resources: Iterable[Resource], stack: str, sou
             found: list[Found] = []
             whole = pool.map(
                 # Those of other stacks are only counted.
-                lambda one: _whole(client, one) if _stack_of(one) in stacks else found_in("dashboard", one),
+                lambda one: _whole(client, one) if _stack_of(one) in stacks else [found_in("dashboard", one)],
                 dashboards.result(),
             )
-            found += whole
+            found += [one for some in whole for one in some]
             for future in lists:
                 found += future.result()
             account.add(one for one in found if one.key and one.stack == stack)
@@ -150,7 +150,7 @@ def look_up(client: Client, kind: str, key: str, stack: str) -> list[Found]:
     with understood("what the account has"):
         if kind == "dashboard":
             same = [one for one in _dashboards(client) if owned_key(kind, one, stack) == key]
-            found = [_whole(client, one) for one in same]
+            found = [one for summary in same for one in _whole(client, summary)]
         else:
             found = [one for one in _in_list(client, kind, stack, key) if (one.stack, one.key) == (stack, key)]
         return sorted(found, key=lambda one: one.age)
@@ -160,7 +160,8 @@ def read_stack(client: Client, kind: str, stack: str) -> list[Found]:
     """What a stack has of one kind."""
     with understood("what the account has"):
         if kind == "dashboard":
-            return [_whole(client, one) for one in _dashboards(client) if _stack_of(one) == stack]
+            same = [one for one in _dashboards(client) if _stack_of(one) == stack]
+            return [one for summary in same for one in _whole(client, summary)]
         return [one for one in _in_list(client, kind, stack) if one.key and one.stack == stack]
 
 
@@ -171,9 +172,15 @@ def read_monitor(client: Client, identity: str) -> Mapping[str, Any]:
         return {**body, "type": body["type"]}
 
 
-def _whole(client: Client, summary: Mapping[str, Any]) -> Found:
-    """One dashboard of ours with its widgets, which the list leaves out."""
-    return found_in("dashboard", client.call(client.dashboards.get_dashboard, dashboard_id=str(summary["id"])))
+def _whole(client: Client, summary: Mapping[str, Any]) -> list[Found]:
+    """One dashboard of ours with its widgets, which the list leaves out; none where another run has just deleted it."""
+    try:
+        body = client.call(client.dashboards.get_dashboard, dashboard_id=str(summary["id"]))
+    except Refused as error:
+        if error.status == 404:
+            return []
+        raise
+    return [found_in("dashboard", body)]
 
 
 def found_in(kind: str, one: Mapping[str, Any]) -> Found:
