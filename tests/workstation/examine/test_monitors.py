@@ -15,6 +15,9 @@ TAGS = frozenset(("serving_system:mlserver", "model_name:fraud", "status_class:5
 TEMPERATURE = "model_serving.gpu.temperature"
 COUNT, ERRORS, LATENCY = (f"model_serving.request.{name}" for name in ("count", "error.count", "latency"))
 ERRORS_SAID = "request.error.count {!status_class:4xx,!serving_system:mlserver}"
+FIRST_TOKEN, PROMPT = (f"model_serving.token.{name}" for name in ("time_to_first", "prompt.count"))
+HITS, WAITING = (f"model_serving.{name}" for name in ("prefix_cache.hit.count", "request.queue.size"))
+ENGINES = "{serving_system IN (llamacpp,nim,sglang,tensorrt_llm,tgi,vllm)}"
 SYSTEM = ("serving_system:s", "endpoint_name:e")
 
 
@@ -88,6 +91,32 @@ def ground(
             (FOREIGN, "gpu.temperature {vendor:amd} is of other systems"),
         ),
         ("gpu.temperature.amd", ground({TEMPERATURE: ("gpu:0", "gpu_uuid:u", "vendor:amd")}), (COUNTED, "")),
+        # What all metrics of a system have never changes, so nothing that happens brings these.
+        (
+            "llm.first_token",
+            ground({FIRST_TOKEN: ("model_name:m", "hop:gateway"), f"{FIRST_TOKEN}.count": ("model_name:m",)}),
+            (FOREIGN, "token.time_to_first {!hop:gateway} is of other systems"),
+        ),
+        (
+            "llm.queue.waiting",
+            ground({WAITING: ()}, possible=(WAITING,)),
+            (FOREIGN, f"request.queue.size {ENGINES} is of other systems"),
+        ),
+        (
+            "llm.queue.waiting",
+            ground({COUNT: ()}, fed=(WAITING,)),
+            (FOREIGN, f"request.queue.size {ENGINES} is of other systems"),
+        ),
+        (
+            "llm.queue.waiting",
+            ground({COUNT: ("serving_system:vllm",)}, fed=(WAITING,)),
+            (MISSING, "no request.queue.size"),
+        ),
+        (
+            "llm.prefix_cache",
+            ground({HITS: ("tier:external", "serving_system:vllm"), PROMPT: ("serving_system:vllm",)}),
+            (EVENT, f"prefix_cache.hit.count {ENGINES[:-1]} AND NOT tier:external}}"),
+        ),
         ("endpoint.ready", ground({}, ready=SYSTEM), (COUNTED, "")),
         (
             "endpoint.ready",

@@ -41,6 +41,7 @@ STATES = (COUNTED, EVENT, MISSING, FOREIGN)
 """From the best to the worst: a monitor has the worst of its metrics, and the best of its levels."""
 
 HOST = "host"
+SYSTEM = "serving_system"
 Judgement = tuple[str, str]
 
 
@@ -195,19 +196,43 @@ def _metric(metric: Metric, ground: Ground) -> Judgement:
         return EVENT, f"{short}{_scope(metric)}"
     if there:
         return MISSING, f"nothing of {short} is{_scope(metric)}"
-    return (MISSING, f"no {short}") if name in ground.fed else (FOREIGN, f"{short} is of other systems")
+    if name not in ground.fed:
+        return FOREIGN, f"{short} is of other systems"
+    anything = [tags for series in ground.tags.values() for tags in series]
+    if anything and _of_others(metric.scope, anything):
+        return FOREIGN, f"{short}{_scope(metric)} is of other systems"
+    return MISSING, f"no {short}"
 
 
 def _of_others(scope: Condition | None, there: Collection[frozenset[str]]) -> bool:
-    """Whether a scope asks for a tag that all metrics of a system have, with a value that no series here has."""
-    if not isinstance(scope, Tag) or scope.value is None or scope.key not in _constant_tags():
-        return False
-    return not any(selects(scope, tags) for tags in there)
+    """Whether a scope selects none of these series because of tags that all metrics of a system have, so that nothing
+    that happens to it changes that."""
+    return not any(True in _answers(scope, tags) for tags in there)
+
+
+def _answers(condition: Condition | None, tags: Collection[str]) -> frozenset[bool]:
+    """What a scope may say of a series with these tags, if tags that not all metrics of a system have were others."""
+    match condition:
+        case Not():
+            return frozenset(not answer for answer in _answers(condition.operand, tags))
+        case And() | Or():
+            deciding = isinstance(condition, Or)
+            each = [_answers(operand, tags) for operand in condition.operands]
+            decided = any(deciding in answers for answers in each)
+            undecided = all((not deciding) in answers for answers in each)
+            return frozenset(({deciding} if decided else set()) | ({not deciding} if undecided else set()))
+        case In(key=key) if key not in _constant_tags():
+            return frozenset({True, False})
+        case Tag(key=key, value=value) if value is None or key not in _constant_tags():
+            return frozenset({True, False})
+        case _:
+            return frozenset({selects(condition, tags)})
 
 
 @lru_cache
 def _constant_tags() -> frozenset[str]:
-    return frozenset(tag for system in builtin_catalog().systems.values() for tag in system.definition.get("tags", ()))
+    own = (tag for system in builtin_catalog().systems.values() for tag in system.definition.get("tags", ()))
+    return frozenset({SYSTEM, *own})
 
 
 def _scope(metric: Metric) -> str:
