@@ -10,7 +10,7 @@ import pytest
 from datadog_checks.base.stubs import aggregator as aggregator_stub
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
-from datadog_checks.model_serving.catalog.model import RawMetric
+from datadog_checks.model_serving.catalog.model import MOMENTS, RawMetric
 
 from ..conftest import Endpoint, make_check
 
@@ -98,6 +98,9 @@ def test_each_metric_in_each_shape(system: str, shape: str, endpoint: Endpoint) 
             allowed = names.setdefault(target.metric.full_name, set())
             values = {0.0} if target.value == "zero" else values_of(raw, grouped)
             allowed |= {round(value * raw.scale, 12) for value in values} | values
+            for part, moment in MOMENTS.items() if target.metric.moments else ():
+                # Each series gives one value.
+                names.setdefault(f"{target.metric.full_name}.{part}", set()).update(map(moment, set(allowed)))
     submitted = [metric for each in aggregator_stub._metrics.values() for metric in each]
     assert submitted
     for metric in submitted:
