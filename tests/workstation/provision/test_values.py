@@ -225,6 +225,8 @@ CHANGED = [
      "{NOT (model_name:sd* OR endpoint_name:chat) AND NOT model_name:*}"),
     ("generative: 'endpoint_name:chat'", "requests.in_flight", "query", "in_flight{endpoint_name:chat} by"),
     ("scope: env:prod", "endpoint.ready.part", "query", '.over("env:prod").'),
+    ("scope: 'env:prod,!region:eu'", "endpoint.ready.part", "query", '.over("env:prod").exclude("region:eu").by('),
+    ("scope: '!region:eu'", "endpoint.ready.part", "query", '.over("*").exclude("region:eu").by('),
     ("scope: 'env:prod,!region:eu'\nmonitors: {endpoint.metrics: {scope: env:prod}, endpoint.ready: {scope: env:prod}, "
      "model.ready: {scope: env:prod}, model.version_ready: {scope: env:prod}, gpu.health: {scope: env:prod}, "
      "workspace.health: {scope: env:prod}}",

@@ -14,13 +14,10 @@ from .document import suggestion
 from .model import OWNER_TAG, Resource
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
-from .packs.queries import read_condition
 from .packs.settle import Settled, alerts_of, notified, settle, settle_slo, slos_of
-from .query.rules import metrics_of
-from .query.tree import In, MetricMonitor, Tag, leaves
+from .packs.variants import can_tell, check_parts, with_variants
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
-from .vocabulary import builtin_vocabulary
 from .widgets import Shown, dashboard_body
 
 AUTHOR = "model_serving maintainers"
@@ -54,9 +51,12 @@ def desired(
         one
         for pack in chosen
         for entry in pack.monitors
-        if _is_wanted(entry, values, optional) and (not entry.slo or entry.slo in bases)
-        for one in (alerts_of(entry, bases[entry.slo], values) if entry.slo else (entry,))
+        if not entry.slo or entry.slo in bases
+        for part in with_variants(entry, values)
+        if _is_wanted(part, values, optional)
+        for one in (alerts_of(part, bases[part.slo], values) if part.slo else (part,))
     ]
+    check_parts(entries, values)
     monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
     if routing is not None:
         check_routing(routing, _routable(monitors, values))
@@ -131,17 +131,8 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
 def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:
     said, _ = values.own(entry, "enabled")
     # Who writes how a monitor is to be wants it.
-    usual = entry.enabled and (entry.generative != "only" or _can_tell(entry, values.generative))
-    return usual or optional or entry.key in values.monitors if said is None else bool(said)
-
-
-def _can_tell(entry: MonitorEntry, generative: str) -> bool:
-    """Whether the metrics of a monitor have the tags by which the values file says what generates."""
-    assert isinstance(entry.tree, MetricMonitor)
-    words = builtin_vocabulary()
-    known = words.all_tags()
-    keys = {leaf.key for leaf in leaves(read_condition(generative or "*")) if isinstance(leaf, Tag | In)} & known
-    return bool(generative) and all(keys <= words.tags_of(one.name) for one in metrics_of(entry.tree.expression))
+    usual = entry.enabled and (entry.generative != "only" or can_tell(entry.tree, values.generative))
+    return usual or optional or (entry.origin or entry.key) in values.monitors if said is None else bool(said)
 
 
 def _monitor(

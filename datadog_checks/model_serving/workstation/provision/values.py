@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import DocumentError, QueryError
 from .document import Node, read_document
 from .model import KEY_TAG, OWNER_TAG
-from .packs import SEVERITIES, MonitorEntry, builtin_packs, dashboard_entries, monitor_entries, slo_entries
+from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs, dashboard_entries, monitor_entries, slo_entries
 from .packs.queries import read_condition
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
@@ -45,6 +45,7 @@ class MonitorValues:
     min_errors: int | None = None
     min_requests: int | None = None
     notify_by: tuple[str, ...] | None = None
+    variants: Mapping[str, MonitorValues] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ class SloValues:
 class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
-    `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates.
+    `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates;
+    `available` are the packs that there are.
     """
 
     file: str = "values"
@@ -76,6 +78,7 @@ class Values:
     packs: tuple[str, ...] | None = None
     runbooks: str = ""
     generative: str = ""
+    available: Mapping[str, Pack] = field(default_factory=builtin_packs)
     teams: Mapping[str, str] = field(default_factory=dict)
     everywhere: MonitorValues = MonitorValues()
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
@@ -87,8 +90,15 @@ class Values:
         return Node(self.file, path, None).fail(problem)
 
     def own(self, monitor: MonitorEntry, name: str) -> tuple[Any, str]:
-        """What is said of one monitor, or of the one that it complements, and where; None where nothing is said."""
-        for key in (monitor.key, monitor.base):
+        """What is said of one monitor, or of the one that it complements, and where; None where nothing is said. What
+        is said of a variant comes first; its scope narrows that of its monitor, and is no part of this."""
+        keys = (monitor.origin or monitor.key, monitor.base)
+        for key in keys if monitor.variant and name != "scope" else ():
+            said = self.monitors.get(key)
+            value = getattr(((said and said.variants) or {}).get(monitor.variant), name, None)
+            if value is not None:
+                return value, f"monitors.{key}.variants.{monitor.variant}.{name}"
+        for key in keys:
             value = getattr(self.monitors.get(key), name, None)
             if value is not None:
                 return value, f"monitors.{key}.{name}"
@@ -198,6 +208,19 @@ def _groups(node: Node) -> tuple[str, ...]:
     return names
 
 
+def _variants(node: Node) -> dict[str, MonitorValues]:
+    """What is said of variants of a monitor, by their names, in their order."""
+    found = {}
+    for name, entry in node.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
+        said = entry.entries({key: read for key, read in MONITOR.items() if key != "variants"})
+        if "scope" not in said:
+            raise entry.fail("needs a `scope`, which says of which series it is")
+        found[name] = MonitorValues(**{key: MONITOR[key](item) for key, item in said.items()})
+    return found
+
+
 def _endpoints(node: Node) -> dict[str, SloValues]:
     """A list of names, or a mapping from names to what is said of each."""
     if not isinstance(node.value, Mapping):
@@ -236,10 +259,11 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "min_errors": lambda node: node.integer(1, 10**6),
     "min_requests": lambda node: node.integer(1, 10**9),
     "notify_by": _groups,
+    "variants": _variants,
 }
 """What may be said of one monitor, and how it is read."""
 
-NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook")
+NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook", "variants")
 EVERYWHERE = {name: read for name, read in MONITOR.items() if name not in NOT_FOR_ALL}
 
 SLO: Mapping[str, Callable[[Node], Any]] = {

@@ -41,6 +41,9 @@ class MonitorEntry:
     file calls generative, and `only` where it is about these alone.
 
     With `named` an alert on an SLO is there only for endpoints that the values file names.
+
+    `variant` is the name of one that the values file makes of `origin` for the series `within` a scope. What is
+    `beyond`, scopes of other variants, is left out of either.
     """
 
     key: str
@@ -81,6 +84,10 @@ class MonitorEntry:
     named: bool = False
     endpoint: str = ""
     notify_by: tuple[str, ...] | None = None
+    origin: str = ""
+    variant: str = ""
+    within: str = ""
+    beyond: tuple[str, ...] = ()
 
     @property
     def is_composite(self) -> bool:

@@ -13,11 +13,9 @@ from ..query.tree import (
     EventMonitor,
     MetricMonitor,
     MonitorQuery,
-    Not,
     Number,
     ServiceCheckMonitor,
     SloMonitor,
-    Tag,
     Text,
     Window,
     seconds,
@@ -25,8 +23,19 @@ from ..query.tree import (
 from ..query.windows import check_window
 from ..values import SloValues, Values
 from . import MonitorEntry, SloEntry
-from .queries import anomalies_of, number_text, plain_tags, read_condition, scoped, setting, with_window
+from .queries import (
+    anomalies_of,
+    joined,
+    negated,
+    number_text,
+    plain_tags,
+    read_condition,
+    scoped,
+    setting,
+    with_window,
+)
 from .thresholds import settle_thresholds
+from .variants import of_variant
 
 POINTS = 5
 """Intervals that an alert window of anomalies has at least."""
@@ -74,7 +83,7 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
         value, path = values.own(entry, name)
         if value is not None and name.removeprefix("min_") not in entry.guards:
             raise values.fail(path, f"is not for {entry.key}, which asks for no number of {name.removeprefix('min_')}")
-    page = entry.base or entry.key
+    page = entry.base or entry.origin or entry.key
     endpoint = (f"endpoint_name:{entry.endpoint}",) if entry.endpoint else ()
     delay = said["evaluation_delay"]
     return Settled(
@@ -202,7 +211,9 @@ def _narrowed(entry: MonitorEntry, values: Values, query: MetricMonitor) -> Metr
     """The query with the user's scope, and without or with what generates."""
     scope, _ = values.said(entry, "scope")
     conditions = [read_condition(scope)] if scope is not None else []
-    if entry.generative and values.generative:
+    conditions += of_variant(entry, query)
+    # A variant is of what its scope says, generative or not.
+    if entry.generative and values.generative and not (entry.variant and entry.generative == "except"):
         conditions.append(generating(values, entry.generative))
     return replace(query, expression=scoped(query.expression, *conditions)) if conditions else query
 
@@ -210,7 +221,7 @@ def _narrowed(entry: MonitorEntry, values: Values, query: MetricMonitor) -> Metr
 def generating(values: Values, which: str) -> Condition:
     """What the values file calls generative, or, where `which` is `except`, everything else."""
     condition = read_condition(values.generative)
-    return condition if which == "only" else Not(condition, symbol=isinstance(condition, Tag))
+    return condition if which == "only" else negated(condition)
 
 
 def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:
@@ -320,16 +331,19 @@ def _service_check(
     thresholds = {name: value for name, value in merged.items() if value is not None}
     query = replace(query, last=int(max(thresholds.values())) + 1)
     scope, where = values.said(entry, "scope")
-    if scope is not None:
-        tags = plain_tags(read_condition(scope))
-        if tags is None:
-            hint = "give this monitor a scope of its own" if where == "scope" else "write tags such as `env:prod` alone"
-            raise values.fail(
-                where, f"`{scope}`: the service check of {entry.key} takes only tags that must all be there; {hint}"
-            )
-        if tags:
-            query = replace(query, over=tuple(Text(tag) for tag in tags))
-    return query, thresholds
+    conditions = [read_condition(scope)] if scope is not None else []
+    tags = plain_tags(joined(*conditions, *of_variant(entry, query)))
+    if tags is None:
+        hint = "give this monitor a scope of its own" if where == "scope" else "write tags such as `env:prod` alone"
+        raise values.fail(
+            where,
+            f"`{scope}`: the service check of {entry.key} takes only tags that must all be there, and tags such as "
+            f"`!env:dev` that must not; {hint}",
+        )
+    over, exclude = tags
+    if over:
+        query = replace(query, over=tuple(Text(tag) for tag in over))
+    return replace(query, exclude=(*query.exclude, *(Text(tag) for tag in exclude))), thresholds
 
 
 def _burn_rate(
