@@ -49,7 +49,9 @@ FILE = click.Path(path_type=Path)
 WHAT = (
     click.option("--values", metavar="FILE", type=FILE, help="Your thresholds, windows, scopes, teams, prefix."),
     click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."),
-    click.option("--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."),
+    click.option(
+        "--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; also a file of yours, and several."
+    ),
 )
 ACCOUNT = (
     click.option("--site", metavar="SITE", help="Datadog site, such as datadoghq.eu.  [default: DD_SITE]"),
@@ -88,15 +90,14 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
 
 def wanted(settings: ProvisionOptions, marked: bool = True) -> list[Resource]:
     """The resources of the packs with the user's values and routing, checked. Raises UserError for any mistake."""
-    from ..provision.desired import desired, load_values
+    from ..provision.desired import desired, load_values, vocabulary_of
     from ..provision.plan import checked
     from ..provision.routing import load_routing
-    from ..provision.values import Values
 
-    values = load_values(settings.values) if settings.values else Values()
-    routing = load_routing(settings.routing) if settings.routing else None
+    values = load_values(settings.values, settings.packs)
+    routing = load_routing(settings.routing, values.available) if settings.routing else None
     resources = desired(settings.packs or None, values, routing)
-    ready = checked(resources)
+    ready = checked(resources, vocabulary=vocabulary_of(values))
     return ready if marked else resources
 
 

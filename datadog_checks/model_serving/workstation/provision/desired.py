@@ -9,27 +9,40 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...catalog.loader import load_catalog
 from ...errors import OptionError
-from .document import suggestion
+from .document import Node, suggestion
 from .model import OWNER_TAG, Resource
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
+from .packs.files import with_files
 from .packs.settle import Settled, alerts_of, notified, settle, settle_slo, slos_of
 from .packs.variants import can_tell, check_parts, with_variants
+from .query import Known, check_monitor, check_slo
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
+from .vocabulary import Vocabulary, builtin_vocabulary, vocabulary
 from .widgets import Shown, dashboard_body
 
 AUTHOR = "model_serving maintainers"
 PERCENTILE = re.compile(r"\b(?:p\d+(?:\.\d+)?|count\(v: v[^)]*\)):(model_serving\.[\w.]+)")
 
 
-def load_values(path: str | Path) -> Values:
-    """Read a values file and try it on every pack. Raises DocumentError with the file, the key and the mend."""
-    values = read_values(path)
+def load_values(path: str | Path | None, given: Sequence[str] = ()) -> Values:
+    """Read a values file, if there is one, and try it on every pack, also on those that `given` names by their files.
+    Raises DocumentError with the file, the key and the mend."""
+    if path is None:
+        return Values(available=with_files(given, Path(), builtin_packs())[1])
+    values = read_values(path, given)
     # Whatever of the packs is chosen later: a value that can't be is wrong now.
-    desired(list(builtin_packs()), values)
+    desired(list(values.available), values)
     return values
+
+
+def vocabulary_of(values: Values) -> Vocabulary:
+    """What the queries of the packs may name."""
+    catalogs = tuple(dict.fromkeys(Path(one) for pack in values.available.values() for one in pack.catalogs))
+    return vocabulary(load_catalog(catalogs)) if catalogs else builtin_vocabulary()
 
 
 def desired(
@@ -42,6 +55,9 @@ def desired(
     Raises OptionError about a pack that does not exist, DocumentError about values and routes that are impossible.
     """
     values = values or Values()
+    if packs is not None:
+        packs, available = with_files(packs, Path(), values.available)
+        values = replace(values, available=available)
     chosen = _chosen(packs, values)
     bases = {
         entry.key: entry for pack in chosen for entry in pack.slos if values.slos.get(entry.key, SloValues()).enabled
@@ -66,7 +82,28 @@ def desired(
         *_dashboards(chosen, values, monitors, slos),
     ]
     rules = notification_rules(routing) if routing is not None and routing.form == "rules" else []
-    return [*percentiles(resources), *resources, *rules]
+    resources = [*percentiles(resources), *resources]
+    _check_files(chosen, values, resources)
+    return [*resources, *rules]
+
+
+def _check_files(chosen: Iterable[Pack], values: Values, resources: Iterable[Resource]) -> None:
+    """Raise DocumentError about what the checks of queries find in a pack that a user wrote."""
+    own = [one for one in chosen if one.file]
+    found = {one.address: one.body for one in resources} if own else {}
+    percentiles = frozenset(one.key for one in resources if one.kind == "percentiles")
+    words = Known(vocabulary_of(values), percentiles)
+    for pack in own:
+        places = {f"slo:{one.key}": f"slos.{one.key}" for one in pack.slos}
+        for entry in pack.monitors:
+            place = f"monitors.{entry.base or entry.key}"
+            places |= {f"monitor:{entry.key}": place, f"monitor:{entry.part}": f"{place}.query"}
+            places |= {f"monitor:{entry.key}.part.{name}": f"{place}.guards.{name}" for name in entry.guards}
+        for address, place in places.items():
+            check = check_slo if address.startswith("slo:") else check_monitor
+            for problem in check(found[address], words) if address in found else ():
+                if problem.severity == "error":
+                    raise Node(pack.file, place, None).fail(problem.message)
 
 
 def percentiles(resources: Iterable[Resource]) -> list[Resource]:
@@ -120,8 +157,9 @@ def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
-    known = builtin_packs()
-    names = packs if packs is not None else values.packs if values.packs is not None else tuple(known)
+    known = values.available
+    shipped = tuple(name for name, pack in known.items() if not pack.file)
+    names = packs if packs is not None else values.packs if values.packs is not None else shipped
     for name in names:
         if name not in known:
             raise OptionError(f"there is no pack `{name}`; {suggestion(name, known)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from ...errors import DocumentError, QueryError
 from .document import Node, read_document
 from .model import KEY_TAG, OWNER_TAG
-from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs, dashboard_entries, monitor_entries, slo_entries
+from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
+from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
@@ -107,19 +108,26 @@ class Values:
     def said(self, monitor: MonitorEntry, name: str) -> tuple[Any, str]:
         """The same of what may also be said of all monitors."""
         value, path = self.own(monitor, name)
-        return (getattr(self.everywhere, name), name) if value is None else (value, path)
+        return (getattr(self.everywhere, name, None), name) if value is None else (value, path)
 
 
-def read_values(path: str | Path) -> Values:
-    """Read a values file. Raises DocumentError with the file, the key and the mend.
+def read_values(path: str | Path, given: Sequence[str] = ()) -> Values:
+    """Read a values file, and the packs that it or `given` names by their files. Raises DocumentError with the file,
+    the key and the mend.
 
     Whether a value is possible shows only when it meets its monitor: `desired.load_values` tries that, too.
     """
     root = read_document(path, "values file")
-    entries = root.entries((*READERS, *EVERYWHERE))
+    entries = root.entries((*READERS, *OF_PACKS, *EVERYWHERE))
+    _, available = with_files(given, Path(), builtin_packs())
+    names = entries["packs"].texts() if "packs" in entries else ()
+    packs, available = with_files(names, Path(path).parent, available)
     everywhere = {name: EVERYWHERE[name](node) for name, node in entries.items() if name in EVERYWHERE}
     rest = {name: READERS[name](node) for name, node in entries.items() if name in READERS}
-    return Values(file=root.file, everywhere=MonitorValues(**everywhere), **rest)
+    rest |= {name: OF_PACKS[name](node, available) for name, node in entries.items() if name in OF_PACKS}
+    if "packs" in entries:
+        rest["packs"] = packs
+    return Values(file=root.file, everywhere=MonitorValues(**everywhere), available=available, **rest)
 
 
 def _window(node: Node) -> str:
@@ -180,15 +188,16 @@ def _url(node: Node) -> str:
     return text
 
 
-def _packs(node: Node) -> tuple[str, ...]:
+def _packs(node: Node, available: Mapping[str, Pack]) -> tuple[str, ...]:
     for item in node.each():
-        # As the key of a mapping, an unknown name gets a suggestion.
-        Node(node.file, node.path, {item.text(): None}).entries(builtin_packs(), "pack")
+        if not is_path(item.text()):
+            # As the key of a mapping, an unknown name gets a suggestion.
+            Node(node.file, node.path, {item.text(): None}).entries((*available, ALL), "pack")
     return node.texts()
 
 
-def _teams(node: Node) -> dict[str, str]:
-    return {name: _tag_value(item) for name, item in node.entries(builtin_packs(), "pack").items()}
+def _teams(node: Node, available: Mapping[str, Pack]) -> dict[str, str]:
+    return {name: _tag_value(item) for name, item in node.entries(available, "pack").items()}
 
 
 def _runbooks(node: Node) -> str:
@@ -282,35 +291,42 @@ OF_ENDPOINT = ("target", "warning", "timeframe", "threshold", "slice", "team", "
 """What may be said of the SLO of one endpoint."""
 
 
-def _monitors(node: Node) -> dict[str, MonitorValues]:
+def _monitors(node: Node, available: Mapping[str, Pack]) -> dict[str, MonitorValues]:
+    known = [one.key for pack in available.values() for one in pack.monitors]
     return {
         key: MonitorValues(**{name: MONITOR[name](item) for name, item in entry.entries(MONITOR).items()})
-        for key, entry in node.entries(monitor_entries(), "monitor").items()
+        for key, entry in node.entries(known, "monitor").items()
     }
 
 
-def _slos(node: Node) -> dict[str, SloValues]:
+def _slos(node: Node, available: Mapping[str, Pack]) -> dict[str, SloValues]:
+    known = [one.key for pack in available.values() for one in pack.slos]
     return {
         key: SloValues(**{name: SLO[name](item) for name, item in entry.entries(SLO).items()})
-        for key, entry in node.entries(slo_entries(), "SLO").items()
+        for key, entry in node.entries(known, "SLO").items()
     }
 
 
-def _dashboards(node: Node) -> dict[str, bool]:
-    return {key: item.flag() for key, item in node.entries(dashboard_entries(), "dashboard").items()}
+def _dashboards(node: Node, available: Mapping[str, Pack]) -> dict[str, bool]:
+    known = [one.key for pack in available.values() for one in pack.dashboards]
+    return {key: item.flag() for key, item in node.entries(known, "dashboard").items()}
 
 
 READERS: Mapping[str, Callable[[Node], Any]] = {
     "prefix": _prefix,
-    "packs": _packs,
     "runbooks": _runbooks,
     "generative": _scope,
+}
+"""What only the top level says, and how it is read."""
+
+OF_PACKS: Mapping[str, Callable[[Node, Mapping[str, Pack]], Any]] = {
+    "packs": _packs,
     "teams": _teams,
     "monitors": _monitors,
     "slos": _slos,
     "dashboards": _dashboards,
 }
-"""What only the top level says, and how it is read."""
+"""The same of what the packs that there are must have."""
 
 assert set(MONITOR) == {one.name for one in fields(MonitorValues)}
 assert set(SLO) == {one.name for one in fields(SloValues)}

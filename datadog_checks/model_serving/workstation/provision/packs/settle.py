@@ -94,7 +94,7 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
         priority=said["priority"] or entry.priority,
         team=own["team"] or values.teams.get(entry.pack) or values.everywhere.team or entry.team,
         tags=(*endpoint, *(values.everywhere.tags or ()), *(own["tags"] or ())),
-        runbook=own["runbook"] or values.runbooks.replace("{monitor}", page),
+        runbook=own["runbook"] or entry.runbook or values.runbooks.replace("{monitor}", page),
         no_data=_no_data(entry, values, query),
         auto_resolve=entry.auto_resolve if auto_resolve is None else auto_resolve // 60 or None,
         renotify=said["renotify"] or None,
@@ -271,11 +271,12 @@ def _query(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> tuple[M
             assert slo is not None
             return _burn_rate(entry, values, query, slo)
         case EventMonitor():
+            critical = {"critical": float(query.comparison.threshold)}
             _refuse(
                 entry, values, ("thresholds", "scope", "long_window", "short_window"), "is not for monitors of events"
             )
             window, _ = values.own(entry, "window")
-            return replace(query, window=Window(window)) if window else query, {"critical": 0.0}
+            return replace(query, window=Window(window)) if window else query, critical
         case _:
             raise AssertionError(f"{entry.key}: no pack has monitors of this form")
 
