@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from datadog_checks.model_serving.errors import DocumentError, OptionError
+from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.provision import packs
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values, vocabulary_of
 from datadog_checks.model_serving.workstation.provision.model import Resource
@@ -138,9 +140,7 @@ REFUSED = {
     pack(bounds=[5]): "monitors.mine.slow.bounds: must be the lowest and the highest value, such as [0, 100]",
     pack(runbook="wiki"): "monitors.mine.slow.runbook: must be a URL such as https://",
     pack(generative="yes"): "monitors.mine.slow.generative: must be one of except, only",
-    pack(
-        unless=["mine.fast"]
-    ): "mine.slow: unless: there is no monitor `mine.fast`; did you mean `mine.slow`?",
+    pack(unless=["mine.fast"]): "mine.slow: unless: there is no monitor `mine.fast`; did you mean `mine.slow`?",
     pack(base="x"): "monitors.mine.slow: base: there is no monitor `x` in this file",
     pack(without={"gpu": "x"}): "monitors.mine.slow: without: the query is not grouped by `gpu`",
     pack(notify_by=["gpu"]): "monitors.mine.slow: notify_by: `gpu` is no group of the query",
@@ -197,3 +197,21 @@ def test_names_of_packs(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="is a key of the pack `mine`"):
         desired([str(two), str(other)])
     assert len(found(desired([str(two), str(two)]))) == 1
+
+
+def test_lint_takes_a_pack(folder: Path) -> None:
+    """All that is wrong with its queries, those of monitors that are off and what may be meant included."""
+    done = CliRunner().invoke(root, ["lint", str(folder / "gateway_costs.yaml")])
+    assert done.output.splitlines()[-1].startswith("0 errors, ")
+    monitors = {
+        "mine.a": {**MONITOR, "query": "avg(last_5m):avg:model_serving.cpu.usage{*} by {endpoint_name} > 90"},
+        "mine.b": {**MONITOR, "query": "avg(last_5m):avg:model_serving.gpu.heat{*} > 90", "enabled": False},
+    }
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"title": "Mine", "monitors": monitors}), encoding="utf-8")
+    (folder / "rules.yml").write_text("groups: []", encoding="utf-8")
+    done = CliRunner().invoke(root, ["lint", str(folder / "mine.yaml"), str(folder / "rules.yml")])
+    assert done.exit_code == 3
+    lines = [line for line in done.output.splitlines() if ": error: " in line]
+    assert "monitors.mine.a.query, column 18: error: the check sends no `model_serving.cpu.usage`" in lines[0]
+    assert "monitors.mine.b.query, column 18: error: the check sends no `model_serving.gpu.heat`" in lines[1]
+    assert lines[2].startswith(f"{folder}/rules.yml: error: unknown key `groups`; these are rules of Prometheus")

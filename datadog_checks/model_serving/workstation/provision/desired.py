@@ -15,10 +15,10 @@ from .document import Node, suggestion
 from .model import OWNER_TAG, Resource
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
-from .packs.files import with_files
+from .packs.files import read_pack, with_files
 from .packs.settle import Settled, alerts_of, notified, settle, settle_slo, slos_of
 from .packs.variants import can_tell, check_parts, with_variants
-from .query import Known, check_monitor, check_slo
+from .query import Known, Problem, check_monitor, check_slo
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
 from .vocabulary import Vocabulary, builtin_vocabulary, vocabulary
@@ -83,27 +83,37 @@ def desired(
     ]
     rules = notification_rules(routing) if routing is not None and routing.form == "rules" else []
     resources = [*percentiles(resources), *resources]
-    _check_files(chosen, values, resources)
+    for pack in chosen:
+        for problem in _problems(pack, resources, Known(vocabulary_of(values))) if pack.file else ():
+            if problem.severity == "error":
+                raise Node(pack.file, problem.path, None).fail(problem.message)
     return [*resources, *rules]
 
 
-def _check_files(chosen: Iterable[Pack], values: Values, resources: Iterable[Resource]) -> None:
-    """Raise DocumentError about what the checks of queries find in a pack that a user wrote."""
-    own = [one for one in chosen if one.file]
-    found = {one.address: one.body for one in resources} if own else {}
-    percentiles = frozenset(one.key for one in resources if one.kind == "percentiles")
-    words = Known(vocabulary_of(values), percentiles)
-    for pack in own:
-        places = {f"slo:{one.key}": f"slos.{one.key}" for one in pack.slos}
-        for entry in pack.monitors:
-            place = f"monitors.{entry.base or entry.key}"
-            places |= {f"monitor:{entry.key}": place, f"monitor:{entry.part}": f"{place}.query"}
-            places |= {f"monitor:{entry.key}.part.{name}": f"{place}.guards.{name}" for name in entry.guards}
-        for address, place in places.items():
-            check = check_slo if address.startswith("slo:") else check_monitor
-            for problem in check(found[address], words) if address in found else ():
-                if problem.severity == "error":
-                    raise Node(pack.file, place, None).fail(problem.message)
+def pack_problems(path: Path, known: Known) -> list[Problem]:
+    """What the checks of queries find in a pack that a user wrote, with metrics of its own catalog files or of those
+    that are known. Raises DocumentError about its form."""
+    pack = read_pack(path, builtin_packs())
+    # Without its file it isn't refused for the first that is found.
+    values = Values(available={**builtin_packs(), pack.name: replace(pack, file="")})
+    resources = desired([pack.name], values, optional=True)
+    words = replace(known, vocabulary=vocabulary_of(values)) if pack.catalogs else known
+    return list(_problems(pack, resources, words))
+
+
+def _problems(pack: Pack, resources: Iterable[Resource], words: Known) -> Iterator[Problem]:
+    """What the checks of queries find in the resources of a pack, each with its place in the file of the pack."""
+    found = {one.address: one.body for one in resources}
+    words = replace(words, percentiles=frozenset(one.key for one in resources if one.kind == "percentiles"))
+    places = {f"slo:{one.key}": f"slos.{one.key}" for one in pack.slos}
+    for entry in pack.monitors:
+        place = f"monitors.{entry.base or entry.key}"
+        places |= {f"monitor:{entry.key}": place, f"monitor:{entry.part}": f"{place}.query"}
+        places |= {f"monitor:{entry.key}.part.{name}": f"{place}.guards.{name}" for name in entry.guards}
+    for address, place in places.items():
+        check = check_slo if address.startswith("slo:") else check_monitor
+        for problem in check(found[address], words) if address in found else ():
+            yield replace(problem, path=place)
 
 
 def percentiles(resources: Iterable[Resource]) -> list[Resource]:

@@ -23,6 +23,7 @@ KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TOP = ("title", "description", "team", "created", "catalog", "slos", "monitors")
 ADVICE = {
+    "groups": "these are rules of Prometheus; docs/provisioning.md shows how one becomes a monitor",
     "dashboards": "a file of your own has monitors and SLOs; make dashboards in Datadog",
     "tags": "write `tags` in the values file, for all monitors or for one",
 }
