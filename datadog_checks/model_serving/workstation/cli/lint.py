@@ -66,8 +66,7 @@ def lint(
 
     A FILE holds one of them or a list, as the API gives and takes them or as an integration ships them; - is standard
     input. Queries are read by a parser of Datadog's grammar and held against the metrics and tags that the check
-    sends. A FILE that ends in .yaml is a pack of yours (docs/provisioning.md). docs/lint.md explains every check by
-    its id.
+    sends. A FILE in YAML is a pack of yours (docs/provisioning.md). docs/lint.md explains every check by its id.
 
     \b
     Examples:
