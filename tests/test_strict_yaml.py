@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog.loader import load_catalog
 from datadog_checks.model_serving.errors import ConfigError
-from datadog_checks.model_serving.strict_yaml import MAX_BYTES, MAX_DEPTH, UnreadableYaml, parse_yaml, read_yaml
+from datadog_checks.model_serving.strict_yaml import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    UnreadableYaml,
+    parse_yaml,
+    read_shipped,
+    read_yaml,
+)
 from datadog_checks.model_serving.workstation.provision.desired import load_values
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.standin.configuration import load_configuration
@@ -182,12 +189,20 @@ def test_what_was_written_is_read(value: Any) -> None:
     assert parse_yaml(yaml.safe_dump(value)) == value
 
 
+PACKAGE = ROOT / "datadog_checks" / "model_serving"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("catalog/**/*.yaml")), ids=lambda path: path.stem)
+def test_what_ships_is_read_strictly_here(path: Path) -> None:
+    """And says the same to the quick reader that the check has for it."""
+    assert read_shipped(path) == read_yaml(path)
+
+
 def test_there_is_no_other_reader_of_yaml() -> None:
     """Only the strict one knows what to refuse."""
-    package = ROOT / "datadog_checks" / "model_serving"
     found = {
-        path.relative_to(package).as_posix()
-        for path in package.rglob("*.py")
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if (isinstance(node, ast.Import) and any(name.name.split(".")[0] == "yaml" for name in node.names))
         or (isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] == "yaml")

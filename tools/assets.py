@@ -180,6 +180,7 @@ def _slos() -> Iterator[str]:
     for pack in builtin_packs().values():
         for entry in pack.slos:
             slices = f"`{entry.query} {entry.comparator} {entry.threshold}` in slices of {entry.slice} s"
+            slices += f", where `{entry.except_for}`" if entry.except_for else ""
             good = f"`{entry.good}` of `{entry.total}`" if entry.type == "metric" else slices
             yield f"| `{entry.key}` | {entry.type} | {good} | {entry.target} % over {entry.timeframe} |"
 

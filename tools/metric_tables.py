@@ -73,9 +73,10 @@ def _gpus(catalog: Catalog) -> str:
 
 
 def _dcgm_fields(catalog: Catalog, metric: str, tags: str) -> Iterator[str]:
-    for raw in catalog.systems["dcgm"].metrics:
+    dcgm = catalog.systems["dcgm"]
+    for raw in dcgm.metrics:
         for target in raw.targets:
-            said = ", ".join(f"{name}:{value}" for name, value in target.tags)
+            said = ", ".join(f"{name}:{value}" for name, value in target.tags if name not in dcgm.definition["tags"])
             if target.metric.name == metric and said in (tags, "" if tags == "xid" else tags):
                 yield raw.names[0]
                 break

@@ -45,6 +45,14 @@ def read_yaml(path: str | Path) -> Any:
         return decode_yaml(file)
 
 
+def read_shipped(path: str | Path) -> Any:
+    """What a file of this package holds. Tests read it strictly, so that here it may be read quickly: libyaml takes a
+    tenth of the time, where PyYAML has it, as that of the Agent does.
+    """
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(Path(path).read_bytes(), Loader=loader)
+
+
 def decode_yaml(file: BinaryIO) -> Any:
     """What an open file holds. Raises as `read_yaml` does."""
     data = file.read(MAX_BYTES + 1)

@@ -7,23 +7,30 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 
 from ..conftest import Endpoint, make_check, submissions
-from ..scrape.tables import PAYLOADS
+from ..scrape.tables import PAYLOADS, TABLES
 
 FOREIGN = sorted((PAYLOADS / "foreign").glob("*.prom"))
 SYSTEMS = {
     "mlserver": [PAYLOADS / "real" / "mlserver.txt"],
     "dcgm": sorted((PAYLOADS / "dcgm").glob("*.txt")),
+    "amd_gpu": [PAYLOADS / "amd_gpu" / "prefixed.txt"],
+    "intel_xpu": sorted((PAYLOADS / "intel_xpu").glob("*.txt")),
+    "aws_neuron": sorted((PAYLOADS / "aws_neuron").glob("*.txt")),
     "vllm": sorted((PAYLOADS / "vllm").glob("*.txt")),
     "sglang": sorted((PAYLOADS / "sglang").glob("*.txt")),
     "tensorflow_serving": sorted((PAYLOADS / "tensorflow_serving").glob("*.txt")),
     "bentoml": sorted((PAYLOADS / "bentoml").glob("*.txt")),
     "litellm": sorted((PAYLOADS / "litellm").glob("*[0-9].txt")),
     "ray_serve": sorted((PAYLOADS / "ray_serve").glob("*.txt")),
+    "dynamo": sorted((PAYLOADS / "dynamo").glob("*.txt")),
+    "smg": sorted((PAYLOADS / "smg").glob("*.txt")),
     "torchserve": [PAYLOADS / "real" / "torchserve.txt"],
+    "vllm_router": sorted((PAYLOADS / "vllm_router").glob("*.txt")),
     "triton": [PAYLOADS / "real" / "triton.txt", *sorted((PAYLOADS / "triton").glob("*.txt"))],
     **{system: [PAYLOADS / system / "documented.txt"] for system in ("llamacpp", "ovms", "tei", "tensorrt_llm")},
     "seldon": [PAYLOADS / "seldon" / "documented.txt", PAYLOADS / "seldon" / "1.18.txt"],
@@ -113,6 +120,29 @@ def test_kserve(
     check = scraped(endpoint, aggregator, shape(path.read_text(encoding="utf-8")))
     assert active(check) == []
     assert any("set `serving_system: kserve`" in warning for warning in check.warnings)
+
+
+@SHAPES
+def test_gen_ai(shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Names of OpenTelemetry are not mapped. Those of a server and of a client together bring the advice."""
+    table = yaml.safe_load((TABLES / "envoy_ai_gateway.yaml").read_text(encoding="utf-8"))
+    text = table["cases"][0]["scrapes"][-1]["payload"]
+    check = scraped(endpoint, aggregator, shape(text))
+    assert active(check) == []
+    assert submissions(aggregator) == []
+    assert any("set `serving_system: envoy_ai_gateway`" in warning for warning in check.warnings)
+    check = scraped(endpoint, aggregator, shape("".join(re.findall(r"(?m)^.*gen_ai_server_.*\n", text))))
+    assert active(check) == []
+    assert [warning for warning in check.warnings if "may be of" in warning] == []
+
+
+@SHAPES
+def test_amd(shape: Callable[[str], str], endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
+    """Any program may call its metrics `gpu_*`. Several of AMD's bring the advice to set the option."""
+    text = (PAYLOADS / "amd_gpu" / "default_labels.txt").read_text(encoding="utf-8")
+    check = scraped(endpoint, aggregator, shape(text))
+    assert active(check) == []
+    assert any("set `serving_system: amd_gpu`" in warning for warning in check.warnings)
 
 
 @SHAPES

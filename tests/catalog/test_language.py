@@ -16,17 +16,19 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.catalog import loader
+from datadog_checks.model_serving.catalog import definitions, document, loader, metrics
 from datadog_checks.model_serving.catalog.metadata import COLUMNS, metadata_rows
 from datadog_checks.model_serving.catalog.model import RAW_TYPES
 from datadog_checks.model_serving.catalog.recognise import Recogniser
+from datadog_checks.model_serving.errors import CatalogError
 from datadog_checks.model_serving.scrape.collector import Collector
 from datadog_checks.model_serving.scrape.exposition.reader import TextReader
 from datadog_checks.model_serving.scrape.tags import TagRules
 
-from ..conftest import Endpoint, make_check
+from ..conftest import Endpoint, make_check, submissions
 from ..examples import hold
 from ..pages import Page
+from ..sources.readiness import readiness
 from ..workstation.examine.trial import examined
 
 PAGE = Page("docs/catalog.md")
@@ -39,6 +41,11 @@ SECTIONS = {
     "labels": "labels",
     "identity": "identity",
     "ports": "ports",
+    "readiness": "readiness",
+    "server": "readiness",
+    "models": "readiness",
+    "model": "readiness",
+    "answer": "readiness",
     "pair": "metrics",
     "raw metric": "metrics",
     "codes": "metrics",
@@ -86,7 +93,7 @@ def examples() -> list[Example]:
 
 
 EXAMPLES = examples()
-APART = ("ports", "switches")
+APART = ("ports", "readiness", "switches")
 """Sections whose examples come to something else than submissions, each with a test of its own."""
 
 RUN = [example for example in EXAMPLES if not example.rows and not set(APART).intersection(example.headings)]
@@ -155,6 +162,47 @@ def test_ports(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, place: P
     assert (method, path) in [(asked, where) for asked, where, _ in endpoint.requests]
 
 
+API = "http://gateway:9000"
+ASKED = [example for example in EXAMPLES if "readiness" in example.headings and example.blocks]
+
+
+@of(ASKED)
+def test_readiness(example: Example, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, place: Path) -> None:
+    """The examples of `readiness`: a real API answers, and the second run submits what the page says."""
+    answers, said = example.blocks
+    (place / FILE).write_text(example.file, encoding="utf-8")
+    endpoint.serve("gateway_active 1\n")
+    lines = [line.split(" ", 3) for line in answers.splitlines()]
+    for _, path, status, *body in lines:
+        endpoint.serve("".join(body), path, status=int(status), content_type="application/json")
+    by_default = yaml.safe_load(example.file)["readiness"].get("by_default", False)
+    options = {} if by_default else {"readiness": True}
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=FILE, tag_by_endpoint=False, **options)
+    for _ in range(2):
+        aggregator.reset()
+        assert check.run() == ""
+    asked = {(method, path) for method, path, _ in endpoint.requests}
+    assert asked == {("GET", "/metrics"), *((method, path) for method, path, *_ in lines)}
+    found = [line.replace(" ", ".ready ", 1) for line in readiness(aggregator)]
+    found += [
+        line
+        for line in submissions(aggregator, ("serving_system", "endpoint_name"))
+        if "called:never" not in line and not line.startswith("gauge model.loaded ")
+    ]
+    assert [line.replace(f"http://127.0.0.1:{endpoint.port}", API) for line in found] == said.splitlines()
+
+
+@of([example for example in EXAMPLES if "readiness" in example.headings and not example.blocks])
+def test_readiness_is_not_asked(example: Example, endpoint: Endpoint, place: Path) -> None:
+    """A file that says why nothing is asked by default."""
+    (place / FILE).write_text(example.file, encoding="utf-8")
+    endpoint.serve("gateway_active 1\n")
+    [state] = examined({"openmetrics_endpoint": endpoint.url, "catalog": FILE}).readiness
+    because = yaml.safe_load(example.file)["readiness"]["because"]
+    assert state.why == f"it is off unless `readiness: true` asks for it, since {because}"
+    assert {path for _, path, _ in endpoint.requests} == {"/metrics"}
+
+
 def test_switches(endpoint: Endpoint, place: Path) -> None:
     """The example of `switches` says what the page shows."""
     [example] = [example for example in EXAMPLES if "switches" in example.headings]
@@ -202,7 +250,7 @@ def test_error(text: str, place: Path) -> None:
     # In the order of the page, `right` is the first such line; `to` and `when` may be indented like others.
     lines[lines.index(right[2:])] = wrong[2:]
     (place / FILE).write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(loader.CatalogError) as raised:
+    with pytest.raises(CatalogError) as raised:
         loader.load_catalog([FILE])
     assert str(raised.value).removeprefix(f"Catalog file {FILE}, ") == said[2:]
 
@@ -210,14 +258,14 @@ def test_error(text: str, place: Path) -> None:
 def test_error_of_a_missing_file(place: Path) -> None:
     """A file that is not there is refused as the page says."""
     [said] = [block.text for block in PAGE.blocks() if block.text.startswith("Catalog file gone.yaml")]
-    with pytest.raises(loader.CatalogError) as raised:
+    with pytest.raises(CatalogError) as raised:
         loader.load_catalog(["gone.yaml"])
     assert str(raised.value) == said.strip()
 
 
 # -- nothing is left out
 
-KEYS = [(kind, key) for kind, keys in loader.KEYS.items() for key in keys]
+KEYS = [(kind, key) for kind, keys in document.KEYS.items() for key in keys]
 
 
 def explained(section: str) -> set[str]:
@@ -234,8 +282,13 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         return ((kind, key, value) for key, value in mapping.items())
 
     yield from keys("system", data)
-    for kind in ("verified", "recognise", "labels", "identity", "ports"):
+    for kind in ("verified", "recognise", "labels", "identity", "ports", "readiness"):
         yield from keys(kind, data.get(kind, {}))
+    asked = data.get("readiness", {})
+    for kind in ("server", "models", "model"):
+        yield from keys(kind, asked[kind] if isinstance(asked.get(kind), dict) else {"path": asked.get(kind)})
+    for place in (asked.get("version"), *asked.get("tags", {}).values()):
+        yield from keys("answer", place or {})
     for entry in data.get("ignore", []):
         yield from keys("ignored", entry if isinstance(entry, dict) else {})
     for entry in data.get("metrics", []):
@@ -257,7 +310,7 @@ def used(data: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def test_the_page_has_a_section_for_every_mapping() -> None:
-    assert set(SECTIONS) == set(loader.KEYS)
+    assert set(SECTIONS) == set(document.KEYS)
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS, ids=[f"{kind}: {key}" for kind, key in KEYS])
@@ -274,7 +327,7 @@ def test_key_is_explained_and_shown(kind: str, key: str) -> None:
 @pytest.mark.parametrize("section", sorted(set(SECTIONS.values())))
 def test_nothing_else_is_explained(section: str) -> None:
     """The page explains no key that there is not."""
-    keys = {key for kind, keys in loader.KEYS.items() for key in keys if SECTIONS[kind] == section}
+    keys = {key for kind, keys in document.KEYS.items() for key in keys if SECTIONS[kind] == section}
     assert explained(section) - keys <= (set(RAW_TYPES) if section == "metrics" else set())
 
 
@@ -282,9 +335,9 @@ def test_nothing_else_is_explained(section: str) -> None:
     ("kind", "key", "words"),
     [
         ("raw metric", "type", RAW_TYPES),
-        ("metric", "type", loader.METRIC_TYPES),
-        ("metric", "combine", loader.COMBINATIONS),
-        ("target", "value", [part for part in loader.PART_TYPES if part]),
+        ("metric", "type", definitions.METRIC_TYPES),
+        ("metric", "combine", definitions.COMBINATIONS),
+        ("target", "value", [part for part in metrics.PART_TYPES if part]),
     ],
 )
 def test_word_is_explained_and_shown(kind: str, key: str, words: list[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from datadog_checks.model_serving.catalog.loader import HERE, builtin_catalog, load_catalog
+from datadog_checks.model_serving.catalog.model import MOMENTS
 from datadog_checks.model_serving.errors import CatalogError
 
 from ..conftest import Endpoint, in_buckets, make_check, submissions
@@ -51,6 +52,9 @@ UNITLESS_NAMES = {
     "model.feature_drift",
     "model.prediction",
     "model.prediction.mean",
+    "amd_gpu.afid.last",
+    "amd_gpu.pcie.speed",
+    "amd_gpu.pcie.speed.max",
     "dcgm.recovery_action",
     "dcgm.nvswitch.sxid.last",
     "dcgm.profiling.cycles.count",
@@ -58,6 +62,7 @@ UNITLESS_NAMES = {
     "endpoint.stopped",
     "model.loaded",
     "throughput.model_units",
+    "dynamo.model.ready",
     "tensorrt_llm.perplexity",
 }
 
@@ -72,6 +77,11 @@ def test_canonical_metrics(metric: Any) -> None:
     assert len(metric.short_name) <= 25
     assert metric.unit in UNITS | {""}
     assert metric.per_unit in ("", "second")
+    gauge, _, part = metric.name.rpartition(".")
+    found = builtin_catalog().metrics.get(gauge)
+    if part in MOMENTS and found is not None and found.moments:
+        # They come of the gauge, whose values may be negative.
+        return
     if not metric.unit:
         stem = metric.name.removesuffix(".max")
         assert metric.name in UNITLESS_NAMES or stem.endswith(UNITLESS), "what has no unit is told in the test"
@@ -532,6 +542,8 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("own_metrics.translator..words.range", ["a", 5], "`translator.words`", "numbers or null"),
     ("own_metrics.translator..words.range", [5, 1], "`translator.words`", "[lowest, highest]"),
     ("own_metrics.translator..words.combine", "avg", "`translator.words`, key `combine`", "sum, mean, max, last"),
+    ("own_metrics.translator..words.moments", "yes", "`translator.words`, key `moments`", "true or false"),
+    ("own_metrics.translator..words.moments", True, "`translator.words`, key `moments`", "is for gauges, not for a"),
     ("own_metrics.translator..words.orientation", "up", "key `orientation`", "-1, 0 or 1"),
     ("own_metrics.translator..words.units", "x", "`translator.words`", "did you mean `unit`?"),
     ("derived", {}, "", ""),
@@ -562,6 +574,8 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("metrics.4.states", {"0": "closed"}, "key `states`", "from whole numbers to words"),
     ("metrics.4.states", {0: 1}, "key `states`", "quote them"),
     ("metrics.4.states", {-1: "none"}, "metric `", "the state -1 is outside of the range of"),
+    ("rest", "own", "", ""),
+    ("rest", True, "key `rest`", "must be one of own, not True"),
     ("verified", VERIFIED, "recognise", "write `prefix` in place of `any` and `hints_needed`"),
     ("verified", {**VERIFIED, "how": "live"}, "", ""),
     ("verified", {**VERIFIED, "how": "seen"}, "key `verified`, key `how`", "one of live, recorded, documentation"),

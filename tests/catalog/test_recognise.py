@@ -54,6 +54,16 @@ CASES: dict[str, tuple[Any, str, set[str]]] = {
         'x_requests_total{app_name="mlserver"} 5\n',
         {f"{COUNT} 0 mlserver"},
     ),
+    "two names behind AMD's prefix may be another program's": (
+        "auto",
+        "amd_gpu_gfx_activity 1\namd_gpu_power_usage 90\nown_load 1\n",
+        {"cpu.utilization 1 own"},
+    ),
+    "three are AMD's": (
+        "auto",
+        "amd_gpu_gfx_activity 1\namd_gpu_power_usage 90\namd_gpu_junction_temperature 40\nown_load 1\n",
+        {"cpu.utilization 1 own", "gpu.temperature 40 amd_gpu"},
+    ),
     "a part of a histogram is none of a gauge": (
         "auto",
         "own_load 1\nown_load_count 7\nown_load_sum 7\nown_load_bucket 7\n",

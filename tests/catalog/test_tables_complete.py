@@ -18,6 +18,7 @@ from datadog_checks.model_serving.catalog.model import RawMetric, System
 
 from ..scrape.tables import TABLES, payload_of, spelt_out, submissions_of
 
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEM_FILES = Path(catalog.__file__).parent / "systems"
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ {]")
 DECLARED = re.compile(r"# TYPE (\S+)")
@@ -81,3 +82,30 @@ def test_every_ignored_name_has_a_sample(system: System) -> None:
     prefixes = ("", *entry.get("prefixes", []))
     seen |= {name.removeprefix(prefix) for name in seen for prefix in prefixes}
     assert [glob for glob in globs if not any(fnmatchcase(name, glob) for name in seen)] == []
+
+
+ACCELERATORS = {"dcgm": "nvidia", "amd_gpu": "amd", "intel_xpu": "intel", "aws_neuron": "aws"}
+
+
+@pytest.mark.parametrize(("system", "vendor"), ACCELERATORS.items())
+def test_gpus_of_all_vendors_are_told_apart_by_the_same_tags(system: str, vendor: str) -> None:
+    """So one monitor and one dashboard watch them all. Another test holds that NVML says what DCGM does."""
+    constant = yaml.safe_load((TABLES / f"{system}.yaml").read_text(encoding="utf-8"))["constant"]
+    assert constant == [f"vendor:{vendor}"]
+    lines = [line for scrape in scrapes(system) for line in submissions_of(scrape.get("expect"), constant)]
+    names = [set(re.findall(r" (\w+):", line)) for line in lines if line.startswith("gauge gpu.utilization ")]
+    assert any({"vendor", "gpu", "gpu_uuid", "gpu_model"} <= each for each in names)
+
+
+@pytest.mark.parametrize("name", sorted(builtin_catalog().systems))
+def test_what_a_file_rests_on_is_there(name: str) -> None:
+    """Of a live system a test starts the server; of a recorded one the answer is kept."""
+    verified = builtin_catalog().systems[name].verified
+    assert verified is not None
+    named = re.findall(r"(?<![\w/])tests/[\w./-]+", verified.source)
+    if verified.how == "documentation":
+        assert named == []
+        return
+    assert named
+    assert all((ROOT / path).exists() for path in named)
+    assert all(path.startswith("tests/real/") == (verified.how == "live") for path in named)

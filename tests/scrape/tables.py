@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import pytest
 import yaml
 
 TABLES = Path(__file__).parents[1] / "tables"
+SHARED = ("process.", "scrape.")
+"""Beginnings of metrics that are of no system, and so without the constant tags of one."""
+
 PAYLOADS = Path(__file__).parents[1] / "fixtures" / "payloads"
 
 
 def cases() -> list[Any]:
     """Each case as (table, case).
 
-    A table is `{instance, cases}`; a case is `{name, instance, show, scrapes}`; a scrape is
+    A table is `{instance, constant, cases}`, where `constant` are tags that all submissions of its system
+    have; a case is `{name, instance, show, scrapes}`; a scrape is
     `{payload, file, content_type, at, status, restart, expect, events, error, warns}`. `file` names a
     payload of the fixtures, `at` is the clock of the scrape in seconds, `restart` starts the Agent anew
     with its persistent cache, and `expect` lists every submission but telemetry, without the tags
@@ -59,12 +64,16 @@ def payload_of(scrape: dict[str, Any]) -> str:
     return str(scrape.get("payload", ""))
 
 
-def submissions_of(expect: list[Any] | None) -> Iterator[str]:
-    """Each line of `expect` as `submissions` writes it."""
+def submissions_of(expect: list[Any] | None, constant: Sequence[str] = ()) -> Iterator[str]:
+    """Each line of `expect` as `submissions` writes it, with the `constant` tags of its table."""
     for entry in expect or ():
         if isinstance(entry, str):
-            yield entry
+            # A value may have spaces.
+            start, *tags = re.split(r" (?=\w+:)", entry)
+            shared = start.split(" ")[1].startswith(SHARED)
+            yield " ".join([start, *sorted([*tags, *(() if shared else constant)])])
             continue
         for line in entry["lines"]:
             kind, name, value, *tags = line.split(" ")
-            yield " ".join([kind, name, value, *sorted([*tags, *entry["with"]])])
+            shared = name.startswith(SHARED)
+            yield " ".join([kind, name, value, *sorted([*tags, *entry["with"], *(() if shared else constant)])])

@@ -55,7 +55,7 @@ def test_case(
         for text in scrape.get("warns", ()):
             assert any(text in warning for warning in check.warnings), (where, check.warnings)
         check.warnings.clear()
-        lines = list(submissions_of(scrape.get("expect")))
+        lines = list(submissions_of(scrape.get("expect"), table.get("constant", ())))
         got, due = (Counter(in_buckets(found, lines)) for found in (submissions(aggregator, hidden), lines))
         assert {"missing": [*(due - got).elements()], "unexpected": [*(got - due).elements()]} == NOTHING_WRONG, where
         wanted = scrape.get("events", [])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.catalog.loader import builtin_catalog, dropped_everywhere
+from datadog_checks.model_serving.catalog.labels import dropped_everywhere
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.catalog.model import Target
 from datadog_checks.model_serving.scrape.tags import GENERIC_TAGS, TagRules
 

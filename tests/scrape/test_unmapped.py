@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from ..conftest import Endpoint, make_check
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.scrape.inventory import families
 
+from ..conftest import Endpoint, make_check, submissions
+
+PAYLOADS = Path(__file__).parents[1] / "fixtures" / "payloads"
 PROCESS = ("process_cpu_seconds_total", "python_info", "go_goroutines")
 MLSERVER = "model_infer_request_success_total{model='m'} 3\n".replace("'", '"')
 
@@ -158,3 +162,57 @@ def test_nothing_is_mapped(
         assert said in warning
         assert unsaid not in warning
         check.warnings.clear()
+
+
+SAVED = {"kserve": "kserve/0.21.txt", "litellm": "litellm/1.106.txt", "ray_serve": "ray_serve/2.60_serve.txt"}
+
+
+@pytest.mark.parametrize("system", SAVED)
+def test_the_rest(system: str, endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """A file of three lines passes on what nobody maps, beside what is mapped, and nothing that is ignored."""
+    file = tmp_path / "rest.yaml"
+    file.write_text(f"system: {system}\nextends: {system}\nrest: own\n", encoding="utf-8")
+    payload = (PAYLOADS / SAVED[system]).read_text(encoding="utf-8")
+    own = 'ours_seconds_bucket{le="1"} 2\nours_seconds_bucket{le="+Inf"} 3\nours_seconds_sum 2\nours_seconds_count 3\n'
+    payload += f"# TYPE ours_seconds histogram\n{own}# TYPE ours:total counter\nours:total 4\nundeclared 1\n"
+    sent = []
+    for options in ({}, {"catalog": str(file)}):
+        check = make_check(openmetrics_endpoint=endpoint.url, serving_system=system, readiness=False, **options)
+        for line in ("", "# TYPE ours_late gauge\nours_late 1\n", "# TYPE ours_late gauge\nours_late 2\n"):
+            aggregator.reset()
+            endpoint.serve(payload + line)
+            assert check.run() == ""
+        sent.append({line for line in submissions(aggregator) if " scrape." not in line})
+    mapped, all_ = sent
+    assert mapped < all_
+    names = {line.split()[1] for line in all_ - mapped}
+    assert all(name.startswith(f"{system}.") for name in names)
+    own_names = {metric.name for metric in builtin_catalog().systems[system].own_metrics}
+    assert names.isdisjoint(own_names)
+    ours = {f"{system}.ours_seconds{part}" for part in (".sum", ".count")} | {f"{system}.ours_total.count"}
+    assert {name for name in names if ".ours" in name} == ours | {f"{system}.ours_late"}
+    assert not [name for name in names if "python_" in name or "undeclared" in name]
+    states = {state.name: state.state for state in families(next(iter(check.source.scrapers.values())))}
+    assert (states["ours_seconds"], states["undeclared"]) == ("mapped", "unknown")
+
+
+def test_the_rest_beside_other_systems(endpoint: Endpoint, aggregator: Any, datadog_agent: Any, tmp_path: Path) -> None:
+    """So is what another system would have that is not there; behind a federation only targets of the system."""
+    file = tmp_path / "gateway.yaml"
+    entry = "{raw: gateway_active, type: gauge, to: request.in_flight}"
+    file.write_text(f"system: gateway\nrest: own\nmetrics:\n  - {entry}\n", encoding="utf-8")
+    check = make_check(openmetrics_endpoint=endpoint.url, catalog=str(file), readiness=False)
+    ours, others = '{job="gateway",instance="a"}', '{job="node",instance="b"}'
+    for value in (1, 2, 3):
+        aggregator.reset()
+        endpoint.serve(
+            f"# TYPE gateway_active gauge\ngateway_active{ours} {value}\n# TYPE model_accuracy gauge\n"
+            f"model_accuracy {value}\n# TYPE pool gauge\npool{ours} {value}\npool{others} 7\n"
+        )
+        assert check.run() == ""
+        sent = [line.split()[1:3] for line in submissions(aggregator) if " scrape." not in line]
+        assert sorted(sent) == [
+            ["gateway.model_accuracy", str(value)],
+            ["gateway.pool", str(value)],
+            ["request.in_flight", str(value)],
+        ]

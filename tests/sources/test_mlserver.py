@@ -99,7 +99,7 @@ def test_seen_models(index: str | None, endpoint: Endpoint, aggregator: Any, dat
     assert readiness(aggregator) == ["endpoint OK", "model OK model_name:seen"]
 
 
-@pytest.mark.parametrize("status", [400, 404, 503])
+@pytest.mark.parametrize("status", [400, 500, 503])
 def test_not_ready(status: int, endpoint: Endpoint, aggregator: Any, datadog_agent: Any) -> None:
     """A server that isn't ready because one model isn't is told so, its models one by one, and the scrape goes on."""
     check = check_of(endpoint, models=["a", "b"])

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from .document import KEYS, Document
 from .plain_text import plain_text
 
+CODES = Path(__file__).parent / "codes"
 PLACEHOLDER = re.compile(r"\{([a-z0-9_|]+)\}")
 
 
@@ -61,6 +65,37 @@ class Codes:
             "host": host,
             "tags": tags,
         }
+
+
+@lru_cache
+def builtin_codes(name: str) -> Codes:
+    """Codes that ship with the check, by the name of their file."""
+    document = Document(CODES / f"{name}.yaml")
+    return read_codes(document, document.data, "the file")
+
+
+def read_codes(document: Document, value: Any, where: str) -> Codes:
+    """Codes that a file spells out. Raises CatalogError."""
+    entry = document.keys(value, "codes", where)
+    tag = entry.get("tag")
+    if not isinstance(tag, str) or not tag:
+        raise document.fail(where, "needs a `tag`, under which the code is counted.")
+    known = entry.get("codes") or {}
+    if not isinstance(known, dict) or not all(type(code) is int for code in known):
+        raise document.fail(f"{where}, key `codes`", "must be a mapping from whole numbers to what is known of a code.")
+    return Codes(
+        tag,
+        _event(document, entry["event"], f"{where}, key `event`") if "event" in entry else None,
+        {code: document.texts(fields, f"{where}, code {code}") for code, fields in known.items()},
+        document.texts(entry.get("unknown") or {}, f"{where}, key `unknown`"),
+    )
+
+
+def _event(document: Document, value: Any, where: str) -> CodeEvent:
+    entry = document.texts(document.keys(value, "event", where), where)
+    if missing := [key for key in KEYS["event"] if key not in entry]:
+        raise document.fail(where, f"lacks {' and '.join(f'`{key}`' for key in missing)}.")
+    return CodeEvent(**entry)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

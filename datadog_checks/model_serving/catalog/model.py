@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from typing import Any
 
 from .codes import Codes
+from .probes import ReadinessRules
 
 NAMESPACE = "model_serving"
 """First part of every metric name in the canonical vocabulary."""
@@ -42,6 +43,14 @@ ROUNDING_UP = 1.01
 GROUPED_TYPES = frozenset(("histogram", "summary", "window_histogram"))
 """Types whose value is spread over `_bucket`, `_sum` and `_count` samples."""
 
+PASSED_ON = {
+    "counter": ("count", ".count"),
+    "gauge": ("gauge", ""),
+    "histogram": ("distribution", ""),
+    "summary": ("distribution", ""),
+}
+"""What a family is sent as that no entry names, by its declared type, and how its name ends then."""
+
 BILLED_PER_DISTRIBUTION = 5
 """Custom metrics that Datadog bills for a distribution without percentiles: count, sum, min, max and avg. Every other
 metric with its tags is one. docs/how-it-counts.md names the source.
@@ -55,12 +64,20 @@ def compile_globs(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile("|".join(translate(pattern) for pattern in patterns))
 
 
+MOMENTS: Mapping[str, Callable[[float], float]] = {
+    "count": lambda value: 1.0,
+    "sum": lambda value: value,
+    "sum_of_squares": lambda value: value * value,
+}
+"""What a gauge with `moments` is also sent as, each a count. Added up over any time, they tell mean and variance."""
+
+
 @dataclass(frozen=True, slots=True)
 class CanonicalMetric:
     """A metric as Datadog sees it; `name` lacks the `model_serving.` prefix.
 
     `low` and `high` bound valid values, in the metric's unit; `combine` says how gauges that fall
-    together on one tag set become one value.
+    together on one tag set become one value. One with `moments` also comes as MOMENTS.
     """
 
     name: str
@@ -74,6 +91,7 @@ class CanonicalMetric:
     orientation: int
     short_name: str
     namespace: str = NAMESPACE
+    moments: bool = False
 
     def excludes(self, value: float) -> bool:
         """Whether a value, in the metric's unit, is outside of the valid range."""
@@ -231,6 +249,10 @@ class RawMetric:
         half = len(self.names) // 2
         return tuple(replace(self, names=names) for names in zip(self.names[:half], self.names[half:], strict=True))
 
+    def has_label(self, label: str) -> bool:
+        """Whether the file knows that series have the label, for every target leaves it out."""
+        return bool(self.targets) and all(label in target.drop for target in self.targets)
+
     @property
     def grouped(self) -> bool:
         return self.type in GROUPED_TYPES
@@ -353,7 +375,8 @@ class System:
     `series_start_at_zero` is false where counters are older than the series that show them, such as
     those of a GPU whose labels name the pod that holds it now. `shared` are the metrics that all systems have,
     `others` the metrics of both by their other spellings. `halves` are the pairs that a counter is a half of, by its
-    name without `_total`, and which half. `verified` is None where the file does not say. `definition` is what the file
+    name without `_total`, and which half. With `rest` families that nobody knows are passed on, with
+    the `tags` that all its metrics have. `verified` is None where the file does not say. `definition` is what the file
     says, for those that extend it.
     """
 
@@ -376,6 +399,9 @@ class System:
     others: tuple[RawMetric, ...] = ()
     switches: tuple[Switch, ...] = ()
     verified: Verification | None = None
+    rest: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+    readiness: ReadinessRules | None = None
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -383,6 +409,17 @@ class System:
     def by_documentation_only(self) -> bool:
         """Whether the file says that it rests on documents alone."""
         return self.verified is not None and self.verified.how == "documentation"
+
+    def passed_on(self, family: str, kind: str) -> RawMetric | None:
+        """A family that nobody knows, as a metric of the system's own. None where its declared type is of no use."""
+        if kind not in PASSED_ON:
+            return None
+        known, ending = PASSED_ON[kind]
+        name = family.removesuffix("_total") if kind == "counter" else family
+        name = next((name.removeprefix(prefix) for prefix in self.prefixes if name.startswith(prefix)), name)
+        name = f"{self.name}.{re.sub('[^a-zA-Z0-9_]', '_', name)}{ending}"
+        metric = CanonicalMetric(name, known, "", "", "", 0.0 if kind == "counter" else None, None, "last", 0, "")
+        return RawMetric(self.name, (family,), kind, 1.0, (Target(metric, tags=self.tags),))
 
     def by_name(self) -> dict[str, RawMetric]:
         """Every spelling of every raw metric, counters with and without `_total`."""

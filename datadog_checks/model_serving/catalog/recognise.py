@@ -54,7 +54,7 @@ class Evidence:
     """What a payload has shown of one system that isn't known to be there.
 
     `met` are its raw metrics, by their names and the prefix they stood behind, `hints` those that hint at it; `against`
-    says that a metric of its names was declared to be something else.
+    says that one of its hints was declared to be something else.
     """
 
     def __init__(self) -> None:
@@ -220,7 +220,8 @@ class Recogniser:
         if match.required_label or match.part == "created" or raw.shared:
             return
         if match.contradicted_by(kind):
-            evidence.against = evidence.against or not prefix
+            # Some exporters declare counters as gauges, but none a hint as what it is not.
+            evidence.against = evidence.against or not (prefix or system.hints.isdisjoint(raw.names))
             return
         if not prefix:
             evidence.hints |= system.hints.intersection(raw.names)

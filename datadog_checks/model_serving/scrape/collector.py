@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import isfinite, isnan
 from typing import Any
 
@@ -51,11 +52,12 @@ class Collector:
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
     `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
     shape; `quantiles` are raw metrics whose quantiles were left out; `labels` are the labels that metrics of users'
-    files have come with, where targets ask for some; `unclaimed` are names that nobody knows, `present` the raw metrics
-    of a system that the payload has, as (federated target, name without `_total`). `cache` is what is known of its
-    lines. `fresh` are series that have begun since somebody took them; those last seen in the scrape `forgotten`, or
-    before, are kept no more. After `stale_after` seconds a value isn't taken; None means that of pushed values alone,
-    after `PUSHED_FOR`. No more series are remembered than `sample_limit`, those that were seen last.
+    files have come with, where targets ask for some; `rest` are families that nobody knows and a system passes on, by
+    name and type; `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has,
+    as (federated target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have
+    begun since somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After
+    `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`. No more
+    series are remembered than `sample_limit`, those that were seen last.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Collector:
         self.present: set[tuple[str, str]] = set()
         self.unclaimed: set[str] = set()
         self.wrong_types: dict[str, str] = {}
+        self.rest: dict[tuple[str, str], RawMetric] = {}
         self.quantiles: set[str] = set()
         self.labels: dict[str, tuple[RawMetric, set[str]]] = {}
         self.process_start: dict[str, float] = {}
@@ -211,6 +214,11 @@ class Collector:
             cache.ignore()
             if not metric.samples:
                 cache.declares(Declared())
+        elif (raw := self._passed_on(name, metric.type)) is not None:
+            cache.ignore()
+            if not metric.samples:
+                cache.declares(Declared())
+            self._take_rest(raw, metric, samples(metric))
         else:
             cache.ignore(name)
             self.unclaim(name)
@@ -249,9 +257,13 @@ class Collector:
                     self._take(match, metric, samples)
                 except Exception:
                     self.failed(metric.name, undo=True)
-            else:
-                unread.add(metric.name)
+                continue
+            unread.add(metric.name)
+            raw = self._passed_on(metric.name, metric.type)
+            if raw is None:
                 self.unclaim(metric.name)
+            else:
+                self._take_rest(raw, metric, samples)
         self._held = []
         self._unread = unread
         strangers = set()
@@ -399,7 +411,8 @@ class Collector:
                 continue
             plain = part == "value" and (grouped or raw.grouped)
             piece_of = next((kind for label, kind in OWN_LABELS.items() if label in labels), "")
-            if shaped is None or plain or family.type in NO_SHAPE or (piece_of and part == "value"):
+            stray = part == "value" and any(label in labels and not raw.has_label(label) for label in OWN_LABELS)
+            if shaped is None or plain or family.type in NO_SHAPE or stray:
                 if not raw.ignore_plain:
                     self._refuse_type(raw, "plain value" if plain else piece_of or family.type)
                 continue
@@ -433,6 +446,28 @@ class Collector:
             self.cache.into(number, (numbers, index, series))
             if sample.timestamp is not None:
                 self.stamp(series, sample.timestamp)
+
+    def _passed_on(self, family: str, kind: str) -> RawMetric | None:
+        """A family that nobody knows as a metric of an active system that passes on the rest, None where none does."""
+        systems = (self.recogniser.systems[name] for name in self.recogniser.active)
+        system = next((system for system in systems if system.rest), None)
+        if system is None or self.recogniser.claims(family):
+            return None
+        raw = self.rest.get((family, kind))
+        if raw is None and len(self.rest) < MAX_NAMES and (raw := system.passed_on(family, kind)) is not None:
+            self.rest[family, kind] = raw
+        return raw
+
+    def _take_rest(self, raw: RawMetric, family: Metric, samples: Labelled) -> None:
+        """Read what is passed on, behind a federation that of the targets which are of the system."""
+        items = []
+        for item in samples:
+            group = federated_target(item[2])
+            if not group or self._systems.get(group) == raw.system:
+                items.append(item)
+            else:
+                self.cache.into(item[0], None)
+        self.take(raw, family, items)
 
     def _mean_of(self, raw: RawMetric) -> RawMetric | None:
         """What tells a gauge when it comes as a histogram or a summary: the mean of what has come. None for others."""
@@ -492,19 +527,7 @@ class Collector:
         system = self.recogniser.systems[raw.system]
         if not raw.shared:
             self._systems.setdefault(group, raw.system)
-        said = self.rules.workload(system.labels, labels)
-        if raw.own and raw.conditions:
-            self.labels.setdefault(raw.names[0], (raw, set()))[1].update(said)
-        outputs = tuple(
-            Output(
-                name=target.metric.full_name,
-                target=target,
-                tags=self.rules.tags(system.name, system.labels, target, said),
-                scale=raw.scale,
-            )
-            for target in raw.targets
-            if target.applies_to(said)
-        )
+        outputs = self._outputs(raw, labels)
         # What the user names besides the catalog has the same raw name.
         key = f"{raw.names[0]}>{raw.targets[0].metric.full_name if raw.targets else ''}{sorted(identity)}"
         starts = system.series_start_at_zero if raw.starts_at_zero is None else raw.starts_at_zero
@@ -515,6 +538,32 @@ class Collector:
             output.target.metric.low is not None and output.target.metric.low >= 0 for output in outputs
         )
         return series
+
+    def _outputs(self, raw: RawMetric, labels: dict[str, str]) -> tuple[Output, ...]:
+        system = self.recogniser.systems[raw.system]
+        said = self.rules.workload(system.labels, labels)
+        if raw.own and raw.conditions:
+            self.labels.setdefault(raw.names[0], (raw, set()))[1].update(said)
+        return tuple(
+            Output(
+                name=target.metric.full_name,
+                target=target,
+                tags=self.rules.tags(system.name, system.labels, target, said),
+                scale=raw.scale,
+            )
+            for target in raw.targets
+            if target.applies_to(said)
+        )
+
+    def learn(self, system: str, tags: Mapping[str, str]) -> None:
+        """From the next scrape on give the metrics of a system tags that its API has told. What counts goes on."""
+        if self.rules.told.get(system) == tags:
+            return
+        self.rules = replace(self.rules, told={**self.rules.told, system: dict(tags)})
+        pairs = ((key, pair) for key, (pair, _) in self._pairs.items())
+        for (_, identity), series in chain(self.series.items(), pairs):
+            if series.raw.system == system:
+                series.outputs = self._outputs(series.raw, dict(sorted(identity)))
 
     def sweep(self) -> None:
         """Forget series unseen for long, or sooner when most of the memory is of series long gone."""

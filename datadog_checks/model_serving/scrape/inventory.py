@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from ..catalog.model import MOMENTS
 from ..catalog.recognise import PARTS, Match
 from ..submit.histograms import as_buckets
 from ..submit.series import Output, Reading, Series, state_tags
@@ -90,6 +91,8 @@ def families(scraper: ServingScraper) -> list[FamilyState]:
             state = FamilyState(whole, AMBIGUOUS, why=f"of {' and '.join(titles)}: `serving_system` can tell")
         elif match is not None:
             state = _matched(scraper, whole, match, read.get(match.raw.names[0], ()))
+        elif rest := [raw for (family, _), raw in collector.rest.items() if family == name]:
+            state = _matched(scraper, name, Match(rest[0]), read.get(name, ()))
         elif scraper.is_named(name):
             state = FamilyState(whole, NAMED, why="`metrics` or `extra_metrics`")
         elif name in collector.unclaimed or recogniser.ignores(name):
@@ -218,13 +221,22 @@ def _sent_as(scraper: ServingScraper, series: Series, output: Output) -> Iterato
     elif part == "mean":
         if current.count is not None and current.sum is not None:
             mean = current.sum / current.count * scale if current.count else 0.0
-            yield Expectation(output.name, "gauge", tags, host, mean)
+            yield from _gauge(output, host, mean)
     elif raw.states:
         yield Expectation(output.name, "gauge", state_tags(tags, raw.states, current.value), host, 1.0)
-    elif metric.type in ("gauge", "count"):
-        yield Expectation(output.name, metric.type, tags, host, current.value * scale)
+    elif metric.type == "gauge":
+        yield from _gauge(output, host, current.value * scale)
+    elif metric.type == "count":
+        yield Expectation(output.name, "count", tags, host, current.value * scale)
     else:
         yield from _histogram(scraper, series, output)
+
+
+def _gauge(output: Output, host: str, value: float) -> Iterator[Expectation]:
+    yield Expectation(output.name, "gauge", output.tags, host, value)
+    if output.target.metric.moments:
+        for part, moment in MOMENTS.items():
+            yield Expectation(f"{output.name}.{part}", "count", output.tags, host, moment(value))
 
 
 def _histogram(scraper: ServingScraper, series: Series, output: Output) -> Iterator[Expectation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..catalog.model import NAMESPACE, Labels, Target
@@ -64,6 +64,7 @@ class TagRules:
 
     `endpoint_name` overrides every label, `default_endpoint_name` serves where there is none. Of a `static` tag and
     what a sample says under the same key, the sample's counts: the one is of the target, the other of its subject.
+    `told` is what an API has told of a system whose metrics don't say it, which counts where neither speaks.
     """
 
     static: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class TagRules:
     keep: frozenset[str] = frozenset()
     endpoint_name: str = ""
     default_endpoint_name: str = ""
+    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def workload(self, labels: Labels, raw: dict[str, str]) -> dict[str, str]:
         """The labels of a sample with the workload's own in place of those that Prometheus gave its target.
@@ -155,6 +157,12 @@ class TagRules:
         elif "endpoint_name" not in tags and (job := federated_job(raw)):
             tags["endpoint_name"] = job
         tags["serving_system"] = system
+        if system in self.told:
+            keys = {tag.lower() for tag in tags} | {key for key, _ in _keyed(self.static)} | self.exclude
+            for name, value in self.told[system].items():
+                tag = f"{NAMESPACE}_{name.lower()}" if name.lower() in GENERIC_TAGS else name
+                if tag.lower() not in keys:
+                    tags[tag] = CONTROL.sub("_", value)
         own = [f"{tag}:{value}"[:LONGEST] for tag, value in tags.items()]
         return tuple(sorted({*own, *self._others({tag.lower() for tag in tags})}))
 

@@ -69,7 +69,7 @@ class Member:
             answer = error
         if self.readiness is None or time.monotonic() >= deadline:
             return Fetched(answer)
-        return Fetched(answer, self.readiness.ask(self.scraper, http))
+        return Fetched(answer, self.readiness.ask(self.scraper, http, deadline))
 
     def take(self, fetched: Fetched) -> ServingScraper:
         """Submit what the probe found, and give the scraper that is to read the answer."""

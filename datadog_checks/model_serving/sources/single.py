@@ -71,8 +71,9 @@ class SingleEndpoint:
             problems.append(str(error))
         if self._http is not None:
             http = self._http if self.access is None else Authorized(self._http, self.access)
+            deadline = time.monotonic() + self.seconds
             with self.transport.limit(self.seconds):
-                findings = self.readiness.ask(self.scraper, http)
+                findings = self.readiness.ask(self.scraper, http, deadline)
             self.readiness.submit(self.scraper, findings)
         return problems
 

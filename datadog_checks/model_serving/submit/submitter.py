@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
-from ..catalog.model import CanonicalMetric, Catalog, Target, Things, device_of
+from ..catalog.model import MOMENTS, CanonicalMetric, Catalog, Target, Things, device_of
 from .histograms import as_buckets, as_distribution
 from .journal import ACCUMULATING
 from .persisted import Memory
@@ -356,14 +356,20 @@ class Submitter:
         for (name, tags, host), (metric, readings) in self._gauges.items():
             value = _combined(readings, metric.combine)
             together.setdefault((tags, host), {})[metric.name] = value
-            self.sender.gauge(name, value, tags, host)
+            self._send(metric, name, value, tags, host)
         self._gauges = {}
         for (tags, host), values in together.items():
             system = tag_value(tags, "serving_system")
             if system not in self.inputs:
                 self._derive(system, values, tags, host)
         for (name, tags, host), (metric, readings) in self._gauges.items():
-            self.sender.gauge(name, _combined(readings, metric.combine), tags, host)
+            self._send(metric, name, _combined(readings, metric.combine), tags, host)
+
+    def _send(self, metric: CanonicalMetric, name: str, value: float, tags: Tags, host: str) -> None:
+        self.sender.gauge(name, value, tags, host)
+        if metric.moments:
+            for part, moment in MOMENTS.items():
+                self.sender.count(f"{name}.{part}", moment(value), tags, host)
 
     def _derive(self, system: str, known: Mapping[str, float], tags: Tags, host: str) -> None:
         for derived in self.derived.get(system, ()):

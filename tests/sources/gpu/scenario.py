@@ -14,7 +14,7 @@ from .fake_nvml.constants import CONSTANTS
 
 FOLDER = Path(__file__).with_name("scenarios")
 TYPES = {"f64": 0, "u32": 1, "u64": 3, "i64": 4, "i32": 5, "u16": 6}
-ALWAYS = ("endpoint_name:box", "serving_system:nvml")
+ALWAYS = ("endpoint_name:box", "serving_system:nvml", "vendor:nvidia")
 """Tags that every submission carries, which the scenarios leave out."""
 
 

@@ -21,7 +21,10 @@ from .test_scenarios import HEALTH, happened, health
 
 INSTALL = "sudo -u dd-agent /opt/datadog-agent/embedded/bin/pip install nvidia-ml-py"
 TWO = named("dying")["host"]
-GPU0 = "driver_version:550.54.15 endpoint_name:box gpu:0 gpu_model:NVIDIA L4 gpu_uuid:GPU-0 serving_system:nvml"
+GPU0 = (
+    "driver_version:550.54.15 endpoint_name:box gpu:0 gpu_model:NVIDIA L4 gpu_uuid:GPU-0 serving_system:nvml "
+    "vendor:nvidia"
+)
 GPU1 = GPU0.replace("gpu:0", "gpu:1").replace("GPU-0", "GPU-1")
 NO_PROGRAM = """
 import json
@@ -273,7 +276,10 @@ def test_lost_from_the_start(host: Host, aggregator: Any, caplog: pytest.LogCapt
     for _ in range(3):
         aggregator.reset()
         assert error_of(check) == ""
-        assert health(aggregator) == ["critical endpoint_name:box gpu:0 serving_system:nvml", f"ok {GPU1}"]
+        assert health(aggregator) == [
+            "critical endpoint_name:box gpu:0 serving_system:nvml vendor:nvidia",
+            f"ok {GPU1}",
+        ]
         host.clock.now += 60
     (message,) = {one.message for one in aggregator.service_checks(HEALTH) if one.status == 2}
     assert message.startswith("it can't be opened: nvmlDeviceGetHandleByIndex: ")

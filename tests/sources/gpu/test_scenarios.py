@@ -67,6 +67,15 @@ def test_scenario(path: Path, host: Host, aggregator: Any) -> None:
         assert happened(aggregator) == with_tags(run.get("events"), tags, " | "), where
 
 
+def test_that_gpus_were_read_is_told(host: Host, aggregator: Any) -> None:
+    """So that a monitor can tell when nobody reads them any more; nothing of it on a host without GPUs."""
+    host.boot(load(FOLDER / "plain.yaml")["host"])
+    assert not host.check().run()
+    (found,) = aggregator.metrics("model_serving.scrape.duration")
+    assert "serving_system:nvml" in found.tags
+    assert found.value >= 0
+
+
 def test_scenarios_are_complete() -> None:
     """Every scenario says what it is about, and states the submissions of its first run exactly."""
     for path in FOLDER.glob("*.yaml"):

@@ -59,7 +59,7 @@ def test_is_what_dcgm_calls_it(name: str, metric: str, entry: dict[str, Any]) ->
     """The field of DCGM that tells the same goes to the same metric, with the same tags, in the same unit."""
     raw: RawMetric = builtin_catalog().systems["dcgm"].by_name()[dcgm_name(name)]
     (target,) = [target for target in raw.targets if target.metric.name == metric]
-    assert dict(target.tags) == entry.get("tags", {})
+    assert dict(target.tags) == {"vendor": "nvidia", **entry.get("tags", {})}
     assert entry.get("scale", 1) == pytest.approx(raw.scale * DCGM["units"].get(name, 1))
     kinds = {"counter": "counter", "rate": "gauge", "gauge": "gauge"}
     assert raw.type == kinds[entry.get("kind", "gauge")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from datadog_checks.model_serving.catalog.loader import CODES, builtin_codes
+from datadog_checks.model_serving.catalog.codes import CODES, builtin_codes
 from datadog_checks.model_serving.sources.gpu import device, events, source
 from datadog_checks.model_serving.sources.gpu.driver import Driver
 from datadog_checks.model_serving.sources.gpu.events import XidWatcher

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from datadog_checks.model_serving import ModelServingCheck
-from datadog_checks.model_serving.catalog.loader import builtin_codes
+from datadog_checks.model_serving.catalog.codes import builtin_codes
 from datadog_checks.model_serving.workstation.demo import servers
 from datadog_checks.model_serving.workstation.demo.observe import GpuRow, History, Row, Signals
 from datadog_checks.model_serving.workstation.demo.report import (

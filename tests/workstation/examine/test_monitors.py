@@ -12,6 +12,7 @@ from datadog_checks.model_serving.workstation.provision.query.tree import Metric
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceCheck, ServiceStatus
 
 TAGS = frozenset(("serving_system:mlserver", "model_name:fraud", "status_class:5xx", "path:/v2/ready"))
+TEMPERATURE = "model_serving.gpu.temperature"
 COUNT, ERRORS, LATENCY = (f"model_serving.request.{name}" for name in ("count", "error.count", "latency"))
 ERRORS_SAID = "request.error.count {!status_class:4xx,!serving_system:mlserver}"
 SYSTEM = ("serving_system:s", "endpoint_name:e")
@@ -81,6 +82,12 @@ def ground(
             ground({"model_serving.gpu.ecc.count": ("gpu:0", "gpu_uuid:u", "error_type:corrected", "scope:volatile")}),
             (EVENT, "gpu.ecc.count {error_type:uncorrected,scope:volatile}"),
         ),
+        (
+            "gpu.temperature.amd",
+            ground({TEMPERATURE: ("gpu:0", "gpu_uuid:u", "vendor:nvidia")}, possible=(TEMPERATURE,)),
+            (FOREIGN, "gpu.temperature {vendor:amd} is of other systems"),
+        ),
+        ("gpu.temperature.amd", ground({TEMPERATURE: ("gpu:0", "gpu_uuid:u", "vendor:amd")}), (COUNTED, "")),
         ("endpoint.ready", ground({}, ready=SYSTEM), (COUNTED, "")),
         (
             "endpoint.ready",

@@ -513,17 +513,41 @@ def test_an_account_that_refuses_on_missing_data(dd: Standin, connect: Connect, 
     if not takes:
         dd.policy.no_missing_data.add("query alert")
     wanted = [counted(on_missing_data="resolve")]
-    if takes or not is_there:
-        said = told(applied(connect(), wanted))["monitor:gpu.xid"]
-    else:
-        # As from an older version: that something else differs has the monitor updated.
-        said = told(applied(connect(), [counted(on_missing_data="resolve", include_tags=False)]))["monitor:gpu.xid"]
-        wanted = [counted(on_missing_data="resolve", include_tags=False)]
+    said = told(applied(connect(), wanted))["monitor:gpu.xid"]
     (kept,) = (one["options"] for one in dd.state.monitors.values())
     assert kept.get("on_missing_data") == ("resolve" if takes else None)
     assert not kept["notify_no_data"]
     assert kept.get("no_data_timeframe") is None
     assert ("without on_missing_data, which the account refuses" in said) is not takes
+    assert not planned(connect(), wanted).differs
+
+
+@pytest.mark.parametrize("left", [None, "default"])
+def test_on_missing_data_that_somebody_took_away(dd: Standin, connect: Connect, left: str | None) -> None:
+    """Where the account took it, that it is gone is a change by somebody, which the next run undoes."""
+    wanted = [counted(on_missing_data="resolve")]
+    applied(connect(), wanted)
+    (kept,) = (one["options"] for one in dd.state.monitors.values())
+    if left is None:
+        del kept["on_missing_data"]
+    else:
+        kept["on_missing_data"] = left
+    assert planned(connect(), wanted).differs
+    applied(connect(), wanted)
+    assert [one["options"]["on_missing_data"] for one in dd.state.monitors.values()] == ["resolve"]
+    assert not planned(connect(), wanted).differs
+
+
+def test_an_account_that_takes_on_missing_data_after_all(dd: Standin, connect: Connect) -> None:
+    """The next update tries it again, and takes the note of the refusal away."""
+    dd.policy.no_missing_data.add("query alert")
+    applied(connect(), [counted(on_missing_data="resolve")])
+    dd.policy.no_missing_data.clear()
+    wanted = [counted(on_missing_data="resolve", include_tags=False)]
+    applied(connect(), wanted)
+    (kept,) = dd.state.monitors.values()
+    assert kept["options"]["on_missing_data"] == "resolve"
+    assert not [tag for tag in kept["tags"] if tag.startswith("model_serving_without")]
     assert not planned(connect(), wanted).differs
 
 

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.errors import OptionError
+from datadog_checks.model_serving.strict_yaml import read_yaml
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
+from datadog_checks.model_serving.workstation.provision.packs import HERE as PACKS
 from datadog_checks.model_serving.workstation.provision.packs import builtin_packs, monitor_entries
 from datadog_checks.model_serving.workstation.provision.packs.messages import NAMES
 from datadog_checks.model_serving.workstation.provision.packs.queries import groups_of, window_of
@@ -76,31 +79,46 @@ def test_everything_named_exists() -> None:
 SOURCES = """
 latency.p99           percentile last_5m  > 2       warning  ml-platform    request.latency
 latency.mean          sum        last_5m  > 10      warning  ml-platform    request.inference.latency.sum
-errors.share          sum        last_5m  > 5       critical ml-platform    request.error.count request.count
+errors.share          sum        last_5m  > 1       critical ml-platform    request.error.count request.count
 errors.client         sum        last_15m > 25      warning  ml-platform    request.error.count request.count
 requests.rejected     sum        last_5m  > 5       warning  ml-platform    request.error.count request.count
 requests.in_flight    min        last_5m  > 5       warning  ml-platform    request.in_flight
 queue.depth           sum        last_5m  > 50      warning  ml-platform    request.queue.depth.sum
 queue.wait            percentile last_5m  > 2       warning  ml-platform    request.queue.time
 queue.long            percentile last_5m  > 2       warning  ml-platform    request.queue.depth
+llm.first_token       percentile last_5m  > 6       critical ml-platform    token.time_to_first
+llm.gateway.first_token percentile last_5m > 6      warning  ml-platform    token.time_to_first
+llm.inter_token       percentile last_5m  > 0.2     warning  ml-platform    token.inter_token.latency
+llm.queue.wait        percentile last_5m  > 3       warning  ml-platform    request.queue.time
+llm.queue.waiting     min        last_10m > 20      warning  ml-platform    request.queue.size
+llm.kv_cache          avg        last_10m > 90      warning  ml-platform    kv_cache.utilization
+llm.preemptions       sum        last_10m > 10      warning  ml-platform    request.preempted.count request.count
+llm.prefix_cache      sum        last_30m < 50      warning  ml-platform    prefix_cache.hit.count token.prompt.count
+llm.stuck             sum        last_10m < 1       critical ml-platform    token.generation.count token.prompt.count
+llm.aborts            sum        last_15m > 25      warning  ml-platform    request.aborted.count request.count
+llm.gateway.fallbacks sum        last_15m > 10      warning  ml-platform    litellm.fallback.count request.count
+llm.provider.requests min        last_5m  < 10      warning  ml-platform    provider.requests.remaining
+llm.provider.tokens   min        last_5m  < 10000   warning  ml-platform    provider.tokens.remaining
 traffic.none          sum        last_15m < 1       warning  ml-platform    request.count
 agent.silent          max        last_15m < 0       critical ml-platform    scrape.duration
+endpoint.silent       max        last_15m < 0       warning  ml-platform    scrape.duration
 readiness.http        sum        last_5m  > 0       warning  ml-platform    mlserver.rest.request.count
 cpu.high              min        last_10m > 90      warning  ml-platform    cpu.utilization
 memory.high           min        last_10m > 90      warning  ml-platform    memory.utilization
 concurrency.high      avg        last_10m > 90      warning  ml-platform    request.latency.sum concurrency.provisioned
 gpu.memory            min        last_5m  > 95      warning  -              gpu.memory.utilization
 gpu.temperature       min        last_10m > 85      warning  -              gpu.temperature
+gpu.temperature.amd   min        last_10m > 95      warning  -              gpu.temperature
 gpu.xid               sum        last_1h  > 0       critical -              gpu.xid.count
 gpu.throttling        sum        last_15m > 20      warning  -              gpu.throttle.time
 gpu.ecc               sum        last_1h  > 0       critical -              gpu.ecc.count
 accuracy.drop         avg        last_1h  < -5      warning  ml-engineering model.accuracy
-prediction.shift      avg        last_30m >= 1      warning  -              model.prediction.mean
+prediction.shift      sum        last_1w  > 9       warning  -              model.prediction.mean.sum
 feature.drift         min        last_30m > 0.25    warning  ml-engineering model.feature_drift
 model.stale           min        last_1h  > 2592000 warning  ml-engineering model.age
 values.non_finite     sum        last_15m > 0       warning  ml-engineering scrape.samples.rejected
 latency.week          avg        last_1h  > 50      warning  ml-platform    request.latency
-throughput.week       sum        last_1h  < 50      warning  ml-platform    request.count request.count
+throughput.week       sum        last_60m < 50      warning  ml-platform    request.count request.count
 memory.week           avg        last_4h  > 25      warning  ml-platform    memory.utilization
 gpu_memory.week       avg        last_4h  > 25      warning  ml-platform    gpu.memory.used
 version.idle          sum        last_1d  < 1       warning  ml-platform    request.count
@@ -139,12 +157,17 @@ OTHERS = {
     "errors.client.endpoint": ("errors.client", "model_name"),
     "requests.rejected.endpoint": ("requests.rejected", "model_name"),
     "traffic.none.endpoint": ("traffic.none", "model_name"),
+    "llm.stuck.endpoint": ("llm.stuck", "model_name"),
     "gpu.memory.index": ("gpu.memory", "gpu_uuid"),
+    "gpu.memory.uuid": ("gpu.memory", "gpu"),
     "accuracy.drop.model": ("accuracy.drop", "model_version"),
     "prediction.shift.model": ("prediction.shift", "class_label"),
     "latency.week.endpoint": ("latency.week", "model_name"),
     "throughput.week.endpoint": ("throughput.week", "model_name"),
+    "gpu_memory.week.index": ("gpu_memory.week", "gpu_uuid"),
+    "gpu_memory.week.uuid": ("gpu_memory.week", "gpu"),
     "gpu.idle.index": ("gpu.idle", "gpu_uuid"),
+    "gpu.idle.uuid": ("gpu.idle", "gpu"),
 }
 
 
@@ -167,7 +190,8 @@ def submitted() -> list[tuple[str, str, dict[str, str]]]:
     """Everything that the tables of payloads expect of the check: system, metric, tags."""
     found = []
     for path in sorted((Path(__file__).parents[2] / "tables").glob("*.yaml")):
-        for case in yaml.safe_load(path.read_text(encoding="utf-8"))["cases"]:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for case in table["cases"]:
             lines = [line for scrape in case.get("scrapes", ()) for line in scrape.get("expect", ())]
             lines += [
                 {"with": case["with"], "lines": [row.partition("->")[2].strip()]}
@@ -177,7 +201,7 @@ def submitted() -> list[tuple[str, str, dict[str, str]]]:
             for line in lines:
                 group = line if isinstance(line, dict) else {"with": [], "lines": [line]}
                 for text in group["lines"]:
-                    kind, name, _, *tags = [*text.split(), *group["with"]]
+                    kind, name, _, *tags = [*text.split(), *group["with"], *table.get("constant", ())]
                     if kind in ("count", "gauge", "distribution"):
                         # The rest of a value with spaces is no tag.
                         pairs = dict(tag.split(":", 1) for tag in tags if ":" in tag)
@@ -197,8 +221,8 @@ def sees(metric: Metric, system: str, tags: Mapping[str, str]) -> bool:
                 if value is not None and value.startswith("*"):
                     return has.get(key, "") != "" and has[key].endswith(value[1:])
                 return has.get(key) == value
-            case In(key=key, values=values):
-                return has.get(key) in values
+            case In(key=key, values=values, negated=negated):
+                return (has.get(key) in values) != negated
             case Not(operand=operand):
                 return not holds(operand)
             case And(operands=operands):
@@ -235,7 +259,7 @@ def test_no_series_goes_unwatched(key: str) -> None:
             seen = [one for one in metrics_by if sees(one[index], system, tags)]
             assert len(seen) == 1, (system, name, tags)
             watched += 1
-    no_table = {"model.stale", "values.non_finite", "agent.silent", "version.idle"}
+    no_table = {"model.stale", "values.non_finite", "agent.silent", "endpoint.silent", "version.idle"}
     assert watched or key in no_table, "no table of payloads has this metric"
 
 
@@ -267,6 +291,7 @@ def test_recovery_is_apart_from_the_threshold() -> None:
     }
     assert without == {
         "traffic.none",
+        "llm.stuck",
         "readiness.http",
         "gpu.xid",
         "gpu.ecc",
@@ -274,6 +299,7 @@ def test_recovery_is_apart_from_the_threshold() -> None:
         "values.non_finite",
         "version.idle",
         "agent.silent",
+        "endpoint.silent",
     }
 
 
@@ -311,6 +337,27 @@ def test_addresses_are_unique_and_in_the_order_of_creation() -> None:
     addresses = [one.address for one in ALL]
     assert len(set(addresses)) == len(addresses)
     assert [one.kind for one in ALL] == sorted((one.kind for one in ALL), key=KINDS.index)
+
+
+def test_servers_of_language_models_are_known() -> None:
+    """Every system that tells of tokens is an engine or serves any model, unless it is a gateway; so what needs these
+    lists is complete, and names nothing that does not ship. Gateways are those that say so."""
+    lists = read_yaml(PACKS / "systems.yaml")
+    known = [name for names in lists.values() for name in names]
+    assert len(known) == len(set(known))
+    tokens = {"token.generation.count", "token.time_to_first"}
+    telling = {
+        system.name
+        for system in builtin_catalog().systems.values()
+        if tokens & {target.metric.name for raw in system.metrics for target in raw.targets}
+    }
+    gateways = {
+        system.name
+        for system in builtin_catalog().systems.values()
+        if any(("hop", "gateway") in target.tags for raw in system.metrics for target in raw.targets)
+    }
+    assert set(lists["llm_gateways"]) == gateways
+    assert set(known) == telling | gateways, "name each system of the left or right set in packs/systems.yaml"
 
 
 UNUSUAL = {
@@ -362,7 +409,7 @@ def test_composites_combine_what_is_there() -> None:
             assert set(groups_of(query)) <= set(entry.groups), part
         for name in entry.guards:
             guard = groups_of(parse_monitor(MONITORS[f"{entry.part}.{name}"]["query"]))
-            assert guard == entry.groups or key.startswith("errors.share.")
+            assert guard == entry.groups or key.startswith(("errors.share.", "llm.provider."))
     assert used >= PARTS
 
 
@@ -399,11 +446,11 @@ def test_message_says_what_is_needed(key: str) -> None:
 
 
 def test_missing_data_is_noticed_late_enough() -> None:
-    """A shorter time than twice the window would notify about a single gap. One monitor looks for it: whatever else
-    goes quiet may be a node that was scaled down."""
+    """A shorter time than twice the window would notify about a single gap. One monitor looks for it, and one for what
+    somebody names: whatever else goes quiet may be a node that was scaled down."""
     watched = {key: body["options"] for key, body in MONITORS.items() if body["options"].get("notify_no_data")}
-    assert set(watched) == {"agent.silent"}
-    assert watched["agent.silent"]["no_data_timeframe"] == 30
+    assert set(watched) == {"agent.silent", "endpoint.silent"}
+    assert {options["no_data_timeframe"] for options in watched.values()} == {30}
 
 
 def test_an_empty_window_is_no_error() -> None:
@@ -434,6 +481,9 @@ def test_only_what_must_be_acted_on_pages() -> None:
         "errors.share.endpoint",
         "errors.share.rest",
         "errors.share.grpc",
+        "llm.first_token",
+        "llm.stuck",
+        "llm.stuck.endpoint",
         "endpoint.metrics",
         "endpoint.ready",
         "model.ready",
@@ -443,14 +493,26 @@ def test_only_what_must_be_acted_on_pages() -> None:
         "gpu.health",
         "gpu.ecc",
     }
-    for key in critical & {entry.key for entry in monitor_entries().values() if entry.guards}:
-        assert ">= 5" in MONITORS[f"{key}.part.errors"]["query"]
+    # From a warning to an alert is a transition of its own, so a page would come twice. A model that loads for long is
+    # something else than one that failed to.
+    warned = {key for key in critical if "warning" in MONITORS[monitor_entries()[key].part]["options"]["thresholds"]}
+    assert warned == {"model.ready"}
+    guards = {"errors": ">= 5", "requests": ">= 10", "running": "> 0"}
+    for entry in monitor_entries().values():
+        for name in entry.guards if entry.key in critical else ():
+            assert MONITORS[f"{entry.part}.{name}"]["query"].endswith(guards[name])
 
 
 def test_percentiles_are_switched_on_where_they_are_asked_for() -> None:
     """No more than what is chosen needs: percentiles cost."""
     on = {one.key: one.body for one in ALL if one.kind == "percentiles"}
-    names = ("request.latency", "request.queue.depth", "request.queue.time")
+    names = (
+        "request.latency",
+        "request.queue.depth",
+        "request.queue.time",
+        "token.inter_token.latency",
+        "token.time_to_first",
+    )
     body = {"metric_type": "distribution", "include_percentiles": True}
     assert on == {f"model_serving.{name}": body for name in names}
     assert [one for one in desired(["quality", "gpu", "cost"]) if one.kind == "percentiles"] == []
@@ -479,7 +541,7 @@ def test_slos_are_by_endpoint_and_burn_in_two_windows() -> None:
         assert "by {serving_system,endpoint_name}" in json.dumps(body)
     assert not any(key.startswith("slo.latency") for key in MONITORS)
     for slo in ("availability",):
-        queries = [MONITORS[f"slo.{slo}.{speed}"]["query"] for speed in ("fast", "steady", "slow")]
+        queries = [MONITORS[f"slo.{slo}.{speed}.part"]["query"] for speed in ("fast", "steady", "slow")]
         assert queries == [
             f'burn_rate("${{slo:{slo}}}").over("30d").long_window("{long}").short_window("{short}") > {rate}'
             for long, short, rate in (("1h", "5m", "14.4"), ("6h", "30m", "6"), ("24h", "120m", "3"))
@@ -579,7 +641,7 @@ def test_an_account_takes_everything_and_then_has_nothing_to_do(
 def test_what_is_off_is_for_those_who_ask() -> None:
     """Neither planned nor routed to anybody before, and never half a day after a version was loaded."""
     off = {key for key, entry in monitor_entries().items() if not entry.enabled}
-    assert off == {"version.idle", "concurrency.high"}
+    assert off == {"version.idle", "concurrency.high", "endpoint.silent"}
     generating = {"queue.long", "requests.in_flight"}
     assert {one.key for one in ALL} - {one.key for one in desired(None)} == {
         *off,
@@ -587,8 +649,9 @@ def test_what_is_off_is_for_those_who_ask() -> None:
         "model_serving.request.queue.depth",
     }
     assert generating <= {one.key for one in desired(None, Values(generative="endpoint_name:sdxl,env:prod"))}
-    # In MLServer nothing tells of which model a request in progress is.
-    assert not {"requests.in_flight"} & {one.key for one in desired(None, Values(generative="model_name:sdxl"))}
+    # Some systems tell of which model a request in progress is, and none which feature it is about.
+    assert generating <= {one.key for one in desired(None, Values(generative="model_name:sdxl"))}
+    assert not generating & {one.key for one in desired(None, Values(generative="feature_name:age"))}
     for said in (MonitorValues(enabled=True), MonitorValues(priority=3)):
         assert off <= {one.key for one in desired(None, Values(monitors=dict.fromkeys(off, said)))}
     unwanted = desired(None, Values(monitors=dict.fromkeys(off, MonitorValues(enabled=False))), optional=True)
@@ -598,10 +661,12 @@ def test_what_is_off_is_for_those_who_ask() -> None:
 def test_throughout_means_the_whole_window() -> None:
     """What alerts on every point of a window waits for all of it, as `for:` does."""
     full = {key for key, body in MONITORS.items() if body["options"].get("require_full_window")}
-    throughout = {key for key, body in MONITORS.items() if body["query"].startswith("min(last_")}
+    throughout = {key for key, body in MONITORS.items() if re.match(r"min\(last_.* > ", body["query"])}
     # Requests that stop arriving because nobody reads the endpoint any more are not fewer requests.
     weekly = {key for key in PARTS if key.startswith("throughput.week")}
-    assert full == {*throughout, *weekly, "version.idle"}
+    stuck = {key for key in PARTS if key.startswith("llm.stuck")}
+    # Nor does a week that is shorter than one have a mean that moves by a 168th in an hour.
+    assert full == {*throughout, *weekly, *stuck, "version.idle", "prediction.shift", "prediction.shift.model"}
 
 
 def test_zeros_of_what_was_never_called_are_no_end_of_traffic() -> None:

@@ -198,6 +198,9 @@ def test_group_by_is_that_of_each_monitor(load: Load) -> None:
         "gpu.xid": ["gpu_uuid"],
         "agent.silent": ["*"],
     }
+    usual = groups(load(text.partition("\ngroup_by")[0]))
+    assert usual["gpu.temperature"] == ["serving_system", "endpoint_name"]
+    assert usual["latency.p99"] is None
 
 
 def test_nobody_hears_of_the_parts_of_a_composite(load: Load) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -113,8 +114,7 @@ REFUSED = {
     "monitors: {latency.p99: {window: 30s}}": "`last_30s` is no window: write `last_1m`",
     "monitors: {latency.p99: {window: 9w}}": "`last_9w` is longer than a month",
     "monitors: {latency.p99: {window: next_1h}}": "`next_1h` is no window",
-    "monitors: {prediction.shift: {window: 10m}}": "points of 300 s and needs at least 5 of them: write 25m",
-    "window: 10m": "window: `last_10m` is no alert window for prediction.shift",
+    "monitors: {prediction.shift: {window: 10m}}": "the query of prediction.shift holds for its window of last_1w",
     "monitors: {model.ready: {window: 5m}}": "window: means nothing to a service check",
     "monitors: {latency.p99: {long_window: 2h}}": "long_window: is for burn rates; write `window`",
     "monitors: {slo.availability.fast: {window: 2h}}": "window: is for metrics; write `long_window` and `short_window`",
@@ -199,7 +199,7 @@ CHANGED = [
     ("evaluation_delay: 5m", "latency.p99", "options.evaluation_delay", 300),
     ("auto_resolve: 2h", "latency.p99", "options.timeout_h", 2),
     ("auto_resolve: false", "latency.p99", "options.timeout_h", 0),
-    ("no_data: false", "agent.silent", "options.notify_no_data", False),
+    ("no_data: false", "workspace.health", "options.notify_no_data", False),
     ("no_data: 1h", "agent.silent", "options.no_data_timeframe", 60),
     ("no_data: 1h", "latency.p99", "options.notify_no_data", False),
     ("monitors: {latency.p99: {no_data: 1h}}", "latency.p99", "options.no_data_timeframe", 60),
@@ -217,13 +217,18 @@ CHANGED = [
     ("monitors: {gpu.throttling: {window: 30m}}", "gpu.throttling", "query", ".as_count() / 1800 * 100 > 20"),
     ("monitors: {gpu.temperature: {notify_by: ['*']}}", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [endpoint_name]", "gpu.temperature", "options.notify_by", ["endpoint_name"]),
+    ("", "gpu.temperature", "options.notify_by", ["serving_system", "endpoint_name"]),
+    ("notify_by: [gpu]", "agent.silent", "options.notify_by", ["*"]),
+    ("monitors: {gpu.memory: {notify_by: [endpoint_name, gpu_uuid]}}", "gpu.memory.index", "options.notify_by",
+     ["endpoint_name"]),
     ("notify_by: [model_name]", "gpu.temperature", "options.notify_by", ["*"]),
     ("notify_by: [model_name, endpoint_name, serving_system]", "latency.p99", "options.notify_by", None),
     ("notify_by: [model_name]", "errors.share", "options.notify_by", None),
-    ("generative: 'model_name:sd*'", "latency.p99", "query", "latency{!model_name:sd*} by"),
+    ("generative: 'model_name:sd*'", "latency.p99", "query", "latency{NOT model_name:sd* AND serving_system NOT IN ("),
     ("generative: 'model_name:sd* OR endpoint_name:chat'", "latency.p99.endpoint", "query",
-     "{NOT (model_name:sd* OR endpoint_name:chat) AND NOT model_name:*}"),
-    ("generative: 'endpoint_name:chat'", "requests.in_flight", "query", "in_flight{endpoint_name:chat} by"),
+     "{NOT (model_name:sd* OR endpoint_name:chat) AND serving_system NOT IN ("),
+    ("generative: 'endpoint_name:chat'", "requests.in_flight", "query",
+     "in_flight{endpoint_name:chat AND serving_system NOT IN ("),
     ("scope: env:prod", "endpoint.ready.part", "query", '.over("env:prod").'),
     ("scope: 'env:prod,!region:eu'", "endpoint.ready.part", "query", '.over("env:prod").exclude("region:eu").by('),
     ("scope: '!region:eu'", "endpoint.ready.part", "query", '.over("*").exclude("region:eu").by('),
@@ -233,16 +238,16 @@ CHANGED = [
      "gpu.throttling", "query", "{env:prod AND NOT region:eu AND reason IN (thermal,board_limit,reliability)}"),
     ("scope: env:prod", "gpu.ecc", "query", "{env:prod,error_type:uncorrected,scope:volatile}"),
     ("monitors: {latency.p99: {scope: 'env:prod OR env:canary'}}", "latency.p99", "query",
-     "latency{env:prod OR env:canary} by"),
+     "latency{(env:prod OR env:canary) AND serving_system NOT IN ("),
     ("monitors: {readiness.http: {scope: 'env IN (a,b)'}}", "readiness.http", "query",
      "{env IN (a,b) AND path:*/ready AND NOT status_code:200}"),
-    ("scope: env:prod\nmonitors: {latency.p99: {scope: env:canary}}", "latency.p99", "query", "{env:canary}"),
+    ("scope: env:prod\nmonitors: {latency.p99: {scope: env:canary}}", "latency.p99", "query",
+     "{env:canary AND serving_system NOT IN ("),
     ("window: 1h", "latency.p99", "query", "percentile(last_1h):"),
     ("window: 1h\nmonitors: {latency.p99: {window: 10m}}", "latency.p99", "query", "percentile(last_10m):"),
-    ("monitors: {prediction.shift: {window: 1h}}", "prediction.shift", "query", "alert_window='last_1h'"),
-    ("monitors: {prediction.shift: {window: 1h}}", "prediction.shift", "options.threshold_windows.trigger_window",
-     "last_1h"),
-    ("monitors: {prediction.shift: {window: 1d}}", "prediction.shift", "query", "avg(last_1d):anomalies("),
+    ("window: 1h", "prediction.shift", "query", "sum(last_1w):"),
+    ("monitors: {prediction.shift: {thresholds: {critical: 16}}}", "prediction.shift", "options.thresholds",
+     {"critical": 16, "critical_recovery": 7.11111}),
     ("monitors: {latency.p99: {window: 10m}}", "latency.p99", "message", "over the last 10 minutes."),
     ("monitors: {gpu.xid: {window: current_1d}}", "gpu.xid", "message", "in the last day;"),
     ("monitors: {latency.p99: {thresholds: {critical: 0.25}}}", "latency.p99", "query", "> 0.25"),
@@ -252,8 +257,10 @@ CHANGED = [
     ("runbooks: 'https://wiki.example.com/{monitor}.md'", "gpu.memory.index", "message",
      "Runbook: https://wiki.example.com/gpu.memory.md"),
     ("monitors: {gpu.xid: {runbook: 'https://a.b/c'}}", "gpu.xid", "message", "Runbook: https://a.b/c"),
+    ("monitors: {latency.week: {thresholds: {critical: 60}, scope: env:prod}}", "latency.week.endpoint", "query",
+     "p95:model_serving.request.latency{env:prod,!model_name:*} by {serving_system,endpoint_name} > 60"),
     ("monitors: {latency.p99: {thresholds: {critical: 1}, window: 10m}}", "latency.p99.endpoint", "query",
-     "percentile(last_10m):p99:model_serving.request.latency{!model_name:*} by {serving_system,endpoint_name} > 1"),
+     " AND NOT model_name:*} by {serving_system,endpoint_name} > 1"),
     ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {window: 10m}}", "latency.p99.endpoint", "priority",
      1),
     ("monitors: {latency.p99: {priority: 1}, latency.p99.endpoint: {priority: 5}}", "latency.p99.endpoint", "priority",
@@ -263,14 +270,20 @@ CHANGED = [
     ("scope: 'env IN (a,b)'\nmonitors: {endpoint.metrics: {scope: '*'}, endpoint.ready: {scope: '*'}, "
      "model.ready: {scope: '*'}, model.version_ready: {scope: '*'}, gpu.health: {scope: '*'}, "
      "workspace.health: {scope: '*'}}",
-     "latency.p99.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
-    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", '.over("7d")'),
-    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast", "query", "> 16.8"),
+     "latency.week.endpoint", "query", "{env IN (a,b) AND NOT model_name:*}"),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast.part", "query", '.over("7d")'),
+    ("slos: {availability: {timeframe: 7d}}", "slo.availability.fast.part", "query", "> 16.8"),
     ("slos: {latency: {endpoints: [Fraud]}}\nmonitors: {slo.latency.slow: {long_window: 48h, short_window: 4h}}",
      "slo.latency.slow.fraud", "query",
      '.long_window("48h").short_window("4h")'),
-    ("slos: {availability: {endpoints: {fraud: {timeframe: 7d}}}}", "slo.availability.fast.fraud", "query",
+    ("slos: {availability: {endpoints: {fraud: {timeframe: 7d}}}}", "slo.availability.fast.fraud.part", "query",
      'burn_rate("${slo:availability.fraud}").over("7d").long_window("1h").short_window("5m") > 16.8'),
+    ("slos: {availability: {scope: 'env:eu', endpoints: [fraud]}}\nscope: env:prod",
+     "slo.availability.fast.fraud.part.errors", "query",
+     "sum(last_1h):sum:model_serving.request.error.count{env:eu,endpoint_name:fraud,!status_class:4xx,"),
+    ("min_errors: 9", "slo.availability.slow.part.errors", "query", ".as_count() >= 9"),
+    ("monitors: {slo.availability.slow: {long_window: 20h}}\nwindow: 10m", "slo.availability.slow.part.errors", "query",
+     "sum(last_20h):"),
     ("monitors: {slo.availability.fast: {thresholds: {critical: 10, warning: 5}}}", "slo.availability.fast", "message",
      "{{#is_warning}}"),
 ]  # fmt: skip
@@ -391,10 +404,11 @@ def test_slo_values(load: Load) -> None:
     found = bodies(values, "slo")
     assert found["availability"]["thresholds"] == [{"timeframe": "30d", "target": 99, "warning": 99.5}]
     assert "count{env:canary}" in found["availability"]["query"]["denominator"]
-    assert "{env:canary,!status_class:4xx}" in found["availability"]["query"]["numerator"]
+    assert "{env:canary,!status_class:4xx,!serving_system:mlserver}" in found["availability"]["query"]["numerator"]
     slices = found["latency"]["sli_specification"]["time_slice"]
     assert (slices["threshold"], slices["query_interval_seconds"]) == (0.5, 60)
-    assert slices["query"]["queries"][0]["query"].startswith("p99:model_serving.request.latency{env:prod}")
+    query = slices["query"]["queries"][0]["query"]
+    assert query.startswith("p99:model_serving.request.latency{env:prod AND serving_system NOT IN (")
     assert found["latency"]["thresholds"] == [{"timeframe": "90d", "target": 99, "warning": 99.9}]
     assert [one for body in found.values() for one in check_slo(body)] == []
 
@@ -413,17 +427,24 @@ def test_an_endpoint_has_an_slo_of_its_own(load: Load) -> None:
         "latency: {endpoints: [chat]}}"
     )
     found = bodies(values, "slo")
-    assert set(found) == {"availability", "availability.fraud-eu", "availability.chat", "latency", "latency.chat"}
+    named = {"availability.fraud-eu", "availability.chat", "latency.chat"}
+    assert set(found) == {*slo_entries(), *named}
+    # One that the user names has an SLO on its latency whatever serves it.
+    query = found["latency.chat"]["sli_specification"]["time_slice"]["query"]["queries"][0]["query"]
+    assert query == "p99:model_serving.request.latency{env:prod,endpoint_name:chat}"
     assert found["availability.fraud-eu"]["thresholds"] == [{"timeframe": "30d", "target": 99, "warning": 99.5}]
     assert found["availability.chat"]["thresholds"][0]["target"] == 99.5
     assert found["availability.fraud-eu"]["query"] == {
         "numerator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count() - "
-        "sum:model_serving.request.error.count{env:prod,endpoint_name:fraud-eu,!status_class:4xx}.as_count()",
+        "sum:model_serving.request.error.count{env:prod,endpoint_name:fraud-eu,!status_class:4xx,"
+        "!serving_system:mlserver}.as_count() - "
+        "sum:model_serving.mlserver.rest.request.count{env:prod,endpoint_name:fraud-eu,status_class:5xx}.as_count() - "
+        "sum:model_serving.mlserver.grpc.request.count{env:prod,endpoint_name:fraud-eu,status_class:5xx}.as_count()",
         "denominator": "sum:model_serving.request.count{env:prod,endpoint_name:fraud-eu}.as_count()",
     }
     assert "endpoint_name:chat" in found["latency.chat"]["tags"]
     assert [one for body in found.values() for one in check_slo(body)] == []
-    alerts = {key: body for key, body in bodies(values).items() if key.startswith("slo.")}
+    alerts = {key: body for key, body in bodies(values).items() if key.startswith("slo.") and ".part" not in key}
     assert {key.rpartition(".")[2] for key in alerts} == {"fraud-eu", "chat"}
     assert len(alerts) == 9
     assert "For: endpoint chat\n" in alerts["slo.latency.fast.chat"]["message"]
@@ -435,6 +456,28 @@ def test_packs_of_the_file_give_way_to_those_of_the_command(load: Load) -> None:
     values = load("packs: [gpu]")
     assert {one.key for one in desired(None, values) if one.kind == "dashboard"} == {"gpu"}
     assert {one.key for one in desired(["cost"], values) if one.kind == "dashboard"} == {"cost"}
+
+
+def test_price_of_a_gpu(load: Load) -> None:
+    """What tokens cost is on the dashboard once the file says what an hour of a GPU costs. GPUs and language models are
+    endpoints of their own, so no choice of an endpoint narrows it."""
+    without = json.dumps(bodies(load("prefix: ''"), "dashboard"))
+    assert "GPUs, per million tokens" not in without
+    assert "gpu_hour_price}" not in without
+    board = bodies(load("gpu_hour_price: 2.5"), "dashboard")["llm"]
+    queries = [
+        one["definition"]["requests"][0]["q"]
+        for group in board["widgets"]
+        for one in group["definition"]["widgets"]
+        if one["definition"].get("title", "").startswith("GPUs, per million tokens")
+    ]
+    assert len(queries) == 2
+    for query in queries:
+        assert query.startswith("2.5 * count_nonzero(avg:model_serving.gpu.temperature{$env,$host} by {gpu_uuid}")
+        assert "$endpoint" not in query
+    assert [one for one in check_dashboard(board) if one.severity == "error"] == []
+    with pytest.raises(DocumentError, match="gpu_hour_price: must be a number of dollars above 0"):
+        load("gpu_hour_price: 0")
 
 
 def test_monitors_that_are_not_chosen_are_checked_too(load: Load) -> None:
@@ -452,10 +495,11 @@ def test_example_of_the_documentation(load: Load) -> None:
     assert "traffic.none" not in found
     assert "slo.availability.fast" not in found
     for name in ("fraud", "ranking"):
-        assert found[f"slo.availability.fast.{name}"]["query"].endswith('.short_window("5m") > 16.8')
+        assert found[f"slo.availability.fast.{name}.part"]["query"].endswith('.short_window("5m") > 16.8')
     assert bodies(values, "slo")["availability.fraud"]["target_threshold"] == 99.9
     assert "\nRunbook: https://git.example.com/ml/docs/runbooks/gpu.xid.md" in found["gpu.xid"]["message"]
-    assert found["gpu.temperature"]["options"]["notify_by"] == ["endpoint_name"]
+    assert "notify_by" not in found["gpu.temperature"]["options"]
+    assert found["gpu.throttling"]["options"]["notify_by"] == ["serving_system", "endpoint_name"]
     assert found["errors.share.part.errors"]["query"].endswith(">= 10")
     assert set(bodies(values, "dashboard")) == {"overview", "gpu"}
     problems = [one for body in found.values() for one in check_monitor(body) if one.severity == "error"]

@@ -14,6 +14,8 @@ from datadog_checks.model_serving.workstation.provision.simulate.cases import Mo
 from datadog_checks.model_serving.workstation.provision.simulate.judge import judge
 from datadog_checks.model_serving.workstation.provision.simulate.observations import Observations, values_of
 from datadog_checks.model_serving.workstation.provision.simulate.simulation import Simulator
+from datadog_checks.model_serving.workstation.provision.simulate.states import NO_DATA
+from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values
 from datadog_checks.model_serving.workstation.scenarios import MATRIX
 from datadog_checks.model_serving.workstation.scenarios.record import record
 from datadog_checks.model_serving.workstation.scenarios.script import scripts
@@ -63,6 +65,23 @@ def test_hosts_are_those_of_the_agents() -> None:
             if name in hosts:
                 hosts[name].update(values_of(tags, "host"))
     assert hosts == {"churn-scorer": set(), "fraud-platform": {"agent-1"}, "vision": {"gpu-node-1"}}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "silent"),
+    [
+        ("node scaled down", {("nvml", "gpu-node-1")}),
+        ("Agent stopped", {("nvml", "gpu-node-1"), ("tensorflow_serving", "vision")}),
+        ("GPU falls off", set()),
+    ],
+)
+def test_who_names_what_must_never_go_quiet_is_told(scenario: str, silent: set[tuple[str, str]]) -> None:
+    """Also of GPUs alone, and of one of several Agents; once, and not where a GPU fails while it is read."""
+    values = Values(monitors={"endpoint.silent": MonitorValues(enabled=True)})
+    history = Simulator(desired(["endpoints"], values), seen(scenario)).history("endpoint.silent")
+    for run in history.runs.values():
+        groups = [dict(change.group) for change in run.changes if change.after == NO_DATA]
+        assert {(group["serving_system"], group["endpoint_name"]) for group in groups} == silent
 
 
 def test_every_scenario_is_tried() -> None:

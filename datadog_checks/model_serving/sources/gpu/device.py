@@ -13,6 +13,9 @@ from .driver import DeviceLost, Driver, Unreadable, Unsupported
 from .fields import read_fields
 from .model import Device, GpuReading
 
+VENDOR = "vendor:nvidia"
+"""A tag of everything about a GPU: NVML knows those of one vendor."""
+
 
 @lru_cache(maxsize=1)
 def table() -> dict[str, list[dict[str, Any]]]:
@@ -31,7 +34,7 @@ def discover(driver: Driver, note: Callable[[str], None]) -> Iterator[Device]:
             handle = driver.call("nvmlDeviceGetHandleByIndex", index)
             device = _gpu(driver, handle, index)
         except (DeviceLost, Unreadable) as error:
-            yield Device(None, index, "", (f"gpu:{index}",), problem=f"it can't be opened: {error}")
+            yield Device(None, index, "", (VENDOR, f"gpu:{index}"), problem=f"it can't be opened: {error}")
             continue
         except Unsupported as error:
             note(f"GPU {index} can't be opened: {error}")
@@ -46,7 +49,7 @@ def discover(driver: Driver, note: Callable[[str], None]) -> Iterator[Device]:
 
 def _gpu(driver: Driver, handle: Any, index: int) -> Device:
     uuid = driver.text("nvmlDeviceGetUUID", handle)
-    tags = [f"gpu:{index}", f"gpu_uuid:{uuid}"]
+    tags = [VENDOR, f"gpu:{index}", f"gpu_uuid:{uuid}"]
     for tag, name, texts in (
         ("gpu_model", "nvmlDeviceGetName", None),
         ("persistence_mode", "nvmlDeviceGetPersistenceMode", ("off", "on")),

@@ -12,7 +12,8 @@ from typing import Any
 
 from datadog_checks.base.agent import datadog_agent
 
-from ...catalog.loader import builtin_catalog, builtin_codes
+from ...catalog.codes import builtin_codes
+from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ...errors import DriverError
 from ...log_once import LogOnce
@@ -20,7 +21,7 @@ from ...scrape.scraper import ServingScraper
 from ...scrape.versions import Version
 from ...settings import GpuSettings
 from ..loaded import LoadedVersion
-from .device import discover, read, read_settings
+from .device import VENDOR, discover, read, read_settings
 from .driver import DeviceLost, Driver, DriverLost, Unreadable, Unsupported
 from .events import Xid, XidWatcher
 from .model import Device, GpuReading
@@ -58,6 +59,7 @@ class GpuSource:
         self.metrics = builtin_catalog().metrics
         self._discovered = float("-inf")
         self._known: dict[str, Device] = {}
+        self._began = 0.0
         self._once = LogOnce(check.log)
         self._lock = threading.Lock()
         self._ended = False
@@ -98,6 +100,7 @@ class GpuSource:
                 self._lock.release()
 
     def _run(self) -> None:
+        self._began = time.monotonic()
         try:
             self.driver.open()
             self._refresh()
@@ -125,6 +128,11 @@ class GpuSource:
             except DriverLost as error:
                 raise self._lost(error) from None
         self.owners.forget_others()
+        self._took()
+
+    def _took(self) -> None:
+        seconds = time.monotonic() - self._began
+        self.check.gauge(f"{NAMESPACE}.scrape.duration", seconds, tags=list(self.tags), raw=True)
 
     def _leave(self) -> None:
         watcher, self.watcher = self.watcher, None
@@ -197,6 +205,8 @@ class GpuSource:
     def _lost(self, error: Exception) -> DriverError:
         for device in (*self.devices, *self.broken):
             self._health(device, CRITICAL, str(error))
+        # There is somebody who looks, which is no less true.
+        self._took()
         watcher = self.watcher
         self._leave()
         for xid in watcher.drain() if watcher is not None else ():
@@ -209,7 +219,8 @@ class GpuSource:
 
     def _xid(self, xid: Xid) -> None:
         device = self._known.get(xid.uuid)
-        tags = [*self.tags, *(device.tags if device is not None else (f"gpu_uuid:{xid.uuid}",)), f"xid:{xid.code}"]
+        known = (VENDOR, f"gpu_uuid:{xid.uuid}") if device is None else device.tags
+        tags = [*self.tags, *known, f"xid:{xid.code}"]
         if xid.instance is not None:
             tags.append(f"mig_instance:{xid.instance}")
         self.check.count(f"{NAMESPACE}.gpu.xid.count", 1, tags=tags, raw=True)

@@ -1,1 +1,1 @@
-"""Readiness of serving systems, one file per system."""
+"""Readiness of serving systems, as catalog files describe it, and of Databricks."""

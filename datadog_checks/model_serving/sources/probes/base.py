@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,10 +18,13 @@ from ...http.body import MAX_JSON, load, parse_json, read_body
 from ...http.errors import connection_problem
 from ...http.follow import ask
 from ...http.redact import without_secrets
+from ...scrape.tags import CONTROL, LONGEST
 from ...scrape.versions import Version
 from ..loaded import LoadedVersion
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+
+LATE = "no complete answer in time: look why the API is slow, or raise `endpoint_deadline`"
 
 BODY_SECONDS = 60.0
 """Seconds for the body of an answer, whatever the time-outs are."""
@@ -33,15 +38,17 @@ class SystemProbe:
     """How one system is probed.
 
     `probe` asks and submits; `base_url` finds the API from the metrics URL and the catalog's ports,
-    or gives None where it isn't known. `interval` seconds lie between two probes at least.
-    `explain` turns a refused answer of the metrics URL into advice; an empty text means that it
-    is an answer ("exports nothing") and no failure.
+    or gives None where it isn't known. `interval` seconds lie between two probes at least. `models` says whether the
+    API tells of models, `because` why it isn't `default_on`. `explain` turns a refused answer of the
+    metrics URL into advice; an empty text means that it is an answer ("exports nothing") and no failure.
     """
 
     probe: Callable[[Probe], None]
     base_url: Callable[[str, dict[str, int]], str | None]
     default_on: bool = True
     interval: float = 0.0
+    models: bool = True
+    because: str = ""
     explain: Callable[[Any], str | None] = lambda response: None
 
 
@@ -78,6 +85,8 @@ class Probe:
 
     It may be in any thread, so nothing is submitted before the thread of the run takes the `findings`. `remembered` is
     kept from probe to probe of an instance, for that thread; `loaded` are the versions that the system says it has.
+    `deadline` is when its time is over, by the monotonic clock. `told` are the tags that its metrics lack and its API
+    knows, and `unanswered` what could not be found out, in words.
     """
 
     http: Any
@@ -85,10 +94,13 @@ class Probe:
     tags: list[str]
     models: tuple[str, ...] = ()
     seen_models: tuple[str, ...] = ()
+    deadline: float = inf
     wants_metadata: Callable[[], bool] = lambda: False
     findings: list[Finding] = field(default_factory=list)
     remembered: dict[str, Any] = field(default_factory=dict)
     loaded: list[LoadedVersion] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
+    unanswered: list[str] = field(default_factory=list)
     problem: str = field(default="", init=False)
 
     def get(self, path: str) -> ProbeAnswer | None:
@@ -99,7 +111,19 @@ class Probe:
         """The answer to a POST of a JSON body, or None when none came."""
         return self._ask("post", path, json=json)
 
+    def over(self) -> bool:
+        """Whether its time is over. What it waits for has been cut then, and so is what it would ask."""
+        return time.monotonic() >= self.deadline
+
     def _ask(self, method: str, path: str, **options: Any) -> ProbeAnswer | None:
+        answer = None if self.over() else self._answer(method, path, **options)
+        if self.over():
+            # A cut looks like the end of an answer.
+            self.problem = f"{without_secrets(self.base + path)}: {LATE}"
+            return None
+        return answer
+
+    def _answer(self, method: str, path: str, **options: Any) -> ProbeAnswer | None:
         try:
             response = ask(self.http, method, f"{self.base}{path}", headers={"Accept": "application/json"}, **options)
             try:
@@ -116,21 +140,31 @@ class Probe:
 
     def model(self, name: str, status: int, message: str = "", version: str = "", extra: tuple[str, ...] = ()) -> None:
         """Report `model_serving.model.ready` of one model, or one version of it."""
-        tags = [*self.tags, f"model_name:{name}", *extra]
-        if version:
-            tags.append(f"model_version:{version}")
-        self._service_check("model.ready", status, tags, message)
+        self._service_check("model.ready", status, [*self._of(name, version), *extra], message)
 
     def has(self, name: str, version: str, state: str, serving: bool) -> None:
         """Take note of a version that the system has, in its own word for the state, and whether that serves."""
-        numbered = (f"model_version:{version}",) if version else ()
-        self.loaded.append(LoadedVersion((*self.tags, f"model_name:{name}", *numbered), state, serving))
+        self.loaded.append(LoadedVersion(tuple(self._of(name, version)), state, serving))
+
+    def gauge(self, metric: str, value: float, name: str, version: str) -> None:
+        """Report a number that is told of a model, or of one version of it."""
+        tags = self._of(name, version)
+        self.findings.append(lambda check: check.gauge(metric, value, tags=tags, raw=True))
 
     def server_version(self, version: str) -> None:
         """Report the version of the serving system, as metadata of the check, and by an event where it is new."""
         found = [Version("server_version", "", version)]
         self.findings.append(lambda check: check.set_metadata("version", version))
         self.findings.append(lambda check: check.versions.see(tuple(self.tags), found, "Serving system"))
+
+    def _of(self, model: str, version: str) -> list[str]:
+        """Tags of what is said of a model, as the metrics have them. What is told of it comes before a tag of its own
+        that the instance has.
+        """
+        said = [f"model_name:{model}", *([f"model_version:{version}"] if version else [])]
+        keys = tuple(f"{tag.partition(':')[0]}:" for tag in said)
+        own = [tag for tag in self.tags if not tag.lower().startswith(keys)]
+        return own + [CONTROL.sub("_", tag)[:LONGEST] for tag in said]
 
     def _service_check(self, name: str, status: int, tags: list[str], message: str) -> None:
         self.findings.append(lambda check: check.service_check(name, status, tags=tags, message=message or None))

@@ -7,18 +7,21 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from ...catalog.model import System
 from ...scrape.scraper import ServingScraper
 from ...settings import ReadinessSettings
 from ..loaded import LoadedVersion, submit_loaded, submit_never_called
-from . import databricks, mlserver, tensorflow_serving
+from . import databricks
 from .base import Finding, Probe, SystemProbe
+from .described import described
 
-PROBES: dict[str, SystemProbe] = {
-    "databricks": databricks.PROBE,
-    "mlserver": mlserver.PROBE,
-    "tensorflow_serving": tensorflow_serving.PROBE,
-}
-"""By the name of the system. One that isn't here is scraped and nothing more."""
+PROBES: dict[str, SystemProbe] = {"databricks": databricks.PROBE}
+"""What no catalog file can say, by the name of the system."""
+
+
+def probe_of(system: System) -> SystemProbe | None:
+    """How a system is probed. One without a probe is scraped and nothing more."""
+    return PROBES.get(system.name) or described(system)
 
 
 class Readiness:
@@ -38,8 +41,10 @@ class Readiness:
             found.setdefault(url, []).extend(versions)
         return found
 
-    def ask(self, scraper: ServingScraper, http: Any) -> list[Finding]:
+    def ask(self, scraper: ServingScraper, http: Any, deadline: float) -> list[Finding]:
         """Probe an endpoint, if it has a probe and that is scheduled, with a wrapper of the calling thread.
+
+        By `deadline`, of the monotonic clock, what it waits for is cut.
 
         What was found is for `submit`, in the thread of the run. A probe that fails is logged, and stops nothing.
         """
@@ -47,9 +52,9 @@ class Readiness:
         enabled = self.settings.enabled
         try:
             for system in list(scraper.recogniser.active):
-                probe = PROBES.get(system)
+                probe = probe_of(scraper.recogniser.systems[system])
                 if probe is not None and (probe.default_on if enabled is None else enabled):
-                    self._ask(scraper, system, probe, http, findings)
+                    self._ask(scraper, system, probe, http, findings, deadline)
         except Exception as error:
             _failed(scraper, error)
         return findings
@@ -64,7 +69,13 @@ class Readiness:
             _failed(scraper, error)
 
     def _ask(
-        self, scraper: ServingScraper, system: str, probe: SystemProbe, http: Any, findings: list[Finding]
+        self,
+        scraper: ServingScraper,
+        system: str,
+        probe: SystemProbe,
+        http: Any,
+        findings: list[Finding],
+        deadline: float,
     ) -> None:
         settings = self.settings
         ports = dict(scraper.recogniser.systems[system].ports)
@@ -81,8 +92,9 @@ class Readiness:
         asked = Probe(
             http=http,
             base=base,
-            tags=scraper.report.own_tags(),
+            tags=scraper.collector.rules.complete(system=system),
             models=settings.models,
+            deadline=deadline,
             seen_models=scraper.report.model_names(system),
             wants_metadata=scraper.check.is_metadata_collection_enabled,
             findings=findings,
@@ -91,6 +103,10 @@ class Readiness:
         probe.probe(asked)
         loaded = self._loaded[key] = tuple(asked.loaded)
         findings.append(partial(_tell_loaded, scraper, system, loaded))
+        if asked.told:
+            findings.append(lambda check: scraper.collector.learn(system, asked.told))
+        for text in asked.unanswered:
+            scraper.report.once(f"probe {text}", text)
 
 
 def _tell_loaded(scraper: ServingScraper, system: str, loaded: tuple[LoadedVersion, ...], check: Any) -> None:

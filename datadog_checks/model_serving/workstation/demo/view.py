@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ...catalog.loader import builtin_codes
+from ...catalog.codes import builtin_codes
 from ..standin.recorder import Event, ServiceCheck, ServiceStatus
 from ..standin.runner import Round
 from .observe import LATENCIES, GpuRow, History, Row, Signals, tag_values

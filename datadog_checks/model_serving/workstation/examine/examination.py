@@ -11,7 +11,7 @@ from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE, Catalog, System
 from ...scrape.scraper import ServingScraper
 from ...settings import GpuSettings, ScrapeSettings, WorkspaceSettings
-from ...sources.probes.readiness import PROBES
+from ...sources.probes.readiness import probe_of
 from ..provision.vocabulary import documented
 from ..standin.recorder import ServiceCheck
 from ..standin.runner import Round, Run
@@ -131,8 +131,8 @@ def _ground(facts: Facts, systems: list[System], checks: tuple[ServiceCheck, ...
         fed |= {name for name in builtin_catalog().metrics if name.startswith("gpu.")}
         told = {"gpu.health"}
         possible |= {GPU_ERRORS} if sent else set()
-    if any(system.name in PROBES for system in systems):
-        told |= {"endpoint.ready", "model.ready"}
+    for probe in filter(None, map(probe_of, systems)):
+        told |= {"endpoint.ready", "model.ready"} if probe.models else {"endpoint.ready"}
     fed |= own if isinstance(source, WorkspaceSettings) else {name for name in own if name.startswith("scrape.")}
     return Ground(tags, full(possible), full(fed), checks, frozenset(f"{NAMESPACE}.{name}" for name in told))
 

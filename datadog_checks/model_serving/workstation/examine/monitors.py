@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from ...catalog.loader import builtin_catalog
 from ...catalog.model import NAMESPACE
 from ..provision.packs import MonitorEntry, monitor_entries, slo_entries
 from ..provision.query.expressions import parse_metric_expression
@@ -14,13 +15,17 @@ from ..provision.query.render import render
 from ..provision.query.tree import (
     And,
     Argument,
+    Chain,
     Condition,
     Everything,
+    Expression,
     FunctionCall,
     In,
     Metric,
     MetricMonitor,
+    Negative,
     Not,
+    Operation,
     Or,
     ServiceCheckMonitor,
     SloMonitor,
@@ -109,6 +114,10 @@ def _worst(judged: Iterable[Judgement]) -> Judgement:
     return max(judged, key=lambda one: STATES.index(one[0]))
 
 
+def _best(judged: Iterable[Judgement]) -> Judgement:
+    return min(judged, key=lambda one: STATES.index(one[0]))
+
+
 @lru_cache
 def _parsed(text: str) -> Argument:
     return parse_metric_expression(text)
@@ -125,10 +134,44 @@ def _metrics(expression: Argument, ground: Ground) -> Judgement:
         if isinstance(call, FunctionCall) and call.name == "default_zero"
         for part in walk(call)
     }
-    found = [part for part in walk(expression) if isinstance(part, Metric)]
+    terms = list(_terms(expression))
     # What counts as zero where there is nothing keeps no monitor from saying something.
-    needed = [metric for metric in found if id(metric) not in zeroed] or found
-    return _worst(_metric(metric, ground) for metric in needed)
+    needed = [found for term in terms if (found := [one for one in term if id(one) not in zeroed])] or terms
+    return _worst(_best(_metric(metric, ground) for metric in term) for term in needed)
+
+
+def _terms(expression: Argument) -> Iterator[list[Metric]]:
+    """Metrics of which one at least must be there: each alone, but those that are added, or subtracted, together. Of
+    counts that are added up, what is missing is nothing."""
+    match expression:
+        case Metric():
+            yield [expression]
+        case Operation(operator="+" | "-"):
+            added: dict[bool, list[Metric]] = {True: [], False: []}
+            for sign, part in _signed(expression, True):
+                if isinstance(part, Metric):
+                    added[sign].append(part)
+                else:
+                    yield from _terms(part)
+            yield from (found for found in added.values() if found)
+        case Operation(left=left, right=right):
+            yield from _terms(left)
+            yield from _terms(right)
+        case FunctionCall(arguments=arguments):
+            for argument in arguments:
+                yield from _terms(argument)
+        case Negative(operand=operand) | Chain(operand=operand):
+            yield from _terms(operand)
+        case _:
+            return
+
+
+def _signed(expression: Expression, sign: bool) -> Iterator[tuple[bool, Expression]]:
+    if isinstance(expression, Operation) and expression.operator in "+-":
+        yield from _signed(expression.left, sign)
+        yield from _signed(expression.right, sign == (expression.operator == "+"))
+    else:
+        yield sign, expression
 
 
 def _metric(metric: Metric, ground: Ground) -> Judgement:
@@ -141,11 +184,25 @@ def _metric(metric: Metric, ground: Ground) -> Judgement:
     if there and not grouped:
         lacking = sorted(groups - {tag.partition(":")[0] for tags in there for tag in tags}) or sorted(groups)
         return MISSING, f"no series of {short} has the tag {', '.join(lacking)}"
+    if there and _of_others(metric.scope, there):
+        return FOREIGN, f"{short}{_scope(metric)} is of other systems"
     if name in ground.possible or (there and kind_of(name) == "count"):
         return EVENT, f"{short}{_scope(metric)}"
     if there:
         return MISSING, f"nothing of {short} is{_scope(metric)}"
     return (MISSING, f"no {short}") if name in ground.fed else (FOREIGN, f"{short} is of other systems")
+
+
+def _of_others(scope: Condition | None, there: Collection[frozenset[str]]) -> bool:
+    """Whether a scope asks for a tag that all metrics of a system have, with a value that no series here has."""
+    if not isinstance(scope, Tag) or scope.value is None or scope.key not in _constant_tags():
+        return False
+    return not any(selects(scope, tags) for tags in there)
+
+
+@lru_cache
+def _constant_tags() -> frozenset[str]:
+    return frozenset(tag for system in builtin_catalog().systems.values() for tag in system.definition.get("tags", ()))
 
 
 def _scope(metric: Metric) -> str:

@@ -10,7 +10,8 @@ from ...catalog.model import NAMESPACE
 from ...http.redact import without_secrets
 from ...scrape.scraper import ServingScraper
 from ...settings import GpuSettings, WorkspaceSettings
-from ...sources.probes.readiness import PROBES
+from ...sources.probes.base import SystemProbe
+from ...sources.probes.readiness import probe_of
 from ..standin.recorder import ServiceCheck
 from .model import ReadinessState
 
@@ -40,7 +41,7 @@ def readiness(
     for scraper in scrapers:
         for name in scraper.recogniser.active:
             system = scraper.recogniser.systems[name]
-            probe = PROBES.get(name)
+            probe = probe_of(system)
             if probe is None:
                 continue
             url = base or probe.base_url(scraper.endpoint, dict(system.ports)) or ""
@@ -50,7 +51,7 @@ def readiness(
                 system.title,
                 without_secrets(url),
                 own,
-                "" if own else _why(scraper.endpoint, system.ports, url, enabled, probe.default_on),
+                "" if own else _why(scraper.endpoint, system.ports, url, enabled, probe),
             )
 
 
@@ -59,11 +60,11 @@ def _of(check: ServiceCheck, tags: set[str]) -> bool:
     return names <= set(check.tags)
 
 
-def _why(metrics: str, ports: Mapping[str, int], url: str, enabled: bool | None, default: bool) -> str:
+def _why(metrics: str, ports: Mapping[str, int], url: str, enabled: bool | None, probe: SystemProbe) -> str:
     if enabled is False:
         return "`readiness: false` switches it off"
-    if enabled is None and not default:
-        return "it is off unless `readiness: true` asks for it, since the server counts each question as a request"
+    if enabled is None and not probe.default_on:
+        return "it is off unless `readiness: true` asks for it" + (f", since {probe.because}" if probe.because else "")
     if not url:
         host = urlsplit(metrics).hostname or "HOST"
         return (

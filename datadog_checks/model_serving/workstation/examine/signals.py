@@ -43,6 +43,8 @@ def fed_by(system: System) -> Iterator[str]:
     for raw in (*system.metrics, *system.shared):
         yield from (target.metric.name for target in raw.targets)
     yield from (derived.metric.name for derived in system.derived)
+    if system.readiness is not None:
+        yield from (metric.name for metric in system.readiness.gauges())
 
 
 def speaking(facts: Facts, systems: Iterable[System]) -> Iterator[Switch]:

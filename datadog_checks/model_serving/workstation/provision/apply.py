@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import ProvisionError, Refused, Stopped, Unsure
 from .api import ATTEMPTS, DUPLICATES, Client
-from .model import KINDS, OWNER_TAG, Resource, owned_key
+from .model import KINDS, OLDER_FORM_TAG, OWNER_TAG, Resource, owned_key
 from .normalise import differences, view
 from .plan import Action, Plan, Step
 from .state import Found, look_up, metric_of, read_monitor
@@ -267,13 +267,14 @@ def _outcome(step: Step, future: Future[tuple[str, str | None]]) -> Outcome:
 
 
 def _without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
-    """The body as accounts take it that refuse `on_missing_data` on monitors of metrics; None where that isn't why it
-    was refused. What is counted then ends by `timeout_h`, some hours later."""
+    """The body as accounts take it that refuse `on_missing_data` on monitors of metrics, with a tag that says so; None
+    where that isn't why it was refused. What is counted then ends by `timeout_h`, some hours later."""
     options = body.get("options") or {}
     if kind != "monitor" or "on_missing_data" not in options or "on_missing_data" not in error.words:
         return None
     older = {name: value for name, value in options.items() if name != "on_missing_data"}
-    return {**body, "options": {**older, "notify_no_data": False}}
+    tags = [*(body.get("tags") or ()), OLDER_FORM_TAG]
+    return {**body, "tags": tags, "options": {**older, "notify_no_data": False}}
 
 
 def _is_mark_of_another(tag: str) -> bool:

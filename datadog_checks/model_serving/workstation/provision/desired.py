@@ -221,7 +221,8 @@ def _routable(monitors: Iterable[Settled], values: Values) -> dict[str, set[str]
 def _dashboards(
     chosen: Iterable[Pack], values: Values, monitors: Iterable[Settled], slos: Mapping[str, SloEntry]
 ) -> Iterable[Resource]:
-    shown = Shown(values.prefix, values.everywhere.scope, {one.entry.key: one for one in monitors}, slos)
+    numbers = {} if values.gpu_hour_price is None else {"gpu_hour_price": values.gpu_hour_price}
+    shown = Shown(values.prefix, values.everywhere.scope, {one.entry.key: one for one in monitors}, slos, numbers)
     for pack in chosen:
         for entry in pack.dashboards:
             if values.dashboards.get(entry.key, True):

@@ -16,6 +16,8 @@ created or updated after a rule was saved; whether it routes older ones isn't do
 OWNER = "model-serving"
 OWNER_TAG = f"managed_by:{OWNER}"
 KEY_TAG = "model_serving_key"
+OLDER_FORM_TAG = "model_serving_without:on_missing_data"
+"""On a monitor of an account that refused `on_missing_data`: that it lacks it is no difference there."""
 REFERENCE = re.compile(r"\$\{([a-z_]+:[a-z0-9_.-]+)\}")
 """In any text of a body: the id of another resource, by its address."""
 

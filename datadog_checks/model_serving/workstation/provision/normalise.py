@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .model import attributes
+from .model import OLDER_FORM_TAG, attributes
 
 SAME_TYPES = {"metric alert": "query alert"}
 
@@ -73,9 +73,11 @@ def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any])
         has = bool(attributes(actual).get("include_percentiles"))
         return [] if has else [FieldChange("include_percentiles", False, True)]
     ours, theirs = (view(kind, body) for body in (wanted, actual))
-    if kind == "monitor" and theirs["options"]["on_missing_data"] is None:
-        # What the account refused, or dropped since it is the default; `apply` gave it the older form instead.
-        ours["options"]["on_missing_data"] = None
+    if kind == "monitor" and OLDER_FORM_TAG in (theirs["tags"] or ()) and ours["options"]["on_missing_data"]:
+        # The account refused it, and `apply` gave it the older form. Elsewhere, what is missing was taken away.
+        if theirs["options"]["on_missing_data"] is None:
+            ours["options"]["on_missing_data"] = None
+        theirs["tags"] = [tag for tag in theirs["tags"] if tag != OLDER_FORM_TAG]
     changes = list(_compare("", ours, theirs))
     if kind == "dashboard" and len(changes) > 1:
         # Next to a field that tells what changed, a new digest in the mark is no news.

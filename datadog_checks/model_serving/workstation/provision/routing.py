@@ -12,6 +12,7 @@ from .document import Node, read_document, suggestion
 from .model import KEY, OWNER_TAG, Resource
 from .packs import SEVERITIES, Pack, builtin_packs
 from .packs.bodies import INTEGRATION_TAG
+from .packs.settle import EACH_GROUP
 from .query.tree import Everything
 
 FORMS = ("rules", "handles")
@@ -53,7 +54,7 @@ class Receiver:
 @dataclass(frozen=True, slots=True)
 class Routing:
     """A routing file. `form` is `rules` or `handles`; `repeat` the minutes after which an alert is repeated; `group_by`
-    the tags by which notifications are grouped, None for one of each group of a monitor."""
+    the tags by which notifications are grouped, None for what the packs say."""
 
     file: str
     form: str
@@ -89,15 +90,15 @@ def load_routing(path: str | Path, packs: Mapping[str, Pack] | None = None) -> R
     )
 
 
-def _group_by(node: Node, packs: Mapping[str, Pack]) -> tuple[str, ...] | None:
+def _group_by(node: Node, packs: Mapping[str, Pack]) -> tuple[str, ...]:
     """As Alertmanager's. Every monitor is an alert of its own, with one severity, so these two go without saying."""
     groups = {tag for pack in packs.values() for entry in pack.monitors for tag in entry.groups}
     names = node.texts()
     for index, name in enumerate(names):
-        if name not in (*groups, "alertname", "severity", "..."):
+        if name not in (*groups, "alertname", "severity", EACH_GROUP):
             item = Node(node.file, f"{node.path}[{index}]", name)
             raise item.fail(f"no monitor is grouped by `{name}`; {suggestion(name, sorted(groups))}")
-    return None if "..." in names else tuple(name for name in names if name in groups)
+    return (EACH_GROUP,) if EACH_GROUP in names else tuple(name for name in names if name in groups)
 
 
 def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None]) -> None:

@@ -71,7 +71,7 @@ class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
     `runbooks` is where runbooks are published, empty where they are not; `generative` the scope of what generates;
-    `available` are the packs that there are.
+    `gpu_hour_price` what an hour of one GPU costs, in dollars; `available` are the packs that there are.
     """
 
     file: str = "values"
@@ -80,6 +80,7 @@ class Values:
     runbooks: str = ""
     generative: str = ""
     available: Mapping[str, Pack] = field(default_factory=builtin_packs)
+    gpu_hour_price: float | None = None
     teams: Mapping[str, str] = field(default_factory=dict)
     everywhere: MonitorValues = MonitorValues()
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
@@ -243,6 +244,13 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
     }
 
 
+def _price(node: Node) -> float:
+    price = node.number()
+    if price <= 0:
+        raise node.fail(f"must be a number of dollars above 0, such as 2.5, not {node.value}")
+    return price
+
+
 def _prefix(node: Node) -> str:
     if not isinstance(node.value, str):
         raise node.fail(f"must be a text, which may be empty, not `{node.value}`")
@@ -316,6 +324,7 @@ READERS: Mapping[str, Callable[[Node], Any]] = {
     "prefix": _prefix,
     "runbooks": _runbooks,
     "generative": _scope,
+    "gpu_hour_price": _price,
 }
 """What only the top level says, and how it is read."""
 

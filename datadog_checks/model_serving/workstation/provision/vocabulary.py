@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...catalog.loader import builtin_catalog
-from ...catalog.model import NAMESPACE, Catalog, RawMetric, System, Target
+from ...catalog.model import MOMENTS, NAMESPACE, CanonicalMetric, Catalog, RawMetric, System, Target
 from ...strict_yaml import read_yaml
 
 PREFIX = f"{NAMESPACE}."
@@ -109,11 +109,22 @@ def _scraped(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
         for raw in (*system.metrics, *system.shared):
             labels = _labels(system, raw)
             for target in raw.targets:
-                own.setdefault(target.metric.name, set()).update(_tags(system, raw, target, labels))
+                for name in _names(target.metric):
+                    own.setdefault(name, set()).update(_tags(system, raw, target, labels))
         for derived in system.derived:
             inputs = (*derived.required, *derived.optional)
-            own.setdefault(derived.metric.name, set()).update(*(own.get(name, ()) for name in inputs))
+            for name in _names(derived.metric):
+                own.setdefault(name, set()).update(*(own.get(one, ()) for one in inputs))
+        if (asked := system.readiness) is not None:
+            for found in own.values():
+                found.update(tag for tag, _ in asked.tags)
+            for metric in asked.gauges():
+                own.setdefault(metric.name, set()).update(("model_name", "model_version"))
         yield from own.items()
+
+
+def _names(metric: CanonicalMetric) -> list[str]:
+    return [metric.name, *(f"{metric.name}.{part}" for part in (MOMENTS if metric.moments else ()))]
 
 
 def _labels(system: System, raw: RawMetric) -> set[str]:

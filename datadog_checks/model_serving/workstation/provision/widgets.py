@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .packs import DashboardEntry, SloEntry
@@ -26,12 +26,14 @@ UNITS = {"degree celsius": "degree_celsius"}
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What dashboards show beside their own queries: the monitors and SLOs that there are, by key."""
+    """What dashboards show beside their own queries: the monitors and SLOs that there are, by key, and the numbers that
+    the values file gives. A widget that `needs` one of these is there only with it."""
 
     prefix: str
     scope: str | None
     monitors: Mapping[str, Settled]
     slos: Mapping[str, SloEntry]
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 def dashboard_body(entry: DashboardEntry, shown: Shown) -> dict[str, Any]:
@@ -63,6 +65,8 @@ def dashboard_body(entry: DashboardEntry, shown: Shown) -> dict[str, Any]:
 
 
 def _applies(widget: Mapping[str, Any], shown: Shown) -> bool:
+    if "needs" in widget:
+        return widget["needs"] in shown.numbers
     return widget["type"] != "slo" or widget["slo"] in shown.slos
 
 
@@ -73,10 +77,16 @@ def _placed(widgets: list[Mapping[str, Any]], entry: DashboardEntry, shown: Show
         width, height = widget.get("size", (4, 3))
         if x + width > COLUMNS:
             x, y, row = 0, y + row, 0
-        definition = DEFINITIONS[widget["type"]](widget, entry, shown)
+        definition = DEFINITIONS[widget["type"]](widget, _with_variables(widget, entry), shown)
         found.append({"definition": definition, "layout": {"x": x, "y": y, "width": width, "height": height}})
         x, row = x + width, max(row, height)
     return found, y + row
+
+
+def _with_variables(widget: Mapping[str, Any], entry: DashboardEntry) -> DashboardEntry:
+    """The dashboard with those of its variables that the widget follows: all, unless it names some."""
+    names = widget.get("variables", entry.variables)
+    return replace(entry, variables={name: entry.variables[name] for name in names})
 
 
 def _timeseries(widget: Mapping[str, Any], entry: DashboardEntry, shown: Shown) -> dict[str, Any]:
@@ -203,6 +213,8 @@ def _queries(widget: Mapping[str, Any], entry: DashboardEntry, shown: Shown) -> 
 def _query(text: str, entry: DashboardEntry, shown: Shown) -> str:
     """A query, each metric of which follows the user's scope and those variables whose tag it can have."""
     scope = read_condition(shown.scope) if shown.scope else Everything()
+    for name, number in shown.numbers.items():
+        text = text.replace(f"${{{name}}}", number_text(number))
     expression: Expression = parse_metric_expression(" ".join(text.split()))
 
     def narrowed(metric: Metric) -> Metric:

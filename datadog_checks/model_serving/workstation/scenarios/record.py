@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from ..demo.dialects import tensorflow_serving
 from ..demo.dialects.tensorflow_serving import TensorFlowServing
-from ..demo.servers import ServedAnswer, SimulatedSource, paced, serve, serve_world, world_workspace
+from ..demo.servers import (
+    Routes,
+    ServedAnswer,
+    SimulatedSource,
+    litellm_routes,
+    paced,
+    serve,
+    serve_world,
+    vllm_routes,
+    world_workspace,
+)
 from ..demo.workspace import SimulatedWorkspace
 from ..demo.world import World
 from ..provision.simulate.observations import COUNT, DISTRIBUTION, GAUGE, STATUSES, Observations
@@ -16,6 +26,7 @@ from ..standin.recorder import Recorder
 from ..standin.runner import Round, Runner
 from ..standin.standin import StandIn
 from .gateway import CONTENT_TYPE, MODEL, Gateway
+from .llm import GATEWAY_CONTENT_TYPE, ROUTE, LlmProxy, LlmServer, Provider, ProviderPage, ScriptedLlm
 from .script import GPU_LOAD, MINUTE, SETTLING, Chapter, Intervention, Script, ScriptedTraffic, scenario_of
 
 GPU_CHAPTERS = (Chapter(per_minute=60),)
@@ -135,11 +146,35 @@ def _sources(script: Script, world: World, workspace: SimulatedWorkspace) -> Ite
             options = _page(stack, twin.dialect.render, tensorflow_serving.CONTENT_TYPE)
             options |= {"serving_system": "tensorflow_serving", "endpoint_name": twin.service.endpoint}
             sources.append(SimulatedSource("replica", twin.service.endpoint, options))
+        sources += _language_model(stack, script, world)
         if "nvml" in script.sources:
             stack.enter_context(world.nvml.in_place())
             options = {"gpu": "nvml", "endpoint_name": world.scenario.gpu_host.hostname}
             sources.append(SimulatedSource("nvml", "", options))
         yield sources
+
+
+def _language_model(stack: ExitStack, script: Script, world: World) -> Iterator[SimulatedSource]:
+    """An engine, an engine behind a gateway, or a provider behind one."""
+    own, gateway = "vllm" in script.sources, "litellm" in script.sources
+    if not (own or gateway):
+        return
+    proxy, server, page = LlmProxy(), LlmServer(), ProviderPage()
+    answering = (proxy if gateway else server) if own else Provider(page, script.provider_limit)
+    traffic = ScriptedLlm(script.llm, answering, SETTLING)
+    world.followers.append(lambda: traffic.advance(world.now))
+    routes: list[tuple[str, str, str, Routes]] = []
+    if own:
+        engine = proxy.dialect if gateway else server.dialect
+        routes.append(("vllm", "chat", "/metrics", vllm_routes(engine, nullcontext())))
+    if own and gateway:
+        routes.append(("litellm", ROUTE.endpoint, "/metrics/", litellm_routes(proxy.page, nullcontext())))
+    elif gateway:
+        answer = lambda call: ServedAnswer(200, page.render(), GATEWAY_CONTENT_TYPE)  # noqa: E731
+        routes.append(("litellm", ROUTE.endpoint, "/metrics/", answer))
+    for system, name, path, answers in routes:
+        options = {"openmetrics_endpoint": stack.enter_context(serve(answers)) + path}
+        yield SimulatedSource(system, name, {**options, "serving_system": system, "endpoint_name": name})
 
 
 def _page(stack: ExitStack, render: Callable[[], str], content_type: str) -> dict[str, object]:

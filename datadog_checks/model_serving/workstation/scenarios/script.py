@@ -13,6 +13,7 @@ from typing import Any
 from ...strict_yaml import read_yaml
 from ..demo.scenario import Model, Outcome, Scenario, Timeline
 from ..demo.traffic import Traffic
+from .llm import LlmChapter
 
 GPU_LOAD = "gpu-load"
 """The endpoint that keeps the GPUs busy, and that nothing scrapes."""
@@ -61,6 +62,10 @@ class Script:
     gpus_busy: bool
     step: float
     """Simulated seconds between two runs of the check."""
+    llm: tuple[LlmChapter, ...] = ()
+    """Traffic of the language model."""
+    provider_limit: int = 500
+    """Requests in a minute that the provider behind the gateway of language models allows."""
 
 
 @lru_cache(maxsize=1)
@@ -134,7 +139,7 @@ def _script(data: Mapping[str, Any]) -> Script:
             of=tuple(one.get("of", ())),
             most=one.get("most"),
         )
-        for one in data["traffic"]
+        for one in data.get("traffic", ())
     ]
     actions = [
         Intervention(one["at"], kind, what)
@@ -153,7 +158,14 @@ def _script(data: Mapping[str, Any]) -> Script:
         warm_up=data.get("warm_up", 10),
         gpus_busy=data.get("gpus_busy", True),
         step=data.get("step", 30),
+        llm=tuple(_llm_chapter(one) for one in data.get("llm", ())),
+        provider_limit=data.get("provider_limit", 500),
     )
+
+
+def _llm_chapter(data: Mapping[str, Any]) -> LlmChapter:
+    names = {"from": "start"}
+    return LlmChapter(**{names.get(key, key): value for key, value in data.items()})
 
 
 def _percent(minute: float, length: float) -> float:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...catalog.loader import builtin_catalog
 from ...catalog.model import System
 from ...http.address import server
 from ...sources.loaded import LoadedVersion
-from ...sources.probes.readiness import PROBES
+from ...sources.probes.readiness import probe_of
 from ...submit.series import tag_value
 from ..standin.configuration import Configuration
 from ..standin.recorder import ServiceStatus
@@ -97,9 +98,12 @@ def _serves(instance: Mapping[str, Any]) -> bool:
 
 
 def _asking(instance: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
-    """The instance, asking for readiness. MLServer lists its models where none are named."""
+    """The instance, asking for readiness. A system that lists its models does so where none are named."""
     changed = {**instance, "readiness": True, "readiness_interval": 0}
-    if instance.get("serving_system") in ("mlserver", ["mlserver"]):
+    name = instance.get("serving_system")
+    [name] = name if isinstance(name, list) and len(name) == 1 else [name]
+    system = builtin_catalog().systems.get(name) if isinstance(name, str) else None
+    if system is not None and system.readiness is not None and system.readiness.models is not None:
         changed.pop("models", None)
     elif models:
         changed["models"] = [*dict.fromkeys((*(instance.get("models") or ()), *models))]
@@ -127,9 +131,10 @@ def _list(inventory: Inventory, number: int, check: Any, loaded: Mapping[str, Se
             continue
         active = list(scraper.recogniser.active)
         titles = " and ".join(scraper.recogniser.systems[name].title for name in active)
+        probes = [probe_of(scraper.recogniser.systems[name]) for name in active]
         if not active:
             why = "its system was not recognised: set `serving_system`"
-        elif not PROBES.keys() & set(active):
+        elif not any(probe.models for probe in probes if probe is not None):
             why = f"{titles} has no API that tells what is loaded"
         else:
             why = (

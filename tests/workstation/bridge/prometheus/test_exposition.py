@@ -201,6 +201,13 @@ def test_whatever_runs_give_is_an_exposition(runs: list[tuple[list[Any], list[st
                 seen.add(key)
 
 
+def test_moments_of_a_gauge_are_left_out(exposed: Exposed) -> None:
+    """Their sum may fall, and a counter that falls was reset to whoever reads it."""
+    name = "model.prediction.mean"
+    exposed.run((name, "gauge", -2.0), (f"{name}.sum", "count", -2.0), (f"{name}.count", "count", 1.0))
+    assert exposed.samples() == {"model_prediction_mean": -2.0}
+
+
 def test_every_metric_of_the_catalog_has_a_name_of_its_own() -> None:
     """One that says its unit, with the characters that Prometheus has, and no suffix that only a type may have."""
     names = {}

@@ -50,7 +50,7 @@ def expected_submissions() -> Iterator[Any]:
             }:
                 continue
             for scrape in spelt_out(case):
-                for line in submissions_of(scrape.get("expect")):
+                for line in submissions_of(scrape.get("expect"), table_.get("constant", ())):
                     _, name, _, *tags = line.split(" ")
                     # What has no colon is the rest of a value with a space in it.
                     names = {tag.partition(":")[0] for tag in tags if ":" in tag}
@@ -150,14 +150,13 @@ def test_a_system_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(
         "system: gateway\nlabels: {rename: {model: model_name, service: service}}\nmetrics:\n"
-        "  - {raw: gw_cache, type: gauge, to: model.context.length}\n"
+        "  - {raw: gw_cache, type: gauge, to: lora.max}\n"
         "  - {raw: gw_spend, type: counter, to: [{metric: gateway.spend.count, tags: {plan: free}, when: {tier: x}}]}\n"
         "own_metrics:\n  gateway.spend.count: {type: count, description: Money.}\n",
         encoding="utf-8",
     )
     words = vocabulary(load_catalog([path]))
-    assert not builtin_vocabulary().is_fed("model_serving.model.context.length")
-    assert words.is_fed("model_serving.model.context.length")
+    assert not builtin_vocabulary().is_fed("model_serving.lora.max")
+    assert words.is_fed("model_serving.lora.max")
     assert words.kind_of("model_serving.gateway.spend.count") == "count"
     assert {"plan", "tier", "model_name", "model_serving_service"} <= words.tags_of("model_serving.gateway.spend.count")
-    assert not builtin_vocabulary().is_fed("model_serving.request.retry.count")

@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
-from ....catalog.model import NAMESPACE, Catalog
+from ....catalog.model import MOMENTS, NAMESPACE, Catalog
 from ...standin.aggregation import Commit, Context
 from ...standin.recorder import ServiceCheck
 from ...standin.sketch import Sketch, key_of
@@ -127,6 +127,10 @@ class MetricsExposition:
         self._totals: dict[FamilyKey, dict[SeriesLabels, Total]] = {}
         self._gauges: dict[str, dict[FamilyKey, dict[SeriesLabels, float]]] = {}
         self._distributions = {metric.full_name for metric in catalog.metrics.values() if metric.type == "distribution"}
+        # PromQL has these of the gauge itself, and their sum may fall, which no counter does.
+        self._moments = {
+            f"{metric.full_name}.{part}" for metric in catalog.metrics.values() if metric.moments for part in MOMENTS
+        }
 
     def record(self, source: str, commit: Commit, checks: Iterable[ServiceCheck] = ()) -> None:
         """Take what a run of `source` has given, in the place of the gauges that its run before gave."""
@@ -137,6 +141,8 @@ class MetricsExposition:
             self._distributions.update(each.context.name for each in commit.distributions)
             for point in commit.series:
                 base, _, part = point.context.name.rpartition(".")
+                if point.context.name in self._moments:
+                    continue
                 if point.type != "count":
                     self._gauge(gauges, point.context, point.value)
                 elif part in ("sum", "count") and base in self._distributions:

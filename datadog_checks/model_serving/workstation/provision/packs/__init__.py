@@ -26,8 +26,9 @@ class MonitorEntry:
     its query. `no_data` is in minutes, `auto_resolve` in hours; `rates` are burn rates by the timeframe of the SLO;
     `bounds` the lowest and highest value that there can be.
 
-    One that is not `enabled` is for those who ask for it. With `full_window` there is no alert before there was data
-    for all of the window. `on_missing_data` is what an empty window means, of a count that stops where nothing happens.
+    One that is not `enabled` is for those who ask for it. With `fixed_window` the query holds for its window alone.
+    With `full_window` there is no alert before there was data for all of the window. `on_missing_data` is what an empty
+    window means, of a count that stops where nothing happens.
 
     A monitor that is grouped by a tag does not see the series that lack it. `without` names such tags, and what to
     call a monitor of these series alone, of which the scope `except_for` leaves some out; that monitor has the first
@@ -77,6 +78,7 @@ class MonitorEntry:
     base: str = ""
     lacking: str = ""
     enabled: bool = True
+    fixed_window: bool = False
     full_window: bool = False
     on_missing_data: str = ""
     guards: Mapping[str, str] = field(default_factory=dict)
@@ -143,7 +145,8 @@ class MonitorEntry:
 class SloEntry:
     """An SLO as a pack has it: `good` and `total` of type `metric`, `query` and what follows of type `time_slice`.
 
-    That of one `endpoint` alone has that of all as its `base`.
+    That of one `endpoint` alone has that of all as its `base`. The scope `except_for` leaves some out of that of all;
+    an endpoint that the user names is one whatever serves it.
     """
 
     key: str
@@ -161,6 +164,7 @@ class SloEntry:
     threshold: float | None = None
     slice: int | None = None
     generative: str = ""
+    except_for: str = ""
     base: str = ""
     endpoint: str = ""
 
@@ -223,8 +227,36 @@ def dashboard_entries() -> Mapping[str, DashboardEntry]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = read_yaml(path)
+    data: dict[str, Any] = filled(read_yaml(path))
     return data
+
+
+def filled(data: Any) -> Any:
+    """What a file of a pack holds, with the lists of systems.yaml where its texts name them."""
+    return _filled(data, _systems())
+
+
+@lru_cache(maxsize=1)
+def _systems() -> dict[str, str]:
+    """What stands for the lists of systems.yaml in queries, and what for both lists of language models."""
+    lists = read_yaml(HERE / "systems.yaml")
+    lists["llm"] = sorted(lists["llm_engines"] + lists["llm_gateways"])
+    return {f"${{{name}}}": ",".join(names) for name, names in lists.items()}
+
+
+def _filled(data: Any, names: Mapping[str, str]) -> Any:
+    """The data with what stands for lists replaced in all of its texts."""
+    match data:
+        case str():
+            for name, text in names.items():
+                data = data.replace(name, text)
+            return data
+        case list():
+            return [_filled(item, names) for item in data]
+        case dict():
+            return {key: _filled(item, names) for key, item in data.items()}
+        case _:
+            return data
 
 
 def _pack(path: Path, dashboards: list[DashboardEntry]) -> Pack:

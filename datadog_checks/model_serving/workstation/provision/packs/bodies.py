@@ -8,12 +8,12 @@ from typing import Any
 
 from ..query import parse_metric_expression, render
 from ..query.monitors import monitor_type
-from ..query.tree import Condition, MetricMonitor, MonitorQuery, Tag
+from ..query.tree import Condition, MetricMonitor, MonitorQuery, ServiceCheckMonitor
 from ..values import SloValues, Values
 from . import SloEntry
 from .messages import message, of_part
-from .queries import anomalies_of, mapped, read_condition, scoped, window_of
-from .settle import Settled, generating, slo_values
+from .queries import groups_of, mapped, scoped
+from .settle import Settled, slo_conditions, slo_values
 
 INTEGRATION_TAG = "integration:model-serving"
 NEW_GROUP_DELAY = 300
@@ -101,8 +101,8 @@ def _condition_options(monitor: Settled, query: MonitorQuery, thresholds: Mappin
         options["notify_no_data"] = monitor.no_data is not None
     if monitor.no_data is not None:
         options["no_data_timeframe"] = monitor.no_data
-    if entry.form in ("metric", "service check"):
-        if entry.groups:
+    if isinstance(query, MetricMonitor | ServiceCheckMonitor):
+        if groups_of(query):
             # Refused on monitors without groups.
             options["new_group_delay"] = NEW_GROUP_DELAY
         options["timeout_h"] = monitor.auto_resolve or 0
@@ -110,9 +110,6 @@ def _condition_options(monitor: Settled, query: MonitorQuery, thresholds: Mappin
         options["require_full_window"] = entry.full_window
         if monitor.evaluation_delay is not None:
             options["evaluation_delay"] = monitor.evaluation_delay
-    if anomalies_of(query) is not None:
-        window = window_of(query)
-        options["threshold_windows"] = {"trigger_window": window, "recovery_window": window}
     return options
 
 
@@ -126,12 +123,7 @@ def monitor_tags(monitor: Settled) -> list[str]:
 def slo_body(entry: SloEntry, values: Values) -> dict[str, Any]:
     """The body of a settled SLO."""
     said = slo_values(entry, values)[0] or SloValues()
-    scope = said.scope or values.everywhere.scope
-    conditions: list[Condition] = [read_condition(scope)] if scope else []
-    if entry.endpoint:
-        conditions.append(Tag("endpoint_name", entry.endpoint))
-    elif entry.generative and values.generative:
-        conditions.append(generating(values, entry.generative))
+    conditions = slo_conditions(entry, values)
     team = said.team or values.teams.get(entry.pack) or values.everywhere.team or entry.team
     # Half of what the target leaves, unless the user says otherwise.
     warning = said.warning if said.warning is not None else round((entry.target + 100) / 2, 4)

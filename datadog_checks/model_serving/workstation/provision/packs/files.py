@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ....errors import QueryError
 from ..document import Node, read_document, suggestion
 from ..query import parse_metric_expression, parse_monitor
 from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
-from . import SEVERITIES, MonitorEntry, Pack, SloEntry, with_others
+from . import SEVERITIES, MonitorEntry, Pack, SloEntry, filled, with_others
 from .queries import read_condition
 from .thresholds import misplaced
 
@@ -67,6 +67,7 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     Raises DocumentError with the file, the key and the mend.
     """
     root = read_document(path, "pack")
+    root = replace(root, value=filled(root.value))
     name = path.stem
     if not NAME.fullmatch(name):
         raise root.fail(f"the file's name is that of the pack, in small letters, digits and _: rename `{path.name}`")

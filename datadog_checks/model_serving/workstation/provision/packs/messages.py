@@ -29,6 +29,7 @@ NAMES = {
     "driver_version": "driver",
     "databricks_host": "workspace",
     "change": "change",
+    "api_provider": "provider",
 }
 """What a group is called in a message."""
 
@@ -85,10 +86,19 @@ def _states(monitor: Settled, composite: bool) -> Iterator[tuple[str, str]]:
         case SloMonitor(long_window=Text(value=long), short_window=Text(value=short)):
             hours, minutes = (_length((seconds(text) or 0) // 60) for text in (long, short))
             windows = f"over {hours} and over {minutes}"
-            text = f"{subject} is {{{{long_window_burn_rate}}}} and {{{{short_window_burn_rate}}}}, {windows}, above "
-            yield "is_alert", entry.alert or f"{text}{{{{threshold}}}}."
+            if composite:
+                limits = {name: number_text(value) for name, value in monitor.thresholds.items()}
+                alert, warning = (f"{subject} is above {limits.get(name)}" for name in ("critical", "warning"))
+                end = f", {windows}; in {hours}, {{{{b.value}}}} requests failed."
+            else:
+                text = (
+                    f"{subject} is {{{{long_window_burn_rate}}}} and {{{{short_window_burn_rate}}}}, {windows}, above "
+                )
+                alert, warning = f"{text}{{{{threshold}}}}", f"{text}the warning limit of {{{{warn_threshold}}}}"
+                end = "."
+            yield "is_alert", entry.alert or f"{alert}{end}"
             if warns:
-                yield "is_warning", entry.warning or f"{text}the warning limit of {{{{warn_threshold}}}}."
+                yield "is_warning", entry.warning or f"{warning}{end}"
             recovered = f"{subject} is below its limit again."
         case EventMonitor():
             yield "is_alert", entry.alert

@@ -230,23 +230,8 @@ def groups_of(query: MonitorQuery) -> tuple[str, ...]:
             return ()
 
 
-def anomalies_of(query: MonitorQuery) -> FunctionCall | None:
-    """The call of `anomalies` that a monitor consists of, None for any other monitor."""
-    expression = query.expression if isinstance(query, MetricMonitor) else None
-    return expression if isinstance(expression, FunctionCall) and expression.name == "anomalies" else None
-
-
-def setting(call: FunctionCall, name: str) -> Argument | None:
-    """The value of a setting in a call."""
-    return next((one.value for one in call.arguments if isinstance(one, Setting) and one.name == name), None)
-
-
 def window_of(query: MonitorQuery) -> str:
     """The window that decides about an alert, such as `last_5m`; of an SLO the long one, empty where there is none."""
-    call = anomalies_of(query)
-    if call is not None:
-        window = setting(call, "alert_window")
-        return window.value if isinstance(window, Text) else ""
     match query:
         case MetricMonitor():
             return query.window.text
@@ -259,20 +244,10 @@ def window_of(query: MonitorQuery) -> str:
 
 
 def with_window(query: MetricMonitor, window: str) -> MetricMonitor:
-    """The monitor over another window; one of anomalies keeps what it shows around its alert window.
-
-    A number that is the length of the window in seconds, by which a sum is divided, follows it.
-    """
-    call = anomalies_of(query)
-    if call is None:
-        expression = _with_length(query.expression, query.window.seconds, Window(window).seconds)
-        return replace(query, window=Window(window), expression=expression)
-    arguments = tuple(
-        Setting(one.name, Text(window)) if isinstance(one, Setting) and one.name == "alert_window" else one
-        for one in call.arguments
-    )
-    shown = query.window if query.window.seconds >= Window(window).seconds else Window(window)
-    return replace(query, expression=replace(call, arguments=arguments), window=shown)
+    """The monitor over another window. A number that is the length of the window in seconds, by which a sum is divided,
+    follows it."""
+    expression = _with_length(query.expression, query.window.seconds, Window(window).seconds)
+    return replace(query, window=Window(window), expression=expression)
 
 
 def _with_length(part: Expression, old: int, new: int) -> Expression:

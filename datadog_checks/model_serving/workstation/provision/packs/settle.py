@@ -13,9 +13,9 @@ from ..query.tree import (
     EventMonitor,
     MetricMonitor,
     MonitorQuery,
-    Number,
     ServiceCheckMonitor,
     SloMonitor,
+    Tag,
     Text,
     Window,
     seconds,
@@ -24,21 +24,20 @@ from ..query.windows import check_window
 from ..values import SloValues, Values
 from . import MonitorEntry, SloEntry
 from .queries import (
-    anomalies_of,
     joined,
     negated,
     number_text,
     plain_tags,
     read_condition,
     scoped,
-    setting,
+    window_of,
     with_window,
 )
 from .thresholds import settle_thresholds
 from .variants import of_variant
 
-POINTS = 5
-"""Intervals that an alert window of anomalies has at least."""
+EACH_GROUP = "..."
+"""In place of tags by which notifications are grouped: all groups that a monitor has."""
 
 LONGEST_BURN_WINDOW = 48 * 3600
 SHORTEST_BURN_WINDOW = 3600
@@ -100,7 +99,7 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
         renotify=said["renotify"] or None,
         evaluation_delay=delay * 60 if delay else None,
         notify_by=_notify_by(entry, values),
-        guards=_guards(entry, values),
+        guards=_guards(entry, values, query, slo),
     )
 
 
@@ -143,6 +142,21 @@ def slo_values(entry: SloEntry, values: Values) -> tuple[SloValues | None, str]:
         if (value := getattr(own, one.name)) not in (None, (), {}) and one.name != "enabled"
     }
     return replace(base, **merged), f"slos.{entry.base}.endpoints.{entry.endpoint}"
+
+
+def slo_conditions(entry: SloEntry, values: Values) -> list[Condition]:
+    """What narrows the queries of an SLO: the user's scope, its endpoint, and what does not generate."""
+    said = slo_values(entry, values)[0] or SloValues()
+    scope = said.scope or values.everywhere.scope
+    conditions = [read_condition(scope)] if scope else []
+    if entry.endpoint:
+        conditions.append(Tag("endpoint_name", entry.endpoint))
+    else:
+        if entry.generative and values.generative:
+            conditions.append(generating(values, entry.generative))
+        if entry.except_for:
+            conditions.append(read_condition(entry.except_for))
+    return conditions
 
 
 def slos_of(entry: SloEntry, values: Values) -> list[SloEntry]:
@@ -192,12 +206,22 @@ def _of_endpoint(entry: SloEntry, name: str, values: Values) -> SloEntry:
     return replace(entry, key=key, base=entry.key, title=title, endpoint=name.lower())
 
 
-def _guards(entry: MonitorEntry, values: Values) -> dict[str, MetricMonitor]:
-    """The queries that must alert as well, with the user's scope, window and least numbers."""
+def _guards(
+    entry: MonitorEntry, values: Values, settled: MonitorQuery, slo: SloEntry | None
+) -> dict[str, MetricMonitor]:
+    """The queries that must alert as well, with the user's scope, window and least numbers.
+
+    Of an alert on an SLO they count what the SLO counts, over the long window.
+    """
     guards = {}
     for name, query in entry.guard_trees().items():
-        query = _narrowed(entry, values, query)
-        window, _ = values.said(entry, "window")
+        if slo is None:
+            query = _narrowed(entry, values, query)
+            window, _ = _window(entry, values)
+        else:
+            conditions = slo_conditions(slo, values)
+            query = replace(query, expression=scoped(query.expression, *conditions)) if conditions else query
+            window = window_of(settled)
         if window is not None:
             query = with_window(query, window)
         least, _ = values.said(entry, f"min_{name}")
@@ -227,13 +251,16 @@ def generating(values: Values, which: str) -> Condition:
 def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:
     """The groups that have a notification of their own. Said of all monitors, those of them that this one has."""
     said, path = values.said(entry, "notify_by")
-    if said is None or (entry.notify_by is not None and not path.startswith("monitors.")):
+    if said is None:
         return entry.notify_by
     if not path.startswith("monitors."):
         return notified(entry, said)
     if entry.is_composite or not entry.groups:
         kind = "a composite monitor" if entry.is_composite else "a monitor without groups"
         raise values.fail(path, f"{entry.key} is {kind}, which Datadog does not group its notifications of")
+    if not path.startswith(f"monitors.{entry.origin or entry.key}."):
+        # Said of the one that this one complements, which has a tag more.
+        return notified(entry, said)
     wrong = [tag for tag in said if tag != "*" and tag not in entry.groups]
     if wrong:
         raise values.fail(path, f"`{wrong[0]}` is no group of {entry.key}; it has {', '.join(entry.groups)}")
@@ -245,8 +272,10 @@ def notified(entry: MonitorEntry, tags: Collection[str]) -> tuple[str, ...] | No
     it has a notification for each group anyhow."""
     if entry.is_composite or not entry.groups or entry.form in ("slo", "event"):
         return None
-    if entry.notify_by is not None:
+    if entry.notify_by == ("*",):
         return entry.notify_by
+    if EACH_GROUP in tags:
+        return None
     common = tuple(tag for tag in entry.groups if tag in tags)
     return None if common == entry.groups else common or ("*",)
 
@@ -290,12 +319,11 @@ def _refuse(entry: MonitorEntry, values: Values, names: tuple[str, ...], why: st
 
 def _metric(entry: MonitorEntry, values: Values, query: MetricMonitor) -> tuple[MonitorQuery, dict[str, float]]:
     query = _narrowed(entry, values, query)
-    window, path = values.said(entry, "window")
+    window, path = _window(entry, values)
     if window is not None:
         problem = next(check_window(Window(window), Place("", Known())), None)
         if problem is not None or not window.startswith(("last_", "current_")):
             raise values.fail(path, problem.message if problem else f"`{window}` is no window: write 5m, 1h or 1d")
-        _fits_anomalies(entry, values, query, window, path)
         query = with_window(query, window)
     comparison = query.comparison
     thresholds = settle_thresholds(entry, values, comparison.operator, float(comparison.threshold))
@@ -303,19 +331,15 @@ def _metric(entry: MonitorEntry, values: Values, query: MetricMonitor) -> tuple[
     return replace(query, comparison=replace(comparison, threshold=critical)), thresholds
 
 
-def _fits_anomalies(entry: MonitorEntry, values: Values, query: MetricMonitor, window: str, path: str) -> None:
-    call = anomalies_of(query)
-    interval = setting(call, "interval") if call is not None else None
-    if isinstance(interval, Number) and (
-        not window.startswith("last_") or Window(window).seconds < POINTS * float(interval.text)
-    ):
-        least = int(POINTS * float(interval.text) // 60)
-        raise values.fail(
-            path,
-            f"`{window}` is no alert window for {entry.key}, which looks at points of {interval.text} s and needs at "
-            f"least {POINTS} of them: write {least}m or more"
-            + ("" if path.startswith("monitors.") else f", or give {entry.key} a window of its own under `monitors`"),
-        )
+def _window(entry: MonitorEntry, values: Values) -> tuple[str | None, str]:
+    """The window that the user says, and where; what is said of all monitors is not about one of a fixed window."""
+    if not entry.fixed_window:
+        return values.said(entry, "window")
+    window, path = values.own(entry, "window")
+    if window is not None:
+        assert isinstance(entry.tree, MetricMonitor)
+        raise values.fail(path, f"the query of {entry.key} holds for its window of {entry.tree.window.text} alone")
+    return None, path
 
 
 def _service_check(

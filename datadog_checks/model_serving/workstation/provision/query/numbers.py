@@ -37,8 +37,6 @@ SAME_FUNCTIONS = frozenset(
 )
 LONG = 1000
 """Seconds from which a latency looks as if milliseconds were meant."""
-LONG_WINDOW = 3600
-"""Seconds of a window that a count may well be asked to fill, as after an installation."""
 SMALL = 1024
 """Bytes below which a size looks as if a larger unit was meant."""
 TINY_SHARE = 0.05
@@ -250,16 +248,10 @@ def check_rollups(query: MetricMonitor, place: Place) -> Iterator[Problem]:
 
 
 def check_missing(query: MetricMonitor, options: Mapping[str, Any], place: Place) -> Iterator[Problem]:
-    """Options that make a monitor of counts wait or complain where nothing was to be counted. `place`: the options."""
+    """Options of a monitor of counts that complain where nothing was to be counted. `place` is that of the options."""
     counts = [metric for metric in _counts(query.expression, place.known.vocabulary) if metric.has("as_count")]
     if not counts:
         return
-    if options.get("require_full_window") is True and query.window.seconds < LONG_WINDOW:
-        yield place.within("require_full_window").warning(
-            "monitor/option",
-            f"`{counts[0].name}` has points only while something happens, and the window is full only if it has all: "
-            "write false",
-        )
     for name in ("notify_no_data", "on_missing_data"):
         if options.get(name) in (True, "show_and_notify_no_data"):
             yield place.within(name).warning(

@@ -45,6 +45,8 @@ class Leaf:
     fill: tuple[str, int] | None
     built: dict[tuple[int, bool], dict[Group, tuple[list[int], list[Value]]]] = field(default_factory=dict)
     """Buckets and their values by group, for each width, and whether they are numbers already."""
+    repeated: dict[tuple[int, bool], dict[Group, Value]] = field(default_factory=dict)
+    """A bucket by its place in the period that repeats itself before the start, if it is there, else relative to it."""
 
     @property
     def summed(self) -> bool:
@@ -85,18 +87,41 @@ class Leaves:
         """Values per group and bucket: as numbers, or of distributions as sketches."""
         first, last = first_bucket(start, width), int(end // width * width)
         found: dict[Group, dict[int, Value]] = {}
+        if leaf.width is not None and self.seen.period and first < self.seen.start:
+            # A bucket as wide as a query asks for need not fit into the period that repeats itself.
+            known = first_bucket(self.seen.start, width)
+            for at in range(first, min(last, known), width):
+                for group, value in self._repeated(leaf, at, numbers).items():
+                    found.setdefault(group, {})[at] = value
+            first = known
         for group, (buckets, values) in self._whole(leaf, width, numbers).items():
             slots = self._slice(buckets, values, first, last)
             if slots:
-                found[group] = slots
-        if end > last >= first:
-            # The bucket that is not over yet holds what has come so far; before the start it is one that is repeated.
-            shift = 0
-            if last < self.seen.start and self.seen.period:
-                shift = (last - self.seen.start) // self.seen.period * self.seen.period
-            for group, slot in self._build(leaf, width, last - shift, end - shift, numbers).items():
-                found.setdefault(group, {}).update({at + shift: value for at, value in slot.items()})
+                found.setdefault(group, {}).update(slots)
+        if end > last >= first_bucket(start, width):
+            # The bucket that is not over yet holds what has come so far.
+            for group, slot in self._build(leaf, width, last, end, numbers).items():
+                found.setdefault(group, {}).update(slot)
         return found
+
+    def _repeated(self, leaf: Leaf, at: int, numbers: bool) -> dict[Group, Value]:
+        """A bucket that begins before the start. Those within the repetition are the same in each of its turns."""
+        width, before = leaf.width or 1, at - self.seen.start
+        place = before % self.seen.period if before + width <= 0 else before
+        if (place, numbers) not in leaf.repeated:
+            built = self._build(leaf, width, at, at + width, numbers)
+            leaf.repeated[place, numbers] = {group: slot[at] for group, slot in built.items() if at in slot}
+        return leaf.repeated[place, numbers]
+
+    def _points(self, series: PointSeries, start: float, end: float) -> Iterator[tuple[int, Value]]:
+        """The points of a series; before the start the period repeats itself."""
+        began, period = self.seen.start, self.seen.period
+        if period and start < began:
+            for turn in range(int((start - began) // period), 0):
+                shift = turn * period
+                upto = min(end - shift, began + period)
+                yield from ((at + shift, value) for at, value in series.between(max(start - shift, began), upto))
+        yield from series.between(start, end)
 
     def last_point(self, metric: Metric, group: Group, end: float) -> int | None:
         """When the last point of a group came, before `end`."""
@@ -138,7 +163,7 @@ class Leaves:
     def _whole(self, leaf: Leaf, width: int, numbers: bool) -> dict[Group, tuple[list[int], list[Value]]]:
         key = width, numbers
         if key not in leaf.built:
-            whole = self._build(leaf, width, 0, self.seen.end + 1, numbers)
+            whole = self._build(leaf, width, self.seen.start if self.seen.period else 0, self.seen.end + 1, numbers)
             leaf.built[key] = {group: (list(slot), list(slot.values())) for group, slot in whole.items()}
         return leaf.built[key]
 
@@ -161,7 +186,7 @@ class Leaves:
         by_group: dict[Group, list[dict[int, Value]]] = {}
         for group, series in leaf.sources:
             slots: dict[int, list[Value]] = {}
-            for time, value in series.between(start, end):
+            for time, value in self._points(series, start, end):
                 slots.setdefault(time // width * width, []).append(value)
             if slots:
                 by_group.setdefault(group, []).append({at: _over_time(leaf, slots[at]) for at in sorted(slots)})
