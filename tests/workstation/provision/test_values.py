@@ -249,6 +249,7 @@ CHANGED = [
      '.over("env:prod").exclude("region:eu","zone:a").by('),
     ("scope: 'region NOT IN (eu,us)'", "endpoint.ready.part", "query",
      '.over("*").exclude("region:eu","region:us").by('),
+    ("scope: '!region:eu'", "endpoint.ready.part", "query", '.over("*").exclude("region:eu").by('),
     ("scope: env:prod", "gpu.ecc", "query", "{env:prod,error_type:uncorrected,scope:volatile}"),
     ("monitors: {latency.p99: {scope: 'env:prod OR env:canary'}}", "latency.p99", "query",
      "latency{(env:prod OR env:canary) AND serving_system NOT IN ("),
@@ -488,6 +489,13 @@ def test_price_of_a_gpu(load: Load) -> None:
     for query in queries:
         assert query.startswith("2.5 * count_nonzero(avg:model_serving.gpu.temperature{$env,$host} by {gpu_uuid}")
         assert "$endpoint" not in query
+    assert [one for one in check_dashboard(board) if one.severity == "error"] == []
+    assert "dollars" not in json.dumps(bodies(load("prefix: ''"), "dashboard")["cost"])
+    board = bodies(load("gpu_hour_price: 2.5"), "dashboard")["cost"]
+    costs = re.findall(r'"q": "(2\.5 [^"]*)"', json.dumps(board))
+    # Each GPU once, however many series it has.
+    hours = "2.5 * count_nonzero(avg:model_serving.gpu.temperature{$env,$host} by {gpu_uuid}.rollup(avg, 3600))"
+    assert [query.startswith(hours) for query in costs] == [True, True]
     assert [one for one in check_dashboard(board) if one.severity == "error"] == []
     with pytest.raises(DocumentError, match="gpu_hour_price: must be a number of dollars above 0"):
         load("gpu_hour_price: 0")

@@ -12,6 +12,7 @@ import click
 from rich.cells import cell_len
 
 from ...catalog.loader import load_catalog
+from ...errors import DocumentError
 from ...http.redact import printable
 from ..provision.query.documents import check_document
 from ..provision.query.known import Known
@@ -61,11 +62,11 @@ def lint(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Check JSON of monitors, dashboards and SLOs, before Datadog refuses it or finds nothing in silence.
+    """Check monitors, dashboards and SLOs, as JSON or in a pack, before Datadog refuses it or finds nothing in silence.
 
     A FILE holds one of them or a list, as the API gives and takes them or as an integration ships them; - is standard
     input. Queries are read by a parser of Datadog's grammar and held against the metrics and tags that the check
-    sends. docs/lint.md explains every check by its id.
+    sends. A FILE in YAML is a pack of yours (docs/provisioning.md). docs/lint.md explains every check by its id.
 
     \b
     Examples:
@@ -91,6 +92,8 @@ def lint(
 
 
 def _check(file: Path, known: Known) -> list[Problem]:
+    if file.suffix in (".yaml", ".yml"):
+        return _check_pack(file, known)
     try:
         data: bytes = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         document: Any = json.loads(data.decode("utf-8-sig"))
@@ -103,6 +106,15 @@ def _check(file: Path, known: Known) -> list[Problem]:
     except RecursionError:
         return [_unreadable("is nested too deeply to be a monitor or a dashboard")]
     return check_document(document, known)
+
+
+def _check_pack(file: Path, known: Known) -> list[Problem]:
+    from ..provision.desired import pack_problems
+
+    try:
+        return pack_problems(file, known)
+    except DocumentError as error:
+        return [_unreadable(str(error).removeprefix(f"{file}: "))]
 
 
 def _unreadable(message: str) -> Problem:

@@ -73,7 +73,7 @@ VALUES = click.option(
     "--values", metavar="FILE", type=FILE, help="Your stack, thresholds, windows, scopes, teams, prefix."
 )
 PACKS = click.option(
-    "--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."
+    "--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; also a file of yours, and several."
 )
 WHAT = (VALUES, click.option("--routing", metavar="FILE", type=FILE, help="Who hears about what."), PACKS)
 MATCH = (
@@ -135,15 +135,14 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
 
     Raises UserError for any mistake.
     """
-    from ..provision.desired import desired, load_values
+    from ..provision.desired import desired, load_values, vocabulary_of
     from ..provision.plan import checked
     from ..provision.routing import load_routing
-    from ..provision.values import Values
 
-    values = load_values(settings.values) if settings.values else Values()
-    routing = load_routing(settings.routing) if settings.routing else None
+    values = load_values(settings.values, settings.packs)
+    routing = load_routing(settings.routing, values.available) if settings.routing else None
     resources = desired(settings.packs or None, values, routing, left_out=left_out)
-    ready = checked(resources, stack=values.stack)
+    ready = checked(resources, stack=values.stack, vocabulary=vocabulary_of(values))
     return ready if marked else resources
 
 
@@ -151,7 +150,7 @@ def stack_of(settings: ProvisionOptions) -> str:
     """The stack that the values file names, empty for the one without a name."""
     from ..provision.values import read_values
 
-    return read_values(settings.values).stack if settings.values else ""
+    return read_values(settings.values, settings.packs).stack if settings.values else ""
 
 
 def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
@@ -159,7 +158,7 @@ def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
     from ..provision.plan import PlanChoices
     from ..provision.values import Values, read_values
 
-    values = read_values(settings.values) if settings.values else Values()
+    values = read_values(settings.values, settings.packs) if settings.values else Values()
     source, move = _source_of(settings, values.stack)
     return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
 

@@ -8,29 +8,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...catalog.loader import load_catalog
 from ...errors import OptionError
-from .document import suggestion
+from .document import Node, suggestion
 from .model import PERCENTILE, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
-from .packs.queries import read_condition
+from .packs.files import read_pack, with_files
 from .packs.settle import Settled, alerts_of, check_scope, notified, settle, settle_slo, slos_of
-from .query.rules import metrics_of
-from .query.tree import In, MetricMonitor, Tag, leaves
+from .packs.variants import can_tell, check_parts, with_variants
+from .query import Known, Problem, check_monitor, check_slo
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
-from .vocabulary import builtin_vocabulary
+from .vocabulary import Vocabulary, builtin_vocabulary, vocabulary
 from .widgets import Shown, dashboard_body
 
 AUTHOR = "model_serving maintainers"
 
 
-def load_values(path: str | Path) -> Values:
-    """Read a values file and try it on every pack. Raises DocumentError with the file, the key and the mend."""
-    values = read_values(path)
+def load_values(path: str | Path | None, given: Sequence[str] = ()) -> Values:
+    """Read a values file, if there is one, and try it on every pack, also on those that `given` names by their files.
+    Raises DocumentError with the file, the key and the mend."""
+    if path is None:
+        return Values(available=with_files(given, Path(), builtin_packs())[1])
+    values = read_values(path, given)
     # Whatever of the packs is chosen later: a value that can't be is wrong now.
-    desired(list(builtin_packs()), values)
+    desired(list(values.available), values)
     return values
+
+
+def vocabulary_of(values: Values) -> Vocabulary:
+    """What the queries of the packs may name."""
+    catalogs = tuple(dict.fromkeys(Path(one) for pack in values.available.values() for one in pack.catalogs))
+    return vocabulary(load_catalog(catalogs)) if catalogs else builtin_vocabulary()
 
 
 def desired(
@@ -48,6 +58,9 @@ def desired(
     Raises OptionError about a pack that does not exist, DocumentError about values and routes that are impossible.
     """
     values = values or Values()
+    if packs is not None:
+        packs, available = with_files(packs, Path(), values.available)
+        values = replace(values, available=available)
     chosen = _chosen(packs, values)
     bases = {
         entry.key: entry
@@ -60,12 +73,13 @@ def desired(
         one
         for pack in chosen
         for entry in pack.monitors
-        if _is_wanted(entry, values, optional)
-        and f"monitor:{entry.key}" not in left_out
-        and (not entry.slo or entry.slo in bases)
-        for one in (alerts_of(entry, bases[entry.slo], values) if entry.slo else (entry,))
+        if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
+        for part in with_variants(entry, values)
+        if _is_wanted(part, values, optional)
+        for one in (alerts_of(part, bases[part.slo], values) if part.slo else (part,))
     ]
     check_scope(entries, values)
+    check_parts(entries, values)
     monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
     if routing is not None:
         check_routing(routing, _routable(monitors, values))
@@ -75,7 +89,38 @@ def desired(
         *(one for one in _dashboards(chosen, values, monitors, slos) if one.address not in left_out),
     ]
     rules = notification_rules(routing, values.stack) if routing is not None and routing.form == "rules" else []
-    return [*percentiles(resources), *resources, *rules]
+    resources = [*percentiles(resources), *resources]
+    for pack in chosen:
+        for problem in _problems(pack, resources, Known(vocabulary_of(values))) if pack.file else ():
+            if problem.severity == "error":
+                raise Node(pack.file, problem.path, None).fail(problem.message)
+    return [*resources, *rules]
+
+
+def pack_problems(path: Path, known: Known) -> list[Problem]:
+    """What the checks of queries find in a pack that a user wrote, with metrics of its own catalog files or of those
+    that are known. Raises DocumentError about its form."""
+    pack = read_pack(path, builtin_packs())
+    # Without its file it isn't refused for the first that is found.
+    values = Values(available={**builtin_packs(), pack.name: replace(pack, file="")})
+    resources = desired([pack.name], values, optional=True)
+    words = replace(known, vocabulary=vocabulary_of(values)) if pack.catalogs else known
+    return list(_problems(pack, resources, words))
+
+
+def _problems(pack: Pack, resources: Iterable[Resource], words: Known) -> Iterator[Problem]:
+    """What the checks of queries find in the resources of a pack, each with its place in the file of the pack."""
+    found = {one.address: one.body for one in resources}
+    words = replace(words, percentiles=frozenset(one.key for one in resources if one.kind == "percentiles"))
+    places = {f"slo:{one.key}": f"slos.{one.key}" for one in pack.slos}
+    for entry in pack.monitors:
+        place = f"monitors.{entry.base or entry.key}"
+        places |= {f"monitor:{entry.key}": place, f"monitor:{entry.part}": f"{place}.query"}
+        places |= {f"monitor:{entry.key}.part.{name}": f"{place}.guards.{name}" for name in entry.guards}
+    for address, place in places.items():
+        check = check_slo if address.startswith("slo:") else check_monitor
+        for problem in check(found[address], words) if address in found else ():
+            yield replace(problem, path=place)
 
 
 def percentiles(resources: Iterable[Resource]) -> list[Resource]:
@@ -128,9 +173,13 @@ def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "widgets": groups}
 
 
-def known_packs(names: Sequence[str]) -> Sequence[str]:
-    """The names of packs that were given. Raises OptionError about one that does not exist."""
-    known = builtin_packs()
+def known_packs(names: Sequence[str], available: Mapping[str, Pack] | None = None) -> Sequence[str]:
+    """The names of packs that were given, among those that are available; without these among those that ship and the
+    files that are named. Raises OptionError about one that does not exist.
+    """
+    if available is None:
+        names, available = with_files(names, Path(), builtin_packs())
+    known = available
     for name in names:
         if name not in known:
             raise OptionError(f"there is no pack `{name}`; {suggestion(name, known)}")
@@ -138,25 +187,18 @@ def known_packs(names: Sequence[str]) -> Sequence[str]:
 
 
 def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
-    known = builtin_packs()
-    names = known_packs(packs if packs is not None else values.packs if values.packs is not None else tuple(known))
+    known = values.available
+    shipped = tuple(name for name, pack in known.items() if not pack.file)
+    chosen = packs if packs is not None else values.packs if values.packs is not None else shipped
+    names = known_packs(chosen, known)
     return [pack for name, pack in known.items() if name in names]
 
 
 def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:
     said, _ = values.own(entry, "enabled")
     # Who writes how a monitor is to be wants it.
-    usual = entry.enabled and (entry.generative != "only" or _can_tell(entry, values.generative))
-    return usual or optional or entry.key in values.monitors if said is None else bool(said)
-
-
-def _can_tell(entry: MonitorEntry, generative: str) -> bool:
-    """Whether the metrics of a monitor have the tags by which the values file says what generates."""
-    assert isinstance(entry.tree, MetricMonitor)
-    words = builtin_vocabulary()
-    known = words.all_tags()
-    keys = {leaf.key for leaf in leaves(read_condition(generative or "*")) if isinstance(leaf, Tag | In)} & known
-    return bool(generative) and all(keys <= words.tags_of(one.name) for one in metrics_of(entry.tree.expression))
+    usual = entry.enabled and (entry.generative != "only" or can_tell(entry.tree, values.generative))
+    return usual or optional or (entry.origin or entry.key) in values.monitors if said is None else bool(said)
 
 
 def _monitor(

@@ -17,6 +17,7 @@ from .normalise import FieldChange, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
+from .vocabulary import Vocabulary, builtin_vocabulary
 
 CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
     "monitor": check_monitor,
@@ -125,16 +126,23 @@ class PlanChoices:
     ignore_tags: tuple[str, ...] = ()
 
 
-def checked(resources: Iterable[Resource], user_tags: frozenset[str] = frozenset(), stack: str = "") -> list[Resource]:
+def checked(
+    resources: Iterable[Resource],
+    user_tags: frozenset[str] = frozenset(),
+    stack: str = "",
+    vocabulary: Vocabulary | None = None,
+) -> list[Resource]:
     """The resources, marked as those of a stack, in the order of creation. `user_tags` are tags that the user adds to
-    all metrics.
+    all metrics, `vocabulary` what a check with the user's catalogs sends, None for one without.
 
     Raises ProvisionError that lists every mistake in them: two with one address, a reference to nothing, and whatever
     the checks of queries find. None of this asks the API.
     """
     ordered = sorted(resources, key=lambda one: KINDS.index(one.kind))
     words = Known(
-        percentiles=frozenset(metric_of(one) for one in ordered if one.kind == "percentiles"), user_tags=user_tags
+        vocabulary or builtin_vocabulary(),
+        percentiles=frozenset(metric_of(one) for one in ordered if one.kind == "percentiles"),
+        user_tags=user_tags,
     )
     known: set[str] = set()
     mistakes = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from .audience import Route, conditional, known_part, reached, worded
 from .document import Node, read_document, suggestion
 from .model import KEY, Resource, owner_tag
-from .packs import SEVERITIES, monitor_entries
+from .packs import SEVERITIES, Pack, builtin_packs
 from .packs.bodies import INTEGRATION_TAG
 from .packs.settle import EACH_GROUP
 from .query.tree import Everything
@@ -68,8 +68,9 @@ class Routing:
         yield from _tags(self.root)
 
 
-def load_routing(path: str | Path) -> Routing:
-    """Read a routing file. Raises DocumentError with the file, the key and the mend."""
+def load_routing(path: str | Path, packs: Mapping[str, Pack] | None = None) -> Routing:
+    """Read a routing file, for the monitors of the packs, or of those that ship. Raises DocumentError with the file,
+    the key and the mend."""
     root = read_document(path, "routing file")
     entries = root.entries(
         ("as", "group_by", "repeat_interval", "receiver", "routes", "receivers"),
@@ -85,13 +86,13 @@ def load_routing(path: str | Path) -> Routing:
         repeat=entries["repeat_interval"].minutes(10, 1440) if "repeat_interval" in entries else None,
         root=_route(root, {key: entries[key] for key in ("receiver", "routes") if key in entries}, receivers),
         receivers=receivers,
-        group_by=_group_by(entries["group_by"]) if "group_by" in entries else None,
+        group_by=_group_by(entries["group_by"], packs or builtin_packs()) if "group_by" in entries else None,
     )
 
 
-def _group_by(node: Node) -> tuple[str, ...]:
+def _group_by(node: Node, packs: Mapping[str, Pack]) -> tuple[str, ...]:
     """As Alertmanager's. Every monitor is an alert of its own, with one severity, so these two go without saying."""
-    groups = {tag for entry in monitor_entries().values() for tag in entry.groups}
+    groups = {tag for pack in packs.values() for entry in pack.monitors for tag in entry.groups}
     names = node.texts()
     for index, name in enumerate(names):
         if name not in (*groups, "alertname", "severity", EACH_GROUP):

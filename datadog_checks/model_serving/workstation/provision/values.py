@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from ...errors import DocumentError, QueryError
 from .document import Node, read_document
 from .model import KEY_TAG, NO_STACK, OWNER_TAG, STACK
-from .packs import SEVERITIES, MonitorEntry, builtin_packs, dashboard_entries, monitor_entries, slo_entries
+from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
+from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
@@ -45,6 +46,7 @@ class MonitorValues:
     min_errors: int | None = None
     min_requests: int | None = None
     notify_by: tuple[str, ...] | None = None
+    variants: Mapping[str, MonitorValues] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Values:
 
     `stack` names whose resources these are, empty for the stack without a name; `runbooks` is where runbooks are
     published, empty where they are not; `generative` the scope of what generates; `ignore_tags` are patterns of tags
-    that others add to monitors and SLOs; `gpu_hour_price` is what an hour of one GPU costs, in dollars.
+    that others add to monitors and SLOs; `gpu_hour_price` is what an hour of one GPU costs, in dollars;
+    `available` are the packs that there are.
     """
 
     file: str = "values"
@@ -79,6 +82,7 @@ class Values:
     packs: tuple[str, ...] | None = None
     runbooks: str = ""
     generative: str = ""
+    available: Mapping[str, Pack] = field(default_factory=builtin_packs)
     gpu_hour_price: float | None = None
     ignore_tags: tuple[str, ...] = ()
     teams: Mapping[str, str] = field(default_factory=dict)
@@ -92,8 +96,15 @@ class Values:
         return Node(self.file, path, None).fail(problem)
 
     def own(self, monitor: MonitorEntry, name: str) -> tuple[Any, str]:
-        """What is said of one monitor, or of the one that it complements, and where; None where nothing is said."""
-        for key in (monitor.key, monitor.base):
+        """What is said of one monitor, or of the one that it complements, and where; None where nothing is said. What
+        is said of a variant comes first; its scope narrows that of its monitor, and is no part of this."""
+        keys = (monitor.origin or monitor.key, monitor.base)
+        for key in keys if monitor.variant and name != "scope" else ():
+            said = self.monitors.get(key)
+            value = getattr(((said and said.variants) or {}).get(monitor.variant), name, None)
+            if value is not None:
+                return value, f"monitors.{key}.variants.{monitor.variant}.{name}"
+        for key in keys:
             value = getattr(self.monitors.get(key), name, None)
             if value is not None:
                 return value, f"monitors.{key}.{name}"
@@ -105,16 +116,23 @@ class Values:
         return (getattr(self.everywhere, name, None), name) if value is None else (value, path)
 
 
-def read_values(path: str | Path) -> Values:
-    """Read a values file. Raises DocumentError with the file, the key and the mend.
+def read_values(path: str | Path, given: Sequence[str] = ()) -> Values:
+    """Read a values file, and the packs that it or `given` names by their files. Raises DocumentError with the file,
+    the key and the mend.
 
     Whether a value is possible shows only when it meets its monitor: `desired.load_values` tries that, too.
     """
     root = read_document(path, "values file")
-    entries = root.entries((*READERS, *EVERYWHERE))
+    entries = root.entries((*READERS, *OF_PACKS, *EVERYWHERE))
+    _, available = with_files(given, Path(), builtin_packs())
+    names = entries["packs"].texts() if "packs" in entries else ()
+    packs, available = with_files(names, Path(path).parent, available)
     everywhere = {name: EVERYWHERE[name](node) for name, node in entries.items() if name in EVERYWHERE}
     rest = {name: READERS[name](node) for name, node in entries.items() if name in READERS}
-    return Values(file=root.file, everywhere=MonitorValues(**everywhere), **rest)
+    rest |= {name: OF_PACKS[name](node, available) for name, node in entries.items() if name in OF_PACKS}
+    if "packs" in entries:
+        rest["packs"] = packs
+    return Values(file=root.file, everywhere=MonitorValues(**everywhere), available=available, **rest)
 
 
 def _window(node: Node) -> str:
@@ -185,15 +203,16 @@ def _url(node: Node) -> str:
     return text
 
 
-def _packs(node: Node) -> tuple[str, ...]:
+def _packs(node: Node, available: Mapping[str, Pack]) -> tuple[str, ...]:
     for item in node.each():
-        # As the key of a mapping, an unknown name gets a suggestion.
-        Node(node.file, node.path, {item.text(): None}).entries(builtin_packs(), "pack")
+        if not is_path(item.text()):
+            # As the key of a mapping, an unknown name gets a suggestion.
+            Node(node.file, node.path, {item.text(): None}).entries((*available, ALL), "pack")
     return node.texts()
 
 
-def _teams(node: Node) -> dict[str, str]:
-    return {name: _tag_value(item) for name, item in node.entries(builtin_packs(), "pack").items()}
+def _teams(node: Node, available: Mapping[str, Pack]) -> dict[str, str]:
+    return {name: _tag_value(item) for name, item in node.entries(available, "pack").items()}
 
 
 def _runbooks(node: Node) -> str:
@@ -211,6 +230,19 @@ def _groups(node: Node) -> tuple[str, ...]:
     if not names or ("*" in names and len(names) > 1):
         raise node.fail('write names of tags, or ["*"] alone for one notification of all groups')
     return names
+
+
+def _variants(node: Node) -> dict[str, MonitorValues]:
+    """What is said of variants of a monitor, by their names, in their order."""
+    found = {}
+    for name, entry in node.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
+        said = entry.entries({key: read for key, read in MONITOR.items() if key != "variants"})
+        if "scope" not in said:
+            raise entry.fail("needs a `scope`, which says of which series it is")
+        found[name] = MonitorValues(**{key: MONITOR[key](item) for key, item in said.items()})
+    return found
 
 
 def _endpoints(node: Node) -> dict[str, SloValues]:
@@ -268,10 +300,11 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "min_errors": lambda node: node.integer(1, 10**6),
     "min_requests": lambda node: node.integer(1, 10**9),
     "notify_by": _groups,
+    "variants": _variants,
 }
 """What may be said of one monitor, and how it is read."""
 
-NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook")
+NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook", "variants")
 EVERYWHERE = {name: read for name, read in MONITOR.items() if name not in NOT_FOR_ALL}
 
 SLO: Mapping[str, Callable[[Node], Any]] = {
@@ -290,38 +323,45 @@ OF_ENDPOINT = ("target", "warning", "timeframe", "threshold", "slice", "team", "
 """What may be said of the SLO of one endpoint."""
 
 
-def _monitors(node: Node) -> dict[str, MonitorValues]:
+def _monitors(node: Node, available: Mapping[str, Pack]) -> dict[str, MonitorValues]:
+    known = [one.key for pack in available.values() for one in pack.monitors]
     return {
         key: MonitorValues(**{name: MONITOR[name](item) for name, item in entry.entries(MONITOR).items()})
-        for key, entry in node.entries(monitor_entries(), "monitor").items()
+        for key, entry in node.entries(known, "monitor").items()
     }
 
 
-def _slos(node: Node) -> dict[str, SloValues]:
+def _slos(node: Node, available: Mapping[str, Pack]) -> dict[str, SloValues]:
+    known = [one.key for pack in available.values() for one in pack.slos]
     return {
         key: SloValues(**{name: SLO[name](item) for name, item in entry.entries(SLO).items()})
-        for key, entry in node.entries(slo_entries(), "SLO").items()
+        for key, entry in node.entries(known, "SLO").items()
     }
 
 
-def _dashboards(node: Node) -> dict[str, bool]:
-    return {key: item.flag() for key, item in node.entries(dashboard_entries(), "dashboard").items()}
+def _dashboards(node: Node, available: Mapping[str, Pack]) -> dict[str, bool]:
+    known = [one.key for pack in available.values() for one in pack.dashboards]
+    return {key: item.flag() for key, item in node.entries(known, "dashboard").items()}
 
 
 READERS: Mapping[str, Callable[[Node], Any]] = {
     "stack": _stack,
     "prefix": _prefix,
-    "packs": _packs,
     "runbooks": _runbooks,
     "generative": _scope,
     "gpu_hour_price": _price,
     "ignore_tags": _patterns,
+}
+"""What only the top level says, and how it is read."""
+
+OF_PACKS: Mapping[str, Callable[[Node, Mapping[str, Pack]], Any]] = {
+    "packs": _packs,
     "teams": _teams,
     "monitors": _monitors,
     "slos": _slos,
     "dashboards": _dashboards,
 }
-"""What only the top level says, and how it is read."""
+"""The same of what the packs that there are must have."""
 
 assert set(MONITOR) == {one.name for one in fields(MonitorValues)}
 assert set(SLO) == {one.name for one in fields(SloValues)}

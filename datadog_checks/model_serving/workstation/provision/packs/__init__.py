@@ -41,7 +41,11 @@ class MonitorEntry:
     Of models that generate, seconds are usual: `generative` is `except` where the monitor leaves out what the values
     file calls generative, and `only` where it is about these alone.
 
-    With `named` an alert on an SLO is there only for endpoints that the values file names.
+    With `named` an alert on an SLO is there only for endpoints that the values file names. `runbook` is the URL of one
+    that is not among those that ship.
+
+    `variant` is the name of one that the values file makes of `origin` for the series `within` a scope. What is
+    `beyond`, scopes of other variants, is left out of either.
     """
 
     key: str
@@ -83,6 +87,11 @@ class MonitorEntry:
     named: bool = False
     endpoint: str = ""
     notify_by: tuple[str, ...] | None = None
+    runbook: str = ""
+    origin: str = ""
+    variant: str = ""
+    within: str = ""
+    beyond: tuple[str, ...] = ()
 
     @property
     def is_composite(self) -> bool:
@@ -178,7 +187,8 @@ class DashboardEntry:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A set that a user chooses or leaves."""
+    """A set that a user chooses or leaves. One that a user wrote has a `file`, and may name the `catalogs`,
+    paths of catalog files, that have its metrics."""
 
     name: str
     title: str
@@ -186,6 +196,8 @@ class Pack:
     monitors: tuple[MonitorEntry, ...]
     slos: tuple[SloEntry, ...]
     dashboards: tuple[DashboardEntry, ...]
+    file: str = ""
+    catalogs: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -228,8 +240,13 @@ def pack_of(kind: str, key: str, tags: Iterable[str] = ()) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = _filled(read_yaml(path), _systems())
+    data: dict[str, Any] = filled(read_yaml(path))
     return data
+
+
+def filled(data: Any) -> Any:
+    """What a file of a pack holds, with the lists of systems.yaml where its texts name them."""
+    return _filled(data, _systems())
 
 
 @lru_cache(maxsize=1)
@@ -263,7 +280,7 @@ def _pack(path: Path, dashboards: list[DashboardEntry]) -> Pack:
     monitors = tuple(
         one
         for key, entry in data.get("monitors", {}).items()
-        for one in _with_others(
+        for one in with_others(
             MonitorEntry(
                 **{
                     **common,
@@ -272,6 +289,7 @@ def _pack(path: Path, dashboards: list[DashboardEntry]) -> Pack:
                     "key": key,
                     "created": created,
                     "look": tuple(entry["look"]),
+                    "bounds": tuple(entry["bounds"]) if "bounds" in entry else None,
                     "unless": tuple(entry.get("unless", ())),
                     "notify_by": tuple(entry["notify_by"]) if "notify_by" in entry else None,
                 }
@@ -291,7 +309,7 @@ def _runbooks() -> dict[str, dict[str, Any]]:
     }
 
 
-def _with_others(entry: MonitorEntry) -> Iterator[MonitorEntry]:
+def with_others(entry: MonitorEntry) -> Iterator[MonitorEntry]:
     """The monitor, and those of the series that it does not see."""
     yield entry
     for tag, level in entry.without.items():

@@ -144,12 +144,17 @@ def _length(minutes: int) -> str:
 
 
 def _for_whom(monitor: Settled) -> str:
-    whom = ", ".join(f"{NAMES[tag]} {{{{{tag}.name}}}}" for tag in groups_of(monitor.query))
+    whom = ", ".join(f"{NAMES.get(tag, tag)} {{{{{_bracketed(tag)}.name}}}}" for tag in groups_of(monitor.query))
     if monitor.entry.slo:
         whom = f"endpoint {monitor.entry.endpoint}" if monitor.entry.endpoint else "all endpoints of the SLO"
     lines = [f"For: {whom or 'everything'}"]
     lines.append("{{^is_recovery}}Since: {{first_triggered_at}}{{/is_recovery}}")
     return "\n".join(lines)
+
+
+def _bracketed(tag: str) -> str:
+    """The name of a tag as a variable takes it: one with a dot stands in brackets."""
+    return f"[{tag}]" if "." in tag else tag
 
 
 def _help(monitor: Settled) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from ..query.reader import QueryReader
 from ..query.rules import metrics_of
@@ -76,6 +77,82 @@ def _any_of(condition: Condition) -> list[str] | None:
         case Or(operands=operands):
             lists = [_any_of(operand) for operand in operands]
             return None if None in lists else [tag for tags in lists for tag in tags or ()]
+        case _:
+            return None
+
+
+def negated(condition: Condition) -> Condition:
+    """Everything else than what the condition takes."""
+    match condition:
+        case Not(operand=operand):
+            return operand
+        case In():
+            return replace(condition, negated=not condition.negated)
+        case _:
+            return Not(condition, symbol=isinstance(condition, Tag))
+
+
+def can_hold(condition: Condition, lacking: Callable[[str], bool], wanted: bool = True) -> bool:
+    """Whether series that are lacking some tags can be within the condition, or outside of it where that is
+    `wanted`."""
+    match condition:
+        case Everything():
+            return wanted
+        case Tag(key=key):
+            return not wanted or not lacking(key)
+        case In(key=key, negated=without):
+            return wanted == without or not lacking(key)
+        case Not(operand=operand):
+            return can_hold(operand, lacking, not wanted)
+        case And(operands=operands) | Or(operands=operands):
+            every = isinstance(condition, And) == wanted
+            return (all if every else any)(can_hold(operand, lacking, wanted) for operand in operands)
+        case _:
+            return True
+
+
+def conjuncts(condition: Condition) -> tuple[Condition, ...]:
+    """What must all hold."""
+    if isinstance(condition, And):
+        return tuple(part for operand in condition.operands for part in conjuncts(operand))
+    return () if isinstance(condition, Everything) else (condition,)
+
+
+def takes_all(wide: Condition, narrow: Condition) -> bool:
+    """Whether what is within the narrow condition is plainly within the wide one."""
+    return all(any(_implies(has, must) for has in conjuncts(narrow)) for must in conjuncts(wide))
+
+
+def _implies(has: Condition, must: Condition) -> bool:
+    if has == must:
+        return True
+    given, taken = _values(has), _values(must)
+    if given is None or taken is None or given[0] != taken[0]:
+        return False
+    return all(any(fnmatchcase(value, pattern) for pattern in taken[1]) for value in given[1])
+
+
+def apart(one: Condition, other: Condition, single: Collection[str]) -> bool:
+    """Whether the two plainly ask for different values of one tag, of those that have a `single` one."""
+    pairs = [(left, right) for left in map(_values, conjuncts(one)) for right in map(_values, conjuncts(other))]
+    return any(
+        left is not None
+        and right is not None
+        and left[0] == right[0]
+        and left[0] in single
+        and not any("*" in value for value in (*left[1], *right[1]))
+        and not set(left[1]) & set(right[1])
+        for left, right in pairs
+    )
+
+
+def _values(condition: Condition) -> tuple[str, tuple[str, ...]] | None:
+    """A tag and the values of which it must have one."""
+    match condition:
+        case Tag(key=key, value=str(value)):
+            return key, (value,)
+        case In(key=key, values=values, negated=False):
+            return key, values
         case _:
             return None
 

@@ -13,7 +13,6 @@ from ..query.tree import (
     EventMonitor,
     MetricMonitor,
     MonitorQuery,
-    Not,
     ServiceCheckMonitor,
     SloMonitor,
     Tag,
@@ -25,6 +24,8 @@ from ..query.windows import check_window
 from ..values import SloValues, Values
 from . import MonitorEntry, SloEntry
 from .queries import (
+    joined,
+    negated,
     number_text,
     plain_tags,
     read_condition,
@@ -33,6 +34,7 @@ from .queries import (
     with_window,
 )
 from .thresholds import settle_thresholds
+from .variants import of_variant
 
 EACH_GROUP = "..."
 """In place of tags by which notifications are grouped: all groups that a monitor has."""
@@ -80,7 +82,7 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
         value, path = values.own(entry, name)
         if value is not None and name.removeprefix("min_") not in entry.guards:
             raise values.fail(path, f"is not for {entry.key}, which asks for no number of {name.removeprefix('min_')}")
-    page = entry.base or entry.key
+    page = entry.base or entry.origin or entry.key
     endpoint = (f"endpoint_name:{entry.endpoint}",) if entry.endpoint else ()
     delay = said["evaluation_delay"]
     return Settled(
@@ -91,7 +93,7 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
         priority=said["priority"] or entry.priority,
         team=own["team"] or values.teams.get(entry.pack) or values.everywhere.team or entry.team,
         tags=(*endpoint, *(values.everywhere.tags or ()), *(own["tags"] or ())),
-        runbook=own["runbook"] or values.runbooks.replace("{monitor}", page),
+        runbook=own["runbook"] or entry.runbook or values.runbooks.replace("{monitor}", page),
         no_data=_no_data(entry, values, query),
         auto_resolve=entry.auto_resolve if auto_resolve is None else auto_resolve // 60 or None,
         renotify=said["renotify"] or None,
@@ -233,7 +235,9 @@ def _narrowed(entry: MonitorEntry, values: Values, query: MetricMonitor) -> Metr
     """The query with the user's scope, and without or with what generates."""
     scope, _ = values.said(entry, "scope")
     conditions = [read_condition(scope)] if scope is not None else []
-    if entry.generative and values.generative:
+    conditions += of_variant(entry, query)
+    # A variant is of what its scope says, generative or not.
+    if entry.generative and values.generative and not (entry.variant and entry.generative == "except"):
         conditions.append(generating(values, entry.generative))
     return replace(query, expression=scoped(query.expression, *conditions)) if conditions else query
 
@@ -241,7 +245,7 @@ def _narrowed(entry: MonitorEntry, values: Values, query: MetricMonitor) -> Metr
 def generating(values: Values, which: str) -> Condition:
     """What the values file calls generative, or, where `which` is `except`, everything else."""
     condition = read_condition(values.generative)
-    return condition if which == "only" else Not(condition, symbol=isinstance(condition, Tag))
+    return condition if which == "only" else negated(condition)
 
 
 def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:
@@ -254,7 +258,7 @@ def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:
     if entry.is_composite or not entry.groups:
         kind = "a composite monitor" if entry.is_composite else "a monitor without groups"
         raise values.fail(path, f"{entry.key} is {kind}, which Datadog does not group its notifications of")
-    if path == f"monitors.{entry.base}.notify_by":
+    if not path.startswith(f"monitors.{entry.origin or entry.key}."):
         # Said of the one that this one complements, which has a tag more.
         return notified(entry, said)
     wrong = [tag for tag in said if tag != "*" and tag not in entry.groups]
@@ -296,11 +300,12 @@ def _query(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> tuple[M
             assert slo is not None
             return _burn_rate(entry, values, query, slo)
         case EventMonitor():
+            critical = {"critical": float(query.comparison.threshold)}
             _refuse(
                 entry, values, ("thresholds", "scope", "long_window", "short_window"), "is not for monitors of events"
             )
             window, _ = values.own(entry, "window")
-            return replace(query, window=Window(window)) if window else query, {"critical": 0.0}
+            return replace(query, window=Window(window)) if window else query, critical
         case _:
             raise AssertionError(f"{entry.key}: no pack has monitors of this form")
 
@@ -369,15 +374,12 @@ def _service_check(
     thresholds = {name: value for name, value in merged.items() if value is not None}
     query = replace(query, last=int(max(thresholds.values())) + 1)
     scope, where = values.said(entry, "scope")
-    if scope is not None:
-        tags = plain_tags(read_condition(scope))
-        if tags is None:
-            raise values.fail(
-                where, f"`{scope}`: {_too_much(entry.key)}; write tags such as `env:prod,!region:eu` alone"
-            )
-        over, exclude = (tuple(Text(tag) for tag in some) for some in tags)
-        query = replace(query, over=over or query.over, exclude=(*query.exclude, *exclude))
-    return query, thresholds
+    conditions = [read_condition(scope)] if scope is not None else []
+    tags = plain_tags(joined(*conditions, *of_variant(entry, query)))
+    if tags is None:
+        raise values.fail(where, f"`{scope}`: {_too_much(entry.key)}; write tags such as `env:prod,!region:eu` alone")
+    over, exclude = (tuple(Text(tag) for tag in some) for some in tags)
+    return replace(query, over=over or query.over, exclude=(*query.exclude, *exclude)), thresholds
 
 
 def _burn_rate(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from ..values import Values
-from . import MonitorEntry
 from .queries import number_text
+
+if TYPE_CHECKING:
+    from ..values import Values
+    from . import MonitorEntry
 
 BESIDE_CRITICAL = ("warning", "critical_recovery", "warning_recovery")
 
@@ -22,7 +25,7 @@ def settle_thresholds(entry: MonitorEntry, values: Values, operator: str, defaul
     _within_bounds(entry, values, given, path)
     found = {"critical": default, **given}
     sign = 1 if operator.startswith(">") else -1
-    for name, beyond in _misplaced(found, sign):
+    for name, beyond in misplaced(found, sign):
         side, verb = ("below", "above") if sign > 0 else ("above", "below")
         raise values.fail(
             f"{path}.{name}",
@@ -33,7 +36,7 @@ def settle_thresholds(entry: MonitorEntry, values: Values, operator: str, defaul
     for name in BESIDE_CRITICAL:
         if name in entry.thresholds and name not in said:
             tried = {**found, name: float(f"{entry.thresholds[name] * scale:.6g}")}
-            if not any(_misplaced(tried, sign)) and not _outlasts(tried, sign):
+            if not any(misplaced(tried, sign)) and not _outlasts(tried, sign):
                 found = tried
     if "warning_recovery" in found and "warning" not in found:
         if "warning_recovery" in given:
@@ -42,7 +45,7 @@ def settle_thresholds(entry: MonitorEntry, values: Values, operator: str, defaul
     return found
 
 
-def _misplaced(found: Mapping[str, float], sign: int) -> Iterator[tuple[str, str]]:
+def misplaced(found: Mapping[str, float], sign: int) -> Iterator[tuple[str, str]]:
     """Pairs of which the first has to be reached before the second on the way to the alert, and is not."""
     for name, beyond in (("warning", "critical"), ("critical_recovery", "critical"), ("warning_recovery", "warning")):
         if name in found and beyond in found and (found[beyond] - found[name]) * sign <= 0:

@@ -1,0 +1,291 @@
+"""Packs that a user writes, in files of the form of those that ship."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ....errors import QueryError
+from ..document import Node, read_document, suggestion
+from ..query import parse_metric_expression, parse_monitor
+from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
+from . import SEVERITIES, MonitorEntry, Pack, SloEntry, filled, with_others
+from .queries import read_condition
+from .thresholds import misplaced
+
+ALL = "all"
+"""Among names of packs: all that ship."""
+
+KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+TOP = ("title", "description", "team", "created", "catalog", "slos", "monitors")
+ADVICE = {
+    "groups": "these are rules of Prometheus; docs/provisioning.md shows how one becomes a monitor",
+    "dashboards": "a file of your own has monitors and SLOs; make dashboards in Datadog",
+    "tags": "write `tags` in the values file, for all monitors or for one",
+}
+SET_HERE = {"key", "pack", "created", "lacking", "endpoint", "origin", "variant", "within", "beyond"}
+"""Fields of an entry that its file does not say."""
+UNSAID = {"watches", "source", "description"}
+"""Fields that a file of a user need not say."""
+TIMEFRAMES = ("7d", "30d", "90d")
+
+
+def is_path(name: str) -> bool:
+    """Whether the name of a pack is that of a file."""
+    return "/" in name or name.endswith((".yaml", ".yml"))
+
+
+def with_files(
+    names: Iterable[str], folder: Path, available: Mapping[str, Pack]
+) -> tuple[tuple[str, ...], dict[str, Pack]]:
+    """The names of packs, with those of files read from the folder, and all packs that there are then.
+
+    Raises DocumentError about a file.
+    """
+    found, chosen = dict(available), list[str]()
+    for name in names:
+        if name == ALL:
+            chosen += [pack.name for pack in found.values() if not pack.file]
+        elif not is_path(name):
+            chosen.append(name)
+        else:
+            path = folder / name
+            same = [one for one in found.values() if one.file and Path(one.file).resolve() == path.resolve()]
+            pack = same[0] if same else read_pack(path, found)
+            found[pack.name] = pack
+            chosen.append(pack.name)
+    return tuple(dict.fromkeys(chosen)), found
+
+
+def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
+    """The pack of a file. Its name is that of the file, and its keys must be others than those of the available packs.
+
+    Raises DocumentError with the file, the key and the mend.
+    """
+    root = read_document(path, "pack")
+    root = replace(root, value=filled(root.value))
+    name = path.stem
+    if not NAME.fullmatch(name):
+        raise root.fail(f"the file's name is that of the pack, in small letters, digits and _: rename `{path.name}`")
+    if name in available:
+        raise root.fail(f"there is a pack `{name}` already: rename the file")
+    top = root.entries(TOP, advice=ADVICE)
+    for key in ("title", "monitors"):
+        if key not in top:
+            raise root.fail(f"the key `{key}` is missing")
+    common = {"pack": name, "team": _tag_value(top["team"]) if "team" in top else ""}
+    slos = tuple(
+        SloEntry(**{**common, **_said(entry, SLO, SloEntry), "key": key})
+        for key, entry in _keyed(top.get("slos"), "SLO", {one.key: one.pack for one in _all(available, "slos")})
+    )
+    taken = {one.key: one.pack for one in _all(available, "monitors")}
+    monitors = []
+    for key, entry in _keyed(top["monitors"], "monitor", taken):
+        said = _said(entry, MONITOR, MonitorEntry)
+        one = MonitorEntry(**{**common, "watches": said["title"], "source": "", **said, "key": key, "created": ""})
+        _check(one, entry)
+        for other in with_others(one):
+            if other.key in taken:
+                raise entry.fail(f"`{other.key}` is a monitor of the pack `{taken[other.key]}`: choose another key")
+            taken[other.key] = name
+            monitors.append(other)
+    known = {one.key for one in (*_all(available, "slos"), *slos)}
+    own = {one.key for one in monitors}
+    for one in monitors:
+        place = root.below("monitors", None).below(one.key, None)
+        for other_key in one.unless:
+            if other_key not in taken:
+                raise place.fail(f"unless: there is no monitor `{other_key}`; {suggestion(other_key, taken)}")
+        if one.base and one.base not in own:
+            raise place.fail(f"base: there is no monitor `{one.base}` in this file; {suggestion(one.base, own)}")
+        if one.slo and one.slo not in known:
+            raise place.fail(f"query: there is no SLO `{one.slo}`; {suggestion(one.slo, known)}")
+    return Pack(
+        name,
+        top["title"].text(),
+        top["description"].text() if "description" in top else "",
+        tuple(monitors),
+        slos,
+        (),
+        file=str(path),
+        catalogs=tuple(str(path.parent / one) for one in top["catalog"].texts()) if "catalog" in top else (),
+    )
+
+
+def _all(available: Mapping[str, Pack], what: str) -> list[Any]:
+    return [one for pack in available.values() for one in getattr(pack, what)]
+
+
+def _keyed(node: Node | None, what: str, taken: Mapping[str, str]) -> Iterable[tuple[str, Node]]:
+    for key, entry in node.items() if node is not None else ():
+        if not KEY.fullmatch(key):
+            raise entry.fail("a key is small letters, digits and _, in parts with a dot between them")
+        if key in taken:
+            raise entry.fail(f"is a key of the pack `{taken[key]}`: choose another one for this {what}")
+        yield key, entry
+
+
+def _said(
+    node: Node, special: Mapping[str, Callable[[Node], Any]], form: type[MonitorEntry | SloEntry]
+) -> dict[str, Any]:
+    """The fields of an entry, each as its kind is read."""
+    ours = SET_HERE if form is MonitorEntry else {*SET_HERE, "base"}
+    known = {one.name: one for one in fields(form) if one.name not in ours}
+    entries = node.entries(known)
+    for name, field in known.items():
+        needed = field.default is MISSING and field.default_factory is MISSING
+        if needed and name not in UNSAID and name not in entries:
+            raise node.fail(f"the key `{name}` is missing")
+    return {name: special.get(name, KINDS[str(known[name].type)])(entry) for name, entry in entries.items()}
+
+
+def _check(entry: MonitorEntry, node: Node) -> None:
+    """Raise DocumentError about a monitor that no pack can have."""
+    tree = entry.tree
+    if isinstance(tree, MetricMonitor | EventMonitor) and not _is_number(tree.comparison.threshold):
+        raise node.fail("query: must end with the critical threshold, such as `> 5`")
+    allowed = {"metric": ("warning", "critical_recovery", "warning_recovery"), "service check": SERVICE_CHECK}
+    for name in entry.thresholds:
+        if name not in allowed.get(entry.form, ()):
+            hint = "write it at the end of `query`" if name == "critical" else "leave it out"
+            raise node.fail(f"thresholds: a monitor of this kind has no `{name}` here: {hint}")
+    if isinstance(tree, MetricMonitor):
+        sign = 1 if tree.comparison.operator.startswith(">") else -1
+        for name, beyond in misplaced({"critical": float(tree.comparison.threshold), **entry.thresholds}, sign):
+            raise node.fail(f"thresholds: `{name}` must be {'below' if sign > 0 else 'above'} `{beyond}`")
+    if entry.form == "service check" and set(entry.thresholds) < {"critical", "ok"}:
+        raise node.fail("thresholds: a service check needs `critical` and `ok`, each a number of consecutive runs")
+    if entry.slo and set(entry.rates) != set(TIMEFRAMES):
+        raise node.fail(f"rates: a burn rate needs one for each of {', '.join(TIMEFRAMES)}")
+    if entry.generative and entry.form != "metric":
+        raise node.fail("generative: is for monitors of metrics")
+    for tag in entry.without:
+        if entry.form != "metric" or tag not in entry.groups:
+            raise node.fail(f"without: the query is not grouped by `{tag}`")
+    for tag in entry.notify_by or ():
+        if tag != "*" and tag not in entry.groups:
+            raise node.fail(f"notify_by: `{tag}` is no group of the query")
+
+
+SERVICE_CHECK = ("critical", "warning", "ok")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _tag_value(node: Node) -> str:
+    text = node.text()
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_./-]*", text):
+        raise node.fail(f"must be the value of a tag: small letters, digits and _ . / -, not `{text}`")
+    return text
+
+
+def _parsed(node: Node, read: Callable[[str], Any]) -> Any:
+    text = node.text()
+    try:
+        return read(text)
+    except QueryError as error:
+        raise node.fail(f"column {error.column}: {error.message}") from None
+
+
+def _query(node: Node) -> str:
+    tree: MonitorQuery = _parsed(node, parse_monitor)
+    if not isinstance(tree, MetricMonitor | ServiceCheckMonitor | SloMonitor | EventMonitor):
+        raise node.fail("must be a monitor of metrics, of a service check, of events or of a burn rate")
+    if isinstance(tree, SloMonitor) and not (tree.kind == "burn_rate" and tree.slo.value.startswith("${slo:")):
+        raise node.fail('must be a burn rate of an SLO by its key, such as `burn_rate("${slo:availability}")`')
+    return node.text()
+
+
+def _guards(node: Node) -> dict[str, str]:
+    found = {}
+    for name, item in node.items():
+        if not NAME.fullmatch(name):
+            raise item.fail("a name is small letters, digits and _")
+        if not isinstance(_parsed(item, parse_monitor), MetricMonitor):
+            raise item.fail("must be a monitor of metrics")
+        found[name] = item.text()
+    return found
+
+
+def _expression(node: Node) -> str:
+    _parsed(node, parse_metric_expression)
+    return node.text()
+
+
+def _scope(node: Node) -> str:
+    _parsed(node, read_condition)
+    return node.text()
+
+
+def _numbers(node: Node) -> dict[str, float]:
+    return {name: item.number() for name, item in node.items()}
+
+
+def _bounds(node: Node) -> tuple[float, float]:
+    numbers = [item.number() for item in node.each()]
+    if len(numbers) != 2 or numbers[0] >= numbers[1]:
+        raise node.fail("must be the lowest and the highest value, such as [0, 100]")
+    return numbers[0], numbers[1]
+
+
+def _words(node: Node) -> dict[str, str]:
+    return {tag: _tag_value(level) for tag, level in node.items()}
+
+
+def _url(node: Node) -> str:
+    text = node.text()
+    if not re.match(r"https?://[^\s/]+", text):
+        raise node.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
+    return text
+
+
+KINDS: Mapping[str, Callable[[Node], Any]] = {
+    "str": Node.text,
+    "bool": Node.flag,
+    "float": Node.number,
+    "float | None": Node.number,
+    "int": lambda node: node.integer(1, 5),
+    "int | None": lambda node: node.integer(1, 44640),
+    "tuple[str, ...]": Node.texts,
+    "tuple[str, ...] | None": Node.texts,
+    "tuple[float, float] | None": _bounds,
+    "Mapping[str, float]": _numbers,
+    "Mapping[str, str]": _words,
+}
+"""How a field is read, by its type."""
+
+MONITOR: Mapping[str, Callable[[Node], Any]] = {
+    "query": _query,
+    "guards": _guards,
+    "severity": lambda node: node.choice(SEVERITIES),
+    # An empty one is none, where the pack has one.
+    "team": lambda node: "" if node.value == "" else _tag_value(node),
+    "except_for": _scope,
+    "generative": lambda node: node.choice(("except", "only")),
+    "auto_resolve": lambda node: node.integer(1, 24),
+    "runbook": _url,
+}
+"""Fields of a monitor that are read in another way than others of their type."""
+
+SLO: Mapping[str, Callable[[Node], Any]] = {
+    "type": lambda node: node.choice(("metric", "time_slice")),
+    "good": _expression,
+    "total": _expression,
+    "query": _expression,
+    "comparator": lambda node: node.choice((">", ">=", "<", "<=")),
+    "slice": lambda node: node.choice((60, 300)),
+    "timeframe": lambda node: node.choice(TIMEFRAMES),
+    "generative": lambda node: node.choice(("except",)),
+    "team": _tag_value,
+}
+"""The same of an SLO."""
