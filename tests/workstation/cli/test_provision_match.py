@@ -53,7 +53,7 @@ def test_a_trial_goes_by_what_comes(endpoint: Endpoint, tmp_path: Path) -> None:
     assert "    monitor:queue.depth  no request.queue.depth.sum" in lines
     assert "    monitor:gpu.temperature  gpu.temperature is of other systems" in lines
     assert any(line.startswith("  + monitor:traffic.none ") for line in lines)
-    assert any(line.startswith("  + monitor:errors.share ") for line in lines), "nothing has failed yet"
+    assert any(line.startswith("  + monitor:errors.share.rest ") for line in lines), "nothing has failed yet"
     assert any(line.startswith("  + dashboard:overview ") for line in lines)
 
 

@@ -12,7 +12,6 @@ import click
 from rich.cells import cell_len
 
 from ...catalog.loader import load_catalog
-from ...errors import DocumentError
 from ...http.redact import printable
 from ..provision.query.documents import check_document
 from ..provision.query.known import Known
@@ -111,10 +110,7 @@ def _check(file: Path, known: Known) -> list[Problem]:
 def _check_pack(file: Path, known: Known) -> list[Problem]:
     from ..provision.desired import pack_problems
 
-    try:
-        return pack_problems(file, known)
-    except DocumentError as error:
-        return [_unreadable(str(error).removeprefix(f"{file}: "))]
+    return pack_problems(file, known)
 
 
 def _unreadable(message: str) -> Problem:

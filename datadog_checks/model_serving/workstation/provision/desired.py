@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...catalog.loader import load_catalog
-from ...errors import OptionError
+from ...errors import DocumentError, OptionError
 from .document import Node, suggestion
 from .model import PERCENTILE, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
@@ -18,6 +18,7 @@ from .packs.files import read_pack, with_files
 from .packs.settle import Settled, alerts_of, check_scope, notified, settle, settle_slo, slos_of
 from .packs.variants import can_tell, check_parts, with_variants
 from .query import Known, Problem, check_monitor, check_slo
+from .query.problems import ERROR
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
 from .vocabulary import Vocabulary, builtin_vocabulary, vocabulary
@@ -99,8 +100,11 @@ def desired(
 
 def pack_problems(path: Path, known: Known) -> list[Problem]:
     """What the checks of queries find in a pack that a user wrote, with metrics of its own catalog files or of those
-    that are known. Raises DocumentError about its form."""
-    pack = read_pack(path, builtin_packs())
+    that are known. What is wrong with its form comes alone."""
+    try:
+        pack = read_pack(path, builtin_packs())
+    except DocumentError as error:
+        return [Problem(ERROR, str(error).removeprefix(f"{path}: "), "", None, "file/content")]
     # Without its file it isn't refused for the first that is found.
     values = Values(available={**builtin_packs(), pack.name: replace(pack, file="")})
     resources = desired([pack.name], values, optional=True)
