@@ -583,3 +583,15 @@ def test_a_device_is_written_to_as_it_is() -> None:
     full = run(None, "plan", "--offline", "--out", "/dev/full", *PACK)
     assert full.exit_code == 1
     assert "/dev/full: can't be written: No space left on device" in full.output
+
+
+def test_a_threshold_in_another_unit_is_a_warning(tmp_path: Path) -> None:
+    """0.8 of a percent may be meant, and seldom is: the plan is made, and says so."""
+    values = tmp_path / "values.yaml"
+    values.write_text("monitors: {llm.kv_cache: {thresholds: {critical: 0.8}}}", encoding="utf-8")
+    done = CliRunner().invoke(root, ["provision", "plan", "--offline", "--brief", "--values", str(values)])
+    assert done.exit_code == 0
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+    assert warning.startswith("Warning: monitor:llm.kv_cache at query, column ")
+    assert "write 80" in warning
+    assert not CliRunner().invoke(root, ["provision", "plan", "--offline", "--brief"]).stderr

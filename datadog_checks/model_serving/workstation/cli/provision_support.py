@@ -142,7 +142,11 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
     values = load_values(settings.values, settings.packs)
     routing = load_routing(settings.routing, values.available) if settings.routing else None
     resources = desired(settings.packs or None, values, routing, left_out=left_out)
-    ready = checked(resources, stack=values.stack, vocabulary=vocabulary_of(values))
+
+    def warn(text: str) -> None:
+        click.echo(f"Warning: {text}", err=True)
+
+    ready = checked(resources, stack=values.stack, vocabulary=vocabulary_of(values), warn=warn)
     return ready if marked else resources
 
 

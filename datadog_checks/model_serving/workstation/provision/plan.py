@@ -131,9 +131,11 @@ def checked(
     user_tags: frozenset[str] = frozenset(),
     stack: str = "",
     vocabulary: Vocabulary | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> list[Resource]:
     """The resources, marked as those of a stack, in the order of creation. `user_tags` are tags that the user adds to
-    all metrics, `vocabulary` what a check with the user's catalogs sends, None for one without.
+    all metrics, `vocabulary` what a check with the user's catalogs sends, None for one without. `warn` takes
+    what may be meant, such as a threshold in another unit than the metric's.
 
     Raises ProvisionError that lists every mistake in them: two with one address, a reference to nothing, and whatever
     the checks of queries find. None of this asks the API.
@@ -156,10 +158,10 @@ def checked(
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
         check = CHECKS.get(resource.kind)
         for problem in check(resource.body, words) if check else ():
-            if problem.severity == "error":
-                place = f" at {problem.path}" if problem.path else ""
-                column = f", column {problem.column}" if problem.column is not None else ""
-                mistakes.append(f"{resource.address}{place}{column}: {problem.message}")
+            place = f" at {problem.path}" if problem.path else ""
+            column = f", column {problem.column}" if problem.column is not None else ""
+            tell = mistakes.append if problem.severity == "error" else warn
+            tell(f"{resource.address}{place}{column}: {problem.message}")
     try:
         TopologicalSorter({one.address: one.references() for one in ordered}).prepare()
     except CycleError as error:

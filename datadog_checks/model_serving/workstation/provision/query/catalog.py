@@ -114,7 +114,7 @@ def _filter(key: str, at: int, tags: frozenset[str], what: str, place: Place) ->
         return
     if key in place.known.vocabulary.all_tags():
         yield place.error("catalog/tag", f"{what} has no tag `{key}`, so nothing is found; it has {_listed(tags)}", at)
-    elif near := nearest(key, tags, 0.8):
+    elif near := nearest(key, tags, 0.8) or nearest(key, [tag for tag in tags if tag.startswith(f"{key}_")], 0.5):
         yield place.warning("catalog/tag", f"{what} has no tag `{key}` unless you add it{near}", at)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,8 +36,9 @@ SAME_FUNCTIONS = frozenset(
         *("autosmooth", "exclude_null", "bottom"),
     )
 )
-LONG = 1000
-"""Seconds from which a latency looks as if milliseconds were meant."""
+LONG = 300
+"""Seconds from which a latency looks as if milliseconds were meant, unless LONGEST knows the metric."""
+LONGEST = {"token.inter_token.latency": 10, "token.per_output.latency": 10, "token.time_to_first": 100}
 SMALL = 1024
 """Bytes below which a size looks as if a larger unit was meant."""
 TINY_SHARE = 0.05
@@ -130,7 +132,13 @@ def check_numbers(query: MetricMonitor, options: Mapping[str, Any], place: Place
         yield place.warning(
             "unit/threshold", f"{text} is {text} %: percent run from 0 to 100; write {value * 100:g} for a share", at
         )
-    elif measure.unit == "second" and value >= LONG and _are_durations(query.expression, vocabulary):
+    elif measure.unit == RATIO and value >= 1 and _is_of_errors(query.expression):
+        yield place.warning(
+            "unit/threshold",
+            f"{text} is {value * 100:g} %: behind a ratio write `* 100` for percent, or a part of 1",
+            at,
+        )
+    elif measure.unit == "second" and value >= _long(query.expression) and _are_durations(query.expression, vocabulary):
         yield place.warning(
             "unit/threshold", f"{text} is {value / 60:g} minutes: for milliseconds write {value / 1000:g}", at
         )
@@ -191,6 +199,15 @@ def _are_durations(expression: Expression, vocabulary: Vocabulary) -> bool:
         "distribution" in (vocabulary.kind_of(metric.name), vocabulary.kind_of(metric.name.rpartition(".")[0]))
         for metric in metrics
     )
+
+
+def _long(expression: Expression) -> float:
+    names = [part.name.removeprefix(PREFIX) for part in walk(expression) if isinstance(part, Metric)]
+    return min((LONGEST.get(re.sub(r"\.(?:sum|count)$", "", name), LONG) for name in names), default=LONG)
+
+
+def _is_of_errors(expression: Expression) -> bool:
+    return any(isinstance(part, Metric) and part.name == f"{PREFIX}request.error.count" for part in walk(expression))
 
 
 def _kinds(query: MetricMonitor, place: Place) -> Iterator[Problem]:
