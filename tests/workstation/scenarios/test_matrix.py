@@ -35,10 +35,16 @@ def seen(scenario: str) -> Observations:
     return record(scripts()[scenario])
 
 
-@pytest.mark.parametrize("case", CASES.cases, ids=[case.name for case in CASES.cases])
-def test_monitors_do_what_the_file_says(case: MonitorCase) -> None:
+def differences(case: MonitorCase) -> list[str]:
+    """Where monitors do otherwise than the file says."""
     simulator = Simulator(resources(), seen(case.scenario))
-    assert [f"{one.monitor} {dict(one.group)}: {one.text}" for one in judge(case, simulator)] == []
+    return [f"{one.monitor} {dict(one.group)}: {one.text}" for one in judge(case, simulator)]
+
+
+# test_matrix_rest.py has the others.
+@pytest.mark.parametrize("case", CASES.cases[::2], ids=[case.name for case in CASES.cases[::2]])
+def test_monitors_do_what_the_file_says(case: MonitorCase) -> None:
+    assert differences(case) == []
 
 
 def total(found: Observations, metric: str, **tags: str) -> float:
