@@ -14,6 +14,11 @@ from pathlib import Path
 import datadog_checks.base.checks.openmetrics.v2.base  # noqa: F401  (with its stubs, as other tests expect it)
 import pytest
 
+from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.state import metric_of
+
+from ..provision.standin import Standin
+
 ROOT = Path(__file__).parents[3]
 
 PAYLOAD = """\
@@ -124,3 +129,13 @@ def on_a_terminal(*arguments: str, answer: str = "", environment: Mapping[str, s
         pass
     os.close(ours)
     return process.wait(timeout=300), shown.decode(errors="replace")
+
+
+@pytest.fixture
+def dd() -> Iterator[Standin]:
+    """An account that has received every distribution whose percentiles the packs query."""
+    with Standin() as standin:
+        for resource in desired(None):
+            if resource.kind == "percentiles":
+                standin.state.see(metric_of(resource), "distribution", ["env:prod"])
+        yield standin

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,6 @@ receivers:
   pager: {to: [pagerduty-ml]}
   team: {to: [slack-ml], send_resolved: false}
 """
-
-
-@pytest.fixture
-def dd() -> Iterator[Standin]:
-    """An account that has received every distribution whose percentiles the packs query."""
-    with Standin() as standin:
-        for resource in desired(None):
-            if resource.kind == "percentiles":
-                standin.state.see(metric_of(resource), "distribution", ["env:prod"])
-        yield standin
 
 
 def environment(dd: Standin | None) -> dict[str, str]:
@@ -591,6 +580,8 @@ def test_a_threshold_in_another_unit_is_a_warning(tmp_path: Path) -> None:
     values.write_text("monitors: {llm.kv_cache: {thresholds: {critical: 0.8}}}", encoding="utf-8")
     done = CliRunner().invoke(root, ["provision", "plan", "--offline", "--brief", "--values", str(values)])
     assert done.exit_code == 0
+    matched = run(None, "plan", "--offline", "--brief", "--system", "vllm", "--values", str(values))
+    assert matched.stderr.count("Warning: ") == 1
     (warning,) = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
     assert warning.startswith("Warning: monitor:llm.kv_cache at query, column ")
     assert "write 80" in warning

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from datadog_checks.model_serving.workstation.provision.desired import desired
-from datadog_checks.model_serving.workstation.provision.state import metric_of
 
 from ..provision.resources import numbers
 from ..provision.standin import Fault, Standin
 from .test_provision import is_write, run
 
 VALUES = "monitors:\n  gpu.temperature: {thresholds: {critical: 80}}\n"
-
-
-@pytest.fixture
-def dd() -> Iterator[Standin]:
-    with Standin() as standin:
-        for resource in desired(None):
-            if resource.kind == "percentiles":
-                standin.state.see(metric_of(resource), "distribution", ["env:prod"])
-        yield standin
 
 
 @pytest.fixture

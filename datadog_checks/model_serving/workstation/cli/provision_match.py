@@ -41,13 +41,13 @@ def unfed_by(settings: ProvisionOptions) -> dict[str, str]:
     with standing_in(StandIn()) as stand_in:
         # Late: what it is of imports the base package, which has to find the stand-in.
         from ..examine.feeds import unfed
-        from .provision_support import wanted
+        from .provision_support import addresses_of
 
         found = [*_systems(settings.systems), *_instances(settings, stand_in)]
         if None in found:
             return {}
         reasons = unfed([feed for feed in found if feed is not None])
-        there = {resource.address for resource in wanted(settings)}
+        there = addresses_of(settings)
         return {address: why for address, why in reasons.items() if address in there}
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..provision.model import Resource
     from ..provision.plan import Plan, PlanChoices
     from ..provision.state import Account
+    from ..provision.values import Values
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -135,13 +136,10 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
 
     Raises UserError for any mistake.
     """
-    from ..provision.desired import desired, load_values, vocabulary_of
+    from ..provision.desired import vocabulary_of
     from ..provision.plan import checked
-    from ..provision.routing import load_routing
 
-    values = load_values(settings.values, settings.packs)
-    routing = load_routing(settings.routing, values.available) if settings.routing else None
-    resources = desired(settings.packs or None, values, routing, left_out=left_out)
+    values, resources = _asked_for(settings, left_out)
 
     def warn(text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
@@ -150,19 +148,36 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
     return ready if marked else resources
 
 
+def addresses_of(settings: ProvisionOptions) -> set[str]:
+    """Those of the resources of the packs with the user's values and routing."""
+    return {resource.address for resource in _asked_for(settings)[1]}
+
+
+def _asked_for(settings: ProvisionOptions, left_out: Collection[str] = ()) -> tuple[Values, list[Resource]]:
+    from ..provision.desired import desired, load_values
+    from ..provision.routing import load_routing
+
+    values = load_values(settings.values, settings.packs)
+    routing = load_routing(settings.routing, values.available) if settings.routing else None
+    return values, desired(settings.packs or None, values, routing, left_out=left_out)
+
+
 def stack_of(settings: ProvisionOptions) -> str:
     """The stack that the values file names, empty for the one without a name."""
-    from ..provision.values import read_values
+    return _values_of(settings).stack
 
-    return read_values(settings.values, settings.packs).stack if settings.values else ""
+
+def _values_of(settings: ProvisionOptions) -> Values:
+    from ..provision.values import Values, read_values
+
+    return read_values(settings.values, settings.packs) if settings.values else Values()
 
 
 def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
     """What decides how a plan is made. Raises UsageError where that makes no sense."""
     from ..provision.plan import PlanChoices
-    from ..provision.values import Values, read_values
 
-    values = read_values(settings.values, settings.packs) if settings.values else Values()
+    values = _values_of(settings)
     source, move = _source_of(settings, values.stack)
     return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
 

@@ -177,13 +177,12 @@ def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "widgets": groups}
 
 
-def known_packs(names: Sequence[str], available: Mapping[str, Pack] | None = None) -> Sequence[str]:
-    """The names of packs that were given, among those that are available; without these among those that ship and the
-    files that are named. Raises OptionError about one that does not exist.
-    """
-    if available is None:
-        names, available = with_files(names, Path(), builtin_packs())
-    known = available
+def known_packs(names: Sequence[str]) -> Sequence[str]:
+    """The names of packs that were given by name or as files. Raises OptionError about one that does not exist."""
+    return _among(*with_files(names, Path(), builtin_packs()))
+
+
+def _among(names: Sequence[str], known: Mapping[str, Pack]) -> Sequence[str]:
     for name in names:
         if name not in known:
             raise OptionError(f"there is no pack `{name}`; {suggestion(name, known)}")
@@ -194,7 +193,7 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
     known = values.available
     shipped = tuple(name for name, pack in known.items() if not pack.file)
     chosen = packs if packs is not None else values.packs if values.packs is not None else shipped
-    names = known_packs(chosen, known)
+    names = _among(chosen, known)
     return [pack for name, pack in known.items() if name in names]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -66,6 +67,13 @@ class Node:
     def texts(self) -> tuple[str, ...]:
         """A text, or a list of texts."""
         return (self.text(),) if isinstance(self.value, str) else tuple(item.text() for item in self.each())
+
+    def tag_value(self) -> str:
+        """The value of a tag, as Datadog stores one."""
+        text = self.text()
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_./-]*", text):
+            raise self.fail(f"must be the value of a tag: small letters, digits and _ . / -, not `{text}`")
+        return text
 
     def flag(self) -> bool:
         """true or false."""

@@ -161,13 +161,6 @@ def _scope(node: Node) -> str:
     return text
 
 
-def _tag_value(node: Node) -> str:
-    text = node.text()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_./-]*", text):
-        raise node.fail(f"must be the value of a tag: small letters, digits and _ . / -, not `{text}`")
-    return text
-
-
 def _tags(node: Node) -> tuple[str, ...]:
     for item in node.each():
         key, _, value = item.text().partition(":")
@@ -212,7 +205,7 @@ def _packs(node: Node, available: Mapping[str, Pack]) -> tuple[str, ...]:
 
 
 def _teams(node: Node, available: Mapping[str, Pack]) -> dict[str, str]:
-    return {name: _tag_value(item) for name, item in node.entries(available, "pack").items()}
+    return {name: item.tag_value() for name, item in node.entries(available, "pack").items()}
 
 
 def _runbooks(node: Node) -> str:
@@ -290,7 +283,7 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "scope": _scope,
     "severity": lambda node: node.choice(SEVERITIES),
     "priority": lambda node: node.integer(1, 5),
-    "team": _tag_value,
+    "team": Node.tag_value,
     "tags": _tags,
     "no_data": _optional(2, MONTH),
     "auto_resolve": _optional(60, DAY),
@@ -315,7 +308,7 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "threshold": Node.number,
     "slice": lambda node: node.choice((60, 300)),
     "scope": _scope,
-    "team": _tag_value,
+    "team": Node.tag_value,
     "tags": _tags,
     "endpoints": _endpoints,
 }

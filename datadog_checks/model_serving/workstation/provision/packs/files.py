@@ -77,7 +77,7 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     for key in ("title", "monitors"):
         if key not in top:
             raise root.fail(f"the key `{key}` is missing")
-    common = {"pack": name, "team": _tag_value(top["team"]) if "team" in top else ""}
+    common = {"pack": name, "team": top["team"].tag_value() if "team" in top else ""}
     slos = tuple(
         SloEntry(**{**common, **_said(entry, SLO, SloEntry), "key": key})
         for key, entry in _keyed(top.get("slos"), "SLO", {one.key: one.pack for one in _all(available, "slos")})
@@ -182,13 +182,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _tag_value(node: Node) -> str:
-    text = node.text()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_./-]*", text):
-        raise node.fail(f"must be the value of a tag: small letters, digits and _ . / -, not `{text}`")
-    return text
-
-
 def _parsed(node: Node, read: Callable[[str], Any]) -> Any:
     text = node.text()
     try:
@@ -239,7 +232,7 @@ def _bounds(node: Node) -> tuple[float, float]:
 
 
 def _words(node: Node) -> dict[str, str]:
-    return {tag: _tag_value(level) for tag, level in node.items()}
+    return {tag: level.tag_value() for tag, level in node.items()}
 
 
 def _url(node: Node) -> str:
@@ -269,7 +262,7 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "guards": _guards,
     "severity": lambda node: node.choice(SEVERITIES),
     # An empty one is none, where the pack has one.
-    "team": lambda node: "" if node.value == "" else _tag_value(node),
+    "team": lambda node: "" if node.value == "" else node.tag_value(),
     "except_for": _scope,
     "generative": lambda node: node.choice(("except", "only")),
     "auto_resolve": lambda node: node.integer(1, 24),
@@ -286,6 +279,6 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "slice": lambda node: node.choice((60, 300)),
     "timeframe": lambda node: node.choice(TIMEFRAMES),
     "generative": lambda node: node.choice(("except",)),
-    "team": _tag_value,
+    "team": Node.tag_value,
 }
 """The same of an SLO."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..vocabulary import PARTS, PREFIX, Vocabulary
-from .algorithms import ALGORITHMS
 from .problems import Place, Problem
+from .rules import counted, metrics_of
 from .tree import (
     Argument,
     Chain,
@@ -175,13 +175,9 @@ def _range(measure: Measure, comparison: Comparison, place: Place) -> Iterator[P
         )
 
 
-def _counts(expression: Expression, vocabulary: Vocabulary) -> Iterator[Metric]:
-    """Counts of ours that the monitor itself adds up; algorithms look at every point."""
-    for part in walk(expression):
-        if isinstance(part, FunctionCall) and part.name in ALGORITHMS:
-            return
-        if isinstance(part, Metric) and part.name.startswith(PREFIX) and vocabulary.kind_of(part.name) == "count":
-            yield part
+def _counts(expression: Expression, vocabulary: Vocabulary) -> list[Metric]:
+    """Counts of ours that the monitor itself adds up."""
+    return [part for part in counted(expression) if vocabulary.kind_of(part.name) == "count"]
 
 
 def _sums_a_gauge(query: MetricMonitor, vocabulary: Vocabulary) -> bool:
@@ -194,25 +190,24 @@ def _sums_a_gauge(query: MetricMonitor, vocabulary: Vocabulary) -> bool:
 
 def _are_durations(expression: Expression, vocabulary: Vocabulary) -> bool:
     """Whether all of it are distributions, such as latencies: gauges in seconds can be ages."""
-    metrics = [part for part in walk(expression) if isinstance(part, Metric)]
     return all(
         "distribution" in (vocabulary.kind_of(metric.name), vocabulary.kind_of(metric.name.rpartition(".")[0]))
-        for metric in metrics
+        for metric in metrics_of(expression)
     )
 
 
 def _long(expression: Expression) -> float:
-    names = [part.name.removeprefix(PREFIX) for part in walk(expression) if isinstance(part, Metric)]
+    names = [metric.name.removeprefix(PREFIX) for metric in metrics_of(expression)]
     return min((LONGEST.get(re.sub(r"\.(?:sum|count)$", "", name), LONG) for name in names), default=LONG)
 
 
 def _is_of_errors(expression: Expression) -> bool:
-    return any(isinstance(part, Metric) and part.name == f"{PREFIX}request.error.count" for part in walk(expression))
+    return any(metric.name == f"{PREFIX}request.error.count" for metric in metrics_of(expression))
 
 
 def _kinds(query: MetricMonitor, place: Place) -> Iterator[Problem]:
     vocabulary, id = place.known.vocabulary, "unit/count"
-    counts = list(_counts(query.expression, vocabulary))
+    counts = _counts(query.expression, vocabulary)
     for metric in counts:
         if metric.condition or metric.aggregator.startswith("p"):
             continue

@@ -168,14 +168,14 @@ def _groups(expression: Expression, place: Place) -> Iterator[Problem]:
 
 
 def _as_count(expression: Expression, place: Place, time_aggregator: str) -> Iterator[Problem]:
-    for part in _counted(expression):
+    for part in counted(expression):
         if part.has("as_count") and part.aggregator not in ("sum", "count", ""):
             yield place.warning(
                 "query/as-count",
                 f"`{part.aggregator}:` leaves one of the counts of several series: all together are `sum:{part.name}`",
                 part.at,
             )
-    if time_aggregator in ("", "sum") or not any(metric.has("as_count") for metric in _counted(expression)):
+    if time_aggregator in ("", "sum") or not any(metric.has("as_count") for metric in counted(expression)):
         return
     yield place.warning(
         "query/as-count",
@@ -184,7 +184,7 @@ def _as_count(expression: Expression, place: Place, time_aggregator: str) -> Ite
     )
 
 
-def _counted(part: Argument) -> Iterator[Metric]:
+def counted(part: Argument) -> Iterator[Metric]:
     """Metrics that the monitor itself aggregates over time: an algorithm looks at every point."""
     if isinstance(part, FunctionCall) and part.name in ALGORITHMS:
         return
@@ -193,11 +193,11 @@ def _counted(part: Argument) -> Iterator[Metric]:
             yield part
         case FunctionCall():
             for argument in part.arguments:
-                yield from _counted(argument)
+                yield from counted(argument)
         case Chain() | Negative():
-            yield from _counted(part.operand)
+            yield from counted(part.operand)
         case Operation():
-            yield from _counted(part.left)
-            yield from _counted(part.right)
+            yield from counted(part.left)
+            yield from counted(part.right)
         case _:
             return
