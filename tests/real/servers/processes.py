@@ -73,6 +73,18 @@ def stop_group(process: subprocess.Popen[str]) -> None:
                 stream.close()
 
 
+def wait_for_start(
+    process: subprocess.Popen[str], answers: Callable[[], bool], what: str, seconds: float, cwd: Path
+) -> None:
+    """Waits until a server that was started in `cwd` answers. Raises TimeoutError, or RuntimeError where it has ended,
+    with the end of what it wrote."""
+    wait_until(
+        lambda: process.poll() is not None or answers(), f"{what} becoming ready", seconds, lambda: log_tail(cwd)
+    )
+    if process.poll() is not None:
+        raise RuntimeError(f"{what} ended with {process.returncode}. {log_tail(cwd)}")
+
+
 def log_tail(cwd: Path, lines: int = 25) -> str:
     """The end of what a server started in `cwd` wrote."""
     text = (cwd / "server.log").read_text(encoding="utf-8", errors="replace")

@@ -36,6 +36,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ import yaml
 
 from ...ports import free_ports
 from .environments import Unavailable, environment, without_ours
-from .processes import fetch, log_tail, running, wait_until
+from .processes import fetch, running, wait_for_start, wait_until
 
 FOLDER = Path(__file__).resolve().parents[1] / "systems" / "recipes"
 CHOICE = "SERVERS"
@@ -236,17 +237,12 @@ def started(recipe: Recipe, folder: Path) -> Iterator[Server]:
             words_of_step = [fill(word) for word in step["run"]]
             process = stack.enter_context(running(words_of_step, cwd=here, env=variables(step)))
             urls = [fill(url) for url in step["ready"]]
-            wait_until(
-                lambda process=process, urls=urls: (  # type: ignore[misc]
-                    process.poll() is not None or all(map(_answers, urls))
-                ),
-                f"{recipe.name} becoming ready",
-                START_SECONDS,
-                lambda: log_tail(here),
-            )
-            if process.poll() is not None:
-                raise RuntimeError(f"{recipe.name} ended with {process.returncode}. {log_tail(here)}")
+            wait_for_start(process, partial(_all_answer, urls), recipe.name, START_SECONDS, here)
         yield Server(recipe, f"http://127.0.0.1:{words['api']}", fill(recipe.given["metrics"]))
+
+
+def _all_answer(urls: list[str]) -> bool:
+    return all(map(_answers, urls))
 
 
 def _answers(url: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...ports import free_ports
 from .environments import MLSERVER_PYTHONS, MLSERVER_REQUIREMENTS, environment, prometheus_binary, without_ours
-from .processes import fetch, log_tail, running, wait_until
+from .processes import fetch, running, wait_for_start, wait_until
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("credit", "ranking")
@@ -61,14 +61,7 @@ def mlserver(folder: Path, workers: int = 2) -> Iterator[MLServer]:
     with running([str(venv / "bin" / "mlserver"), "start", "."], cwd=work, env=without_ours(venv)) as process:
         api = f"http://127.0.0.1:{http}"
         urls = [f"{api}/v2/models/{model}/ready" for model in MODELS] + [f"http://127.0.0.1:{metrics}/metrics"]
-        wait_until(
-            lambda: process.poll() is not None or all(fetch(url)[0] == 200 for url in urls),
-            "MLServer becoming ready",
-            START_SECONDS,
-            lambda: log_tail(work),
-        )
-        if process.poll() is not None:
-            raise RuntimeError(f"MLServer ended with {process.returncode}. {log_tail(work)}")
+        wait_for_start(process, lambda: all(fetch(url)[0] == 200 for url in urls), "MLServer", START_SECONDS, work)
         yield MLServer(api, f"http://127.0.0.1:{metrics}/metrics", workers)
 
 
@@ -184,12 +177,5 @@ def prometheus(
     ]
     with running(command, cwd=folder) as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until(
-            lambda: process.poll() is not None or fetch(f"{url}/-/ready")[0] == 200,
-            "Prometheus becoming ready",
-            START_SECONDS,
-            lambda: log_tail(folder),
-        )
-        if process.poll() is not None:
-            raise RuntimeError(f"Prometheus ended with {process.returncode}. {log_tail(folder)}")
+        wait_for_start(process, lambda: fetch(f"{url}/-/ready")[0] == 200, "Prometheus", START_SECONDS, folder)
         yield Prometheus(url, tuple(targets))
