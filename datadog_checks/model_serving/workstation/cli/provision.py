@@ -37,6 +37,7 @@ from .provision_support import (
     show,
     stack_of,
     terminal_width,
+    values_of,
     wanted,
     with_options,
     write_file,
@@ -211,10 +212,11 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     from ..provision.state import Found
 
     settings = ProvisionOptions(**options)
-    packs = known_packs(settings.packs)
+    packs, available = known_packs(settings.packs, values_of(settings))
 
     def chosen(found: Found) -> bool:
-        return not packs or pack_of(found.kind, found.key, found.body.get("tags") or ()) in packs
+        tags = found.body.get("tags") or ()
+        return not packs or pack_of(found.kind, found.key, tags, available.values()) in packs
 
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:

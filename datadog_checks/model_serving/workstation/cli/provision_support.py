@@ -164,10 +164,11 @@ def _asked_for(settings: ProvisionOptions, left_out: Collection[str] = ()) -> tu
 
 def stack_of(settings: ProvisionOptions) -> str:
     """The stack that the values file names, empty for the one without a name."""
-    return _values_of(settings).stack
+    return values_of(settings).stack
 
 
-def _values_of(settings: ProvisionOptions) -> Values:
+def values_of(settings: ProvisionOptions) -> Values:
+    """What the values file says, untried on the packs; the defaults without one. Raises DocumentError."""
     from ..provision.values import Values, read_values
 
     return read_values(settings.values, settings.packs) if settings.values else Values()
@@ -177,7 +178,7 @@ def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
     """What decides how a plan is made. Raises UsageError where that makes no sense."""
     from ..provision.plan import PlanChoices
 
-    values = _values_of(settings)
+    values = values_of(settings)
     source, move = _source_of(settings, values.stack)
     return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
 

@@ -16,10 +16,11 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ...errors import ProvisionError, Refused, Stopped, Unsure
+from ...http.redact import printable
 from .api import ATTEMPTS, DUPLICATES, Client
 from .model import KINDS, NO_STACK, OLDER_FORM_TAG, Resource, mark_of, owner_tag
 from .normalise import alike, differences, view
-from .plan import Action, Plan, Step, needing_percentiles
+from .plan import Action, Plan, Step, needing_percentiles, with_others_tags
 from .state import Found, look_up, metric_of, read_monitor, read_stack, stack_name
 from .writes import Waiting, create, delete, request_body, switch_on_percentiles, update
 
@@ -104,7 +105,8 @@ def conflict_text(conflicts: Sequence[Step]) -> str:
             f"add --move-from {unclear[0].found[0].stack or NO_STACK}; if this stack is a new one beside that, add "
             "--new-stack, for this once."
         )
-    return "nothing was changed, since it isn't clear what is meant:\n" + "\n".join(lines)
+    listed = "\n".join(printable(line) for line in lines)
+    return f"nothing was changed, since it isn't clear what is meant:\n{listed}"
 
 
 class _ApplyRun:
@@ -121,6 +123,7 @@ class _ApplyRun:
         }
         self.wanted = {step.address for step in plan.steps if step.resource}
         self.stack = plan.stack
+        self.ignore_tags = plan.ignore_tags
         # By address: what this run created, and of what more creates were sent than answered. Each step writes its own.
         self.made: dict[str, Found] = {}
         self.unanswered: set[str] = set()
@@ -215,6 +218,12 @@ class _ApplyRun:
             return OLDER
         return ""
 
+    def _put_right(self, found: Found, body: Mapping[str, Any]) -> None:
+        """Update what the plan did not know of, where it differs. It keeps the tags that are left to others."""
+        kept = with_others_tags(found.kind, body, found.body, self.ignore_tags)
+        if differences(found.kind, kept, found.body):
+            self._update(found, kept)
+
     def _create(self, resource: Resource, body: Mapping[str, Any]) -> tuple[str, str]:
         told = ""
         for attempt in range(ATTEMPTS):
@@ -266,8 +275,7 @@ class _ApplyRun:
             oldest = rivals[0]
         delete(self.client, made, force=True)
         self.made[resource.address] = oldest
-        if differences(resource.kind, body, oldest.body):
-            self._update(oldest, body)
+        self._put_right(oldest, body)
         return f"another run made it at the same time, {oldest.id}; that of this run was taken away", oldest.id
 
     def clear_up(self, steps: Mapping[str, Step]) -> None:
@@ -340,9 +348,7 @@ class _ApplyRun:
                 f"monitor {identity} is the same but belongs to somebody else ({', '.join(others)}); delete it there, "
                 "or give ours another name, scope or threshold"
             )
-        found = Found("monitor", resource.key, identity, actual)
-        if differences("monitor", body, actual):
-            self._update(found, body)
+        self._put_right(Found("monitor", resource.key, identity, actual), body)
         was_ours = (stack, key) == (self.stack, resource.key)
         return ("" if was_ours else f"adopted monitor {identity}, which was the same"), identity
 

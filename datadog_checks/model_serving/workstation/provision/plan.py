@@ -93,10 +93,11 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Steps in the order of creation, then those for what is only in the account. `stack` is empty for the one without
-    a name."""
+    a name; `ignore_tags` are patterns of the tags that are left to others."""
 
     steps: tuple[Step, ...]
     stack: str = ""
+    ignore_tags: tuple[str, ...] = ()
 
     def having(self, *actions: Action) -> list[Step]:
         return [step for step in self.steps if step.action in actions]
@@ -209,7 +210,8 @@ def make_plan(
         elif resource.address in account.unseen and not found:
             steps.append(Step(Action.WAIT, resource.address, resource, note=_waiting_note(resource, resources)))
         else:
-            kept = _with_others_tags(resource, found[0], ignore_tags) if found else resource
+            theirs = found[0].body if found else {}
+            kept = replace(resource, body=with_others_tags(resource.kind, resource.body, theirs, ignore_tags))
             step = _step(kept, found[:1] if prune else found, ids)
             if resource.address in moved:
                 note = f"moves here from {stack_name(moved[resource.address].stack)}"
@@ -221,7 +223,7 @@ def make_plan(
     left = [some for address, some in account.owned.items() if address not in wanted]
     left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
     steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
-    return Plan((*steps, *_foreign(account, {one.id for one in moved.values()})), account.stack)
+    return Plan((*steps, *_foreign(account, {one.id for one in moved.values()})), account.stack, tuple(ignore_tags))
 
 
 def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:
@@ -235,17 +237,19 @@ def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: T
     return Plan((*steps, *_foreign(account, ())), account.stack)
 
 
-def _with_others_tags(resource: Resource, found: Found, patterns: Collection[str]) -> Resource:
-    """The resource with those tags of the one in the account that belong to others."""
-    if not patterns or resource.kind not in ("monitor", "slo"):
-        return resource
-    own = [str(tag) for tag in resource.body.get("tags") or ()]
+def with_others_tags(
+    kind: str, body: Mapping[str, Any], actual: Mapping[str, Any], patterns: Collection[str]
+) -> Mapping[str, Any]:
+    """The body with those tags of the one in the account that fit a pattern, and so belong to others."""
+    if not patterns or kind not in ("monitor", "slo"):
+        return body
+    own = [str(tag) for tag in body.get("tags") or ()]
     others = [
         tag
-        for tag in map(str, found.body.get("tags") or ())
+        for tag in map(str, actual.get("tags") or ())
         if tag not in own and tag.partition(":")[0] not in OWN_TAGS and any(_fits(tag, one) for one in patterns)
     ]
-    return replace(resource, body={**resource.body, "tags": [*own, *others]}) if others else resource
+    return {**body, "tags": [*own, *others]} if others else body
 
 
 def _fits(tag: str, pattern: str) -> bool:
