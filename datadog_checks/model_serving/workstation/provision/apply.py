@@ -17,11 +17,12 @@ from typing import Any
 
 from ...errors import ProvisionError, Refused, Stopped, Unsure
 from ...http.redact import printable
+from .adopt import marks_of_others
 from .api import ATTEMPTS, DUPLICATES, Client
-from .model import KINDS, NO_STACK, OLDER_FORM_TAG, Resource, mark_of, owner_tag
+from .model import KEY_TAG, KINDS, NO_STACK, OLDER_FORM_TAG, Resource
 from .normalise import alike, differences, view
 from .plan import Action, Plan, Step, needing_percentiles, with_others_tags
-from .state import Found, look_up, metric_of, read_monitor, read_stack, stack_name
+from .state import Found, look_up, metric_of, read_one, read_stack, stack_name
 from .writes import Waiting, create, delete, request_body, switch_on_percentiles, update
 
 DUPLICATE = re.compile(r"duplicate of an existing monitor_id:\s*(\d+)", re.IGNORECASE)
@@ -338,18 +339,17 @@ class _ApplyRun:
     def _adopt(self, resource: Resource, body: Mapping[str, Any], identity: str) -> tuple[str, str]:
         """Make a twin ours, unless somebody else's mark is on it: `managed_by` of another tool, or a key of ours that
         another resource of this plan has."""
-        actual = read_monitor(self.client, identity)
-        stack, key = mark_of("monitor", actual) or (self.stack, None)
-        others = [tag for tag in actual.get("tags") or () if _is_mark_of_another(str(tag), self.stack)]
-        if key not in (None, resource.key) and f"monitor:{key}" in self.wanted:
-            others.append(f"model_serving_key:{key}")
+        found = read_one(self.client, "monitor", identity)
+        others = marks_of_others(found.body, self.stack)
+        if found.key not in ("", resource.key) and found.address in self.wanted:
+            others.append(f"{KEY_TAG}:{found.key}")
         if others:
             raise ProvisionError(
                 f"monitor {identity} is the same but belongs to somebody else ({', '.join(others)}); delete it there, "
                 "or give ours another name, scope or threshold"
             )
-        self._put_right(Found("monitor", resource.key, identity, actual), body)
-        was_ours = (stack, key) == (self.stack, resource.key)
+        self._put_right(found, body)
+        was_ours = (found.stack, found.key) == (self.stack, resource.key)
         return ("" if was_ours else f"adopted monitor {identity}, which was the same"), identity
 
 
@@ -374,11 +374,6 @@ def without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> 
     older = {name: value for name, value in options.items() if name != "on_missing_data"}
     tags = [*(body.get("tags") or ()), OLDER_FORM_TAG]
     return {**body, "tags": tags, "options": {**older, "notify_no_data": False}}
-
-
-def _is_mark_of_another(tag: str, stack: str) -> bool:
-    name, _, value = tag.lower().partition(":")
-    return name in ("managed_by", "managed-by", "terraform") and bool(value) and tag != owner_tag(stack)
 
 
 def _order_of_deletion(steps: Sequence[Step]) -> dict[str, set[str]]:
