@@ -18,6 +18,7 @@ from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, checked, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_text
 from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
+from datadog_checks.model_serving.workstation.provision.validate import refusals
 
 from .resources import (
     WHOLE,
@@ -178,6 +179,8 @@ def test_in_a_new_stack_and_beside_a_move(dd: Standin, connect: Connect) -> None
     assert {one.result for one in apply(client, plan)} == {Result.DONE}
     assert {"managed_by:model-serving.ml"} <= set(dd.state.monitors[number]["tags"])
     assert not plan_of(client, [errors(), latency()], {}, "ml").differs
+    moved = plan_of(client, [errors(), latency()], {LATENCY: number}, "web", "ml", move=True)
+    assert [step.adopted for step in moved.having(Action.CHANGE)] == [False, False], "it moves as all the others do"
     another = slow(dd)
     with pytest.raises(ProvisionError, match="of the stack `ml`, which is taken over; delete that in Datadog first"):
         plan_of(client, [errors(), latency()], {LATENCY: another}, "web", "ml", move=True)
@@ -331,8 +334,6 @@ def test_nothing_that_a_person_calls_it_passes_for_a_line(name: str, tag: str, r
 
 
 def test_a_burn_rate_of_an_slo_that_is_adopted_is_checked_before_it_is_written(dd: Standin, connect: Connect) -> None:
-    from datadog_checks.model_serving.workstation.provision.validate import refusals
-
     client = connect()
     identity = by_hand(dd, connect)[SLO]
     plan = plan_of(client, [availability(thresholds=[{"timeframe": "7d", "target": 99}])], {SLO: identity})

@@ -59,10 +59,10 @@ def adoptable(resources: Iterable[Resource], account: Account, moved: Mapping[st
     wanted = {one.address: one for one in resources}
     found, refused = {}, []
     for address, one in account.to_adopt.items():
-        there = account.get(address)
+        there = account.get(address) or moved.get(address)
         if there is not None and there.id == one.id:
             continue
-        why = next(_obstacles(wanted[address], one, there or moved.get(address), account.stack), None)
+        why = next(_obstacles(wanted[address], one, there, account.stack), None)
         if why is None:
             found[address] = one
         else:
