@@ -53,7 +53,8 @@ from .provision_support import (
 def provision(context: click.Context) -> None:
     """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles and notification rules.
 
-    What is there already is found by its mark and changed in place; what bears no mark of ours is never touched.
+    What is there already is found by its mark and changed in place; what bears no mark of ours is never touched, unless
+    --adopt names it.
     Keys come from DD_API_KEY and DD_APP_KEY or from files, the site from DD_SITE or --site.
 
     \b

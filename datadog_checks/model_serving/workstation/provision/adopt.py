@@ -119,8 +119,8 @@ def _instead(resource: Resource) -> str:
 def _unwanted(address: str, wanted: Collection[str], known: Collection[str]) -> str:
     if address in known:
         return (
-            f"{address} isn't provisioned here: its pack isn't chosen, the values file switches it off, or nothing "
-            "that --for or --system names feeds it"
+            f"{address} isn't provisioned here: its pack isn't chosen, it is off (`enabled` in the values file), or "
+            "nothing that --for or --system names feeds it"
         )
     everything = sorted({one for one in (*wanted, *known) if one.partition(":")[0] in IDS})
     key = address.partition(":")[2]
