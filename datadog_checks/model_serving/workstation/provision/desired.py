@@ -177,9 +177,16 @@ def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "widgets": groups}
 
 
-def known_packs(names: Sequence[str]) -> Sequence[str]:
-    """The names of packs that were given by name or as files. Raises OptionError about one that does not exist."""
-    return _among(*with_files(names, Path(), builtin_packs()))
+def known_addresses(values: Values) -> set[str]:
+    """Addresses of what the packs can have, whatever is chosen of it, without variants and what is for one endpoint."""
+    return {address for pack in values.available.values() for address in pack.addresses}
+
+
+def known_packs(names: Sequence[str], values: Values) -> tuple[Sequence[str], Mapping[str, Pack]]:
+    """The names of packs that were given by name or as files, and all packs that there are with those of the values.
+    Raises OptionError about one that does not exist."""
+    names, available = with_files(names, Path(), values.available)
+    return _among(names, available), available
 
 
 def _among(names: Sequence[str], known: Mapping[str, Pack]) -> Sequence[str]:
