@@ -12,6 +12,7 @@ import click
 from ...errors import OptionError, ProvisionError
 from ..files import json_text
 from . import INSTALL
+from .common import with_options
 from .exit import ExitStatus
 from .provision_preview import preview
 from .provision_support import (
@@ -38,7 +39,6 @@ from .provision_support import (
     stack_of,
     terminal_width,
     wanted,
-    with_options,
     write_file,
 )
 
