@@ -146,7 +146,7 @@ EMPTY = {
         "request.count came without user",
     ),
     "a scope": ("sum:model_serving.request.count{team:b}.as_count()", "nothing of request.count has the tags"),
-    "last week": (f"week_before({COUNT})", "this compares with a time before these runs"),
+    "last week": (f"week_before({COUNT})", "this compares with what came before these runs"),
 }
 
 

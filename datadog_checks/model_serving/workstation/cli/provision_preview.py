@@ -163,12 +163,12 @@ def _own_runs(trial: TrialOptions) -> tuple[Recorded, dict[str, str], str]:
     from ..preview.runs import record_runs
 
     told = examined(done, configuration, schedule)
-    silent = [_why_silent(one) for one in told if not one.mapped]
-    if len(silent) == len(told):
+    troubles = [_trouble(one) for one in told if one.error or not one.mapped]
+    if not any(one.mapped for one in told):
         kind = ConfigError if any(round_.misconfigured for round_ in done.rounds) else ScrapeError
-        raise kind("\n".join(["there is nothing to draw, `model-serving check` says more:", *silent]))
-    for one in silent:
-        click.echo(printable(f"Note: {one}", lines=True), err=True)
+        raise kind("\n".join(["there is nothing to draw, `model-serving check` says more:", *troubles]))
+    for trouble in troubles:
+        click.echo(printable(f"Note: {trouble}", lines=True), err=True)
     feeds = [of_trial(one.ground) for one in told if one.mapped and one.ground is not None]
     seconds = schedule.interval
     if schedule.waits and len(done.rounds) > 1:
@@ -177,8 +177,8 @@ def _own_runs(trial: TrialOptions) -> tuple[Recorded, dict[str, str], str]:
     return recorded, unfed(feeds), interrupted
 
 
-def _why_silent(told: Examination) -> str:
-    """Why nothing came of an instance, which most messages of the check name."""
+def _trouble(told: Examination) -> str:
+    """What went wrong with an instance, or why nothing comes of it. Most messages of the check name it."""
     why = told.error or told.quiet or "nothing of it is mapped"
     return why if told.label in why else f"{told.label}: {why}"
 

@@ -99,7 +99,7 @@ class Answers:
         texts = [text for request in requests for _, text in _formulas(request)]
         parts = [part for text in texts for one in parse_metric_expressions(text) for part in walk(one)]
         if any(isinstance(part, FunctionCall) and part.name in (*SHIFTS, "timeshift") for part in parts):
-            return f"no data: this compares with a time before {during}"
+            return f"no data: this compares with what came before {during}"
         metrics = dict.fromkeys(part.name for part in parts if isinstance(part, Metric))
         unsent = [name for name in metrics if name not in self.seen.metrics]
         if unsent:

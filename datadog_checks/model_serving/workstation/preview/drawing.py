@@ -228,12 +228,8 @@ class _Canvas:
             for group in groups_among(tags, by):
                 states[group] = max(states.get(group, "ok"), statuses.values[-1], key=_severity)
         if not states:
-            why = (
-                "nothing that was sent has these tags"
-                if check in self.seen.checks
-                else f"{short_name(check)} was not sent"
-            )
-            yield from _said(box, f"no data in {self.recorded.during}: {why}")
+            why = "came without these tags" if check in self.seen.checks else "was not sent"
+            yield from _said(box, f"no data in {self.recorded.during}: {short_name(check)} {why}")
             return
         found = [(name, list(states.values()).count(name)) for name in STATUSES if name in states.values()]
         width = box.width / len(found)

@@ -22,9 +22,9 @@ ONE_RUN = (
 def record_runs(rounds: Sequence[Round], seconds: float, host: str, *, saved: bool = False) -> Recorded:
     """What the check submitted in some runs, one after the other, on a host.
 
-    `seconds` lie between two of them, which is the interval of the points, rounded to whole ones, at least one. The
-    time that is drawn begins with the first run, of which nothing is drawn where there are others: what a run counts
-    has come since the one before. `saved` says that answers were read that somebody has saved, whose times are unknown.
+    `seconds` lie between two of them: rounded to whole ones, at least one, they are the interval of the points. What is
+    drawn is the time from the first run to the last, and nothing of the first where there are others: what a run counts
+    has come since the one before. `saved` says that answers were read whose times nobody knows.
     """
     interval = max(1, round(seconds))
     counting = max(1, len(rounds) - 1)
@@ -39,7 +39,7 @@ def record_runs(rounds: Sequence[Round], seconds: float, host: str, *, saved: bo
         during="these runs",
         interval=interval,
         is_judged=False,
-        offset=int(rounds[0].timestamp) - START,
+        offset=int(rounds[-1].timestamp) - seen.end,
     )
 
 
@@ -47,13 +47,13 @@ def _about(rounds: Sequence[Round], interval: int, saved: bool) -> str:
     number = len(rounds)
     if number == 1:
         what = "of one saved answer" if saved else f"in one run of the instances below, at {_moment(rounds[0])} UTC"
-        return f"The numbers are what the check has submitted {what}. {ONE_RUN}"
+        return f"The numbers are what the check submits {what}. {ONE_RUN}"
     points = "There is a point for each but the first, from which the others count."
     if saved:
         what = f"{number} saved answers of one endpoint, taken to be {interval} s apart"
         return f"The numbers are what the check submits of {what}. {points}"
     times = f"{interval} s apart, from {_moment(rounds[0])} to {_moment(rounds[-1])} UTC"
-    return f"The numbers are what the check has submitted in {number} runs of the instances below, {times}. {points}"
+    return f"The numbers are what the check submitted in {number} runs of the instances below, {times}. {points}"
 
 
 def _moment(one: Round) -> str:
@@ -65,4 +65,4 @@ def _sources(rounds: Sequence[Round]) -> Iterator[str]:
     for run in combined(rounds).runs:
         series = len(run.commit.series) + len(run.commit.distributions)
         told = f"{run.label}: {series} series"
-        yield f"{told}, and an error: {run.error}" if run.error else told
+        yield f"{told}, and an error: {' '.join(run.error.split())}" if run.error else told
