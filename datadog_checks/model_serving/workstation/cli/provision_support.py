@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..provision.plan import Plan, PlanChoices
     from ..provision.state import Account
     from ..provision.values import Values
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +120,6 @@ MAX_DELETES = click.option(
     "--max-deletes", metavar="N", type=click.IntRange(min=0), help="Do nothing if more would be deleted."
 )
 YES = click.option("--yes", is_flag=True, help="Don't ask.")
-
-
-def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Give a command several options, in this order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection[str] = ()) -> list[Resource]:
