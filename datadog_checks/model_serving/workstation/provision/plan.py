@@ -15,6 +15,7 @@ from ...errors import ProvisionError
 from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, with_mark_of
 from .normalise import FieldChange, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
+from .query.filters import CONTRADICTION
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
 from .vocabulary import Vocabulary, builtin_vocabulary
@@ -148,6 +149,7 @@ def checked(
     )
     known: set[str] = set()
     mistakes = []
+    contradictory = []
     for resource in ordered:
         if resource.address in known:
             mistakes.append(f"{resource.address}: defined twice; every resource needs a key of its own")
@@ -158,10 +160,20 @@ def checked(
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
         check = CHECKS.get(resource.kind)
         for problem in check(resource.body, words) if check else ():
+            if problem.id == CONTRADICTION:
+                contradictory.append(resource.address)
+                continue
             place = f" at {problem.path}" if problem.path else ""
             column = f", column {problem.column}" if problem.column is not None else ""
             tell = mistakes.append if problem.severity == "error" else warn
             tell(f"{resource.address}{place}{column}: {problem.message}")
+    if contradictory:
+        # One scope of the values file may be at odds with those of many.
+        which = ", ".join(dict.fromkeys(contradictory))
+        warn(
+            f"{which}: tags in the scope exclude each other, so all or a part of the query selects nothing: write "
+            "another `scope`, or leave out what is not for it with `enabled: false`, `packs` or --system"
+        )
     try:
         TopologicalSorter({one.address: one.references() for one in ordered}).prepare()
     except CycleError as error:
