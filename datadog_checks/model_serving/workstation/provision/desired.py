@@ -63,27 +63,12 @@ def desired(
         packs, available = with_files(packs, Path(), values.available)
         values = replace(values, available=available)
     chosen = _chosen(packs, values)
-    bases = {
-        entry.key: entry
-        for pack in chosen
-        for entry in pack.slos
-        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
-    }
-    slos = {one.key: settle_slo(one, values) for base in bases.values() for one in slos_of(base, values)}
-    entries = [
-        one
-        for pack in chosen
-        for entry in pack.monitors
-        if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
-        for part in with_variants(entry, values)
-        if _is_wanted(part, values, optional)
-        for one in (alerts_of(part, bases[part.slo], values) if part.slo else (part,))
-    ]
-    check_scope(entries, values)
-    check_parts(entries, values)
-    monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
+    slos, entries, monitors = _settled(chosen, values, optional, left_out)
     if routing is not None:
-        check_routing(routing, _routable(monitors, values))
+        # One routing file may be for several plans, which choose otherwise.
+        whole = len(chosen) == len(values.available) and not left_out
+        every = monitors if whole else _settled(values.available.values(), values, True, ())[2]
+        check_routing(routing, _routable(every, values))
     resources = [
         *(Resource("slo", key, slo_body(slo, values)) for key, slo in slos.items()),
         *(resource for one in monitors for resource in _monitor(one, values, routing, entries)),
@@ -195,6 +180,33 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
     chosen = packs if packs is not None else values.packs if values.packs is not None else shipped
     names = _among(chosen, known)
     return [pack for name, pack in known.items() if name in names]
+
+
+def _settled(
+    chosen: Iterable[Pack], values: Values, optional: bool, left_out: Collection[str]
+) -> tuple[dict[str, SloEntry], list[MonitorEntry], list[Settled]]:
+    """The SLOs of packs by key, their monitors, and these as the values have them. Raises DocumentError about values
+    that are impossible."""
+    packs = list(chosen)
+    bases = {
+        entry.key: entry
+        for pack in packs
+        for entry in pack.slos
+        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
+    }
+    slos = {one.key: settle_slo(one, values) for base in bases.values() for one in slos_of(base, values)}
+    entries = [
+        one
+        for pack in packs
+        for entry in pack.monitors
+        if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
+        for part in with_variants(entry, values)
+        if _is_wanted(part, values, optional)
+        for one in (alerts_of(part, bases[part.slo], values) if part.slo else (part,))
+    ]
+    check_scope(entries, values)
+    check_parts(entries, values)
+    return slos, entries, [settle(entry, values, slos.get(entry.slo)) for entry in entries]
 
 
 def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:
