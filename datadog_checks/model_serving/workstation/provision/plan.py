@@ -233,7 +233,8 @@ def make_plan(
     left = [some for address, some in account.owned.items() if address not in wanted]
     left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
     steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
-    return Plan((*steps, *_foreign(account, {one.id for one in moved.values()})), account.stack)
+    made = {step.title for step in steps if step.action is Action.CREATE and step.kind == "dashboard"}
+    return Plan((*steps, *_foreign(account, {one.id for one in moved.values()}, made)), account.stack)
 
 
 def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:
@@ -297,14 +298,18 @@ def _twins(account: Account, addresses: Collection[str], prune: bool) -> Iterato
             yield Step(Action.DELETE if prune else Action.ORPHANED, address, found=tuple(twins), note=note)
 
 
-def _foreign(account: Account, moved: Collection[str]) -> Iterator[Step]:
-    """What looks like ours and is left alone; what another stack has is only counted."""
+def _foreign(account: Account, moved: Collection[str], made: Collection[str] = ()) -> Iterator[Step]:
+    """What looks like ours and is left alone; what another stack has is only counted. `made` are the names of the
+    dashboards that the plan makes."""
     stacks: dict[str, Counter[str]] = {}
+    renamed = set()
     for one in account.strangers:
         found = one.found
         if found.key and found.stack != account.stack:
             if found.id not in moved:
                 stacks.setdefault(found.stack, Counter())[found.kind] += 1
+                if found.kind == "dashboard" and found.body.get("title") in made:
+                    renamed.add(found.stack)
         else:
             yield Step(Action.FOREIGN, f"{found.kind}:{found.key or found.id}", found=(found,), note=one.why)
     for stack, counts in sorted(stacks.items()):
@@ -312,7 +317,12 @@ def _foreign(account: Account, moved: Collection[str]) -> Iterator[Step]:
         seen = ", ".join(
             f"{count} {kind.replace('_', ' ')}{'s'[: count > 1]}" for kind, count in sorted(counts.items())
         )
-        yield Step(Action.FOREIGN, f"stack:{stack or NO_STACK}", note=f"seen of {stack_name(stack)}: {seen}")
+        note = f"seen of {stack_name(stack)}: {seen}"
+        if stack in renamed:
+            note += (
+                f"; dashboards of the same names: if this is what it is called now, add --move-from {stack or NO_STACK}"
+            )
+        yield Step(Action.FOREIGN, f"stack:{stack or NO_STACK}", note=note)
 
 
 def needing_percentiles(metrics: Collection[str], resources: Iterable[Resource]) -> list[str]:
