@@ -214,14 +214,17 @@ def connected(settings: ProvisionOptions, credentials: AccountCredentials) -> It
 def read(client: Client, resources: Sequence[Resource], choices: PlanChoices, *, writes: bool = False) -> Account:
     """What the stack has, once it is clear that the keys may read it and, with `writes`, change it.
 
-    Raises ProvisionError.
+    Raises ProvisionError, also where there is nothing to take over: all would be made anew beside what was meant.
     """
     from ..provision.access import READS, WRITES, check_access
-    from ..provision.state import read_account
+    from ..provision.state import read_account, stack_name
 
     kinds = {resource.kind for resource in resources} or set(READS) - {"percentiles"}
     check_access(client, {READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if writes else set()))
-    return read_account(client, resources, choices.stack, choices.source, choices.adopt)
+    account = read_account(client, resources, choices.stack, choices.source, choices.adopt)
+    if choices.move and not account.others and all(one[0].kind == "percentiles" for one in account.owned.values()):
+        raise ProvisionError(f"--move-from: {stack_name(choices.source)} has nothing in this account: check its name")
+    return account
 
 
 def refuse_early(client: Client, made: Plan) -> None:
