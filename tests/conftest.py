@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from datadog_checks.base.stubs import aggregator as aggregator_stub
 from datadog_checks.base.stubs import datadog_agent as agent_stub
 from hypothesis import HealthCheck, settings
@@ -47,6 +49,27 @@ def steady_environment() -> Iterator[None]:
                 patch.delenv(name)
         patch.setenv("LC_ALL", "C.UTF-8")
         patch.setenv("TERM", "xterm-256color")
+        yield
+
+
+@pytest.fixture(scope="session")
+def authority_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a certificate authority that has certified nobody."""
+    path = tmp_path_factory.mktemp("authorities") / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_authorities(authority_of_nobody: Path) -> Iterator[None]:
+    """The machine knows one certificate authority.
+
+    The base package reads all of them anew for each check, and the usual hundred and more take longer than whatever
+    else a test does.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(authority_of_nobody))
+        patch.setenv("SSL_CERT_DIR", str(authority_of_nobody.parent))
         yield
 
 
