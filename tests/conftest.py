@@ -48,6 +48,7 @@ LONG_FILES = (
     "tests/scrape/test_state.py",
     "tests/scrape/test_line_cache.py",
     "tests/scrape/test_bad_input.py",
+    "tests/test_strict_yaml.py",
     "tests/sources/test_databricks_minutes.py",
     "tests/sources/test_databricks_live.py",
     "tests/workstation/provision/test_values.py",
