@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from .reader import QueryReader
+from .reader import PARSED, QueryReader
 from .scopes import read_groups, read_scope
 from .tree import (
     Argument,
@@ -28,6 +29,7 @@ CONDITION = re.compile(r"\(\s*v\s*:\s*v\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*\)\s*:
 NOT_A_NUMBER = "write numbers with digits on both sides of the point: 0.5, not .5"
 
 
+@lru_cache(maxsize=PARSED)
 def parse_metric_expression(query: str) -> Expression:
     """The expression in a widget, an SLO or a formula. Raises QueryError with the column."""
     reader = QueryReader(query)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ....errors import QueryError
 from .expressions import NOT_A_NUMBER, read_expression
-from .reader import WORD, QueryReader
+from .reader import PARSED, WORD, QueryReader
 from .tree import (
     And,
     Comparison,
@@ -38,6 +39,7 @@ WINDOW = re.compile(r"[\w.-]+")
 THRESHOLD = re.compile(r"-?\s*\d+(?:\.\d+)?(?![\w.])|threshold\b")
 
 
+@lru_cache(maxsize=PARSED)
 def parse_monitor(query: str) -> MonitorQuery:
     """What the query of a monitor says. Raises QueryError with the column of what can't be read."""
     reader = QueryReader(query)
