@@ -158,6 +158,8 @@ def checked(
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
         check = CHECKS.get(resource.kind)
         for problem in check(resource.body, words) if check else ():
+            if problem.severity == "hint":
+                continue
             place = f" at {problem.path}" if problem.path else ""
             column = f", column {problem.column}" if problem.column is not None else ""
             tell = mistakes.append if problem.severity == "error" else warn

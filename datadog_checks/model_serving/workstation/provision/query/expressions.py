@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .reader import QueryReader
-from .scopes import read_groups, read_scope
+from .scopes import read_groups, read_scope, read_tags
 from .tree import (
     Argument,
     Chain,
@@ -17,6 +17,7 @@ from .tree import (
     Negative,
     Number,
     Operation,
+    Regrouping,
     Setting,
     Text,
 )
@@ -166,4 +167,6 @@ def _argument(reader: QueryReader) -> Argument:
     if reader.peek(r"""["']"""):
         value, at = reader.quoted("as an argument")
         return Text(value, at=at)
+    if brace := reader.peek(r"\{"):
+        return Regrouping(read_tags(reader), at=brace.start())
     return read_expression(reader)
