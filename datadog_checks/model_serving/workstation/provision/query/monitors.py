@@ -137,6 +137,11 @@ def _of_another_source(
     )
     text = body.get("query")
     comparison = None
+    source = grammar()["unchecked_monitor_types"][kind]
+    if isinstance(text, str) and source and not text.lstrip().startswith((source, "formula(")):
+        yield place.within("query", text=text).error(
+            "query/syntax", f"the query of a `{kind}` starts with `{source}(` or `formula(`", 0
+        )
     if isinstance(text, str) and (found := COMPARISON.search(text)):
         comparison = Comparison(found.group(1), found.group(2), at=found.start(1), threshold_at=found.start(2))
     elif isinstance(text, str) and kind not in UNCOMPARED:
@@ -255,7 +260,7 @@ def _service_check(
     if not query.over or not all(tag.value for tag in query.over):
         yield at.warning(id, 'the scope is missing: write `.over("*")`', query.at)
     if not query.by:
-        yield at.warning(id, 'a service check names its groups: write `.by("endpoint")`', query.at)
+        yield at.hint(id, 'no groups are named: write `.by("endpoint")` for an alert of each', query.at)
     yield from check_service_check(query.check, query.at + 1, (*query.over, *query.exclude), query.by, at)
 
 

@@ -71,7 +71,11 @@ def check_thresholds(
         yield below.within("warning_recovery").warning(
             THRESHOLD, "does nothing without a `warning`: write both, or leave it out"
         )
-    yield from _order(comparison.operator, {**values, "critical": critical}, below)
+    values["critical"] = critical
+    yield from _order(comparison.operator, values, below)
+    # Anomalies recover by a window of their own, so that the numbers of alert and recovery don't compare.
+    if not options.get("threshold_windows"):
+        yield from _outlasting(comparison.operator, values, below)
 
 
 def _order(operator: str, values: Mapping[str, float], place: Place) -> Iterator[Problem]:
@@ -93,8 +97,13 @@ def _order(operator: str, values: Mapping[str, float], place: Place) -> Iterator
             yield place.within(name).warning(
                 THRESHOLD, f"is the same as {beyond}, so it does nothing: write a number {side} it or leave it out"
             )
+
+
+def _outlasting(operator: str, values: Mapping[str, float], place: Place) -> Iterator[Problem]:
     recovery, warning = values.get("critical_recovery"), values.get("warning")
-    if recovery is not None and warning is not None and (recovery - warning) * sign < 0:
+    if operator[0] not in "<>" or recovery is None or warning is None:
+        return
+    if (recovery < warning) if operator[0] == ">" else (recovery > warning):
         yield place.within("critical_recovery").warning(
             THRESHOLD,
             f"{_shown(recovery)} is past warning: {_shown(warning)}, so the alert outlasts the warning; "
