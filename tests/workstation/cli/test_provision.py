@@ -249,6 +249,34 @@ def test_a_conflict_is_a_failure_that_says_what_to_do(dd: Standin, tmp_path: Pat
     assert run(dd, *PLAN, *PACK).exit_code == 0
 
 
+def test_another_name_of_a_stack_leads_to_its_move(dd: Standin, tmp_path: Path) -> None:
+    """It can be a new stack, which would notify once more; what there is to do instead is said."""
+    values = tmp_path / "values.yaml"
+    options = ("--values", str(values), "--pack", "cost")
+    values.write_text("stack: b\n", encoding="utf-8")
+    assert run(dd, "apply", "--yes", *options).exit_code == 0
+    values.write_text("stack: c\n", encoding="utf-8")
+    assert "if this is what it is called now, add --move-from b" in run(dd, "plan", *options).output
+    assert "--move-from" not in run(dd, "plan", *options, "--move-from", "b").output
+    values.write_text("stack: c\nprefix: '[c] '\n", encoding="utf-8")
+    assert "--move-from" not in run(dd, "plan", *options).output
+
+
+def test_a_move_from_a_stack_that_is_not_there_does_nothing(dd: Standin, tmp_path: Path) -> None:
+    """A misspelt name would make everything once more, beside what was meant."""
+    values = tmp_path / "values.yaml"
+    values.write_text("stack: b\n", encoding="utf-8")
+    options = ("--values", str(values), "--pack", "cost")
+    assert run(dd, "apply", "--yes", "--pack", "cost").exit_code == 0
+    for command in (("plan",), ("apply", "--yes")):
+        done = run(dd, *command, *options, "--move-from", "nnone")
+        assert done.exit_code == 1
+        assert "the stack `nnone` has nothing in this account" in done.output
+    assert run(dd, "apply", "--yes", *options, "--move-from", "none").exit_code == 0
+    # The option may stay in the command of a job.
+    assert "4 unchanged" in run(dd, "plan", *options, "--move-from", "none").output
+
+
 @pytest.mark.parametrize(
     "options", [("--move-from", "A.b"), ("--move-from", "none"), ("--move-from", "b", "--new-stack")]
 )
@@ -296,6 +324,45 @@ def test_destroy_takes_a_pack_and_has_a_limit(dd: Standin) -> None:
     assert numbers(dd)["slo"] == whole["slo"]
     assert "pack:gpu" not in json.dumps(dd.state.monitors)
     assert run(dd, *PLAN, "--pack", "slo").exit_code == 0
+
+
+OWN_PACK = """title: Ours
+slos:
+  uploads:
+    title: Uploads
+    description: Uploads that did not fail.
+    type: metric
+    good: sum:model_serving.request.count{*}.as_count() - sum:model_serving.request.error.count{*}.as_count()
+    total: sum:model_serving.request.count{*}.as_count()
+    target: 99
+    timeframe: 30d
+monitors:
+  uploads.failing:
+    title: Uploads fail
+    subject: failed uploads
+    query: sum(last_1h):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() > 50
+    guards:
+      requests: sum(last_1h):sum:model_serving.request.count{*} by {endpoint_name}.as_count() >= 100
+    severity: warning
+    priority: 3
+    look: [Who uploads.]
+"""
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_destroy_takes_all_of_a_pack_of_the_users_own(dd: Standin, tmp_path: Path, by_name: bool) -> None:
+    """Also the parts of composite monitors, and an SLO, that bear no tag of it."""
+    pack, values = tmp_path / "ours.yaml", tmp_path / "values.yaml"
+    pack.write_text(OWN_PACK, encoding="utf-8")
+    values.write_text("packs: [saturation, ./ours.yaml]\n", encoding="utf-8")
+    assert run(dd, "apply", "--yes", "--values", str(values)).exit_code == 0
+    (slo,) = dd.state.slos.values()
+    slo["tags"] = [tag for tag in slo["tags"] if not tag.startswith("pack:")]
+    gone = run(dd, "destroy", "--yes", "--pack", "ours" if by_name else str(pack), "--values", str(values))
+    assert gone.exit_code == 0, gone.output
+    assert numbers(dd)["slo"] == 0
+    assert not [one["name"] for one in dd.state.monitors.values() if "Uploads" in one["name"]]
+    assert run(dd, *PLAN, "--pack", "saturation").exit_code == 0, "the other pack is whole"
 
 
 def test_before_any_data_it_does_not_call_itself_done() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -77,6 +78,7 @@ REFUSED = {
     "auto_resolve: 90m": "auto_resolve: must be whole hours, such as 2h",
     # scopes
     "scope: '{env:prod}'": "scope: leave the braces out: `env:prod`",
+    "generative: sdxl": "generative: `sdxl` is no tag: write `endpoint_name:sdxl` or `model_name:sdxl`",
     "scope: 'env:prod AND (x:y'": "scope: `env:prod AND (x:y`, column 14",
     "scope: 'env=prod'": "scope: `env=prod`, column 1: `env=...` is PromQL: write `env:value`",
     "monitors: {slo.availability.fast: {scope: 'env:prod'}}": (
@@ -160,6 +162,7 @@ REFUSED = {
     ),
     "generative: 'model_name=x'": "generative: `model_name=x`, column 1",
     # SLOs
+    "slos: {availability: {target: 0.999}}": "slos.availability.target: is 0.999 %: for a share of 1 write 99.9",
     "slos: {availability: {target: 100}}": "slos.availability.target: must be a percentage between 0 and 100",
     "slos: {availability: {warning: 99}}": "slos.availability.warning: 99 must lie between the target 99.9 and 100",
     "slos: {availability: {timeframe: 14d}}": "timeframe: must be one of 7d, 30d, 90d, not `14d`",
@@ -184,6 +187,65 @@ def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
         load(text)
     assert str(caught.value).partition("values.yaml: ")[0].endswith("/")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        pytest.param(
+            """
+            prefx: a
+            renotify: 5
+            monitors:
+              latency.p99:
+                thresholds: {critical: x, warnin: 1}
+                variants: {a: {}, b: {scope: "model_name:x", windw: 5m}}
+              errors.shar: {enabled: false}
+            slos: {availability: {target: x, endpoints: {fraud: {targt: 3}}}}
+            """,
+            [
+                "unknown key `prefx`",
+                "renotify",
+                "monitors.latency.p99.thresholds.critical",
+                "monitors.latency.p99.thresholds: unknown threshold `warnin`",
+                "monitors.latency.p99.variants.a",
+                "monitors.latency.p99.variants.b: unknown key `windw`",
+                "monitors: unknown monitor `errors.shar`",
+                "slos.availability.target",
+                "slos.availability.endpoints.fraud: unknown key `targt`",
+            ],
+            id="of its form",
+        ),
+        pytest.param(
+            """
+            monitors:
+              latency.p99: {thresholds: {critical: 1, warning: 2}}
+              endpoint.ready: {window: 5m}
+              errors.share: {long_window: 1h}
+            """,
+            [
+                # Once, though it is said of the monitor that complements this one, too.
+                "monitors.latency.p99.thresholds.warning",
+                "monitors.errors.share.long_window",
+                "monitors.endpoint.ready.window",
+            ],
+            id="of what the packs have",
+        ),
+        pytest.param(
+            "slos: {availability: {target: 120}, latency: {threshold: 0}}",
+            ["slos.availability.target", "slos.latency.threshold"],
+            id="of SLOs",
+        ),
+    ],
+)
+def test_all_mistakes_are_told_at_once(load: Load, text: str, places: list[str]) -> None:
+    """A line for each, with the file and the place."""
+    with pytest.raises(DocumentError) as caught:
+        load(dedent(text))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(places)
+    for line, place in zip(lines, places, strict=True):
+        assert line.partition("values.yaml: ")[2].startswith(place)
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from ..provision.packs import MonitorEntry, monitor_entries, slo_entries
 from ..provision.query.tree import (
     And,
     Condition,
+    In,
     Metric,
     MetricMonitor,
+    Not,
     ServiceCheckMonitor,
     SloMonitor,
     Tag,
@@ -30,7 +32,7 @@ from ..provision.query.tree import (
 from ..provision.vocabulary import builtin_vocabulary, documented
 from ..standin.units import catalog_of
 from .model import COUNTED, EVENT, FOREIGN, MISSING
-from .monitors import STATES, Ground, Judgement, full, judge, judge_slo
+from .monitors import STATES, SYSTEM, Ground, Judgement, full, judge, judge_slo
 from .signals import fed_by
 
 DATABRICKS = "databricks"
@@ -134,7 +136,9 @@ def unfed(given: Collection[InstanceFeed]) -> dict[str, str]:
     for address, shown in _dashboards().items():
         come = sum(any(name in feed.ground.fed for feed in given) for name in shown)
         if come < MOST_OF * len(shown):
-            found[address] = f"{come or 'none'} of its {len(shown)} metrics comes"
+            found[address] = (
+                f"only {come} of its {len(shown)} metrics come" if come else f"none of its {len(shown)} metrics comes"
+            )
     return found
 
 
@@ -152,23 +156,40 @@ def _dashboards() -> dict[str, frozenset[str]]:
 
 
 def _judge(entry: MonitorEntry, feed: InstanceFeed) -> Judgement:
+    """What can be told of a monitor; where nothing has been seen, also by the systems that its scopes name."""
     state, why = judge(entry, feed.ground)
-    if state == MISSING and feed.systems is not None and isinstance(entry.tree, MetricMonitor):
-        metrics = [part for part in walk(entry.tree.expression) if isinstance(part, Metric)]
-        others = {name for one in metrics for name in _only_of(one.scope)} - feed.systems
+    if state == MISSING and feed.systems and isinstance(entry.tree, MetricMonitor):
+        scopes = [part.scope for part in walk(entry.tree.expression) if isinstance(part, Metric)]
+        others = {name for one in scopes for name in _only_of(one)} - feed.systems
         if others:
             return FOREIGN, f"it is for {', '.join(sorted(others))}"
+        if all(feed.systems <= set(_without(one)) for one in scopes):
+            return FOREIGN, f"it leaves out {', '.join(sorted(feed.systems))}"
     return state, why
 
 
 def _only_of(scope: Condition | None) -> Iterator[str]:
     """The systems to which a scope keeps."""
     match scope:
-        case Tag(key="serving_system", value=str(value)):
+        case Tag(key=key, value=str(value)) if key == SYSTEM:
             yield value
         case And(operands=operands):
             for operand in operands:
                 yield from _only_of(operand)
+        case _:
+            return
+
+
+def _without(scope: Condition | None) -> Iterator[str]:
+    """The systems that a scope leaves out."""
+    match scope:
+        case Not(operand=Tag(key=key, value=str(value))) if key == SYSTEM:
+            yield value
+        case In(key=key, negated=True) if key == SYSTEM:
+            yield from scope.values
+        case And(operands=operands):
+            for operand in operands:
+                yield from _without(operand)
         case _:
             return
 

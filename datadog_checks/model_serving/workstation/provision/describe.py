@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from .model import REFERENCE, Resource, attributes
+from .packs.queries import number_text
 from .simulate.recipients import BLOCK, HANDLE, RuleScope, read_rule_scope
 from .simulate.variants import NotSimulated
 
@@ -38,6 +39,13 @@ class Hearers:
                 found[name] = found.get(name, False) or taken is True
         return [name if whole else f"{name} ({SOME})" for name, whole in sorted(found.items())]
 
+    def lost(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+        """Those whom a monitor names in its texts, and who hear of it no more as it will be, without `@`."""
+        options = before.get("options") or {}
+        texts = f"{before.get('message') or ''}\n{options.get('escalation_message') or ''}"
+        still = {name.removesuffix(f" ({SOME})") for name in self.of(after)}
+        return sorted(name for name, _ in _handles(texts) if name not in still)
+
     def _groups(self, query: str) -> set[str]:
         """The tags by which a query groups; of a composite monitor those of its parts."""
         listed = ",".join("".join(match.groups("")) for match in BY.finditer(query))
@@ -59,7 +67,7 @@ def described(resource: Resource, hearers: Hearers) -> Iterator[str]:
         yield from (f"{part}: {query[part]}" for part in ("numerator", "denominator") if part in query)
         if slice_ := body.get("sli_specification", {}).get("time_slice"):
             queries = ", ".join(one["query"] for one in slice_["query"]["queries"])
-            yield f"{queries} {slice_['comparator']} {slice_['threshold']:g}"
+            yield f"{queries} {slice_['comparator']} {number_text(slice_['threshold'])}"
         yield ", ".join(f"{one['target']:g} % in {one['timeframe']}" for one in body.get("thresholds", ()))
     elif resource.kind == "dashboard":
         yield f"{sum(1 for _ in _widgets(body))} widgets"
@@ -81,7 +89,7 @@ def _alerts(body: Mapping[str, Any]) -> Iterator[str]:
     thresholds = options.get("thresholds") or {}
     for name in ("critical", "warning", "ok", "critical_recovery", "warning_recovery", "unknown"):
         if thresholds.get(name) is not None:
-            yield f"{name.replace('_', ' ')} {thresholds[name]:g}"
+            yield f"{name.replace('_', ' ')} {number_text(thresholds[name])}"
     if options.get("notify_no_data"):
         minutes = options.get("no_data_timeframe")
         yield f"no data for {_length(minutes)}" if minutes else "no data"

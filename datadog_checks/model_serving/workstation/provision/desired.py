@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ...catalog.loader import load_catalog
 from ...errors import DocumentError, OptionError
-from .document import Node, suggestion
+from .document import Node, read_all, suggestion
 from .model import PERCENTILE, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
@@ -63,27 +64,12 @@ def desired(
         packs, available = with_files(packs, Path(), values.available)
         values = replace(values, available=available)
     chosen = _chosen(packs, values)
-    bases = {
-        entry.key: entry
-        for pack in chosen
-        for entry in pack.slos
-        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
-    }
-    slos = {one.key: settle_slo(one, values) for base in bases.values() for one in slos_of(base, values)}
-    entries = [
-        one
-        for pack in chosen
-        for entry in pack.monitors
-        if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
-        for part in with_variants(entry, values)
-        if _is_wanted(part, values, optional)
-        for one in (alerts_of(part, bases[part.slo], values) if part.slo else (part,))
-    ]
-    check_scope(entries, values)
-    check_parts(entries, values)
-    monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
+    slos, entries, monitors = _settled(chosen, values, optional, left_out)
     if routing is not None:
-        check_routing(routing, _routable(monitors, values))
+        # One routing file may be for several plans, which choose otherwise.
+        whole = len(chosen) == len(values.available) and not left_out
+        every = monitors if whole else _settled(values.available.values(), values, True, ())[2]
+        check_routing(routing, _routable(every, values))
     resources = [
         *(Resource("slo", key, slo_body(slo, values)) for key, slo in slos.items()),
         *(resource for one in monitors for resource in _monitor(one, values, routing, entries)),
@@ -104,7 +90,8 @@ def pack_problems(path: Path, known: Known) -> list[Problem]:
     try:
         pack = read_pack(path, builtin_packs())
     except DocumentError as error:
-        return [Problem(ERROR, str(error).removeprefix(f"{path}: "), "", None, "file/content")]
+        said = [line.removeprefix(f"{path}: ") for line in str(error).splitlines()]
+        return [Problem(ERROR, one, "", None, "file/content") for one in said]
     # Without its file it isn't refused for the first that is found.
     values = Values(available={**builtin_packs(), pack.name: replace(pack, file="")})
     resources = desired([pack.name], values, optional=True)
@@ -177,9 +164,16 @@ def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "widgets": groups}
 
 
-def known_packs(names: Sequence[str]) -> Sequence[str]:
-    """The names of packs that were given by name or as files. Raises OptionError about one that does not exist."""
-    return _among(*with_files(names, Path(), builtin_packs()))
+def known_addresses(values: Values) -> set[str]:
+    """Addresses of what the packs can have, whatever is chosen of it, without variants and what is for one endpoint."""
+    return {address for pack in values.available.values() for address in pack.addresses}
+
+
+def known_packs(names: Sequence[str], values: Values) -> tuple[Sequence[str], Mapping[str, Pack]]:
+    """The names of packs that were given by name or as files, and all packs that there are with those of the values.
+    Raises OptionError about one that does not exist."""
+    names, available = with_files(names, Path(), values.available)
+    return _among(names, available), available
 
 
 def _among(names: Sequence[str], known: Mapping[str, Pack]) -> Sequence[str]:
@@ -195,6 +189,36 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
     chosen = packs if packs is not None else values.packs if values.packs is not None else shipped
     names = _among(chosen, known)
     return [pack for name, pack in known.items() if name in names]
+
+
+def _settled(
+    chosen: Iterable[Pack], values: Values, optional: bool, left_out: Collection[str]
+) -> tuple[dict[str, SloEntry], list[MonitorEntry], list[Settled]]:
+    """The SLOs of packs by key, their monitors, and these as the values have them. Raises DocumentError about values
+    that are impossible."""
+    packs = list(chosen)
+    bases = {
+        entry.key: entry
+        for pack in packs
+        for entry in pack.slos
+        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
+    }
+    of_slos = chain.from_iterable(read_all(lambda one: slos_of(one, values), bases.values()))
+    slos = {one.key: one for one in read_all(lambda one: settle_slo(one, values), of_slos)}
+    whole = [
+        entry
+        for pack in packs
+        for entry in pack.monitors
+        if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
+    ]
+    parts = chain.from_iterable(read_all(lambda entry: with_variants(entry, values), whole))
+    present = [one for one in parts if _is_wanted(one, values, optional)]
+    entries = list(
+        chain.from_iterable(read_all(lambda one: alerts_of(one, bases[one.slo], values) if one.slo else [one], present))
+    )
+    check_scope(entries, values)
+    check_parts(entries, values)
+    return slos, entries, read_all(lambda entry: settle(entry, values, slos.get(entry.slo)), entries)
 
 
 def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:
