@@ -28,12 +28,14 @@ def test_the_slos_that_ship_are_right() -> None:
     assert [violation(one) for one in checked(desired(["slo"])) if one.kind == "slo"] == ["", ""]
 
 
+PRESET = {"name": "all", "template_variables": [{"name": "env", "values": []}]}
 WRONG: list[tuple[str, Resource, str]] = [
     ("a type", otherwise(composite(), priority="high"), "'priority'"),
     ("a type far inside", otherwise(composite(), options={"renotify_interval": "5"}), "'renotify_interval'"),
     ("a value of an enumeration", otherwise(composite(), type="nope"), "body.type"),
     ("one far inside", otherwise(composite(), options={"on_missing_data": "nope"}), "body.options.on_missing_data"),
     ("a widget", dashboard(widgets=[{"definition": {"type": "nope"}}]), "body.widgets[0]"),
+    ("too few values", dashboard(template_variable_presets=[PRESET]), "greater than or equal to `1`"),
     ("a layout", dashboard(layout_type="nope"), "body.layout_type"),
     ("an SLO", availability(type="nope"), "body.type"),
     ("something missing", replace(composite(), body={"name": "x", "type": "composite"}), "query must be there"),

@@ -162,6 +162,8 @@ def checked(
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
         check = CHECKS.get(resource.kind)
         for problem in check(resource.body, words) if check else ():
+            if problem.severity == "hint":
+                continue
             if problem.id == CONTRADICTION:
                 contradictory.append(resource.address)
                 continue

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from .reader import PARSED, QueryReader
-from .scopes import read_groups, read_scope
+from .scopes import read_groups, read_scope, read_tags
 from .tree import (
     Argument,
     Chain,
@@ -18,6 +18,7 @@ from .tree import (
     Negative,
     Number,
     Operation,
+    Regrouping,
     Setting,
     Text,
 )
@@ -168,4 +169,6 @@ def _argument(reader: QueryReader) -> Argument:
     if reader.peek(r"""["']"""):
         value, at = reader.quoted("as an argument")
         return Text(value, at=at)
+    if brace := reader.peek(r"\{"):
+        return Regrouping(read_tags(reader), at=brace.start())
     return read_expression(reader)

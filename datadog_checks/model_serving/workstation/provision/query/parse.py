@@ -99,7 +99,14 @@ def _metric(reader: QueryReader) -> MetricMonitor:
         reader.expect(")", "behind the time to compare with")
     reader.expect(":", "between the window and what is aggregated")
     expression = read_expression(reader)
-    return MetricMonitor(name, window, expression, _comparison(reader), change, shift, at=head.start())
+    comparison = _comparison(reader)
+    if by := reader.peek(r"by\b"):
+        raise reader.fail(
+            f"`by` comes before the comparison: write `{{*}} by {{tag}} {comparison.operator} {comparison.threshold}`",
+            by.start(),
+            certain=False,
+        )
+    return MetricMonitor(name, window, expression, comparison, change, shift, at=head.start())
 
 
 def _aggregator(reader: QueryReader, name: str, at: int) -> None:
