@@ -26,7 +26,7 @@ from ..provision.test_routing import scope_holds
 from .conftest import ROOT, on_a_terminal
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
-EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0}
+EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0, "downtime": 0}
 PACK = ("--pack", "slo", "--pack", "gpu")
 PLAN = ("plan", "--detailed-exitcode")
 ROUTING = """receiver: default

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
@@ -15,6 +16,7 @@ from ...errors import ProvisionError
 from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, with_mark_of
 from .normalise import FieldChange, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
+from .schedules import ended, moment_text, next_start, under_way, zone_of
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
 from .vocabulary import Vocabulary, builtin_vocabulary
@@ -28,7 +30,8 @@ CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
 
 class Action(StrEnum):
     """What happens to one resource. Only those of `DOES` do anything; `WAIT` is for percentiles of a metric that the
-    account has not received yet, which the API can't switch on, `FOREIGN` for what only looks like ours."""
+    account has not received yet, which the API can't switch on, `OVER` for a downtime that has passed, `FOREIGN` for
+    what only looks like ours."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -36,6 +39,7 @@ class Action(StrEnum):
     DELETE = "delete"
     UNCHANGED = "unchanged"
     WAIT = "wait"
+    OVER = "over"
     ORPHANED = "orphaned"
     CONFLICT = "conflict"
     FOREIGN = "foreign"
@@ -67,6 +71,8 @@ class Step:
         if self.kind == "stack":
             return ""
         own = attributes(body)
+        if self.kind == "downtime":
+            return str(own.get("message") or "").rpartition("managed by ")[0].strip().partition("\n")[0]
         return str(own.get("name") or own.get("title") or "")
 
     @property
@@ -78,10 +84,18 @@ class Step:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying."""
-        if self.kind != "monitor" or self.resource is None:
+        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying; and that a
+        downtime is under way."""
+        if self.resource is None:
             return ()
         told = []
+        if self.kind == "downtime":
+            for found in self.found:
+                end = under_way(found.body.get("schedule") or {}, datetime.now(UTC))
+                zone = found.body.get("display_timezone") or "UTC"
+                told += [f"silences now, until {moment_text(end.astimezone(zone_of(zone)))} ({zone})"] if end else []
+        if self.kind != "monitor":
+            return tuple(told)
         for found in self.found:
             if (found.body.get("options") or {}).get("silenced"):
                 told.append("muted by hand, and left so")
@@ -187,6 +201,9 @@ def make_plan(
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
     """
+    over = {one.address: note for one in resources if (note := _over(one, account))}
+    passed = [Step(Action.OVER, one.address, one, note=over[one.address]) for one in resources if one.address in over]
+    resources = [one for one in resources if one.address not in over]
     moved, undecided = _moved(resources, account, move)
     owned = {**account.owned, **{address: [one] for address, one in moved.items()}}
     # Once the original is gone, a copy that somebody made would be the oldest with this key.
@@ -218,10 +235,26 @@ def make_plan(
     steps += _twins(
         account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune
     )
+    steps += passed
     left = [some for address, some in account.owned.items() if address not in wanted]
     left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
     steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
     return Plan((*steps, *_foreign(account, {one.id for one in moved.values()})), account.stack)
+
+
+def _over(resource: Resource, account: Account) -> str:
+    """Why a downtime is not wanted any more: it is over, or what is left of it can't be planned; empty where it is."""
+    if resource.kind != "downtime":
+        return ""
+    own, now = attributes(resource.body), datetime.now(UTC)
+    zone = zone_of(own["display_timezone"])
+    advice = "take it out of the values file, or write when it is next"
+    if end := ended(own["schedule"], now):
+        return f"is over since {moment_text(end.astimezone(zone))} ({own['display_timezone']}): {advice}"
+    last = "recurrences" in own["schedule"] and next_start(own["schedule"], now) is None
+    if last and resource.address not in account.owned and resource.address not in account.others:
+        return f"its last time has begun already, and Datadog plans none in the past: {advice}"
+    return ""
 
 
 def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:

@@ -14,6 +14,7 @@ from .normalise import alike
 
 MONITOR_PAGE = 1000
 PAGE = 100
+OVER = ("ended", "canceled")
 TWO_WEEKS = 14 * 24 * 3600
 
 Tell = Callable[[str], None]
@@ -21,8 +22,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A resource of the account. `body` is what the API answers, of notification rules and tag configurations only
-    the attributes; `id` is text whatever the API makes of it. `stack` is that of its mark."""
+    """A resource of the account. `body` is what the API answers, of its second version (notification rules, downtimes,
+    tag configurations) only the attributes; `id` is text whatever the API makes of it. `stack` is that of its mark."""
 
     kind: str
     key: str
@@ -38,7 +39,7 @@ class Found:
     def age(self) -> tuple[str, int, str]:
         """What sorts by the time of creation: of several with one mark the first is the original. SLOs tell it in
         seconds, all others as text of one form."""
-        created = self.body.get("created") if self.kind == "monitor" else self.body.get("created_at")
+        created = self.body.get("created" if self.kind in ("monitor", "downtime") else "created_at")
         text = f"{created:020d}" if isinstance(created, int) else str(created or "")
         return text, int(self.id) if self.id.isdigit() else 0, self.id
 
@@ -103,6 +104,7 @@ def _read_account(client: Client, resources: Iterable[Resource], stack: str, sou
     stacks = tuple(dict.fromkeys((stack, source)))
     with ThreadPoolExecutor(client.parallel) as pool:
         lists = [pool.submit(_in_lists, client, kind, stacks) for kind in ("monitor", "slo", "notification_rule")]
+        lists.append(pool.submit(_planned, client, stacks, any(one.kind == "downtime" for one in resources)))
         dashboards = pool.submit(lambda: [one for one in _dashboards(client) if mark_of("dashboard", one)])
         configured = pool.map(lambda one: _percentiles(client, one), percentiles)
         try:
@@ -228,15 +230,26 @@ def _percentiles(client: Client, resource: Resource) -> tuple[Found | None, bool
     return None, bool(lists.get("tags") or lists.get("ingested_tags"))
 
 
+def _planned(client: Client, stacks: Iterable[str], wanted: bool) -> list[Found]:
+    """Downtimes; none where the key may not see them and none is `wanted`: keys for all other kinds need no more."""
+    try:
+        return _in_lists(client, "downtime", stacks)
+    except Refused as error:
+        if wanted or error.status != 403:
+            raise
+        return []
+
+
 def _in_lists(client: Client, kind: str, stacks: Iterable[str]) -> list[Found]:
-    """What bears a mark of these stacks, or a part of one; of rules, which can't be selected, what bears any."""
-    lists = (("",) if kind == "notification_rule" else tuple(stacks)) or ("",)
+    """What bears a mark of these stacks, or a part of one; of what can't be selected, rules and downtimes, what bears
+    any."""
+    lists = (("",) if kind in ("notification_rule", "downtime") else tuple(stacks)) or ("",)
     return list({one.id: one for stack in lists for one in _in_list(client, kind, stack)}.values())
 
 
 def _in_list(client: Client, kind: str, stack: str, key: str | None = None) -> list[Found]:
     tag = owner_tag(stack) if key is None else f"{KEY_TAG}:{key}"
-    pages = {"monitor": _monitors, "slo": _slos, "notification_rule": _rules}[kind]
+    pages = {"monitor": _monitors, "slo": _slos, "notification_rule": _rules, "downtime": _downtimes}[kind]
     found = []
     for one in pages(client, tag):
         body = one.get("attributes") or one
@@ -286,3 +299,15 @@ def _rules(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
         if len(rules) < PAGE:
             return
         page += 1
+
+
+def _downtimes(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
+    """All downtimes that are planned or under way. Those that are over or canceled stay in the list for some time, and
+    can't be changed any more."""
+    offset = 0
+    while True:
+        page = client.call(client.downtimes.list_downtimes, page_offset=offset, page_limit=PAGE)["data"]
+        yield from (one for one in page if one["attributes"].get("status") not in OVER)
+        if len(page) < PAGE:
+            return
+        offset += len(page)

@@ -14,6 +14,7 @@ from .model import KEY_TAG, NO_STACK, OWNER_TAG, STACK
 from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
+from .schedules import LONGEST, UTC_NAME, read_repeats, read_start, read_zone, schedule_of
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
 """Tags that provisioning sets by itself."""
@@ -67,6 +68,19 @@ class SloValues:
 
 
 @dataclass(frozen=True, slots=True)
+class DowntimeValues:
+    """A planned downtime: of the monitors that are named, or have all of the `tags`, in `scope`. `schedule` is as the
+    API takes it."""
+
+    schedule: Mapping[str, Any]
+    timezone: str = UTC_NAME
+    scope: str = "*"
+    monitors: tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
@@ -90,6 +104,7 @@ class Values:
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
     slos: Mapping[str, SloValues] = field(default_factory=dict)
     dashboards: Mapping[str, bool] = field(default_factory=dict)
+    downtimes: Mapping[str, DowntimeValues] = field(default_factory=dict)
 
     def fail(self, path: str, problem: str) -> DocumentError:
         """The error about the value at `path`."""
@@ -337,6 +352,58 @@ def _dashboards(node: Node, available: Mapping[str, Pack]) -> dict[str, bool]:
     return {key: item.flag() for key, item in node.entries(known, "dashboard").items()}
 
 
+def _downtimes(node: Node) -> dict[str, DowntimeValues]:
+    return {name: _downtime(node, name, entry) for name, entry in node.items()}
+
+
+def _downtime(node: Node, name: str, entry: Node) -> DowntimeValues:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise node.fail(f"`{name}` is no name of a downtime: write small letters, digits and _ -")
+    said = entry.entries(DOWNTIME, advice=OF_OTHER_DOWNTIMES)
+    for needed, example in (("starts", "2026-12-05T02:00"), ("lasts", "2h")):
+        if needed not in said:
+            raise entry.fail(f"the key `{needed}` is missing: write one such as `{needed}: {example}`")
+    if "monitors" in said and "tags" in said:
+        raise entry.fail("write `monitors`, their keys, or `tags` that they all have, not both")
+    read = {key: DOWNTIME[key](item) for key, item in said.items()}
+    zone = read.get("timezone", UTC_NAME)
+    where = said.get("repeats", said["lasts"])
+    schedule = schedule_of(where, read.pop("starts"), read.pop("lasts"), zone, read.pop("repeats", None))
+    return DowntimeValues(schedule, **read)
+
+
+def _some(node: Node) -> tuple[str, ...]:
+    names = node.texts()
+    if not names:
+        raise node.fail("names nothing: leave it out for all monitors")
+    return names
+
+
+DOWNTIME: Mapping[str, Callable[[Node], Any]] = {
+    "monitors": _some,
+    "tags": _some,
+    "scope": _scope,
+    "starts": read_start,
+    "lasts": lambda node: node.minutes(1, LONGEST),
+    "repeats": read_repeats,
+    "timezone": read_zone,
+    "message": Node.text,
+}
+"""What is said of a downtime, and how it is read."""
+
+OF_OTHER_DOWNTIMES = {
+    "start": "write `starts`",
+    "end": "write `lasts`, how long it is",
+    "ends": "write `lasts`, how long it is",
+    "duration": "write `lasts`",
+    "rrule": "write `repeats`",
+    "recurrence": "write `repeats`",
+    "pack": "write `tags: [pack:<name>]`",
+    "packs": "write `tags: [pack:<name>]`",
+    "monitor_tags": "write `tags`",
+}
+"""Keys of other tools."""
+
 READERS: Mapping[str, Callable[[Node], Any]] = {
     "stack": _stack,
     "prefix": _prefix,
@@ -344,6 +411,7 @@ READERS: Mapping[str, Callable[[Node], Any]] = {
     "generative": _scope,
     "gpu_hour_price": _price,
     "ignore_tags": _patterns,
+    "downtimes": _downtimes,
 }
 """What only the top level says, and how it is read."""
 
