@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from datadog_checks.model_serving.workstation.provision.plan import PlanChoices,
 from datadog_checks.model_serving.workstation.provision.render import plan_text
 from datadog_checks.model_serving.workstation.provision.saved import load_plan, saved_json, settled
 from datadog_checks.model_serving.workstation.provision.state import Account, read_account
+from datadog_checks.model_serving.workstation.provision.values import DOWNTIME
 
 from .resources import actions, applied, downtime, latency, planned, recurring, told
 from .standin import Fault, Standin
@@ -31,6 +33,7 @@ Connect = Callable[..., Client]
 Json = dict[str, Any]
 BERLIN = ZoneInfo("Europe/Berlin")
 ADDRESS = "downtime:nights"
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "provisioning.md").read_text(encoding="utf-8")
 
 
 def local(hours: float) -> str:
@@ -118,6 +121,15 @@ def test_a_downtime_is_of_the_monitors_that_there_are(tmp_path: Path) -> None:
     }
 
 
+def test_the_example_and_the_table_of_the_documentation(tmp_path: Path) -> None:
+    section = DOCUMENT.partition("\n## Downtimes\n")[2].partition("\n## ")[0]
+    example = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
+    retraining = {f"sdxl-retraining.{key}{end}" for key in ("latency.p99", "traffic.none") for end in ("", ".endpoint")}
+    assert {one.key for one in written(tmp_path, **example)} == {*retraining, "quiet-nights", "cluster-move"}
+    table = section.partition("| key of a downtime |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert {re.findall(r"`(\w+)`", line)[0] for line in table} == set(DOWNTIME)
+
+
 MISTAKES: list[tuple[str, Json, str, str]] = [
     ("no start", {"starts": None}, "", "the key `starts` is missing: write one such as `starts: 2026-12-05T02:00`"),
     ("no length", {"lasts": None}, "", "the key `lasts` is missing: write one such as `lasts: 2h`"),
@@ -128,7 +140,12 @@ MISTAKES: list[tuple[str, Json, str, str]] = [
     ("no monitor", {"monitors": ["latency.p9"]}, "monitors[0]", "there is no monitor `latency.p9`; did you mean"),
     ("none at all", {"monitors": []}, "monitors", "names nothing: leave it out for all monitors"),
     ("a part", {"monitors": ["errors.share.part"]}, "monitors[0]", "there is no monitor `errors.share.part`; did you"),
-    ("no tag", {"tags": ["severity:warn"]}, "tags[0]", "no monitor has the tag `severity:warn`; did you mean `severity:"),
+    (
+        "no tag",
+        {"tags": ["severity:warn"]},
+        "tags[0]",
+        "no monitor has the tag `severity:warn`; did you mean `severity:",
+    ),
     ("no monitor with both", {"tags": ["pack:gpu", "pack:llm"]}, "tags", "no monitor has all of pack:gpu, pack:llm"),
     ("a date alone", {"starts": "2026-12-05"}, "starts", "must be a date and a time such as 2026-12-05T02:00, not"),
     ("no such day", {"starts": "2026-02-30T02:00"}, "starts", "must be a date and a time such as"),
@@ -136,33 +153,78 @@ MISTAKES: list[tuple[str, Json, str, str]] = [
     ("no duration", {"lasts": "soon"}, "lasts", "must be a duration such as 30m, 4h or 1d, not `soon`"),
     ("seconds", {"lasts": "90s"}, "lasts", "must be a duration such as 30m"),
     ("too long", {"lasts": "400d"}, "lasts", "must be from 1 to 527040 minutes long"),
-    ("a time zone", {"timezone": "Europe/Berln"}, "timezone", "no time zone `Europe/Berln`; did you mean `Europe/Berlin`"),
+    (
+        "a time zone",
+        {"timezone": "Europe/Berln"},
+        "timezone",
+        "no time zone `Europe/Berln`; did you mean `Europe/Berlin`",
+    ),
     ("a short one", {"timezone": "CEST"}, "timezone", "no time zone `CEST`; write one such as Europe/Berlin or UTC"),
     ("words", {"repeats": "sometimes"}, "repeats", "`sometimes` isn't understood: write `daily`, `weekly on sunday`"),
     ("no day", {"repeats": "weekly on sunnyday"}, "repeats", "`sunnyday` is no day; did you mean `sunday`?"),
-    ("days of months", {"repeats": "monthly on sunday"}, "repeats", "days are for weeks: `weekly on sunday`, or an RRULE"),
+    (
+        "days of months",
+        {"repeats": "monthly on sunday"},
+        "repeats",
+        "days are for weeks: `weekly on sunday`, or an RRULE",
+    ),
     ("every nothing", {"repeats": "every 0 days"}, "repeats", "must repeat every 1 or more"),
     ("until no day", {"repeats": "daily until 2026-02-30"}, "repeats", "there is no day 2026-02-30"),
-    ("a start in the rule", {"repeats": "DTSTART=20260101;FREQ=DAILY"}, "repeats", "has DTSTART: Datadog takes none: write `starts`"),
-    ("a duration in it", {"repeats": "FREQ=DAILY;DURATION=PT2H"}, "repeats", "has DURATION: Datadog takes none: write `lasts`"),
+    (
+        "a start in the rule",
+        {"repeats": "DTSTART=20260101;FREQ=DAILY"},
+        "repeats",
+        "has DTSTART: Datadog takes none: write `starts`",
+    ),
+    (
+        "a duration in it",
+        {"repeats": "FREQ=DAILY;DURATION=PT2H"},
+        "repeats",
+        "has DURATION: Datadog takes none: write `lasts`",
+    ),
     ("a count", {"repeats": "FREQ=DAILY;COUNT=3"}, "repeats", "has COUNT: a number would begin anew"),
     ("hours", {"repeats": "FREQ=DAILY;BYHOUR=2,14"}, "repeats", "has BYHOUR: the time of the day is that of `starts`"),
     ("less than a day", {"repeats": "FREQ=HOURLY"}, "repeats", "needs FREQ, one of DAILY, WEEKLY, MONTHLY, YEARLY"),
     ("no frequency", {"repeats": "BYDAY=SU"}, "repeats", "needs FREQ, one of DAILY"),
-    ("an unknown part", {"repeats": "FREQ=DAILY;BYDY=SU"}, "repeats", "`BYDY=SU` is no part of an RRULE; did you mean `BYDAY`?"),
+    (
+        "an unknown part",
+        {"repeats": "FREQ=DAILY;BYDY=SU"},
+        "repeats",
+        "`BYDY=SU` is no part of an RRULE; did you mean `BYDAY`?",
+    ),
     ("a day that is none", {"repeats": "FREQ=WEEKLY;BYDAY=XX"}, "repeats", "is no RRULE"),
-    ("an end in UTC", {"repeats": "FREQ=DAILY;UNTIL=20300101T000000Z"}, "repeats", "UNTIL is in the time of `timezone`"),
+    (
+        "an end in UTC",
+        {"repeats": "FREQ=DAILY;UNTIL=20300101T000000Z"},
+        "repeats",
+        "UNTIL is in the time of `timezone`",
+    ),
     ("an end before", {"repeats": "daily until 2020-01-01"}, "repeats", "has no day from 2026-12-05 on"),
-    ("no pause", {"repeats": "daily", "lasts": "1d"}, "repeats", "lasts 1d, until it starts again, so it would never end"),
+    (
+        "no pause",
+        {"repeats": "daily", "lasts": "1d"},
+        "repeats",
+        "lasts 1d, until it starts again, so it would never end",
+    ),
     ("braces", {"scope": "{env:prod}"}, "scope", "leave the braces out"),
-    ("a tag of no monitor", {"scope": "env:prod"}, "scope", "`env:prod`: none of the monitors is grouped by `env` or has it"),
+    (
+        "a tag of no monitor",
+        {"scope": "env:prod"},
+        "scope",
+        "`env:prod`: none of the monitors is grouped by `env` or has it",
+    ),
     ("a near one", {"scope": "endpoint:sdxl"}, "scope", "so nothing would be silent; did you mean `endpoint_name`?"),
-    ("OR", {"scope": "model_name:a OR endpoint_name:b"}, "scope", "and no OR between others: write a downtime for each"),
+    (
+        "OR",
+        {"scope": "model_name:a OR endpoint_name:b"},
+        "scope",
+        "and no OR between others: write a downtime for each",
+    ),
     ("not both", {"scope": "NOT (model_name:a AND endpoint_name:b)"}, "scope", "no OR between others"),
     ("a value without one", {"scope": "sdxl"}, "scope", "grouped by `sdxl`"),
     ("two languages", {"scope": "!model_name:a,endpoint_name IN (b,c)"}, "scope", "don't mix with AND, OR, NOT and IN"),
     ("a value as nobody stores it", {"scope": "endpoint_name:Sdxl+1"}, "scope", "so write that"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "path", "words"), [one[1:] for one in MISTAKES], ids=[one[0] for one in MISTAKES])
@@ -390,8 +452,9 @@ def test_a_key_without_the_scope_is_enough_where_there_are_none(dd: Standin, con
     assert told(applied(connect(), [latency()])) == {"monitor:latency.mean": "done"}
     with pytest.raises(ProvisionError, match="lacks the permission monitors_downtime"):
         check_access(connect(), {READS["downtime"]})
-    with pytest.raises(ProvisionError, match="403"):
-        planned(connect(), [downtime()])
+    for needed in ([downtime()], []):
+        with pytest.raises(ProvisionError, match="403"):
+            planned(connect(), needed)
 
 
 def test_a_saved_plan_of_one_that_has_passed_since_is_stale(tmp_path: Path) -> None:

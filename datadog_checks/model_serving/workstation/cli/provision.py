@@ -49,7 +49,7 @@ from .provision_support import (
 )
 @click.pass_context
 def provision(context: click.Context) -> None:
-    """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles and notification rules.
+    """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles, notification rules, downtimes.
 
     What is there already is found by its mark and changed in place; what bears no mark of ours is never touched.
     Keys come from DD_API_KEY and DD_APP_KEY or from files, the site from DD_SITE or --site.
@@ -194,7 +194,7 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     """Delete everything that bears the mark of your stack, and nothing else, once you agree.
 
     The values file names the stack; without a name it is the one without. Percentiles stay on: the account doesn't tell
-    who switched them on. With --pack, notification rules stay, too, since they are of no pack.
+    who switched them on. With --pack, notification rules and downtimes stay, too, since they are of no pack.
 
     \b
     Examples:

@@ -143,7 +143,7 @@ def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) 
             yield f"{address} has come (id {', '.join(new['ids'])})"
         elif new is None:
             yield f"{address} is gone"
-        elif new["action"] == Action.OVER:
+        elif new["action"] == Action.OVER != old["action"]:
             yield f"{address} {new['note']}"
         elif old["action"] == Action.WAIT and new["action"] == Action.CREATE:
             continue

@@ -100,11 +100,14 @@ def read_account(client: Client, resources: Iterable[Resource], stack: str = "",
 
 def _read_account(client: Client, resources: Iterable[Resource], stack: str, source: str) -> Account:
     account = Account(stack)
+    resources = list(resources)
     percentiles = [resource for resource in resources if resource.kind == "percentiles"]
     stacks = tuple(dict.fromkeys((stack, source)))
     with ThreadPoolExecutor(client.parallel) as pool:
         lists = [pool.submit(_in_lists, client, kind, stacks) for kind in ("monitor", "slo", "notification_rule")]
-        lists.append(pool.submit(_planned, client, stacks, any(one.kind == "downtime" for one in resources)))
+        # Without resources everything is asked for, as what takes all of it away does.
+        needed = not resources or any(one.kind == "downtime" for one in resources)
+        lists.append(pool.submit(_planned, client, stacks, needed))
         dashboards = pool.submit(lambda: [one for one in _dashboards(client) if mark_of("dashboard", one)])
         configured = pool.map(lambda one: _percentiles(client, one), percentiles)
         try:
@@ -230,12 +233,13 @@ def _percentiles(client: Client, resource: Resource) -> tuple[Found | None, bool
     return None, bool(lists.get("tags") or lists.get("ingested_tags"))
 
 
-def _planned(client: Client, stacks: Iterable[str], wanted: bool) -> list[Found]:
-    """Downtimes; none where the key may not see them and none is `wanted`: keys for all other kinds need no more."""
+def _planned(client: Client, stacks: Iterable[str], needed: bool) -> list[Found]:
+    """Downtimes. Unless they are `needed` there are none for a key that may not see them: whoever has none has no use for
+    one that may."""
     try:
         return _in_lists(client, "downtime", stacks)
     except Refused as error:
-        if wanted or error.status != 403:
+        if needed or error.status != 403:
             raise
         return []
 
