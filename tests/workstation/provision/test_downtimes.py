@@ -308,7 +308,9 @@ def test_a_life(dd: Standin, connect: Connect) -> None:
     assert len(attributes(dd)["schedule"]["recurrences"]) == 1
     assert attributes(dd)["mute_first_recovery_notification"], "what the values file doesn't know is left alone"
     client.call(client.downtimes.cancel_downtime, downtime_id=identity)
-    assert actions(planned(client, wanted)) == {ADDRESS: "create"}
+    plan = planned(client, wanted)
+    assert actions(plan) == {ADDRESS: "create"}
+    assert f"one was canceled on {datetime.now(UTC):%a}" in plan_text(plan).plain
     applied(client, wanted)
     assert not planned(client, wanted).differs
     assert set(actions(planned(client, []))) == {ADDRESS}

@@ -16,7 +16,7 @@ from ...errors import ProvisionError
 from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, with_mark_of
 from .normalise import FieldChange, differences, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
-from .schedules import ended, moment_text, next_start, under_way, zone_of
+from .schedules import ended, moment_of, moment_text, next_start, under_way, zone_of
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
 from .vocabulary import Vocabulary, builtin_vocabulary
@@ -231,6 +231,8 @@ def make_plan(
             if resource.address in moved:
                 note = f"moves here from {stack_name(moved[resource.address].stack)}"
                 step = replace(step, note=note)
+            if step.action is Action.CREATE and (canceled := moment_of(account.canceled.get(resource.address))):
+                step = replace(step, note=f"one was canceled on {moment_text(canceled)} (UTC), and is planned again")
             steps.append(step)
     steps += _twins(
         account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune

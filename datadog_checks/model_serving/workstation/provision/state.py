@@ -15,6 +15,8 @@ from .normalise import alike
 MONITOR_PAGE = 1000
 PAGE = 100
 OVER = ("ended", "canceled")
+"""The status of a downtime that silences nothing any more."""
+
 TWO_WEEKS = 14 * 24 * 3600
 
 Tell = Callable[[str], None]
@@ -58,7 +60,8 @@ class Account:
 
     `others` is what the stack has, if any, from which this one is to take over, by address, and `strangers` what bears
     a part of our mark, is a copy that somebody made of ours, or is of another stack. `unseen` are the addresses of
-    percentiles of metrics that the account has never received, or not lately.
+    percentiles of metrics that the account has never received, or not lately; `canceled` is when downtimes of the stack
+    were canceled that are listed still, by address.
     """
 
     stack: str = ""
@@ -66,6 +69,7 @@ class Account:
     others: dict[str, Found] = field(default_factory=dict)
     strangers: list[Stranger] = field(default_factory=list)
     unseen: set[str] = field(default_factory=set)
+    canceled: dict[str, str] = field(default_factory=dict)
 
     def add(self, found: Iterable[Found]) -> None:
         """Sort what the account has. Of several with one mark the oldest is the original."""
@@ -107,7 +111,7 @@ def _read_account(client: Client, resources: Iterable[Resource], stack: str, sou
         lists = [pool.submit(_in_lists, client, kind, stacks) for kind in ("monitor", "slo", "notification_rule")]
         # Without resources everything is asked for, as what takes all of it away does.
         needed = not resources or any(one.kind == "downtime" for one in resources)
-        lists.append(pool.submit(_planned, client, stacks, needed))
+        downtimes = pool.submit(_planned, client, needed)
         dashboards = pool.submit(lambda: [one for one in _dashboards(client) if mark_of("dashboard", one)])
         configured = pool.map(lambda one: _percentiles(client, one), percentiles)
         try:
@@ -120,6 +124,10 @@ def _read_account(client: Client, resources: Iterable[Resource], stack: str, sou
             found += [one for some in whole for one in some]
             for future in lists:
                 found += future.result()
+            planned = sorted(downtimes.result(), key=lambda one: one.age)
+            found += [one for one in planned if one.body.get("status") not in OVER]
+            canceled = [one for one in planned if one.stack == stack and one.body.get("canceled")]
+            account.canceled = {one.address: str(one.body["canceled"]) for one in canceled}
             account.add(one for one in found if one.key and one.stack == stack)
             _add_others(account, found, source)
             for resource, (configuration, seen) in zip(percentiles, configured, strict=True):
@@ -233,11 +241,12 @@ def _percentiles(client: Client, resource: Resource) -> tuple[Found | None, bool
     return None, bool(lists.get("tags") or lists.get("ingested_tags"))
 
 
-def _planned(client: Client, stacks: Iterable[str], needed: bool) -> list[Found]:
-    """Downtimes. Unless they are `needed` there are none for a key that may not see them: whoever has none has no use for
-    one that may."""
+def _planned(client: Client, needed: bool) -> list[Found]:
+    """Downtimes of any stack, also those that are over. Unless they are `needed`, there are none for a key that may not
+    see them: who has planned none has no use for the scope."""
     try:
-        return _in_lists(client, "downtime", stacks)
+        found = [found_in("downtime", one) for one in _downtimes(client, "")]
+        return [one for one in found if one.key or resembles("downtime", one.body)]
     except Refused as error:
         if needed or error.status != 403:
             raise
@@ -245,9 +254,8 @@ def _planned(client: Client, stacks: Iterable[str], needed: bool) -> list[Found]
 
 
 def _in_lists(client: Client, kind: str, stacks: Iterable[str]) -> list[Found]:
-    """What bears a mark of these stacks, or a part of one; of what can't be selected, rules and downtimes, what bears
-    any."""
-    lists = (("",) if kind in ("notification_rule", "downtime") else tuple(stacks)) or ("",)
+    """What bears a mark of these stacks, or a part of one; of rules, which can't be selected, what bears any."""
+    lists = (("",) if kind == "notification_rule" else tuple(stacks)) or ("",)
     return list({one.id: one for stack in lists for one in _in_list(client, kind, stack)}.values())
 
 
@@ -257,7 +265,7 @@ def _in_list(client: Client, kind: str, stack: str, key: str | None = None) -> l
     found = []
     for one in pages(client, tag):
         body = one.get("attributes") or one
-        if mark_of(kind, body) or resembles(kind, body):
+        if (mark_of(kind, body) or resembles(kind, body)) and not (kind == "downtime" and body.get("status") in OVER):
             found.append(found_in(kind, one))
     return found
 
@@ -306,12 +314,11 @@ def _rules(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _downtimes(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
-    """All downtimes that are planned or under way. Those that are over or canceled stay in the list for some time, and
-    can't be changed any more."""
+    """All downtimes. Those that are over or canceled stay in the list for some time, and can't be changed any more."""
     offset = 0
     while True:
         page = client.call(client.downtimes.list_downtimes, page_offset=offset, page_limit=PAGE)["data"]
-        yield from (one for one in page if one["attributes"].get("status") not in OVER)
+        yield from page
         if len(page) < PAGE:
             return
         offset += len(page)
