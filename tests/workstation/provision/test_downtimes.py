@@ -214,6 +214,7 @@ MISTAKES: list[tuple[str, Json, str, str]] = [
         "`env:prod`: none of the monitors is grouped by `env` or has it",
     ),
     ("a near one", {"scope": "endpoint:sdxl"}, "scope", "so nothing would be silent; did you mean `endpoint_name`?"),
+    ("no tag at all", {"monitors": ["slo.availability.fast"], "scope": "model_name:a"}, "scope", "leave `scope` out"),
     (
         "OR",
         {"scope": "model_name:a OR endpoint_name:b"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zoneinfo
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datadog_checks.model_serving.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.document import Node
 from datadog_checks.model_serving.workstation.provision.schedules import (
     ended,
@@ -16,11 +19,13 @@ from datadog_checks.model_serving.workstation.provision.schedules import (
     in_terms_of,
     next_start,
     read_repeats,
+    read_zone,
     rule_text,
     schedule_of,
     schedule_text,
     to_send,
     under_way,
+    zone_of,
 )
 
 NODE = Node("values.yaml", "downtimes.quiet.repeats", None)
@@ -56,6 +61,7 @@ def in_utc(moment: datetime) -> datetime:
         ("weekly on weekends, monday", "FREQ=WEEKLY;BYDAY=SA,SU,MO"),
         ("every 2 weeks on thursday until 2027-03-31", "FREQ=WEEKLY;INTERVAL=2;BYDAY=TH;UNTIL=20270331T235959"),
         ("every 3  months", "FREQ=MONTHLY;INTERVAL=3"),
+        ("every week on saturday", "FREQ=WEEKLY;BYDAY=SA"),
         ("yearly", "FREQ=YEARLY"),
         ("RRULE:freq=weekly;byday=su;", "FREQ=WEEKLY;BYDAY=SU"),
         ("FREQ=MONTHLY;BYSETPOS=3;BYDAY=WE;INTERVAL=1", "FREQ=MONTHLY;BYSETPOS=3;BYDAY=WE;INTERVAL=1"),
@@ -112,6 +118,21 @@ def test_a_day_is_that_of_the_time_zone() -> None:
     once = schedule_of(NODE, datetime(2026, 10, 25, 1), 240, "Europe/Berlin", None)
     assert once == {"start": "2026-10-24T23:00:00+00:00", "end": "2026-10-25T03:00:00+00:00"}
     assert schedule_text(once, "Europe/Berlin", before) == "once, Sun 25 Oct 2026 01:00 to 04:00 (Europe/Berlin)"
+
+
+def test_zones_are_known_on_a_machine_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows, and small images of containers. `zoneinfo` looks into folders, and then for a package."""
+    folders = zoneinfo.TZPATH
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(to=())
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        assert read_zone(Node("values.yaml", "", "Europe/Berlin")) == "Europe/Berlin"
+        assert datetime(2026, 7, 1, tzinfo=zone_of("Europe/Berlin")).utcoffset() == timedelta(hours=2)
+        with pytest.raises(ProvisionError, match="there is no time zone `Mars/Olympus`"):
+            zone_of("Mars/Olympus")
+    finally:
+        zoneinfo.reset_tzpath(to=folders)
 
 
 def test_weekends_may_be_silent_as_a_whole() -> None:

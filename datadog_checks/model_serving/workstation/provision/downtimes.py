@@ -91,13 +91,13 @@ def _scope(name: str, said: DowntimeValues, values: Values, silenced: Sequence[S
     for problem in check_scope(condition, Place("", Known(words)), ours=True):
         if problem.severity == ERROR:
             raise values.fail(path, f"`{said.scope}`: {problem.message}")
-    known = set().union(*(_tags_of(one) for one in silenced))
+    known = sorted(set().union(*(_tags_of(one) for one in silenced)))
     for leaf in leaves(condition):
         if isinstance(leaf, Tag | In) and leaf.key not in known:
             raise values.fail(
                 path,
                 f"`{said.scope}`: none of the monitors is grouped by `{leaf.key}` or has it in its scope, so nothing "
-                f"would be silent; {suggestion(leaf.key, sorted(known))}",
+                f"would be silent; {suggestion(leaf.key, known) if known else 'leave `scope` out'}",
             )
     parts = [part for one in conjuncts(condition) for part in _worded(one)]
     if None in parts:
@@ -112,17 +112,15 @@ def _scope(name: str, said: DowntimeValues, values: Values, silenced: Sequence[S
 def _tags_of(monitor: Settled) -> set[str]:
     """The tags by which Datadog knows whether a notification is within the scope of a downtime: those of its group, and
     those of the monitor's query."""
+    query = monitor.query
     found = set(monitor.entry.groups)
-    for query in (monitor.query, *monitor.guards.values()):
-        if isinstance(query, MetricMonitor):
-            scopes = (metric.scope for metric in metrics_of(query.expression) if metric.scope is not None)
-            parts = (part for scope in scopes for part in conjuncts(scope))
-            found |= {
-                part.key for part in parts if isinstance(part, Tag) or (isinstance(part, In) and not part.negated)
-            }
-        elif isinstance(query, ServiceCheckMonitor):
-            found |= {text.value.partition(":")[0] for text in query.over}
-    return found
+    if isinstance(query, MetricMonitor):
+        scopes = (metric.scope for metric in metrics_of(query.expression) if metric.scope is not None)
+        parts = (part for scope in scopes for part in conjuncts(scope))
+        found |= {part.key for part in parts if isinstance(part, Tag) or (isinstance(part, In) and not part.negated)}
+    elif isinstance(query, ServiceCheckMonitor):
+        found |= {text.value.partition(":")[0] for text in query.over}
+    return found - {"*"}
 
 
 def _worded(condition: Condition) -> list[str | None]:

@@ -15,7 +15,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from dateutil.rrule import rrulestr
+from dateutil.zoneinfo import get_zonefile_instance
 
+from ...errors import ProvisionError
 from .document import Node, suggestion
 from .query.tree import seconds
 
@@ -43,7 +45,7 @@ DAYS = {
 GROUPS_OF_DAYS = {"weekdays": ("MO", "TU", "WE", "TH", "FR"), "weekends": ("SA", "SU")}
 FREQUENCIES = {"day": "DAILY", "week": "WEEKLY", "month": "MONTHLY", "year": "YEARLY"}
 REPEATS = re.compile(
-    r"(?:(?P<once>daily|weekly|monthly|yearly)|every (?P<number>\d+) (?P<unit>day|week|month|year)s)"
+    r"(?:(?P<once>daily|weekly|monthly|yearly)|every (?:(?P<number>\d+) )?(?P<unit>day|week|month|year)s?)"
     r"(?: on (?P<days>[a-z]+(?:(?:,\s*| and )[a-z]+)*))?(?: until (?P<until>\d{4}-\d{2}-\d{2}))?"
 )
 FORMS = "write `daily`, `weekly on sunday`, `every 2 weeks on monday, friday until 2027-03-31`, or an RRULE such as "
@@ -67,9 +69,7 @@ def read_zone(node: Node) -> str:
     name = node.text()
     if name == UTC_NAME:
         return name
-    known = available_timezones()
-    if not known:
-        raise node.fail(f"this machine knows no time zones but UTC, so not `{name}`: `pip install tzdata` brings them")
+    known = available_timezones() or set(get_zonefile_instance().zones)
     if name not in known:
         # Abbreviations look alike and mean other times.
         near = suggestion(name, sorted(one for one in known if "/" in one))
@@ -177,11 +177,17 @@ def length_text(minutes: int) -> str:
 
 
 def zone_of(name: str | None) -> tzinfo:
-    """The time zone, UTC for one that this machine doesn't know."""
-    try:
-        return UTC if name in (None, "", UTC_NAME) else ZoneInfo(str(name))
-    except (OSError, ValueError, KeyError):
+    """The time zone, UTC without a name. Raises ProvisionError for one that nobody here knows."""
+    if name in (None, "", UTC_NAME):
         return UTC
+    try:
+        return ZoneInfo(str(name))
+    except (OSError, ValueError, KeyError):
+        # Windows and small images know none by themselves.
+        found: tzinfo | None = get_zonefile_instance().get(name)
+        if found is None:
+            raise ProvisionError(f"there is no time zone `{name}` on this machine: `pip install tzdata`") from None
+        return found
 
 
 def moment_of(text: Any) -> datetime | None:
