@@ -238,6 +238,18 @@ def test_mistakes_are_told_with_the_place_and_the_mend(tmp_path: Path, change: J
     assert words in str(error.value)
 
 
+def test_mistakes_are_told_all_at_once(tmp_path: Path) -> None:
+    said = {"starts": "2026-12-05T02:00", "lasts": "2h"}
+    wrong = {"a": {**said, "lasts": "2", "repeats": "often"}, "b": {**said, "timezone": "Here"}}
+    with pytest.raises(DocumentError) as error:
+        written(tmp_path, downtimes=wrong)
+    lines = [line.partition("downtimes.")[2].partition(":")[0] for line in str(error.value).splitlines()]
+    assert lines == ["a.lasts", "a.repeats", "b.timezone"]
+    with pytest.raises(DocumentError) as error:
+        written(tmp_path, downtimes={"a": {**said, "monitors": ["x"]}, "b": {**said, "scope": "env:prod"}})
+    assert len(str(error.value).splitlines()) == 2
+
+
 def test_a_name_has_no_dot(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match=r"`a\.b` is no name of a downtime"):
         written(tmp_path, downtimes={"a.b": {"starts": "2026-12-05T02:00", "lasts": "2h"}})

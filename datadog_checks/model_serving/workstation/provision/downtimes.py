@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from .document import suggestion
+from .document import read_all, suggestion
 from .model import KEY_TAG, Resource
 from .packs.bodies import INTEGRATION_TAG, monitor_tags
 from .packs.queries import conjuncts, read_condition
@@ -22,24 +22,26 @@ TYPE = "downtime"
 """The `type` of the data of a body."""
 
 
-def downtimes(values: Values, monitors: Sequence[Settled], words: Vocabulary, whole: bool) -> Iterator[Resource]:
+def downtimes(values: Values, monitors: Sequence[Settled], words: Vocabulary, whole: bool) -> list[Resource]:
     """What the values file plans for these monitors; nothing of a downtime for others. `whole` says that these are all
     that there can be, so that one for none of them is a mistake.
 
     Datadog silences the monitors that have all tags of a downtime, so there is one for each monitor that is named.
     Raises DocumentError about a monitor, a tag or a scope that there is not.
     """
-    for name, said in values.downtimes.items():
+
+    def read(name: str) -> list[Resource]:
+        said = values.downtimes[name]
         silenced = list(_silenced(name, said, values, monitors, whole))
         if not silenced:
-            continue
+            return []
         scope = _scope(name, said, values, silenced, words)
         if said.monitors is None:
-            yield Resource("downtime", name, _body(said, scope, said.tags))
-        else:
-            for one in silenced:
-                key = one.entry.key
-                yield Resource("downtime", f"{name}.{key}", _body(said, scope, (f"{KEY_TAG}:{key}",)))
+            return [Resource("downtime", name, _body(said, scope, said.tags))]
+        keys = [one.entry.key for one in silenced]
+        return [Resource("downtime", f"{name}.{key}", _body(said, scope, (f"{KEY_TAG}:{key}",))) for key in keys]
+
+    return [one for some in read_all(read, values.downtimes) for one in some]
 
 
 def _body(said: DowntimeValues, scope: str, tags: Collection[str]) -> dict[str, Any]:
