@@ -184,7 +184,12 @@ MISTAKES: list[tuple[str, Json, str, str]] = [
     ),
     ("a count", {"repeats": "FREQ=DAILY;COUNT=3"}, "repeats", "has COUNT: a number would begin anew"),
     ("hours", {"repeats": "FREQ=DAILY;BYHOUR=2,14"}, "repeats", "has BYHOUR: the time of the day is that of `starts`"),
-    ("less than a day", {"repeats": "FREQ=HOURLY"}, "repeats", "needs FREQ, one of DAILY, WEEKLY, MONTHLY, YEARLY"),
+    (
+        "less than a day",
+        {"repeats": "FREQ=HOURLY"},
+        "repeats",
+        "`FREQ=HOURLY`: a downtime is one of DAILY, WEEKLY, MONTHLY, YEARLY",
+    ),
     ("no frequency", {"repeats": "BYDAY=SU"}, "repeats", "needs FREQ, one of DAILY"),
     (
         "an unknown part",
@@ -192,7 +197,13 @@ MISTAKES: list[tuple[str, Json, str, str]] = [
         "repeats",
         "`BYDY=SU` is no part of an RRULE; did you mean `BYDAY`?",
     ),
-    ("a day that is none", {"repeats": "FREQ=WEEKLY;BYDAY=XX"}, "repeats", "is no RRULE"),
+    ("a day that is none", {"repeats": "FREQ=WEEKLY;BYDAY=XX"}, "repeats", "`BYDAY=XX` is no BYDAY of an RRULE"),
+    ("no interval", {"repeats": "FREQ=DAILY;INTERVAL=0"}, "repeats", "`INTERVAL=0` is no INTERVAL of an RRULE"),
+    ("a day of no month", {"repeats": "FREQ=MONTHLY;BYMONTHDAY=32"}, "repeats", "`BYMONTHDAY=32` is no BYMONTHDAY"),
+    ("a weekly one of a month", {"repeats": "FREQ=WEEKLY;BYDAY=1SU"}, "repeats", "`BYDAY=1SU` is for months and years"),
+    ("twice", {"repeats": "FREQ=DAILY;FREQ=WEEKLY"}, "repeats", "says one thing twice"),
+    ("no such end", {"repeats": "FREQ=DAILY;UNTIL=20270230"}, "repeats", "is no RRULE"),
+    ("another age", {"starts": "1026-12-05T02:00"}, "starts", "is no year of a downtime"),
     (
         "an end in UTC",
         {"repeats": "FREQ=DAILY;UNTIL=20300101T000000Z"},

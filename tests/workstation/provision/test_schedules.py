@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import zoneinfo
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.errors import ProvisionError
+from datadog_checks.model_serving.errors import DocumentError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.document import Node
 from datadog_checks.model_serving.workstation.provision.schedules import (
     ended,
@@ -74,6 +75,33 @@ def test_words_become_a_rule(text: str, rule: str) -> None:
 @given(st.sampled_from(RULES))
 def test_a_rule_in_words_is_read_as_the_same(rule: str) -> None:
     assert read_repeats(Node("values.yaml", "", rule_text(rule))) == rule
+
+
+NAMES = (
+    "FREQ",
+    "INTERVAL",
+    "BYDAY",
+    "BYMONTHDAY",
+    "BYMONTH",
+    "BYSETPOS",
+    "BYWEEKNO",
+    "BYYEARDAY",
+    "WKST",
+    "UNTIL",
+    "X",
+)
+VALUES = ("DAILY", "MONTHLY", "YEARLY", "0", "1", "-1", "53", "366", "999", "SU", "-5MO", "53MO", "20270101", "x", "")
+parts = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)).map("=".join), max_size=4).map(";".join)
+
+
+@settings(deadline=None)
+@given(parts | st.text(max_size=20))
+def test_any_text_is_a_rule_or_a_mistake(text: str) -> None:
+    with suppress(DocumentError):
+        rule = read_repeats(Node("values.yaml", "", text))
+        if "BYMONTH" not in rule and "BYSETPOS" not in rule:
+            # Days that no month has are looked for until the year 9999.
+            schedule_of(NODE, datetime(2026, 12, 5, 2), 120, "Europe/Berlin", rule)
 
 
 @given(recurrent | single, moments, st.integers(0, 700 * 24 * 60))

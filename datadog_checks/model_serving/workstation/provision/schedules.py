@@ -45,13 +45,29 @@ DAYS = {
 GROUPS_OF_DAYS = {"weekdays": ("MO", "TU", "WE", "TH", "FR"), "weekends": ("SA", "SU")}
 FREQUENCIES = {"day": "DAILY", "week": "WEEKLY", "month": "MONTHLY", "year": "YEARLY"}
 REPEATS = re.compile(
-    r"(?:(?P<once>daily|weekly|monthly|yearly)|every (?:(?P<number>\d+) )?(?P<unit>day|week|month|year)s?)"
+    r"(?:(?P<once>daily|weekly|monthly|yearly)|every (?:(?P<number>\d{1,3}) )?(?P<unit>day|week|month|year)s?)"
     r"(?: on (?P<days>[a-z]+(?:(?:,\s*| and )[a-z]+)*))?(?: until (?P<until>\d{4}-\d{2}-\d{2}))?"
 )
 FORMS = "write `daily`, `weekly on sunday`, `every 2 weeks on monday, friday until 2027-03-31`, or an RRULE such as "
 EXAMPLE = "FREQ=MONTHLY;BYDAY=1SU"
 
-PARTS = ("FREQ", "INTERVAL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYSETPOS", "BYWEEKNO", "BYYEARDAY", "WKST", "UNTIL")
+DAY = "(?:MO|TU|WE|TH|FR|SA|SU)"
+YEAR_DAY = r"-?(?:[1-9]\d?|[12]\d\d|3[0-5]\d|36[0-6])"
+WEEK = r"(?:[1-9]|[1-4]\d|5[0-3])"
+PARTS = {
+    "FREQ": "|".join(FREQUENCIES.values()),
+    "INTERVAL": r"[1-9]\d{0,2}",
+    "BYDAY": rf"(?:[+-]?{WEEK})?{DAY}",
+    "BYMONTHDAY": r"-?(?:[1-9]|[12]\d|3[01])",
+    "BYMONTH": r"[1-9]|1[0-2]",
+    "BYSETPOS": YEAR_DAY,
+    "BYWEEKNO": f"-?{WEEK}",
+    "BYYEARDAY": YEAR_DAY,
+    "WKST": DAY,
+    "UNTIL": r"\d{8}(?:T\d{6})?",
+}
+"""What an RRULE of a downtime may say: the forms of RFC 5545, of which the `BY` ones may be lists."""
+
 NOT_TAKEN = {
     "DTSTART": "Datadog takes none: write `starts`",
     "DTEND": "Datadog takes none: write `lasts`",
@@ -92,6 +108,8 @@ def read_start(node: Node) -> datetime:
         raise node.fail(f"must be a date and a time such as 2026-12-05T02:00, not `{value}`")
     if found.tzinfo is not None:
         raise node.fail(f"`{value}` has an offset: write the local time, such as 2026-12-05T02:00, and `timezone`")
+    if not 2000 <= found.year < 2200:
+        raise node.fail(f"`{value}` is no year of a downtime")
     return found.replace(microsecond=0)
 
 
@@ -105,19 +123,32 @@ def read_repeats(node: Node) -> str:
     rule = text.upper().removeprefix("RRULE:").strip(";")
     parts = _parts(rule)
     for name, value in parts.items():
-        if name in NOT_TAKEN:
-            raise node.fail(f"has {name}: {NOT_TAKEN[name]}")
-        if name not in PARTS or not value:
-            raise node.fail(f"`{name}={value}` is no part of an RRULE; {suggestion(name, PARTS)}")
-    if parts.get("FREQ") not in FREQUENCIES.values():
+        _check_part(node, name, value)
+    if len(parts) < rule.count(";") + 1:
+        raise node.fail(f"`{rule}` says one thing twice")
+    if "FREQ" not in parts:
         raise node.fail(f"needs FREQ, one of {', '.join(FREQUENCIES.values())}, as in `{EXAMPLE}`")
-    if parts.get("UNTIL", "").endswith("Z"):
-        raise node.fail("UNTIL is in the time of `timezone`: write it without Z, such as UNTIL=20270331T000000")
+    if re.search(r"\d", parts.get("BYDAY", "")) and parts["FREQ"] in ("DAILY", "WEEKLY"):
+        raise node.fail(f"`BYDAY={parts['BYDAY']}` is for months and years, as in `{EXAMPLE}`")
     try:
         rrulestr(rule, dtstart=datetime(2026, 1, 1))
     except ValueError as error:
         raise node.fail(f"`{rule}` is no RRULE ({error}); write one such as `{EXAMPLE}`") from None
     return rule
+
+
+def _check_part(node: Node, name: str, value: str) -> None:
+    if name in NOT_TAKEN:
+        raise node.fail(f"has {name}: {NOT_TAKEN[name]}")
+    if name not in PARTS:
+        raise node.fail(f"`{name}={value}` is no part of an RRULE; {suggestion(name, PARTS)}")
+    if name == "UNTIL" and value.endswith("Z"):
+        raise node.fail("UNTIL is in the time of `timezone`: write it without Z, such as UNTIL=20270331T000000")
+    if name == "FREQ" and value not in FREQUENCIES.values():
+        raise node.fail(f"`FREQ={value}`: a downtime is one of {', '.join(FREQUENCIES.values())}")
+    values = value.split(",") if name.startswith("BY") else [value]
+    if not all(re.fullmatch(PARTS[name], one, re.ASCII) for one in values):
+        raise node.fail(f"`{name}={value}` is no {name} of an RRULE; write one such as `{EXAMPLE}`")
 
 
 def _rule_of_words(node: Node, match: re.Match[str]) -> str:
