@@ -23,6 +23,7 @@ MODELS = {
         "monitor_notification_rule_create_request",
         "MonitorNotificationRuleCreateRequest",
     ),
+    "downtime": ("v2", "downtime_create_request", "DowntimeCreateRequest"),
 }
 """The request of each kind that may say more than one thing."""
 
