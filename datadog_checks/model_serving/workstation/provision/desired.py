@@ -15,7 +15,8 @@ from .model import PERCENTILE, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
 from .packs.files import read_pack, with_files
-from .packs.settle import Settled, alerts_of, check_scope, notified, settle, settle_slo, slos_of
+from .packs.settle import Settled, check_scope, notified, settle
+from .packs.slos import alerts_of, settle_slo, slos_of
 from .packs.variants import can_tell, check_parts, with_variants
 from .query import Known, Problem, check_monitor, check_slo
 from .query.problems import ERROR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", 
 THRESHOLDS = ("critical", "warning", "critical_recovery", "warning_recovery", "ok")
 MONTH = 31 * 24 * 60
 DAY = 24 * 60
+Reader = Callable[[Node], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class MonitorValues:
 
 @dataclass(frozen=True, slots=True)
 class SloValues:
-    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds; `endpoints` are those that
+    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds; `endpoints` and `variants`
     get an SLO of their own, each with what is said of it alone."""
 
     enabled: bool = True
@@ -64,6 +65,7 @@ class SloValues:
     team: str | None = None
     tags: tuple[str, ...] = ()
     endpoints: Mapping[str, SloValues] = field(default_factory=dict)
+    variants: Mapping[str, SloValues] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,17 +227,25 @@ def _groups(node: Node) -> tuple[str, ...]:
     return names
 
 
-def _variants(node: Node) -> dict[str, MonitorValues]:
-    """What is said of variants of a monitor, by their names, in their order."""
-    found = {}
+def _variants(node: Node, known: Mapping[str, Reader]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What is said of variants, by their names, in their order; `known` are the keys that one may have."""
     for name, entry in node.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
-        said = entry.entries({key: read for key, read in MONITOR.items() if key != "variants"})
+        said = entry.entries(known)
         if "scope" not in said:
             raise entry.fail("needs a `scope`, which says of which series it is")
-        found[name] = MonitorValues(**{key: MONITOR[key](item) for key, item in said.items()})
-    return found
+        yield name, {key: known[key](item) for key, item in said.items()}
+
+
+def _monitor_variants(node: Node) -> dict[str, MonitorValues]:
+    known = {key: read for key, read in MONITOR.items() if key != "variants"}
+    return {name: MonitorValues(**said) for name, said in _variants(node, known)}
+
+
+def _slo_variants(node: Node) -> dict[str, SloValues]:
+    known = {key: SLO[key] for key in ("enabled", "scope", *OF_PART)}
+    return {name: SloValues(**said) for name, said in _variants(node, known)}
 
 
 def _endpoints(node: Node) -> dict[str, SloValues]:
@@ -245,7 +255,7 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
         return {name: SloValues() for name in names}
     return {
         name: SloValues(
-            **{key: SLO[key](item) for key, item in ({} if entry.value is None else entry.entries(OF_ENDPOINT)).items()}
+            **{key: SLO[key](item) for key, item in ({} if entry.value is None else entry.entries(OF_PART)).items()}
         )
         for name, entry in node.items()
     }
@@ -274,7 +284,7 @@ def _prefix(node: Node) -> str:
     return node.value
 
 
-MONITOR: Mapping[str, Callable[[Node], Any]] = {
+MONITOR: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "thresholds": _thresholds,
     "window": _window,
@@ -293,14 +303,14 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "min_errors": lambda node: node.integer(1, 10**6),
     "min_requests": lambda node: node.integer(1, 10**9),
     "notify_by": _groups,
-    "variants": _variants,
+    "variants": _monitor_variants,
 }
 """What may be said of one monitor, and how it is read."""
 
 NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook", "variants")
 EVERYWHERE = {name: read for name, read in MONITOR.items() if name not in NOT_FOR_ALL}
 
-SLO: Mapping[str, Callable[[Node], Any]] = {
+SLO: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "target": Node.number,
     "warning": Node.number,
@@ -311,9 +321,10 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "team": Node.tag_value,
     "tags": _tags,
     "endpoints": _endpoints,
+    "variants": _slo_variants,
 }
-OF_ENDPOINT = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags")
-"""What may be said of the SLO of one endpoint."""
+OF_PART = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags")
+"""What may be said of the SLO of one endpoint, and of a variant."""
 
 
 def _monitors(node: Node, available: Mapping[str, Pack]) -> dict[str, MonitorValues]:
@@ -337,7 +348,7 @@ def _dashboards(node: Node, available: Mapping[str, Pack]) -> dict[str, bool]:
     return {key: item.flag() for key, item in node.entries(known, "dashboard").items()}
 
 
-READERS: Mapping[str, Callable[[Node], Any]] = {
+READERS: Mapping[str, Reader] = {
     "stack": _stack,
     "prefix": _prefix,
     "runbooks": _runbooks,
