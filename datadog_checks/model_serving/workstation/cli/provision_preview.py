@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ...errors import OptionError
-from .provision_support import ProvisionOptions, with_options, write_file
+from .provision_support import ProvisionOptions, values_of, wanted, with_options, write_file
 
 LIBRARY = "vl_convert"
 INSTALL = (
@@ -53,20 +53,16 @@ def preview(out: Path, minutes: int, seed: int, **options: Any) -> None:
         raise click.ClickException(f"this draws with vl-convert-python, which this Python lacks: {INSTALL}")
     from ..preview.page import render_page
     from ..preview.story import record_story
-    from ..provision.desired import desired, load_values
     from ..provision.packs import builtin_packs
-    from ..provision.plan import checked
-    from ..provision.values import Values
 
     settings = ProvisionOptions(**options)
-    values = load_values(settings.values) if settings.values else Values()
+    values = values_of(settings)
     scope, notes = values.everywhere.scope, []
     if scope:
         # What is simulated bears no tag of the user's, so that every query would be empty.
         values = replace(values, everywhere=replace(values.everywhere, scope=None))
         notes.append(f"The scope `{scope}` of {settings.values} is not applied: the simulated series lack its tags.")
-    resources = desired(settings.packs or None, values)
-    checked(resources)
+    resources = wanted(settings, values, marked=False)
     number = sum(one.kind == "dashboard" for one in resources)
     if not number:
         have = ", ".join(name for name, pack in builtin_packs().items() if pack.dashboards)

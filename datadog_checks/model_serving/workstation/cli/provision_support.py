@@ -131,15 +131,26 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
     return decorate
 
 
-def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection[str] = ()) -> list[Resource]:
+def values_of(settings: ProvisionOptions) -> Values:
+    """What the values file says, and the packs that it or `--pack` names, tried on each other. Raises UserError."""
+    from ..provision.desired import load_values
+
+    return load_values(settings.values, settings.packs)
+
+
+def wanted(
+    settings: ProvisionOptions, values: Values, marked: bool = True, left_out: Collection[str] = ()
+) -> list[Resource]:
     """The resources of the packs with the user's values and routing, checked, without what is `left_out`.
 
     Raises UserError for any mistake.
     """
-    from ..provision.desired import vocabulary_of
+    from ..provision.desired import desired, vocabulary_of
     from ..provision.plan import checked
+    from ..provision.routing import load_routing
 
-    values, resources = _asked_for(settings, left_out)
+    routing = load_routing(settings.routing, values.available) if settings.routing else None
+    resources = desired(settings.packs or None, values, routing, left_out=left_out)
 
     def warn(text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
@@ -148,36 +159,16 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
     return ready if marked else resources
 
 
-def addresses_of(settings: ProvisionOptions) -> set[str]:
-    """Those of the resources of the packs with the user's values and routing."""
-    return {resource.address for resource in _asked_for(settings)[1]}
+def inputs_of(settings: ProvisionOptions, values: Values) -> list[Path]:
+    """The files that decided what is wanted: those of the options, packs of the user's own and their catalog files."""
+    packs = [pack for pack in values.available.values() if pack.file]
+    return [*settings.files, *(Path(file) for pack in packs for file in (pack.file, *pack.catalogs))]
 
 
-def _asked_for(settings: ProvisionOptions, left_out: Collection[str] = ()) -> tuple[Values, list[Resource]]:
-    from ..provision.desired import desired, load_values
-    from ..provision.routing import load_routing
-
-    values = load_values(settings.values, settings.packs)
-    routing = load_routing(settings.routing, values.available) if settings.routing else None
-    return values, desired(settings.packs or None, values, routing, left_out=left_out)
-
-
-def stack_of(settings: ProvisionOptions) -> str:
-    """The stack that the values file names, empty for the one without a name."""
-    return _values_of(settings).stack
-
-
-def _values_of(settings: ProvisionOptions) -> Values:
-    from ..provision.values import Values, read_values
-
-    return read_values(settings.values, settings.packs) if settings.values else Values()
-
-
-def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
+def choices_of(settings: ProvisionOptions, values: Values, prune: bool = False) -> PlanChoices:
     """What decides how a plan is made. Raises UsageError where that makes no sense."""
     from ..provision.plan import PlanChoices
 
-    values = _values_of(settings)
     source, move = _source_of(settings, values.stack)
     return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
 

@@ -20,7 +20,7 @@ from ..provision.simulate.simulation import Simulator
 from ..scenarios import MATRIX
 from ..scenarios.record import record
 from ..scenarios.script import scripts
-from .provision_support import ProvisionOptions, show, wanted
+from .provision_support import ProvisionOptions, show, values_of, wanted
 
 
 def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_json: bool) -> bool:
@@ -28,7 +28,7 @@ def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_j
     reports: list[CaseReport] = []
     for file in files or (MATRIX,):
         found = load_cases(file, tuple(scripts()))
-        for report in _reports(found, only, wanted(_settings(found, settings))):
+        for report in _reports(found, only, _wanted(_settings(found, settings))):
             reports.append(report)
             if not as_json:
                 show(case_text(report), None)
@@ -39,6 +39,10 @@ def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_j
     else:
         show(summary_text(reports), None)
     return not any(report.disagreements for report in reports)
+
+
+def _wanted(settings: ProvisionOptions) -> list[Resource]:
+    return wanted(settings, values_of(settings))
 
 
 def _settings(found: MonitorCases, settings: ProvisionOptions) -> ProvisionOptions:

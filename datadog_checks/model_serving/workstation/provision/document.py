@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ...errors import DocumentError
+from ...errors import DocumentError, QueryError
 from ...strict_yaml import UnreadableYaml, read_yaml
 from .query.tree import seconds
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,14 @@ class Node:
         if not isinstance(self.value, str) or not self.value.strip():
             raise self.fail(f"must be a text, not {_kind(self.value)}")
         return self.value
+
+    def parsed(self, read: Callable[[str], Parsed]) -> Parsed:
+        """A text, as `read` reads a query, with the column of what it can't read."""
+        text = self.text()
+        try:
+            return read(text)
+        except QueryError as error:
+            raise self.fail(f"column {error.column}: {error.message}") from None
 
     def texts(self) -> tuple[str, ...]:
         """A text, or a list of texts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -203,6 +203,15 @@ class Pack:
     file: str = ""
     catalogs: tuple[str, ...] = ()
 
+    def keys_of(self, kind: str) -> Sequence[str]:
+        """The keys of its monitors, SLOs or dashboards, by the kind of resource that they become."""
+        entries: Mapping[str, Sequence[MonitorEntry | SloEntry | DashboardEntry]] = {
+            "monitor": self.monitors,
+            "slo": self.slos,
+            "dashboard": self.dashboards,
+        }
+        return [one.key for one in entries.get(kind, ())]
+
 
 @lru_cache(maxsize=1)
 def builtin_packs() -> Mapping[str, Pack]:
@@ -230,17 +239,16 @@ def dashboard_entries() -> Mapping[str, DashboardEntry]:
     return {entry.key: entry for pack in builtin_packs().values() for entry in pack.dashboards}
 
 
-def pack_of(kind: str, key: str, tags: Iterable[str] = ()) -> str:
-    """The pack that a provisioned resource comes from, by its tag or its key; empty where it is of none, as
+def pack_of(available: Mapping[str, Pack], kind: str, key: str, tags: Iterable[str] = ()) -> str:
+    """The one of the packs that a provisioned resource comes from, by its tag or its key; empty where it is of none, as
     notification rules are. Parts of a monitor and SLOs of one endpoint have keys that begin with that of the whole."""
     named = [tag.removeprefix("pack:") for tag in tags if tag.startswith("pack:")]
     if named:
         return named[0]
-    whole = {"monitor": monitor_entries, "slo": slo_entries, "dashboard": dashboard_entries}
-    entries: Mapping[str, Any] = whole[kind]() if kind in whole else {}
+    entries = {entry: pack.name for pack in available.values() for entry in pack.keys_of(kind)}
     parts = key.split(".")
     keys = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((str(entries[one].pack) for one in keys if one in entries), "")
+    return next((entries[one] for one in keys if one in entries), "")
 
 
 def _read(path: Path) -> dict[str, Any]:
