@@ -270,6 +270,43 @@ def test_what_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None
     assert said in str(caught.value)
 
 
+def test_what_is_made_of_an_entry_is_told_of_at_its_place(tmp_path: Path) -> None:
+    """Levels, variants, endpoints and parts alike, and of each query once."""
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "title": "Mine",
+                "slos": {
+                    "mine": {
+                        "title": "Mine", "description": "Mine.", "type": "metric", "target": 99, "timeframe": "30d",
+                        "good": "sum:model_serving.good{*}.as_count()", "total": "sum:model_serving.request.count{*}",
+                    }
+                },
+                "monitors": {
+                    "mine.a": {**MONITOR, "query": MONITOR["query"].replace("cpu", "cpus"),
+                               "without": {"model_name": "b"},
+                               "guards": {"many": "sum(last_5m):sum:model_serving.many{*}.as_count() > 5"}},
+                    "mine.c": {**MONITOR, "query": MONITOR["query"].replace("cpu", "cpuses"), "base": "mine.a"},
+                    "mine.d": {**MONITOR, "query": BURN.replace("NAME", "mine"), "rates": RATES},
+                },
+            }
+        ).replace("by {endpoint_name}", "by {endpoint_name,model_name}"),
+        encoding="utf-8",
+    )  # fmt: skip
+    (tmp_path / "values.yaml").write_text(
+        "packs: [./mine.yaml]\nmonitors: {mine.a: {variants: {x: {scope: 'env:x'}}}}\n"
+        "slos: {mine: {endpoints: [a], variants: {x: {scope: 'env:x'}}}}",
+        encoding="utf-8",
+    )
+    resources = desired(None, load_values(tmp_path / "values.yaml"))
+    with pytest.raises(DocumentError) as caught:
+        checked(resources)
+    places = [line.removeprefix(f"{tmp_path}/mine.yaml: ").partition(": ")[0] for line in str(caught.value).split("\n")]
+    assert places == ["slos.mine.good", "monitors.mine.a.query", "monitors.mine.a.guards.many", "monitors.mine.c.query"]
+    assert [one.key for one in resources if one.kind == "slo"] == ["mine", "mine.a", "mine.x"]
+    assert {"mine.a.b.x", "mine.d.x", "mine.d.a"} <= {one.key for one in resources}
+
+
 def test_names_of_packs(tmp_path: Path) -> None:
     """A pack has the name of its file, which is no other pack's."""
     for name, said in (

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ...errors import OptionError
-from .provision_support import ProvisionOptions, values_of, wanted, with_options, write_file
+from .provision_support import PACKS, ProvisionOptions, values_of, wanted, with_options, write_file
 
 LIBRARY = "vl_convert"
 INSTALL = (
@@ -23,7 +23,7 @@ FILE = click.Path(path_type=Path)
 @click.command()
 @with_options(
     click.option("--values", metavar="FILE", type=FILE, help="Your thresholds, windows, scopes, teams, prefix."),
-    click.option("--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."),
+    PACKS,
 )
 @click.option("--out", required=True, metavar="FILE", type=FILE, help="Where to write the page, such as preview.html.")
 @click.option(

@@ -28,7 +28,8 @@ def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_j
     reports: list[CaseReport] = []
     for file in files or (MATRIX,):
         found = load_cases(file, tuple(scripts()))
-        for report in _reports(found, only, _wanted(_settings(found, settings))):
+        chosen = _settings(found, settings)
+        for report in _reports(found, only, wanted(chosen, values_of(chosen))):
             reports.append(report)
             if not as_json:
                 show(case_text(report), None)
@@ -39,10 +40,6 @@ def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_j
     else:
         show(summary_text(reports), None)
     return not any(report.disagreements for report in reports)
-
-
-def _wanted(settings: ProvisionOptions) -> list[Resource]:
-    return wanted(settings, values_of(settings))
 
 
 def _settings(found: MonitorCases, settings: ProvisionOptions) -> ProvisionOptions:

@@ -212,10 +212,14 @@ def _monitor(
 
 def _monitor_places(entry: MonitorEntry, key: str, values: Values) -> PackPlaces | None:
     """Where the file of a user's own pack has what a monitor is made of, or, by its key, one of its parts."""
-    file, place = values.available[entry.pack].file, f"monitors.{entry.base or entry.origin or entry.key}"
+    pack = values.available[entry.pack]
+    if not pack.file:
+        return None
+    written = {one.key for one in pack.monitors if not one.lacking}
+    place = next(f"monitors.{one}" for one in (entry.key, entry.origin, entry.base) if one in written)
     guards = {f"{entry.key}.part.{name}": f"{place}.guards.{name}" for name in entry.guards}
     query = guards.get(key) or (f"{place}.query" if key == entry.part else place)
-    return PackPlaces(file, {"": place, "query": query}) if file else None
+    return PackPlaces(pack.file, {"": place, "query": query})
 
 
 def _slo_places(slo: SloEntry, values: Values) -> PackPlaces | None:

@@ -151,7 +151,8 @@ def checked(
     )
     known: set[str] = set()
     mistakes: list[str] = []
-    in_files: list[str] = []
+    # What several resources come of is told of once.
+    in_files: dict[str, bool] = {}
     for resource in ordered:
         if resource.address in known:
             mistakes.append(f"{resource.address}: defined twice; every resource needs a key of its own")
@@ -161,20 +162,24 @@ def checked(
         if missing:
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
         for problem in problems_of(resource, words):
-            is_error, written = problem.severity == ERROR, resource.written
-            if written is not None:
-                told = str(Node(written.file, problem.path, None).fail(problem.message))
-                (in_files.append if is_error else warn)(told)
+            is_error = problem.severity == ERROR
+            if resource.written is not None:
+                told = str(Node(resource.written.file, problem.path, None).fail(problem.message))
+                in_files[told] = is_error
                 continue
             place = f" at {problem.path}" if problem.path else ""
             column = f", column {problem.column}" if problem.column is not None else ""
-            (mistakes.append if is_error else warn)(f"{resource.address}{place}{column}: {problem.message}")
+            tell = mistakes.append if is_error else warn
+            tell(f"{resource.address}{place}{column}: {problem.message}")
     try:
         TopologicalSorter({one.address: one.references() for one in ordered}).prepare()
     except CycleError as error:
         mistakes.append(f"{' needs '.join(error.args[1])}: a circle, so none of them can come first")
-    if in_files:
-        raise DocumentError("\n".join(dict.fromkeys(in_files)))
+    for told, is_error in in_files.items():
+        if not is_error:
+            warn(told)
+    if any(in_files.values()):
+        raise DocumentError("\n".join(told for told, is_error in in_files.items() if is_error))
     if mistakes:
         raise ProvisionError("nothing was sent:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
     return [mark(resource, stack) for resource in ordered]

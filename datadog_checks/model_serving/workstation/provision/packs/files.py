@@ -94,8 +94,8 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
                 raise entry.fail(f"`{other.key}` is a monitor of the pack `{taken[other.key]}`: choose another key")
             taken[other.key] = name
             monitors.append(other)
-    known = {one.key for one in (*_all(available, "slos"), *slos)}
-    own = {one.key for one in monitors}
+    known = [one.key for one in (*_all(available, "slos"), *slos)]
+    own = [one.key for one in monitors]
     for one in monitors:
         place = root.below("monitors", None).below(one.key, None)
         for other_key in one.unless:
