@@ -19,8 +19,8 @@ from datadog_checks.model_serving.workstation.provision.desired import desired, 
 from datadog_checks.model_serving.workstation.provision.document import Node
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.packs import (
+    DashboardEntry,
     builtin_packs,
-    dashboard_entries,
     filled,
     monitor_entries,
     slo_entries,
@@ -126,14 +126,15 @@ def test_shipped_packs_are_of_this_form(tmp_path: Path) -> None:
         assert again.slos == pack.slos
 
 
-@pytest.mark.parametrize("key", sorted(dashboard_entries()))
-def test_shipped_dashboards_are_of_this_form(key: str) -> None:
+@pytest.mark.parametrize(
+    "entry", [one for pack in builtin_packs().values() for one in pack.dashboards], ids=lambda one: one.key
+)
+def test_shipped_dashboards_are_of_this_form(entry: DashboardEntry) -> None:
     """The same of dashboards, which of those that ship have files of their own."""
-    entry = dashboard_entries()[key]
-    data = filled(read_yaml(packs.HERE / "dashboards" / f"{key}.yaml"))
+    data = filled(read_yaml(packs.HERE / "dashboards" / f"{entry.key}.yaml"))
     del data["pack"]
     marks = [one for one, monitor in monitor_entries().items() if monitor.form == "metric"]
-    assert read_dashboard(Node("x.yaml", "", data), key, entry.pack, list(slo_entries()), marks) == entry
+    assert read_dashboard(Node("x.yaml", "", data), entry.key, entry.pack, list(slo_entries()), marks) == entry
 
 
 MONITOR = {
@@ -305,6 +306,18 @@ def test_what_is_made_of_an_entry_is_told_of_at_its_place(tmp_path: Path) -> Non
     assert places == ["slos.mine.good", "monitors.mine.a.query", "monitors.mine.a.guards.many", "monitors.mine.c.query"]
     assert [one.key for one in resources if one.kind == "slo"] == ["mine", "mine.a", "mine.x"]
     assert {"mine.a.b.x", "mine.d.x", "mine.d.a"} <= {one.key for one in resources}
+
+
+def test_all_widgets_that_cannot_be_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    widgets = [{**WIDGET, "size": [13, 3]}, WIDGET, {**WIDGET, "mark": "x"}, {"type": "note", "txt": "x"}]
+    groups = [{"title": "A", "widgets": widgets}, {"title": "B", "color": "red", "widgets": widgets[1:2]}]
+    path.write_text(yaml.safe_dump({"title": "x", "dashboards": {"mine": {"title": "x", "groups": groups}}}))
+    with pytest.raises(DocumentError) as caught:
+        desired([str(path)])
+    told = str(caught.value).replace(f"{path}: dashboards.mine.groups", "")
+    found = [line.partition(": ")[0] for line in told.splitlines()]
+    assert found == ["[0].widgets[0].size[0]", "[0].widgets[2].mark", "[0].widgets[3]", "[1].color"]
 
 
 def test_names_of_packs(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from . import INSTALL
 from .exit import ExitStatus
 from .provision_preview import preview
 from .provision_support import (
+    ADOPT,
     MATCH,
     MAX_DELETES,
     MOVE,
@@ -52,7 +53,8 @@ from .provision_support import (
 def provision(context: click.Context) -> None:
     """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles and notification rules.
 
-    What is there already is found by its mark and changed in place; what bears no mark of ours is never touched.
+    What is there already is found by its mark and changed in place; what bears no mark of ours is never touched, unless
+    --adopt names it.
     Keys come from DD_API_KEY and DD_APP_KEY or from files, the site from DD_SITE or --site.
 
     \b
@@ -75,7 +77,7 @@ def provision(context: click.Context) -> None:
 
 
 @provision.command()
-@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE)
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, ADOPT)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan, for apply.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
@@ -91,6 +93,7 @@ def plan(
       model-serving provision plan
       model-serving provision plan --offline --pack gpu
       model-serving provision plan --values values.yaml --out plan.json
+      model-serving provision plan --adopt latency.p99=12345678
       model-serving provision plan --for conf.yaml --try
 
     Exit status: 0 for a plan, with --detailed-exitcode 3 if it has differences; 1 for a failure; 2 for a mistake.
@@ -106,7 +109,9 @@ def plan(
     values = values_of(settings)
     left_out = unfed_by(settings, values)
     resources = wanted(settings, values, left_out=left_out)
-    choices = choices_of(settings, values, prune)
+    choices = choices_of(settings, values, prune, resources)
+    if offline and choices.adopt:
+        raise click.UsageError("--offline is for no account, so there is nothing to --adopt: leave one of them out")
     if offline:
         credentials = None
         found = make_plan(resources, Account(choices.stack))
@@ -138,7 +143,7 @@ def plan(
 
 @provision.command()
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False))
-@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, MAX_DELETES, YES)
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, ADOPT, MAX_DELETES, YES)
 def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **options: Any) -> None:
     """Show the plan and, once you agree, carry it out.
 
@@ -174,7 +179,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     else:
         values = values_of(settings)
         resources = wanted(settings, values, left_out=unfed_by(settings, values))
-        choices = choices_of(settings, values, prune)
+        choices = choices_of(settings, values, prune, resources)
     credentials = credentials_of(settings)
     if saved is not None and saved.site != credentials.site:
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
@@ -214,15 +219,15 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     from ..provision.plan import destroy_plan
     from ..provision.render import plan_text
     from ..provision.state import Found
-    from ..provision.values import Values, read_values
 
     settings = ProvisionOptions(**options)
-    # Not tried on the packs: what is deleted does not hang on whether they are possible.
-    values = read_values(settings.values, settings.packs) if settings.values else Values()
+    # Whether they are possible is nothing to what is deleted.
+    values = values_of(settings, tried=False)
     packs, available = known_packs(settings.packs, values)
 
     def chosen(found: Found) -> bool:
-        return not packs or pack_of(available, found.kind, found.key, found.body.get("tags") or ()) in packs
+        tags = found.body.get("tags") or ()
+        return not packs or pack_of(found.kind, found.key, tags, available.values()) in packs
 
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:

@@ -50,6 +50,7 @@ class ProvisionOptions:
     timeout: float = 30.0
     move_from: str | None = None
     new_stack: bool = False
+    adopt: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -64,7 +65,7 @@ class ProvisionOptions:
     @property
     def decides(self) -> bool:
         """Whether anything says what is wanted."""
-        others = (self.packs, self.systems, self.tries, self.move_from, self.new_stack)
+        others = (self.packs, self.systems, self.tries, self.move_from, self.new_stack, self.adopt)
         return bool(self.files) or any(others)
 
 
@@ -114,6 +115,9 @@ MOVE = (
     ),
     click.option("--new-stack", is_flag=True, help="Leave the stack without a name alone, whatever it has."),
 )
+ADOPT = click.option(
+    "--adopt", metavar="KEY=ID", multiple=True, help="Make what has this id ours, as KEY, in place of a new one."
+)
 MAX_DELETES = click.option(
     "--max-deletes", metavar="N", type=click.IntRange(min=0), help="Do nothing if more would be deleted."
 )
@@ -131,11 +135,15 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]
     return decorate
 
 
-def values_of(settings: ProvisionOptions) -> Values:
-    """What the values file says, and the packs that it or `--pack` names, tried on each other. Raises UserError."""
+def values_of(settings: ProvisionOptions, tried: bool = True) -> Values:
+    """What the values file says, and the packs that it or `--pack` names; what it says is tried on them, unless told
+    otherwise. Raises DocumentError."""
     from ..provision.desired import load_values
+    from ..provision.values import Values, read_values
 
-    return load_values(settings.values, settings.packs)
+    if tried:
+        return load_values(settings.values, settings.packs)
+    return read_values(settings.values, settings.packs) if settings.values else Values()
 
 
 def wanted(
@@ -165,12 +173,18 @@ def inputs_of(settings: ProvisionOptions, values: Values) -> list[Path]:
     return [*settings.files, *(Path(file) for pack in packs for file in (pack.file, *pack.catalogs))]
 
 
-def choices_of(settings: ProvisionOptions, values: Values, prune: bool = False) -> PlanChoices:
-    """What decides how a plan is made. Raises UsageError where that makes no sense."""
+def choices_of(
+    settings: ProvisionOptions, values: Values, prune: bool = False, resources: Collection[Resource] = ()
+) -> PlanChoices:
+    """What decides how a plan of these resources is made. Raises UsageError and OptionError where that makes no
+    sense."""
+    from ..provision.adopt import read_adoptions
+    from ..provision.desired import known_addresses
     from ..provision.plan import PlanChoices
 
     source, move = _source_of(settings, values.stack)
-    return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
+    adopt = read_adoptions(settings.adopt, {one.address for one in resources}, known_addresses(values))
+    return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt)
 
 
 def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:
@@ -216,7 +230,7 @@ def read(client: Client, resources: Sequence[Resource], choices: PlanChoices, *,
 
     kinds = {resource.kind for resource in resources} or set(READS) - {"percentiles"}
     check_access(client, {READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if writes else set()))
-    return read_account(client, resources, choices.stack, choices.source)
+    return read_account(client, resources, choices.stack, choices.source, choices.adopt)
 
 
 def refuse_early(client: Client, made: Plan) -> None:

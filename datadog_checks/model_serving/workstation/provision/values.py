@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import DocumentError, QueryError
-from .document import Node, read_document
+from .document import Node, read_all, read_document
 from .model import KEY_TAG, NO_STACK, OWNER_TAG, STACK
 from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
@@ -22,6 +23,7 @@ THRESHOLDS = ("critical", "warning", "critical_recovery", "warning_recovery", "o
 MONTH = 31 * 24 * 60
 DAY = 24 * 60
 Reader = Callable[[Node], Any]
+Variant = TypeVar("Variant", "MonitorValues", "SloValues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +127,16 @@ def read_values(path: str | Path, given: Sequence[str] = ()) -> Values:
     Whether a value is possible shows only when it meets its monitor: `desired.load_values` tries that, too.
     """
     root = read_document(path, "values file")
-    entries = root.entries((*READERS, *OF_PACKS, *EVERYWHERE))
     _, available = with_files(given, Path(), builtin_packs())
-    names = entries["packs"].texts() if "packs" in entries else ()
+    named = [node for key, node in root.items() if key == "packs"]
+    names = [name for node in named for name in node.texts()]
     packs, available = with_files(names, Path(path).parent, available)
-    everywhere = {name: EVERYWHERE[name](node) for name, node in entries.items() if name in EVERYWHERE}
-    rest = {name: READERS[name](node) for name, node in entries.items() if name in READERS}
-    rest |= {name: OF_PACKS[name](node, available) for name, node in entries.items() if name in OF_PACKS}
-    if "packs" in entries:
-        rest["packs"] = packs
-    return Values(file=root.file, everywhere=MonitorValues(**everywhere), available=available, **rest)
+    of_packs = {name: partial(read, available) for name, read in OF_PACKS.items()}
+    said = root.read({**READERS, **of_packs, **EVERYWHERE})
+    everywhere = MonitorValues(**{name: said.pop(name) for name in EVERYWHERE if name in said})
+    if named:
+        said["packs"] = packs
+    return Values(file=root.file, everywhere=everywhere, available=available, **said)
 
 
 def _window(node: Node) -> str:
@@ -185,10 +187,8 @@ def _patterns(node: Node) -> tuple[str, ...]:
 
 
 def _thresholds(node: Node) -> dict[str, float | None]:
-    return {
-        name: None if item.value is None and name != "critical" else item.number()
-        for name, item in node.entries(THRESHOLDS, "threshold").items()
-    }
+    numbers = dict.fromkeys(THRESHOLDS, lambda item: None if item.value is None else item.number())
+    return node.read({**numbers, "critical": Node.number}, "threshold")
 
 
 def _url(node: Node) -> str:
@@ -198,16 +198,16 @@ def _url(node: Node) -> str:
     return text
 
 
-def _packs(node: Node, available: Mapping[str, Pack]) -> tuple[str, ...]:
-    for item in node.each():
-        if not is_path(item.text()):
-            # As the key of a mapping, an unknown name gets a suggestion.
-            Node(node.file, node.path, {item.text(): None}).entries((*available, ALL), "pack")
-    return node.texts()
+def _packs(available: Mapping[str, Pack], node: Node) -> tuple[str, ...]:
+    names = [item.text() for item in node.each()]
+    # As keys of a mapping, unknown names get suggestions.
+    words = dict.fromkeys(name for name in names if not is_path(name))
+    Node(node.file, node.path, words).entries((*available, ALL), "pack")
+    return tuple(names)
 
 
-def _teams(node: Node, available: Mapping[str, Pack]) -> dict[str, str]:
-    return {name: item.tag_value() for name, item in node.entries(available, "pack").items()}
+def _teams(available: Mapping[str, Pack], node: Node) -> dict[str, str]:
+    return node.read(dict.fromkeys(available, Node.tag_value), "pack")
 
 
 def _runbooks(node: Node) -> str:
@@ -227,25 +227,27 @@ def _groups(node: Node) -> tuple[str, ...]:
     return names
 
 
-def _variants(node: Node, known: Mapping[str, Reader]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _variants(node: Node, form: Callable[..., Variant], known: Mapping[str, Reader]) -> dict[str, Variant]:
     """What is said of variants, by their names, in their order; `known` are the keys that one may have."""
-    for name, entry in node.items():
+
+    def read(entry: tuple[str, Node]) -> tuple[str, Variant]:
+        name, said = entry
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
-        said = entry.entries(known)
-        if "scope" not in said:
-            raise entry.fail("needs a `scope`, which says of which series it is")
-        yield name, {key: known[key](item) for key, item in said.items()}
+        values = said.read(known)
+        if "scope" not in values:
+            raise said.fail("needs a `scope`, which says of which series it is")
+        return name, form(**values)
+
+    return dict(read_all(read, node.items()))
 
 
 def _monitor_variants(node: Node) -> dict[str, MonitorValues]:
-    known = {key: read for key, read in MONITOR.items() if key != "variants"}
-    return {name: MonitorValues(**said) for name, said in _variants(node, known)}
+    return _variants(node, MonitorValues, {key: read for key, read in MONITOR.items() if key != "variants"})
 
 
 def _slo_variants(node: Node) -> dict[str, SloValues]:
-    known = {key: SLO[key] for key in ("enabled", "scope", *OF_PART)}
-    return {name: SloValues(**said) for name, said in _variants(node, known)}
+    return _variants(node, SloValues, {key: SLO[key] for key in ("enabled", "scope", *OF_PART)})
 
 
 def _endpoints(node: Node) -> dict[str, SloValues]:
@@ -253,12 +255,10 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
     if not isinstance(node.value, Mapping):
         names = node.texts()
         return {name: SloValues() for name in names}
-    return {
-        name: SloValues(
-            **{key: SLO[key](item) for key, item in ({} if entry.value is None else entry.entries(OF_PART)).items()}
-        )
-        for name, entry in node.items()
-    }
+    said = {key: SLO[key] for key in OF_PART}
+    return node.read(
+        {name: lambda entry: SloValues(**({} if entry.value is None else entry.read(said))) for name, _ in node.items()}
+    )
 
 
 def _price(node: Node) -> float:
@@ -327,25 +327,19 @@ OF_PART = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags
 """What may be said of the SLO of one endpoint, and of a variant."""
 
 
-def _monitors(node: Node, available: Mapping[str, Pack]) -> dict[str, MonitorValues]:
+def _monitors(available: Mapping[str, Pack], node: Node) -> dict[str, MonitorValues]:
     known = [one.key for pack in available.values() for one in pack.monitors]
-    return {
-        key: MonitorValues(**{name: MONITOR[name](item) for name, item in entry.entries(MONITOR).items()})
-        for key, entry in node.entries(known, "monitor").items()
-    }
+    return node.read(dict.fromkeys(known, lambda entry: MonitorValues(**entry.read(MONITOR))), "monitor")
 
 
-def _slos(node: Node, available: Mapping[str, Pack]) -> dict[str, SloValues]:
+def _slos(available: Mapping[str, Pack], node: Node) -> dict[str, SloValues]:
     known = [one.key for pack in available.values() for one in pack.slos]
-    return {
-        key: SloValues(**{name: SLO[name](item) for name, item in entry.entries(SLO).items()})
-        for key, entry in node.entries(known, "SLO").items()
-    }
+    return node.read(dict.fromkeys(known, lambda entry: SloValues(**entry.read(SLO))), "SLO")
 
 
-def _dashboards(node: Node, available: Mapping[str, Pack]) -> dict[str, bool]:
+def _dashboards(available: Mapping[str, Pack], node: Node) -> dict[str, bool]:
     known = [one.key for pack in available.values() for one in pack.dashboards]
-    return {key: item.flag() for key, item in node.entries(known, "dashboard").items()}
+    return node.read(dict.fromkeys(known, Node.flag), "dashboard")
 
 
 READERS: Mapping[str, Reader] = {
@@ -358,7 +352,7 @@ READERS: Mapping[str, Reader] = {
 }
 """What only the top level says, and how it is read."""
 
-OF_PACKS: Mapping[str, Callable[[Node, Mapping[str, Pack]], Any]] = {
+OF_PACKS: Mapping[str, Callable[[Mapping[str, Pack], Node], Any]] = {
     "packs": _packs,
     "teams": _teams,
     "monitors": _monitors,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -203,14 +203,14 @@ class Pack:
     file: str = ""
     catalogs: tuple[str, ...] = ()
 
-    def keys_of(self, kind: str) -> Sequence[str]:
-        """The keys of its monitors, SLOs or dashboards, by the kind of resource that they become."""
-        entries: Mapping[str, Sequence[MonitorEntry | SloEntry | DashboardEntry]] = {
-            "monitor": self.monitors,
-            "slo": self.slos,
-            "dashboard": self.dashboards,
-        }
-        return [one.key for one in entries.get(kind, ())]
+    @property
+    def addresses(self) -> list[str]:
+        """Of all that it has, without parts, variants, and what is there for one endpoint."""
+        return [
+            *(f"monitor:{entry.key}" for entry in self.monitors),
+            *(f"slo:{entry.key}" for entry in self.slos),
+            *(f"dashboard:{entry.key}" for entry in self.dashboards),
+        ]
 
 
 @lru_cache(maxsize=1)
@@ -233,22 +233,16 @@ def slo_entries() -> Mapping[str, SloEntry]:
     return {entry.key: entry for pack in builtin_packs().values() for entry in pack.slos}
 
 
-@lru_cache(maxsize=1)
-def dashboard_entries() -> Mapping[str, DashboardEntry]:
-    """Every dashboard of every pack by its key."""
-    return {entry.key: entry for pack in builtin_packs().values() for entry in pack.dashboards}
-
-
-def pack_of(available: Mapping[str, Pack], kind: str, key: str, tags: Iterable[str] = ()) -> str:
-    """The one of the packs that a provisioned resource comes from, by its tag or its key; empty where it is of none, as
+def pack_of(kind: str, key: str, tags: Iterable[str], packs: Iterable[Pack]) -> str:
+    """Which of the packs a provisioned resource comes from, by its tag or its key; empty where it is of none, as
     notification rules are. Parts of a monitor and SLOs of one endpoint have keys that begin with that of the whole."""
     named = [tag.removeprefix("pack:") for tag in tags if tag.startswith("pack:")]
     if named:
         return named[0]
-    entries = {entry: pack.name for pack in available.values() for entry in pack.keys_of(kind)}
+    having = {address: pack.name for pack in packs for address in pack.addresses}
     parts = key.split(".")
-    keys = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((entries[one] for one in keys if one in entries), "")
+    wholes = (f"{kind}:{'.'.join(parts[:length])}" for length in range(len(parts), 0, -1))
+    return next((having[one] for one in wholes if one in having), "")
 
 
 def _read(path: Path) -> dict[str, Any]:

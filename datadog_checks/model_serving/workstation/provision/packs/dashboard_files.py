@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..document import Node, suggestion
+from ..document import Node, read_all, suggestion
 from ..query import parse_metric_expression
 from . import DashboardEntry
 
@@ -65,7 +65,7 @@ def read_dashboard(node: Node, key: str, pack: str, slos: Collection[str], marks
         title=top["title"].text(),
         description=top["description"].text() if "description" in top else "",
         variables=variables,
-        groups=tuple(_group(group, reader) for group in _several(top["groups"])),
+        groups=tuple(read_all(lambda group: _group(group, reader), _several(top["groups"]))),
         overlay=top["overlay"].text() if "overlay" in top else "",
     )
 
@@ -81,7 +81,7 @@ def _group(node: Node, reader: WidgetReader) -> dict[str, Any]:
     return {
         "title": entries["title"].text(),
         "color": entries["color"].choice(COLORS) if "color" in entries else COLORS[0],
-        "widgets": [reader.read(widget) for widget in _several(entries["widgets"])],
+        "widgets": read_all(reader.read, _several(entries["widgets"])),
     }
 
 
