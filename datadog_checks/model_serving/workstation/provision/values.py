@@ -23,7 +23,7 @@ THRESHOLDS = ("critical", "warning", "critical_recovery", "warning_recovery", "o
 MONTH = 31 * 24 * 60
 DAY = 24 * 60
 Reader = Callable[[Node], Any]
-Variant = TypeVar("Variant", "MonitorValues", "SloValues")
+OfOne = TypeVar("OfOne", "MonitorValues", "SloValues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +227,10 @@ def _groups(node: Node) -> tuple[str, ...]:
     return names
 
 
-def _variants(node: Node, form: Callable[..., Variant], known: Mapping[str, Reader]) -> dict[str, Variant]:
+def _variants(node: Node, form: Callable[..., OfOne], known: Mapping[str, Reader]) -> dict[str, OfOne]:
     """What is said of variants, by their names, in their order; `known` are the keys that one may have."""
 
-    def read(entry: tuple[str, Node]) -> tuple[str, Variant]:
+    def read(entry: tuple[str, Node]) -> tuple[str, OfOne]:
         name, said = entry
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
