@@ -249,6 +249,34 @@ def test_a_conflict_is_a_failure_that_says_what_to_do(dd: Standin, tmp_path: Pat
     assert run(dd, *PLAN, *PACK).exit_code == 0
 
 
+def test_another_name_of_a_stack_leads_to_its_move(dd: Standin, tmp_path: Path) -> None:
+    """It can be a new stack, which would notify once more; what there is to do instead is said."""
+    values = tmp_path / "values.yaml"
+    options = ("--values", str(values), "--pack", "cost")
+    values.write_text("stack: b\n", encoding="utf-8")
+    assert run(dd, "apply", "--yes", *options).exit_code == 0
+    values.write_text("stack: c\n", encoding="utf-8")
+    assert "if this is what it is called now, add --move-from b" in run(dd, "plan", *options).output
+    assert "--move-from" not in run(dd, "plan", *options, "--move-from", "b").output
+    values.write_text("stack: c\nprefix: '[c] '\n", encoding="utf-8")
+    assert "--move-from" not in run(dd, "plan", *options).output
+
+
+def test_a_move_from_a_stack_that_is_not_there_does_nothing(dd: Standin, tmp_path: Path) -> None:
+    """A misspelt name would make everything once more, beside what was meant."""
+    values = tmp_path / "values.yaml"
+    values.write_text("stack: b\n", encoding="utf-8")
+    options = ("--values", str(values), "--pack", "cost")
+    assert run(dd, "apply", "--yes", "--pack", "cost").exit_code == 0
+    for command in (("plan",), ("apply", "--yes")):
+        done = run(dd, *command, *options, "--move-from", "nnone")
+        assert done.exit_code == 1
+        assert "the stack `nnone` has nothing in this account" in done.output
+    assert run(dd, "apply", "--yes", *options, "--move-from", "none").exit_code == 0
+    # The option may stay in the command of a job.
+    assert "4 unchanged" in run(dd, "plan", *options, "--move-from", "none").output
+
+
 @pytest.mark.parametrize(
     "options", [("--move-from", "A.b"), ("--move-from", "none"), ("--move-from", "b", "--new-stack")]
 )

@@ -63,7 +63,7 @@ def test_an_instance_that_gives_nothing_goes_by_the_catalog(tmp_path: Path) -> N
     assert done.exit_code == 0
     assert "Note: instance 1 (http://127.0.0.1:9/metrics) gives nothing, so it goes by the catalog: " in done.output
     assert "Left out are " in done.output
-    assert "monitor:latency.p99 " in done.output
+    assert "monitor:llm.first_token " in done.output
 
 
 MISTAKES: list[tuple[list[str], str]] = [

@@ -49,6 +49,25 @@ def test_an_instance_that_names_its_system_feeds_what_that_does(options: dict[st
     assert set(unfed([feed])) - of_a_list == left_out(system) - of_a_list
 
 
+@pytest.mark.parametrize(
+    ("system", "dead", "alive"),
+    [
+        ("vllm", "latency.p99", "llm.first_token"),
+        ("mlserver", "errors.share", "errors.share.rest"),
+        ("mlserver", "throughput.week.endpoint", "throughput.week"),
+        ("triton", "llm.provider.tokens", "latency.p99"),
+    ],
+)
+def test_a_monitor_that_leaves_out_all_systems_is_left_out(system: str, dead: str, alive: str) -> None:
+    assert f"monitor:{dead}" in left_out(system)
+    assert f"monitor:{alive}" not in left_out(system)
+    assert f"monitor:{alive}" not in left_out(system, "dcgm")
+
+
+def test_a_monitor_stays_where_one_of_the_systems_is_not_left_out() -> None:
+    assert "monitor:latency.p99" not in left_out("vllm", "triton")
+
+
 @pytest.mark.parametrize("options", [HERE, {**HERE, "serving_system": "auto"}, {**HERE, "gpu": "auto"}])
 def test_of_an_instance_that_leaves_it_open_nothing_is_known(options: dict[str, Any]) -> None:
     assert by_catalog(options) is None
@@ -81,7 +100,7 @@ def test_a_catalog_file_of_the_user_is_what_it_feeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "without", "having"),
     [
-        (["vllm"], "monitor:gpu.temperature", "monitor:latency.p99"),
+        (["vllm"], "monitor:gpu.temperature", "monitor:llm.first_token"),
         (["vllm"], "monitor:errors.share.rest", "monitor:errors.share"),
         (["mlserver"], "dashboard:gpu", "monitor:errors.share.rest"),
         (["gpu"], "dashboard:overview", "dashboard:gpu"),

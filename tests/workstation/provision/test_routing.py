@@ -331,6 +331,14 @@ def test_all_mistakes_are_told_at_once(load: Load) -> None:
     ]
 
 
+def test_a_routing_file_is_for_every_choice_of_packs(load: Load) -> None:
+    """What only packs have that are not chosen is no mistake; what no pack has is one, whatever is chosen."""
+    text = "receiver: a\nreceivers: {a: {to: x}}\nroutes: [{match: {team: TEAM, severity: critical}, receiver: a}]"
+    assert desired(["cost"], Values(), load(text.replace("TEAM", "ml-engineering")))
+    with pytest.raises(DocumentError, match="did you mean `ml-platform`"):
+        desired(["cost"], Values(), load(text.replace("TEAM", "ml-plattform")))
+
+
 def test_tag_that_nothing_has_is_refused(load: Load, tmp_path: Path) -> None:
     """A misspelt tag would never match; tags of the user's own are known from the values."""
     text = "receiver: a\nreceivers: {a: {to: x}}\nroutes: [{match: {TAG: x}, receiver: a}]"

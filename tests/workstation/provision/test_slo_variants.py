@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.preview.account import SimulatedAccount
+from datadog_checks.model_serving.workstation.preview.recorded import Recorded
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.packs import slo_entries
@@ -216,7 +217,7 @@ def test_failures_of_one_spend_no_budget_of_others(load: Load) -> None:
             tags = ["serving_system:triton", f"endpoint_name:{endpoint}"]
             seen.point("model_serving.request.count", COUNT, tags, at, 10)
             seen.point("model_serving.request.error.count", COUNT, tags, at, 9 if endpoint == "batch-1" else 0)
-    account, simulator = SimulatedAccount(resources, seen), Simulator(resources, seen)
+    account, simulator = SimulatedAccount(resources, Recorded(seen)), Simulator(resources, seen)
     reached = {key: account.reached(f"${{slo:{key}}}").percent for key in of_slo(resources) if "avail" in key}
     assert reached == pytest.approx({"availability": 100, "availability.batch": 10})
     for key, states in (("fast", {"OK"}), ("fast.batch", {"Alert"})):

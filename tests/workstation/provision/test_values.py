@@ -78,6 +78,7 @@ REFUSED = {
     "auto_resolve: 90m": "auto_resolve: must be whole hours, such as 2h",
     # scopes
     "scope: '{env:prod}'": "scope: leave the braces out: `env:prod`",
+    "generative: sdxl": "generative: `sdxl` is no tag: write `endpoint_name:sdxl` or `model_name:sdxl`",
     "scope: 'env:prod AND (x:y'": "scope: `env:prod AND (x:y`, column 14",
     "scope: 'env=prod'": "scope: `env=prod`, column 1: `env=...` is PromQL: write `env:value`",
     "monitors: {slo.availability.fast: {scope: 'env:prod'}}": (
@@ -162,6 +163,7 @@ REFUSED = {
     ),
     "generative: 'model_name=x'": "generative: `model_name=x`, column 1",
     # SLOs
+    "slos: {availability: {target: 0.999}}": "slos.availability.target: is 0.999 %: for a share of 1 write 99.9",
     "slos: {availability: {target: 100}}": "slos.availability.target: must be a percentage between 0 and 100",
     "slos: {availability: {warning: 99}}": "slos.availability.warning: 99 must lie between the target 99.9 and 100",
     "slos: {availability: {timeframe: 14d}}": "timeframe: must be one of 7d, 30d, 90d, not `14d`",

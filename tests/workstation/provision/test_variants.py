@@ -228,6 +228,20 @@ def test_each_series_is_watched_once(
         assert times_watched(mine, tags) == (1 if taken else times_watched(plain, tags))
 
 
+@pytest.mark.parametrize(
+    ("monitors", "dead"),
+    [
+        ("queue.depth: {scope: env:prod, variants: {x: {scope: env:dev}}}", ["monitor:queue.depth.x"]),
+        ("queue.depth: {scope: env:prod, variants: {x: {scope: env:prod}}}", ["monitor:queue.depth"]),
+        ("queue.depth: {scope: env:prod, variants: {x: {scope: zone:a}}}", []),
+    ],
+)
+def test_a_scope_at_odds_with_that_of_the_monitor_is_told(load: Load, monitors: str, dead: list[str]) -> None:
+    told: list[str] = []
+    checked(desired(None, load(f"monitors:\n  {monitors}\n")), warn=told.append)
+    assert [text.partition(": tags in the scope")[0] for text in told] == dead
+
+
 def test_documented_example(load: Load) -> None:
     """docs/provisioning.md says what becomes of its example."""
     text = next(one for one in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if "variants:" in one)

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
-from rich.status import Status
-from rich.text import Text
 
 from ...catalog.model import NAMESPACE
 from ...errors import OptionError
 from ..standin.configuration import DEFAULT_INTERVAL, Configuration
-from ..standin.console import is_terminal, make_console
 from ..standin.runner import Round, Run, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
 from ..standin.targets import ScrapeTargets
 from ..standin.units import catalog_files_of, unit_of
+from .progress import Tell, progress
 
 if TYPE_CHECKING:
     from ..examine import Examination
 
 NAME = "model_serving"
-Tell = Callable[[str], None]
 DEFAULT_TIMES = 2
 TRIAL_INTERVAL = 5.0
 """Seconds between the runs of a URL: a person waits, and no file says otherwise."""
@@ -51,16 +46,25 @@ class Schedule:
 
 
 def schedule_of(
-    found: ScrapeTargets, configuration: Configuration, times: int | None, interval: float | None
+    found: ScrapeTargets,
+    configuration: Configuration,
+    times: int | None,
+    interval: float | None,
+    *,
+    usual_times: int,
+    url_interval: float,
 ) -> Schedule:
-    """What the options ask for. Raises OptionError."""
+    """What the options ask for. Without a number there are `usual_times`, and URLs are run every `url_interval`.
+
+    Raises OptionError.
+    """
     if found.payloads:
         if times is not None:
             raise OptionError("--times is not for saved payloads, of which each is one run: give more of them.")
         return Schedule(len(found.payloads), DEFAULT_INTERVAL if interval is None else interval, waits=False)
-    usual = TRIAL_INTERVAL if found.urls else configuration.interval()
+    usual = url_interval if found.urls else configuration.interval()
     return Schedule(
-        DEFAULT_TIMES if times is None else times,
+        usual_times if times is None else times,
         usual if interval is None else interval,
         insisting=times is not None,
     )
@@ -93,16 +97,20 @@ def run(
         names=configuration.urls,
     )
     done = TrialRun(checks=runner.checks)
+    begun = 0.0
     try:
         with progress() as tell:
             for number in range(1, schedule.times + 1):
                 if number > 1 and schedule.waits:
-                    # From the end of the last: what a first run prepares is none of the time between two scrapes.
-                    due = time.monotonic() + schedule.interval
+                    due = begun + schedule.interval
                     while (left := due - time.monotonic()) > 0:
-                        tell(f"run {number} of {schedule.times} follows in {math.ceil(left)} s")
+                        tell(_waiting(number, schedule, left))
                         time.sleep(min(left, 1.0))
+                begun = time.monotonic()
                 done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
+                if number == 1:
+                    # What a first run prepares is none of the time between two scrapes.
+                    begun = time.monotonic()
                 if as_json:
                     click.echo(json.dumps(to_json(done.rounds[-1], units(configuration)), allow_nan=False))
                 if not schedule.insisting and not any(_gave(one) for one in done.rounds[-1].runs):
@@ -121,6 +129,20 @@ def _gave(run: Run) -> bool:
     return bool(run.commit.distributions) or not all(
         series.context.name.startswith(about_itself) for series in run.commit.series
     )
+
+
+def interruption(done: TrialRun, schedule: Schedule) -> str:
+    """What is to be said where Ctrl-C ended the runs, empty where it did not."""
+    if not done.is_interrupted:
+        return ""
+    found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
+    return f"Interrupted in run {min(len(done.rounds) + 1, schedule.times)} of {schedule.times}: {found}."
+
+
+def _waiting(number: int, schedule: Schedule, left: float) -> str:
+    after = schedule.times - number
+    last = f", the last one in {math.ceil(left + after * schedule.interval)} s" if after else ""
+    return f"run {number} of {schedule.times} follows in {math.ceil(left)} s{last}"
 
 
 def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
@@ -155,13 +177,3 @@ def units(configuration: Configuration) -> Units:
     """Units by the names of metrics, those of the catalogs of the instances included."""
     files = catalog_files_of(instance for _, instance in configuration.instances)
     return partial(unit_of, catalog_files=files)
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """A function that says on standard error what goes on, as long as that is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield lambda text: None
-        return
-    with Status("", console=make_console(stderr=True)) as status:
-        yield lambda text: status.update(Text(text))

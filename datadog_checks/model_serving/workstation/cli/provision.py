@@ -12,6 +12,7 @@ import click
 from ...errors import OptionError, ProvisionError
 from ..files import json_text
 from . import INSTALL
+from .common import with_options
 from .exit import ExitStatus
 from .provision_preview import preview
 from .provision_support import (
@@ -40,7 +41,6 @@ from .provision_support import (
     terminal_width,
     values_of,
     wanted,
-    with_options,
     write_file,
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..provision.plan import Plan, PlanChoices
     from ..provision.state import Account
     from ..provision.values import Values
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +122,6 @@ MAX_DELETES = click.option(
 YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
-def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Give a command several options, in this order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 def values_of(settings: ProvisionOptions, tried: bool = True) -> Values:
     """What the values file says, and the packs that it or `--pack` names; what it says is tried on them, unless told
     otherwise. Raises DocumentError."""
@@ -223,14 +210,17 @@ def connected(settings: ProvisionOptions, credentials: AccountCredentials) -> It
 def read(client: Client, resources: Sequence[Resource], choices: PlanChoices, *, writes: bool = False) -> Account:
     """What the stack has, once it is clear that the keys may read it and, with `writes`, change it.
 
-    Raises ProvisionError.
+    Raises ProvisionError, also where there is nothing to take over: all would be made anew beside what was meant.
     """
     from ..provision.access import READS, WRITES, check_access
-    from ..provision.state import read_account
+    from ..provision.state import read_account, stack_name
 
     kinds = {resource.kind for resource in resources} or set(READS) - {"percentiles"}
     check_access(client, {READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if writes else set()))
-    return read_account(client, resources, choices.stack, choices.source, choices.adopt)
+    account = read_account(client, resources, choices.stack, choices.source, choices.adopt)
+    if choices.move and not account.others and all(one[0].kind == "percentiles" for one in account.owned.values()):
+        raise ProvisionError(f"--move-from: {stack_name(choices.source)} has nothing in this account: check its name")
+    return account
 
 
 def refuse_early(client: Client, made: Plan) -> None:

@@ -19,8 +19,10 @@ from ..provision.query.rules import metrics_of
 from ..provision.query.tree import (
     And,
     Condition,
+    In,
     Metric,
     MetricMonitor,
+    Not,
     ServiceCheckMonitor,
     SloMonitor,
     Tag,
@@ -30,7 +32,7 @@ from ..provision.values import Values
 from ..provision.vocabulary import PREFIX, builtin_vocabulary, documented
 from ..standin.units import catalog_of
 from .model import COUNTED, EVENT, FOREIGN, MISSING
-from .monitors import STATES, Ground, Judgement, full, judge, judge_slo
+from .monitors import STATES, SYSTEM, Ground, Judgement, full, judge, judge_slo
 from .signals import fed_by
 
 DATABRICKS = "databricks"
@@ -139,7 +141,9 @@ def unfed(given: Collection[InstanceFeed], values: Values | None = None) -> dict
         shown = _shown(dashboard)
         come = sum(not name.startswith(PREFIX) or any(name in feed.ground.fed for feed in given) for name in shown)
         if come < MOST_OF * len(shown):
-            found[f"dashboard:{dashboard.key}"] = f"{come or 'none'} of its {len(shown)} metrics comes"
+            found[f"dashboard:{dashboard.key}"] = (
+                f"only {come} of its {len(shown)} metrics come" if come else f"none of its {len(shown)} metrics comes"
+            )
     return found
 
 
@@ -179,23 +183,40 @@ def _named(text: str) -> frozenset[str]:
 
 
 def _judge(entry: MonitorEntry, slo: SloEntry | None, feed: InstanceFeed) -> Judgement:
+    """What can be told of a monitor; where nothing has been seen, also by the systems that its scopes name."""
     state, why = judge(entry, feed.ground) if slo is None else judge_slo(slo, feed.ground)
-    if state == MISSING and feed.systems is not None and isinstance(entry.tree, MetricMonitor):
-        metrics = [part for part in walk(entry.tree.expression) if isinstance(part, Metric)]
-        others = {name for one in metrics for name in _only_of(one.scope)} - feed.systems
+    if state == MISSING and feed.systems and isinstance(entry.tree, MetricMonitor):
+        scopes = [part.scope for part in walk(entry.tree.expression) if isinstance(part, Metric)]
+        others = {name for one in scopes for name in _only_of(one)} - feed.systems
         if others:
             return FOREIGN, f"it is for {', '.join(sorted(others))}"
+        if all(feed.systems <= set(_without(one)) for one in scopes):
+            return FOREIGN, f"it leaves out {', '.join(sorted(feed.systems))}"
     return state, why
 
 
 def _only_of(scope: Condition | None) -> Iterator[str]:
     """The systems to which a scope keeps."""
     match scope:
-        case Tag(key="serving_system", value=str(value)):
+        case Tag(key=key, value=str(value)) if key == SYSTEM:
             yield value
         case And(operands=operands):
             for operand in operands:
                 yield from _only_of(operand)
+        case _:
+            return
+
+
+def _without(scope: Condition | None) -> Iterator[str]:
+    """The systems that a scope leaves out."""
+    match scope:
+        case Not(operand=Tag(key=key, value=str(value))) if key == SYSTEM:
+            yield value
+        case In(key=key, negated=True) if key == SYSTEM:
+            yield from scope.values
+        case And(operands=operands):
+            for operand in operands:
+                yield from _without(operand)
         case _:
             return
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from .model import REFERENCE, Resource, attributes
+from .packs.queries import number_text
 from .simulate.recipients import BLOCK, HANDLE, RuleScope, read_rule_scope
 from .simulate.variants import NotSimulated
 
@@ -66,7 +67,7 @@ def described(resource: Resource, hearers: Hearers) -> Iterator[str]:
         yield from (f"{part}: {query[part]}" for part in ("numerator", "denominator") if part in query)
         if slice_ := body.get("sli_specification", {}).get("time_slice"):
             queries = ", ".join(one["query"] for one in slice_["query"]["queries"])
-            yield f"{queries} {slice_['comparator']} {slice_['threshold']:g}"
+            yield f"{queries} {slice_['comparator']} {number_text(slice_['threshold'])}"
         yield ", ".join(f"{one['target']:g} % in {one['timeframe']}" for one in body.get("thresholds", ()))
     elif resource.kind == "dashboard":
         yield f"{sum(1 for _ in _widgets(body))} widgets"
@@ -88,7 +89,7 @@ def _alerts(body: Mapping[str, Any]) -> Iterator[str]:
     thresholds = options.get("thresholds") or {}
     for name in ("critical", "warning", "ok", "critical_recovery", "warning_recovery", "unknown"):
         if thresholds.get(name) is not None:
-            yield f"{name.replace('_', ' ')} {thresholds[name]:g}"
+            yield f"{name.replace('_', ' ')} {number_text(thresholds[name])}"
     if options.get("notify_no_data"):
         minutes = options.get("no_data_timeframe")
         yield f"no data for {_length(minutes)}" if minutes else "no data"

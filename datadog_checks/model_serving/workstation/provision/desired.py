@@ -66,30 +66,12 @@ def desired(
         packs, available = with_files(packs, Path(), values.available)
         values = replace(values, available=available)
     chosen = _chosen(packs, values)
-    bases = {
-        entry.key: entry
-        for pack in chosen
-        for entry in pack.slos
-        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
-    }
-    of_slos = chain.from_iterable(read_all(lambda one: slos_of(one, values), bases.values()))
-    slos = {one.key: one for one in read_all(lambda one: settle_slo(one, values), of_slos)}
-    whole = [
-        entry
-        for pack in chosen
-        for entry in pack.monitors
-        if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
-    ]
-    parts = chain.from_iterable(read_all(lambda entry: with_variants(entry, values), whole))
-    present = [one for one in parts if _is_wanted(one, values, optional)]
-    entries = list(
-        chain.from_iterable(read_all(lambda one: alerts_of(one, bases[one.slo], values) if one.slo else [one], present))
-    )
-    check_scope(entries, values)
-    check_parts(entries, values)
-    monitors = read_all(lambda entry: settle(entry, values, slos.get(entry.slo)), entries)
+    slos, entries, monitors = _settled(chosen, values, optional, left_out)
     if routing is not None:
-        check_routing(routing, _routable(monitors, values))
+        # One routing file may be for several plans, which choose otherwise.
+        whole = len(chosen) == len(values.available) and not left_out
+        every = monitors if whole else _settled(values.available.values(), values, True, ())[2]
+        check_routing(routing, _routable(every, values))
     resources = [
         *(Resource("slo", key, slo_body(slo, values), _slo_places(slo, values)) for key, slo in slos.items()),
         *(resource for one in monitors for resource in _monitor(one, values, routing, entries)),
@@ -191,6 +173,36 @@ def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
     chosen = packs if packs is not None else values.packs if values.packs is not None else shipped
     names = _among(chosen, known)
     return [pack for name, pack in known.items() if name in names]
+
+
+def _settled(
+    chosen: Iterable[Pack], values: Values, optional: bool, left_out: Collection[str]
+) -> tuple[dict[str, SloEntry], list[MonitorEntry], list[Settled]]:
+    """The SLOs of packs by key, their monitors, and these as the values have them. Raises DocumentError about values
+    that are impossible."""
+    packs = list(chosen)
+    bases = {
+        entry.key: entry
+        for pack in packs
+        for entry in pack.slos
+        if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
+    }
+    of_slos = chain.from_iterable(read_all(lambda one: slos_of(one, values), bases.values()))
+    slos = {one.key: one for one in read_all(lambda one: settle_slo(one, values), of_slos)}
+    whole = [
+        entry
+        for pack in packs
+        for entry in pack.monitors
+        if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
+    ]
+    parts = chain.from_iterable(read_all(lambda entry: with_variants(entry, values), whole))
+    present = [one for one in parts if _is_wanted(one, values, optional)]
+    entries = list(
+        chain.from_iterable(read_all(lambda one: alerts_of(one, bases[one.slo], values) if one.slo else [one], present))
+    )
+    check_scope(entries, values)
+    check_parts(entries, values)
+    return slos, entries, read_all(lambda entry: settle(entry, values, slos.get(entry.slo)), entries)
 
 
 def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:

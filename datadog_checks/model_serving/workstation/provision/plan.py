@@ -17,6 +17,7 @@ from .document import Node
 from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, mark, resolve, title_of, with_mark_of
 from .normalise import FieldChange, differences, overwritten, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
+from .query.filters import CONTRADICTION
 from .query.problems import ERROR
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
@@ -153,6 +154,7 @@ def checked(
     )
     known: set[str] = set()
     mistakes: list[str] = []
+    contradictory: list[str] = []
     # What several resources come of is told of once.
     in_files: dict[str, bool] = {}
     for resource in ordered:
@@ -165,6 +167,9 @@ def checked(
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
         for problem in problems_of(resource, words):
             is_error = problem.severity == ERROR
+            if problem.id == CONTRADICTION:
+                contradictory.append(resource.address)
+                continue
             if resource.written is not None:
                 told = str(Node(resource.written.file, problem.path, None).fail(problem.message))
                 in_files[told] = is_error
@@ -173,6 +178,13 @@ def checked(
             column = f", column {problem.column}" if problem.column is not None else ""
             tell = mistakes.append if is_error else warn
             tell(f"{resource.address}{place}{column}: {problem.message}")
+    if contradictory:
+        # One scope of the values file may be at odds with those of many.
+        which = ", ".join(dict.fromkeys(contradictory))
+        warn(
+            f"{which}: tags in the scope exclude each other, so all or a part of the query selects nothing: write "
+            "another `scope`, or leave out what is not for it with `enabled: false`, `packs` or --system"
+        )
     try:
         TopologicalSorter({one.address: one.references() for one in ordered}).prepare()
     except CycleError as error:
@@ -251,8 +263,9 @@ def make_plan(
     left = [some for address, some in account.owned.items() if address not in wanted]
     left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
     steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
+    made = {step.title for step in steps if step.action is Action.CREATE and step.kind == "dashboard"}
     taken = {one.id for one in (*moved.values(), *adopted.values())}
-    return Plan((*steps, *_foreign(account, taken)), account.stack, tuple(ignore_tags))
+    return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags))
 
 
 def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:
@@ -318,16 +331,19 @@ def _twins(account: Account, addresses: Collection[str], prune: bool) -> Iterato
             yield Step(Action.DELETE if prune else Action.ORPHANED, address, found=tuple(twins), note=note)
 
 
-def _foreign(account: Account, taken: Collection[str]) -> Iterator[Step]:
+def _foreign(account: Account, taken: Collection[str], made: Collection[str] = ()) -> Iterator[Step]:
     """What looks like ours and is left alone, without the ids that are `taken`; what another stack has is only
-    counted."""
+    counted. `made` are the names of the dashboards that the plan makes."""
     stacks: dict[str, Counter[str]] = {}
+    renamed = set()
     for one in account.strangers:
         found = one.found
         if found.id in taken:
             continue
         if found.key and found.stack != account.stack:
             stacks.setdefault(found.stack, Counter())[found.kind] += 1
+            if found.kind == "dashboard" and found.body.get("title") in made:
+                renamed.add(found.stack)
         else:
             yield Step(Action.FOREIGN, f"{found.kind}:{found.key or found.id}", found=(found,), note=one.why)
     for stack, counts in sorted(stacks.items()):
@@ -335,7 +351,12 @@ def _foreign(account: Account, taken: Collection[str]) -> Iterator[Step]:
         seen = ", ".join(
             f"{count} {kind.replace('_', ' ')}{'s'[: count > 1]}" for kind, count in sorted(counts.items())
         )
-        yield Step(Action.FOREIGN, f"stack:{stack or NO_STACK}", note=f"seen of {stack_name(stack)}: {seen}")
+        note = f"seen of {stack_name(stack)}: {seen}"
+        if stack in renamed:
+            note += (
+                f"; dashboards of the same names: if this is what it is called now, add --move-from {stack or NO_STACK}"
+            )
+        yield Step(Action.FOREIGN, f"stack:{stack or NO_STACK}", note=note)
 
 
 def needing_percentiles(metrics: Collection[str], resources: Iterable[Resource]) -> list[str]:

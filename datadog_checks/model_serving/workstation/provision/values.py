@@ -15,6 +15,7 @@ from .model import KEY_TAG, NO_STACK, OWNER_TAG, STACK
 from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
+from .query.tree import Tag, leaves
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
 """Tags that provisioning sets by itself."""
@@ -162,6 +163,14 @@ def _scope(node: Node) -> str:
         read_condition(text)
     except QueryError as error:
         raise node.fail(f"`{text}`, column {max(error.column - 1, 1)}: {error.message}") from None
+    return text
+
+
+def _generative(node: Node) -> str:
+    text = _scope(node)
+    for leaf in leaves(read_condition(text)):
+        if isinstance(leaf, Tag) and leaf.value is None:
+            raise node.fail(f"`{leaf.key}` is no tag: write `endpoint_name:{leaf.key}` or `model_name:{leaf.key}`")
     return text
 
 
@@ -346,7 +355,7 @@ READERS: Mapping[str, Reader] = {
     "stack": _stack,
     "prefix": _prefix,
     "runbooks": _runbooks,
-    "generative": _scope,
+    "generative": _generative,
     "gpu_hour_price": _price,
     "ignore_tags": _patterns,
 }

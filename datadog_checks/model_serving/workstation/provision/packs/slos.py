@@ -26,6 +26,8 @@ def settle_slo(entry: SloEntry, values: Values) -> SloEntry:
         return entry
     if said.target is not None and not 0 < said.target < 100:
         raise values.fail(f"{path}.target", f"must be a percentage between 0 and 100, such as 99.5, not {said.target}")
+    if said.target is not None and said.target < 1:
+        raise values.fail(f"{path}.target", f"is {said.target} %: for a share of 1 write {said.target * 100:g}")
     target = entry.target if said.target is None else said.target
     if said.warning is not None and not target < said.warning < 100:
         raise values.fail(

@@ -20,6 +20,10 @@ def check_metric(metric: Metric, place: Place) -> Iterator[Problem]:
         return
     vocabulary = place.known.vocabulary
     kind = vocabulary.kind_of(name)
+    if kind is None and name in vocabulary.service_checks:
+        query = f'`"{name}".over("*").by("endpoint_name").last(4).count_by_status()`'
+        yield place.error("catalog/metric", f"`{name}` is a service check and no metric: write {query}", metric.name_at)
+        return
     if kind is None:
         yield place.error(
             "catalog/metric", f"the check sends no `{name}`{nearest(name, vocabulary.kinds)}", metric.name_at

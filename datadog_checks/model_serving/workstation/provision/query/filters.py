@@ -9,6 +9,9 @@ from ...stored import needs_spelling, stored_pattern
 from .problems import Place, Problem, nearest
 from .tree import And, By, Condition, In, Not, Or, Tag, Variable, leaves
 
+CONTRADICTION = "query/contradiction"
+"""The id of tags of a scope that exclude each other."""
+
 
 def check_scope(scope: Condition, place: Place, ours: bool = False) -> Iterator[Problem]:
     """Filters that Datadog refuses or that select nothing. `ours` says that the tags are those of the check."""
@@ -28,6 +31,7 @@ def check_scope(scope: Condition, place: Place, ours: bool = False) -> Iterator[
             "`,` and `!` don't mix with AND, OR, NOT and IN: write AND for `,` and NOT for `!`",
             min(symbols),
         )
+    yield from _contradictions(scope, place)
     for leaf in leaves(scope):
         match leaf:
             case Tag():
@@ -58,6 +62,70 @@ def check_value(key: str, value: str, at: int, place: Place) -> Iterator[Problem
     yield problem(
         "query/tag-value", f"`{key}:{value}` finds nothing: Datadog stores it as `{key}:{spelt}`, so write that", at
     )
+
+
+def _contradictions(scope: Condition, place: Place) -> Iterator[Problem]:
+    """Values of one tag that no series has together, unless it has the tag several times."""
+    for together in _conjunctions(scope):
+        allowed: dict[str, tuple[str, ...]] = {}
+        denied: dict[str, set[str]] = {}
+        for part in together:
+            if isinstance(part, Not) and (found := _exact(part.operand)):
+                denied.setdefault(found[0], set()).update(found[1])
+            elif isinstance(part, In) and part.negated:
+                denied.setdefault(part.key, set()).update(part.values)
+        for part in together:
+            key, values = _exact(part) or ("", ())
+            if not values:
+                continue
+            before = allowed.setdefault(key, values)
+            if set(before).isdisjoint(values):
+                either = ",".join((*before, *values))
+                yield place.warning(
+                    CONTRADICTION,
+                    f"asks for both `{key}:{before[0]}` and `{key}:{values[0]}`, and most series have one: for either "
+                    f"write `{key} IN ({either})`",
+                    part.at,
+                )
+            elif set(values) <= denied.get(key, set()):
+                yield place.warning(CONTRADICTION, f"selects nothing: `{key}:{values[0]}` is left out as well", part.at)
+
+
+def _exact(part: Condition) -> tuple[str, tuple[str, ...]] | None:
+    """The tag and those of its values of which a condition asks for one; None where it isn't so plain."""
+    match part:
+        case Tag(key=key, value=str(value)):
+            values: tuple[str, ...] = (value,)
+        case In(key=key, negated=False):
+            values = part.values
+        case _:
+            return None
+    return None if any("*" in one or "$" in one for one in (key, *values)) else (key, values)
+
+
+def _conjunctions(condition: Condition) -> Iterator[list[Condition]]:
+    """What must hold together, however AND is nested."""
+    match condition:
+        case And():
+            together = list(_operands(condition))
+            yield together
+            for part in together:
+                yield from _conjunctions(part)
+        case Or():
+            for operand in condition.operands:
+                yield from _conjunctions(operand)
+        case Not():
+            yield from _conjunctions(condition.operand)
+        case _:
+            return
+
+
+def _operands(condition: Condition) -> Iterator[Condition]:
+    if isinstance(condition, And):
+        for operand in condition.operands:
+            yield from _operands(operand)
+    else:
+        yield condition
 
 
 def _parts(condition: Condition) -> Iterator[Condition]:

@@ -207,6 +207,13 @@ def _slo(query: SloMonitor, at: Place) -> Iterator[Problem]:
             "times; usual are 14.4, 6, 3 and 1",
             query.comparison.threshold_at,
         )
+    elif query.kind == "error_budget" and 0 < float(query.comparison.threshold) < 1:
+        part = query.comparison.threshold
+        yield at.warning(
+            id,
+            f"{part} is {part} % of the budget: write {float(part) * 100:g} for a share",
+            query.comparison.threshold_at,
+        )
     lengths = []
     for text in (query.long_window, query.short_window):
         if text is None:

@@ -127,18 +127,29 @@ def check_numbers(query: MetricMonitor, options: Mapping[str, Any], place: Place
         return
     if not missing_alone:
         yield from _range(measure, query.comparison, place)
-    value, at = float(text), query.comparison.threshold_at
+    yield from _units(measure, query.expression, text, query.comparison.threshold_at, place)
+
+
+def check_units(expression: Expression, threshold: float, place: Place) -> Iterator[Problem]:
+    """A threshold of an SLO in another unit than its query gives. `place` is that of the threshold."""
+    measure = measure_of(expression, place.known.vocabulary)
+    if measure is not None:
+        yield from _units(measure, expression, f"{threshold:g}", None, place)
+
+
+def _units(measure: Measure, expression: Expression, text: str, at: int | None, place: Place) -> Iterator[Problem]:
+    value, vocabulary = float(text), place.known.vocabulary
     if measure.unit == PERCENT and 0 < value < (1 if measure.high else TINY_SHARE):
         yield place.warning(
             "unit/threshold", f"{text} is {text} %: percent run from 0 to 100; write {value * 100:g} for a share", at
         )
-    elif measure.unit == RATIO and value >= 1 and _is_of_errors(query.expression):
+    elif measure.unit == RATIO and value >= 1 and _is_of_errors(expression):
         yield place.warning(
             "unit/threshold",
             f"{text} is {value * 100:g} %: behind a ratio write `* 100` for percent, or a part of 1",
             at,
         )
-    elif measure.unit == "second" and value >= _long(query.expression) and _are_durations(query.expression, vocabulary):
+    elif measure.unit == "second" and value >= _long(expression) and _are_durations(expression, vocabulary):
         yield place.warning(
             "unit/threshold", f"{text} is {value / 60:g} minutes: for milliseconds write {value / 1000:g}", at
         )

@@ -21,6 +21,7 @@ IDS = (
     "query/window",
     "query/scope",
     "query/filter-mix",
+    "query/contradiction",
     "query/wildcard",
     "query/tag-value",
     "query/template",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ....errors import QueryError
 from .dashboards import check_formula, name_of
 from .expressions import parse_metric_expression
 from .known import Known
+from .numbers import check_units
 from .problems import Place, Problem, mappings, number
 from .rules import check_expression, metrics_of
 from .words import grammar
@@ -48,6 +50,14 @@ def _slo(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     yield from _targets(body, place)
 
 
+def _units(queries: Any, threshold: float, place: Place) -> Iterator[Problem]:
+    """The threshold of time slices against the unit of what it is compared with, where that is one query."""
+    texts = [query.get("query") for query, _ in mappings(queries, place)]
+    if len(texts) == 1 and isinstance(texts[0], str):
+        with suppress(QueryError):
+            yield from check_units(parse_metric_expression(texts[0]), threshold, place)
+
+
 def _targets(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     timeframes = grammar()["slo"]["timeframes"]
     if not body.get("thresholds"):
@@ -62,6 +72,10 @@ def _targets(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
         if share is None or not 0 < share < 100:
             yield at.within("target").error("slo/target", f"must be a percentage between 0 and 100, not {target!r}")
             continue
+        if share < 1:
+            yield at.within("target").warning(
+                "slo/target", f"{target} is {target} %: write {share * 100:g} for a share"
+            )
         early = number(warning)
         if warning is not None and (early is None or not share < early < 100):
             yield at.within("warning").error("slo/target", f"must lie between the target {target} and 100")
@@ -149,8 +163,11 @@ def _time_slice(slices: Mapping[str, Any], place: Place) -> Iterator[Problem]:
         yield place.within("comparator").error(
             "slo/query", f"must be one of {' '.join(words['comparators'])}, not {slices.get('comparator')!r}"
         )
-    if number(slices.get("threshold")) is None:
-        yield place.within("threshold").error("slo/query", "must be a number")
+    threshold, at = number(slices.get("threshold")), place.within("threshold")
+    if threshold is None:
+        yield at.error("slo/query", "must be a number")
+    else:
+        yield from _units(query.get("queries"), threshold, at)
     interval = slices.get("query_interval_seconds", words["intervals"][-1])
     if interval not in words["intervals"]:
         yield place.within("query_interval_seconds").error(
