@@ -136,9 +136,12 @@ def check(
 
         if log_level is not None:
             stack.enter_context(logs_to_stderr(log_level, configuration, [log_output]))
-        done = run(ModelServingCheck, configuration, stand_in, schedule, as_json)
+        done = run(ModelServingCheck, configuration, stand_in, schedule, as_json, found.payloads)
     told = examined(done, configuration, schedule)
-    if not as_json and done.rounds:
+    if as_json:
+        for doubt in done.doubts:
+            click.echo(printable(doubt), err=True)
+    elif done.rounds:
         _show(done, told, configuration, schedule, full)
     sys.exit(_status(done, told, configuration, schedule))
 

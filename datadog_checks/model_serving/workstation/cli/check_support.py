@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +24,7 @@ from ..standin.console import is_terminal, make_console
 from ..standin.runner import Round, Run, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
-from ..standin.targets import ScrapeTargets
+from ..standin.targets import SavedPayload, ScrapeTargets
 from ..standin.units import catalog_files_of, unit_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def schedule_of(
     if found.payloads:
         if times is not None:
             raise OptionError("--times is not for saved payloads, of which each is one run: give more of them.")
-        return Schedule(len(found.payloads), DEFAULT_INTERVAL if interval is None else interval, waits=False)
+        between = DEFAULT_INTERVAL if interval is None else interval
+        return Schedule(len(found.payloads), between, waits=False, insisting=True)
     usual = TRIAL_INTERVAL if found.urls else configuration.interval()
     return Schedule(
         DEFAULT_TIMES if times is None else times,
@@ -68,10 +69,14 @@ def schedule_of(
 
 @dataclass(slots=True)
 class TrialRun:
-    """What the runs of all instances gave, and the checks that ran, by the numbers of their instances."""
+    """What the runs of all instances gave, and the checks that ran, by the numbers of their instances.
+
+    `doubts` say why saved payloads do not seem to be successive answers of one endpoint.
+    """
 
     rounds: list[Round] = field(default_factory=list)
     checks: Mapping[int, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
     is_interrupted: bool = False
 
 
@@ -81,8 +86,15 @@ def run(
     stand_in: StandIn,
     schedule: Schedule,
     as_json: bool,
+    payloads: Sequence[SavedPayload] = (),
 ) -> TrialRun:
-    """Run every instance as often as is asked for, or until Ctrl-C. With `as_json` each round is printed."""
+    """Run every instance as often as is asked for, or until Ctrl-C. With `as_json` each round is printed.
+
+    Of `payloads` each is what one run reads.
+    """
+    # Late, like all that needs the check.
+    from ..examine import doubts, saved_answer
+
     runner = Runner(
         check_class,
         NAME,
@@ -93,6 +105,7 @@ def run(
         names=configuration.urls,
     )
     done = TrialRun(checks=runner.checks)
+    answers = []
     try:
         with progress() as tell:
             for number in range(1, schedule.times + 1):
@@ -103,6 +116,9 @@ def run(
                         tell(f"run {number} of {schedule.times} follows in {math.ceil(left)} s")
                         time.sleep(min(left, 1.0))
                 done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
+                if payloads:
+                    name = payloads[number - 1].name
+                    answers += [saved_answer(name, check) for check in done.checks.values()]
                 if as_json:
                     click.echo(json.dumps(to_json(done.rounds[-1], units(configuration)), allow_nan=False))
                 if not schedule.insisting and not any(_gave(one) for one in done.rounds[-1].runs):
@@ -112,6 +128,7 @@ def run(
         done.is_interrupted = True
     finally:
         runner.close()
+    done.doubts = tuple(doubts(answers))
     return done
 
 
@@ -141,14 +158,15 @@ def examined(done: TrialRun, configuration: Configuration, schedule: Schedule) -
         seconds = run.ended - first.ended if schedule.waits else schedule.interval * (len(done.rounds) - 1)
         check, written = done.checks.get(run.instance), configuration.written[run.instance]
         found.append(examine(check, run, whole, written, seconds=seconds or None))
-    return [_of_payloads(one, url) for one in found for url in configuration.urls] or found
+    return [_of_payloads(one, url, done.doubts) for one in found for url in configuration.urls] or found
 
 
-def _of_payloads(examination: Examination, url: str) -> Examination:
+def _of_payloads(examination: Examination, url: str, doubted: Sequence[str]) -> Examination:
     """What payloads tell, of which the server that replays them, at this URL, is no part."""
     unasked = tuple(replace(state, why="a saved payload can't be asked") for state in examination.readiness)
     written = examination.configuration.replace(urlsplit(url).netloc, "HOST:PORT")
-    return replace(examination, readiness=unasked, configuration=written)
+    warnings = (*doubted, *examination.warnings)
+    return replace(examination, readiness=unasked, configuration=written, warnings=warnings)
 
 
 def units(configuration: Configuration) -> Units:
