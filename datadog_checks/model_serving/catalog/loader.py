@@ -174,7 +174,7 @@ class _Reader(MetricReader):
         shown = tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1 - self.inherited["derived"]))
         return System(
             name=name,
-            title=str(data.get("title", name)),
+            title=str(data.get("title") or name),
             any_of=compile_globs(
                 (*self.strings(recognise.get("any") or [], "recognise.any"), *(f"{prefix}*" for prefix in prefixes))
             ),
@@ -195,6 +195,7 @@ class _Reader(MetricReader):
             rest="rest" in data and self.choice(data["rest"], ("own",), "key `rest`") == "own",
             tags=tuple(self.tags.items()),
             readiness=read_readiness(self, data.get("readiness")),
+            base=base.name if base is not None and base.name != name else "",
             definition=data,
         )
 
@@ -236,6 +237,9 @@ class _Reader(MetricReader):
     def extended(self, base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
         """What the file says together with what it extends. An entry for a metric that has one takes its place."""
         found: dict[str, Any] = {**base, **data}
+        if data["system"] != base["system"]:
+            # It has a name of its own, and what the other one rests on says nothing of it.
+            found = {**found, **{key: data.get(key) for key in ("title", "verified")}}
         for key in ("ignore", "derived", "switches"):
             parts = (part.get(key) or [] for part in (base, data))
             found[key] = [item for part in parts for item in (part if isinstance(part, list) else [part])]

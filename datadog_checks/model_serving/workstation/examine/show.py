@@ -335,6 +335,8 @@ def _families(examination: Examination, all_: bool) -> Iterator[Line]:
         found = [family for family in found if family not in own]
         if found:
             yield from _unmapped(title, found, all_ or state in (WRONG_TYPE, REFUSED, AMBIGUOUS))
+        if state == UNKNOWN and not all_:
+            yield from (Line(f"{family.name}: {family.why}", style="yellow") for family in found if family.why)
         if own:
             names = f": {_some([family.name for family in own], all_)}" if all_ else ""
             yield Line(f"{PROCESS} ({len(own)}){names}")
