@@ -490,6 +490,22 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("prefixes", ["a"], "key `prefixes`", "up to _ or :"),
     ("prefixes", "a_*", "key `prefixes`", "`a_*` must be the beginning of a metric name"),
     ("tags", {"vendor": 5}, "key `tags`", "must be texts by name"),
+    ("tags", {"serving_system": "x"}, "key `tags`, tag `serving_system`", "choose another name"),
+    ("tags", {"a": "{b"}, "key `tags`, tag `a`", "'{b' has a brace that begins or ends no `{name}`"),
+    ("tags", {"a": "b}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{b c}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{{b}}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{b|c}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{Host}"}, "key `tags`, tag `a`", "write `{model_serving_host}`"),
+    ("tags", {"a": "{serving_system}"}, "key `tags`, tag `a`", "write the name of the system itself"),
+    ("tags", {"a": "{b}-{c}"}, "", ""),
+    (
+        "metrics.0.to",
+        {"metric": "request.count", "tags": {"a": "{b"}},
+        "metric `translator_requests_total`, key `to`, tag `a`",
+        "mend it",
+    ),
     ("labels.values", {"a": {"b": 5}}, "labels.values.a", "must be texts by name"),
     ("labels.values", {"a": "b"}, "labels.values.a", "must be a mapping"),
     ("labels.parts", {"a": "("}, "labels.parts.a", "is no regular expression"),
@@ -719,6 +735,25 @@ def test_a_name_that_lacks_the_prefix_is_told(base: str, system: str, tmp_path: 
         "edge_whole": False,
         "num_requests_running": False,
     }
+
+
+def test_a_tag_by_the_name_of_a_label_that_has_another(tmp_path: Path) -> None:
+    """It names the tag, as it is after `rename`. What the file has from another system is not its fault."""
+    labels = {"rename": {"code": "status_code", "model": "name", "kind": "model"}, "parts": {"path": "(?P<kind>.+)"}}
+    written_so = changed(("labels", labels), ("metrics", [*OWN["metrics"]]))
+    for text, message in (
+        ("{code}", "there is no tag `code`, the label becomes `status_code`: write `{status_code}`."),
+        ("{version}", "there is no tag `version`, the label becomes `model_serving_version`"),
+        ("{status_code} {model} {kind} {name} {path} {endpoint_name}", ""),
+    ):
+        path = written(tmp_path, {**written_so, "tags": {"a": text}})
+        if message:
+            with pytest.raises(CatalogError, match=re.escape(message)):
+                load_catalog([path])
+        else:
+            load_catalog([path])
+    extending = {"system": "amd_gpu", "extends": "amd_gpu", "labels": {"rename": {"card_series": "series"}}}
+    assert load_catalog([written(tmp_path, extending)]).systems["amd_gpu"].tags
 
 
 def test_places_in_a_file_that_extends(tmp_path: Path) -> None:

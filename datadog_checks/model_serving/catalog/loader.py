@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import CatalogError
 from .definitions import DefinitionReader
 from .document import KEYS
-from .labels import CANONICAL, read_identity, read_labels
+from .labels import CANONICAL, check_templates, read_identity, read_labels
 from .metrics import MetricReader, names_of
 from .model import (
     VERIFICATIONS,
@@ -164,7 +164,10 @@ class _Reader(MetricReader):
                 "a system that rests on documentation alone is recognised by the beginning of names that nobody else "
                 "has: write `prefix` in place of `any` and `hints_needed`.",
             )
+        self.labels = read_labels(self, data.get("labels") or {})
         self.tags = self.texts(data.get("tags") or {}, "key `tags`")
+        own_tags = {tag: text for tag, text in self.tags.items() if tag in (self.data.get("tags") or {})}
+        check_templates(self, own_tags, self.labels, "key `tags`")
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
         switches = self.entries(data.get("switches") or [], "key `switches`")
         self.things = read_identity(self, data.get("identity"))
@@ -184,7 +187,7 @@ class _Reader(MetricReader):
             any_prefix=flags["any_prefix"] is True,
             prefixes=self.prefixes,
             series_start_at_zero=flags["series_start_at_zero"] is not False,
-            labels=read_labels(self, data.get("labels") or {}),
+            labels=self.labels,
             ignore=tuple(self.ignored(data.get("ignore") or [])),
             ports={key: self.typed(port, int, "a number, such as 8082", f"ports.{key}") for key, port in ports.items()},
             metrics=metrics,

@@ -11,7 +11,7 @@ from ..catalog.recognise import PARTS, Match
 from ..submit.histograms import as_buckets
 from ..submit.series import Output, Reading, Series, state_tags
 from .collector import Collector
-from .report import ADVICE, RUNTIME, behind, unmet
+from .report import ADVICE, RUNTIME, behind, unfilled, unmet
 from .scraper import ServingScraper
 
 STATES = (
@@ -159,6 +159,8 @@ def _matched(scraper: ServingScraper, name: str, match: Match, series: Iterable[
     _, found = collector.labels.get(first, (raw, raw.conditions))
     if state in (MAPPED, UNUSED) and (missing := sorted(raw.conditions - found)):
         why = unmet(missing, found)
+    elif state == MAPPED and (said := unfilled(collector.templates.get(first, {}))):
+        why = said
     elif state == MAPPED and first in collector.quantiles:
         why = QUANTILES
     return FamilyState(name, state, metrics, len(taken), refused, why, first)

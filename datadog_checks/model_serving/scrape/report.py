@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,13 +125,16 @@ class Report:
             )
 
     def _labels(self) -> None:
-        """Say, once for each metric of a user's file, that no series has a label that it asks for."""
+        """Say, once for each metric of a user's file, that no series has a label or a tag that it asks for."""
         for name, (raw, found) in self.collector.labels.items():
             if name in self._labels_of:
                 continue
             self._labels_of.add(name)
             if missing := sorted(raw.conditions - found):
                 self.once(f"labels {name}", f"{name}: {unmet(missing, found)}", warning=False)
+        for name, filled in self.collector.templates.items():
+            if said := unfilled(filled):
+                self.once(f"templates {name}", f"{name}: {said}", warning=False)
 
     def _unprefixed(self, unclaimed: set[str]) -> None:
         """Say, once for each, which metrics a user's file has behind a prefix that they lack."""
@@ -332,6 +335,12 @@ def unmet(missing: Collection[str], found: Collection[str]) -> str:
     asked = " and ".join(f"`{label}`" for label in missing)
     have = f"they have {', '.join(sorted(found))}" if found else "they have none"
     return f"no series so far has the label {asked}, which `when` or `unless` asks for; {have}"
+
+
+def unfilled(filled: Mapping[tuple[str, str], bool]) -> str:
+    """What is to be said of tags with placeholders that no series has got; nothing where some series has each."""
+    missing = [f"`{tag}: {text}`" for (tag, text), got in filled.items() if not got]
+    return f"no series so far has the tags that the file makes {' and '.join(missing)} of" if missing else ""
 
 
 def behind(match: Match, title: str) -> str:
