@@ -158,6 +158,13 @@ def test_of_a_single_run(endpoint: Endpoint) -> None:
     assert 0 < numbers(examination, "latency")["p50"] < numbers(examination, "latency")["p99"]
 
 
+def test_more_failures_than_requests_are_no_share(endpoint: Endpoint) -> None:
+    """Text Embeddings Inference counts them for each input of a batch."""
+    endpoint.serve('te_request_count{method="batch"} 2\nte_request_failure{err="inference"} 64\n')
+    options = {"openmetrics_endpoint": endpoint.url, "readiness": False}
+    assert numbers(examined(options), "errors") == {"total": 64}
+
+
 def test_nothing_has_come_in_between(endpoint: Endpoint) -> None:
     """A quiet server shows its latency as it is so far, and that there were no requests."""
     endpoint.serve(saved("real/mlserver.txt"))

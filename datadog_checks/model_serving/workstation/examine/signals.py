@@ -134,7 +134,8 @@ def _share(signal: Signal, facts: Facts, catalog: Catalog, seconds: float | None
         failed = sum(fact.value for fact in part.get(subject, ()))
         all_ = sum(fact.value for fact in whole.get(subject, ()))
         numbers = _per(failed, facts.seconds(metric, seconds))
-        if all_ > 0:
+        # More failures than requests are of parts of requests, such as the inputs of a batch, and no share of them.
+        if all_ > 0 and failed <= all_:
             numbers["share"] = failed / all_ * 100
         yield SignalValue(subject, metric, _unit(catalog, metric), numbers)
 
