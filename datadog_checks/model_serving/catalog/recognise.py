@@ -77,7 +77,7 @@ class Recogniser:
     def __init__(self, catalog: Catalog, chosen: tuple[str, ...] = (), always: tuple[str, ...] = ()) -> None:
         self.automatic = not chosen
         names = dict.fromkeys((*always, *(chosen or catalog.systems)))
-        # All names of the one would be of both.
+        # What extends another has all of its names. Were both there, each would be of two systems, and so of none.
         replaced = {catalog.systems[name].base for name in always} if self.automatic else set()
         self.systems: dict[str, System] = {name: catalog.systems[name] for name in names if name not in replaced}
         self.active: list[str] = [name for name in self.systems if name in always or not self.automatic]

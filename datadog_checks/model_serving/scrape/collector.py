@@ -54,12 +54,12 @@ class Collector:
     `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
     shape; `quantiles` are raw metrics whose quantiles were left out; `labels` are the labels that metrics of users'
     files have come with, where targets ask for some, and `templates` the tags that such files make of others, with
-    whether a series has got them; `rest` are families that nobody knows and a system passes on, by
-    name and type; `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has,
-    as (federated target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have
-    begun since somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After
-    `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`. No more
-    series are remembered than `sample_limit`, those that were seen last.
+    whether a series has got them; `rest` are families that nobody knows and a system passes on, by name and type;
+    `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has, as (federated
+    target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have begun since
+    somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After `stale_after`
+    seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`. No more series are
+    remembered than `sample_limit`, those that were seen last.
     """
 
     def __init__(

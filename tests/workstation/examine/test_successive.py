@@ -61,6 +61,11 @@ def check(folder: Path, *answers: str, option: str = "--all") -> tuple[str, str]
             "b.txt of vLLM and its family. Saved answers are taken for successive ones of one endpoint: check each by "
             "itself.",
         ),
+        (
+            "python_info 1\n" + MLSERVER.format("m", 20),
+            "python_info 1\n" + MLSERVER.format("n", 20),
+            "have no series in common",
+        ),
         (MLSERVER.format("m", 20), MLSERVER.format("n", 20), "a.txt and b.txt have no series in common"),
         ("kong_upstream 1\n", MLSERVER.format("n", 20), "a.txt and b.txt have no series in common"),
     ],
@@ -89,6 +94,8 @@ def test_beside_json_it_is_said_too(tmp_path: Path) -> None:
         ),
         # Nothing has been counted in the first.
         ("python_info 1\n", "python_info 1\n" + MLSERVER.format("m", 30)),
+        # What the catalog of the system ignores, which was not known to be there.
+        ("python_info 1\n", 'python_info 1\nlitellm_proxy_total_requests_metric_total{requested_model="m"} 30\n'),
     ],
 )
 def test_successive_answers_bring_no_doubt(first: str, second: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ...scrape.report import RUNTIME
 from ...scrape.scraper import ServingScraper
 from ...submit.journal import ACCUMULATING
 from ...submit.processes import JITTER
@@ -17,8 +18,8 @@ class SavedAnswer:
     """What the check has read in one saved answer. `name` is what messages call it.
 
     `systems` are the titles of the systems that have a series in it, by name; `holds` are the keys of these series, and
-    the names that nobody knows; `counted` is how far each series that accumulates had come; `starts` are when the
-    processes had started, in epoch seconds, by federated target.
+    the names that nobody knows, but for what any process shows; `counted` is how far each series that accumulates had
+    come; `starts` are when the processes had started, in epoch seconds, by federated target.
     """
 
     name: str
@@ -32,10 +33,11 @@ def saved_answer(name: str, check: Any) -> SavedAnswer:
     """The answer that a check of one endpoint has read last. Nothing is in it where that could not be read."""
     scrapers: Sequence[ServingScraper] = list(check.source.scrapers.values()) if check.source is not None else []
     own = [(scraper, one) for scraper in scrapers for one in scraper.collector.frame if not one.raw.shared]
+    unknown = (name for scraper in scrapers for name in scraper.collector.unclaimed)
     return SavedAnswer(
         name,
         {one.raw.system: scraper.recogniser.systems[one.raw.system].title for scraper, one in own},
-        frozenset(one.key for _, one in own).union(*(scraper.collector.unclaimed for scraper in scrapers)),
+        frozenset({*(one.key for _, one in own), *(name for name in unknown if not RUNTIME.match(name))}),
         {one.key: one.current.size for _, one in own if one.raw.type in ACCUMULATING},
         {target: start for scraper in scrapers for target, start in scraper.collector.process_start.items()},
     )
