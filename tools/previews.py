@@ -12,9 +12,9 @@ import vl_convert
 
 from datadog_checks.model_serving.workstation.preview.account import SimulatedAccount
 from datadog_checks.model_serving.workstation.preview.drawing import draw_dashboard
+from datadog_checks.model_serving.workstation.preview.recorded import Recorded
 from datadog_checks.model_serving.workstation.preview.story import record_story
 from datadog_checks.model_serving.workstation.provision.desired import desired
-from datadog_checks.model_serving.workstation.provision.simulate.observations import Observations
 from datadog_checks.model_serving.workstation.provision.values import Values
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,10 +31,10 @@ def path_of(key: str) -> str:
     return f"docs/images/dashboard_{key}.svg"
 
 
-def pictures(seen: Observations) -> dict[str, str]:
-    """The picture of each dashboard over some observations, by its path."""
+def pictures(recorded: Recorded) -> dict[str, str]:
+    """The picture of each dashboard over what was recorded, by its path."""
     resources = desired(None, Values(prefix="", generative=GENERATIVE))
-    account = SimulatedAccount(resources, seen)
+    account = SimulatedAccount(resources, recorded)
     return {path_of(one.key): draw_dashboard(one.body, account) for one in resources if one.kind == "dashboard"}
 
 

@@ -61,7 +61,8 @@ class CatalogError(ConfigError):
 
 
 class DocumentError(ConfigError):
-    """A values file or a routing file that can't be used; the text names the file and the place in it."""
+    """A values file, a routing file or another document that can't be used; the text names the file and the place in
+    it, with a line for each place where there are several."""
 
 
 class OptionError(ConfigError):

@@ -298,6 +298,45 @@ def test_destroy_takes_a_pack_and_has_a_limit(dd: Standin) -> None:
     assert run(dd, *PLAN, "--pack", "slo").exit_code == 0
 
 
+OWN_PACK = """title: Ours
+slos:
+  uploads:
+    title: Uploads
+    description: Uploads that did not fail.
+    type: metric
+    good: sum:model_serving.request.count{*}.as_count() - sum:model_serving.request.error.count{*}.as_count()
+    total: sum:model_serving.request.count{*}.as_count()
+    target: 99
+    timeframe: 30d
+monitors:
+  uploads.failing:
+    title: Uploads fail
+    subject: failed uploads
+    query: sum(last_1h):sum:model_serving.request.error.count{*} by {endpoint_name}.as_count() > 50
+    guards:
+      requests: sum(last_1h):sum:model_serving.request.count{*} by {endpoint_name}.as_count() >= 100
+    severity: warning
+    priority: 3
+    look: [Who uploads.]
+"""
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_destroy_takes_all_of_a_pack_of_the_users_own(dd: Standin, tmp_path: Path, by_name: bool) -> None:
+    """Also the parts of composite monitors, and an SLO, that bear no tag of it."""
+    pack, values = tmp_path / "ours.yaml", tmp_path / "values.yaml"
+    pack.write_text(OWN_PACK, encoding="utf-8")
+    values.write_text("packs: [saturation, ./ours.yaml]\n", encoding="utf-8")
+    assert run(dd, "apply", "--yes", "--values", str(values)).exit_code == 0
+    (slo,) = dd.state.slos.values()
+    slo["tags"] = [tag for tag in slo["tags"] if not tag.startswith("pack:")]
+    gone = run(dd, "destroy", "--yes", "--pack", "ours" if by_name else str(pack), "--values", str(values))
+    assert gone.exit_code == 0, gone.output
+    assert numbers(dd)["slo"] == 0
+    assert not [one["name"] for one in dd.state.monitors.values() if "Uploads" in one["name"]]
+    assert run(dd, *PLAN, "--pack", "saturation").exit_code == 0, "the other pack is whole"
+
+
 def test_before_any_data_it_does_not_call_itself_done() -> None:
     """Status 3, and the monitors and SLOs that have nothing to look at; once the metrics are there, all is done."""
     with Standin() as dd:

@@ -180,6 +180,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "another site": (["--site", "datadoghq.eu"], "not for datadoghq.eu: give --site datadoghq.com"),
     "a pack": (["--pack", "gpu"], "the plan says what is wanted"),
     "what to delete": (["--prune"], "the plan says what is wanted"),
+    "what to adopt": (["--adopt", "cpu.high=1"], "the plan says what is wanted"),
 }
 
 
@@ -247,3 +248,51 @@ def test_what_apply_knows_how_to_go_about_is_no_refusal(dd: Standin) -> None:
     done = run(dd, "apply", "--yes", "--pack", "gpu")
     assert done.exit_code == 0, done.output
     assert "adopted monitor" in done.output
+
+
+def hot(dd: Standin) -> int:
+    """A monitor that a person has made."""
+    body = {
+        "name": "CPU is hot",
+        "type": "query alert",
+        "query": "avg(last_5m):avg:system.cpu.user{*} by {host} > 90",
+        "message": "Hot. @slack-web",
+        "tags": ["owner:bob"],
+        "options": {"thresholds": {"critical": 90.0}},
+    }
+    return int(dd.state.add_monitor(body, "2025-01-01T00:00:00+00:00")["id"])
+
+
+def test_a_saved_plan_adopts_only_what_was_reviewed(dd: Standin, tmp_path: Path) -> None:
+    number, path, values = hot(dd), tmp_path / "plan.json", tmp_path / "ignore.yaml"
+    values.write_text("ignore_tags: [owner]\n", encoding="utf-8")
+    options = ("--pack", "saturation", "--values", str(values))
+    planned = run(dd, "plan", *options, "--adopt", f"cpu.high={number}", "--out", str(path))
+    assert planned.exit_code == 0, planned.output
+    assert f'(id {number}) adopted: was "CPU is hot"; resets the state' in planned.output
+    assert "no longer notifies slack-web\n" in planned.output
+    before = dict(dd.state.monitors[number])
+    for edit, what in (({"message": "Hot! @slack-web"}, "message"), ({"tags": ["owner:eve"]}, "tags")):
+        dd.state.monitors[number].update(edit)
+        stale = run(dd, "apply", str(path), "--yes")
+        assert stale.exit_code == 1
+        assert f"so nothing was done; since it was made:\n  monitor:cpu.high was changed in {what}" in stale.output
+        dd.state.monitors[number].update(before)
+    done = run(dd, "apply", str(path), "--yes")
+    assert done.exit_code == 0, done.output
+    assert {"owner:bob", "model_serving_key:cpu.high"} <= set(dd.state.monitors[number]["tags"])
+    for again in ((), ("--adopt", f"cpu.high={number}")):
+        assert run(dd, "plan", "--detailed-exitcode", *options, *again).exit_code == 0
+
+
+def test_what_is_adopted_must_be_wanted_and_there(dd: Standin, tmp_path: Path) -> None:
+    number, values = hot(dd), tmp_path / "values.yaml"
+    values.write_text("monitors: {cpu.high: {enabled: false}}\n", encoding="utf-8")
+    for options, status, words in (
+        (("--values", str(values), "--adopt", f"cpu.high={number}"), 2, "monitor:cpu.high isn't provisioned here"),
+        (("--adopt", f"cpu.hihg={number}"), 2, "did you mean `monitor:cpu.high`"),
+        (("--adopt", f"cpu.high={number}", "--offline"), 2, "--offline is for no account"),
+        (("--adopt", f"cpu.high={number}1"), 1, "the account has nothing with this id"),
+    ):
+        done = run(dd, "plan", "--pack", "saturation", *options)
+        assert (done.exit_code, words in done.output) == (status, True), done.output

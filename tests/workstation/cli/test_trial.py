@@ -159,6 +159,27 @@ def test_the_interval_begins_after_a_run_and_each_instance_has_its_own_time(
     assert sum(slept) == 20
 
 
+def test_runs_keep_their_pace(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the Agent's do, however long one takes; one that takes longer than the interval is followed at once."""
+    begun: list[float] = []
+    now = [0.0]
+    run, lengths = Runner.run, iter((9.0, 5.0, 30.0, 1.0, 1.0))
+
+    def slow(self: Runner, before: Callable[[str], None]) -> Round:
+        begun.append(now[0])
+        now[0] += next(lengths)
+        return run(self, before)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(Runner, "run", slow)
+    monkeypatch.setattr(check_support, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    assert check(endpoint.url, "--interval", "20", "--times", "5").exit_code == 0
+    # The second waits from the end of the first.
+    assert begun == [0, 29, 49, 79, 99]
+
+
 @pytest.mark.parametrize("option", ["--all", "--json"])
 def test_nothing_mapped_is_no_success(option: str, endpoint: Endpoint) -> None:
     """It is said, also beside the JSON, which stays what it is."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.workstation.preview.data import Answers, group_text, variables_of
+from datadog_checks.model_serving.workstation.preview.recorded import Recorded
 from datadog_checks.model_serving.workstation.provision.simulate.observations import (
     COUNT,
     DISTRIBUTION,
@@ -48,7 +49,8 @@ def request(show: Mapping[str, str], aggregate: str = "", **queries: str) -> dic
 
 
 def answers(variables: list[dict[str, Any]] | None = None) -> Answers:
-    return Answers(observed(), variables_of({"template_variables": variables or []}))
+    recorded = Recorded(observed(), hidden=frozenset(("model_serving.model.age",)))
+    return Answers(recorded, variables_of({"template_variables": variables or []}))
 
 
 COUNTS = "sum:requests{*} by {model}.as_count()"
@@ -142,7 +144,7 @@ def test_a_sum_is_the_sum_of_the_graph(points: list[tuple[int, int]]) -> None:
     seen = Observations(START, START + 1200)
     for minute, value in sorted(dict(points).items()):
         seen.point("requests", COUNT, [f"model:{value % 3}"], START + 60 * minute + 1, value)
-    found = Answers(seen, {})
+    found = Answers(Recorded(seen), {})
     graph = {line.name: sum(line.points.values()) for line in found.lines(request({"R": "a"}, a=COUNTS))}
     rows = found.figures(request({"R": "a"}, "sum", a=COUNTS)).rows
     assert {f"R: {group_text(group)}": row[0] for group, row in rows.items()} == graph

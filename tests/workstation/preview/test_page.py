@@ -18,6 +18,7 @@ from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.preview.account import SimulatedAccount
 from datadog_checks.model_serving.workstation.preview.drawing import draw_dashboard
 from datadog_checks.model_serving.workstation.preview.page import render_page
+from datadog_checks.model_serving.workstation.preview.recorded import Recorded
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.simulate.observations import GAUGE, Observations
@@ -50,7 +51,7 @@ def drawn(definition: Mapping[str, Any], resources: list[Resource] | None = None
     """A dashboard of one widget."""
     layout = {"x": 0, "y": 0, "width": 4, "height": height}
     body = {"title": "T", "widgets": [{"definition": {"title": "Own title", **definition}, "layout": layout}]}
-    return draw_dashboard(body, SimulatedAccount(resources or [], seen()))
+    return draw_dashboard(body, SimulatedAccount(resources or [], Recorded(seen())))
 
 
 def numbers(**formula: Any) -> list[dict[str, Any]]:
@@ -104,7 +105,7 @@ def test_a_graph_is_interrupted_where_there_is_no_data() -> None:
     assert [path.count("M") for path in paths if "L" in path] == [2, 2]
 
 
-def test_monitors_and_slos_are_those_of_the_resources(story: Observations) -> None:
+def test_monitors_and_slos_are_those_of_the_resources(story: Recorded) -> None:
     account = SimulatedAccount(RESOURCES, story)
     found = account.states('tag:"integration:model-serving" tag:"pack:gpu"')
     gpu = [one.body["name"] for one in RESOURCES if one.kind == "monitor" and "pack:gpu" in one.body["tags"]]
@@ -116,7 +117,7 @@ def test_monitors_and_slos_are_those_of_the_resources(story: Observations) -> No
 
 
 @pytest.mark.parametrize("key", DASHBOARDS)
-def test_every_shipped_dashboard_is_drawn(key: str, story: Observations) -> None:
+def test_every_shipped_dashboard_is_drawn(key: str, story: Recorded) -> None:
     """Every widget is there; none is of a type that is not drawn."""
     body = DASHBOARDS[key]
     svg = draw_dashboard(body, SimulatedAccount(RESOURCES, story))
@@ -128,7 +129,7 @@ def test_every_shipped_dashboard_is_drawn(key: str, story: Observations) -> None
     assert "not drawn: a widget of type" not in found
 
 
-def test_the_page_needs_nothing_else(story: Observations) -> None:
+def test_the_page_needs_nothing_else(story: Recorded) -> None:
     """No script, no network, no other file; each dashboard has its section."""
     page = render_page(RESOURCES, story, ["A note <here>."])
     assert "A note &lt;here&gt;." in page
@@ -188,7 +189,7 @@ def test_the_library_that_draws_is_optional(monkeypatch: pytest.MonkeyPatch) -> 
     assert "pip install '.[cli,preview]'" in done.output
 
 
-def test_every_dashboard_has_its_picture(story: Observations) -> None:
+def test_every_dashboard_has_its_picture(story: Recorded) -> None:
     """That they are fresh is not looked at, for an hour of simulated time takes too long; the tool works."""
     found = previews.pictures(story)
     assert found.keys() == {previews.path_of(key) for key in DASHBOARDS}

@@ -22,7 +22,7 @@ from datadog_checks.model_serving.workstation.provision.apply import Result, app
 from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
-from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan
+from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
 from datadog_checks.model_serving.workstation.provision.values import Values
@@ -237,6 +237,17 @@ def test_a_twin_is_adopted(dd: Standin, connect: Connect) -> None:
     assert told(outcomes) == {"monitor:errors.share": f"done adopted monitor {twin}, which was the same"}
     assert "model_serving_key:errors.share" in dd.state.monitors[twin]["tags"]
     converges(dd, connect, [errors()], {**dict.fromkeys(KINDS, 0), "monitor": 1})
+
+
+def test_a_twin_that_is_adopted_keeps_the_tags_that_are_left_to_others(dd: Standin, connect: Connect) -> None:
+    twin = by_hand(dd, "team:ml", "owner:bob", "web")
+    client = connect()
+    wanted = checked([errors()])
+    plan = make_plan(wanted, read_account(client, wanted), ignore_tags=["owner"])
+    assert set(told(apply(client, plan)).values()) == {f"done adopted monitor {twin}, which was the same"}
+    tags = dd.state.monitors[twin]["tags"]
+    assert ("owner:bob" in tags, "web" in tags) == (True, False)
+    assert not make_plan(wanted, read_account(client, wanted), ignore_tags=["owner"]).differs
 
 
 def test_a_twin_of_somebody_else_is_left_alone(dd: Standin, connect: Connect) -> None:

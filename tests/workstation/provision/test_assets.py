@@ -16,7 +16,6 @@ from datadog_checks.model_serving.workstation.provision.packs import (
 )
 from datadog_checks.model_serving.workstation.provision.packs import (
     builtin_packs,
-    dashboard_entries,
     monitor_entries,
 )
 from datadog_checks.model_serving.workstation.provision.query import check_dashboard, check_monitor
@@ -56,7 +55,9 @@ def test_everything_but_burn_rates_and_composites_is_an_asset() -> None:
     assert names == {
         key.replace(".", "_") for key, entry in monitor_entries().items() if entry.form != "slo" and not entry.guards
     }
-    assert {Path(path).stem for path in DASHBOARDS} == set(dashboard_entries())
+    assert {Path(path).stem for path in DASHBOARDS} == {
+        entry.key for pack in builtin_packs().values() for entry in pack.dashboards
+    }
 
 
 @pytest.mark.parametrize("path", MONITORS)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
-from datadog_checks.model_serving.workstation.provision.apply import apply
+from datadog_checks.model_serving.workstation.provision.apply import apply, conflict_text
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Action, Step, checked, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text
 from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 
@@ -278,6 +278,19 @@ def test_of_two_with_one_key_the_older_is_ours(dd: Standin, connect: Connect) ->
     ]
 
 
+def test_a_copy_whose_original_somebody_deleted_is_ours_and_is_shown(dd: Standin, connect: Connect) -> None:
+    """Nothing tells it from the original, so what happens to it is in the plan."""
+    client = connect()
+    applied(client, every_kind())
+    original, copy = copied(dd, "Monitor both")
+    del dd.state.monitors[original]
+    assert text(planned(client, every_kind())).splitlines() == [
+        f'  ~ monitor:both  "Monitor both" (id {copy}) changes',
+        '      name: "A copy" -> "Monitor both"',
+        "Plan: 1 to change, 7 unchanged.",
+    ]
+
+
 @pytest.mark.parametrize("prune", [False, True])
 def test_what_is_no_longer_wanted_is_no_difference_unless_it_is_to_be_deleted(connect: Connect, prune: bool) -> None:
     client = connect()
@@ -419,3 +432,12 @@ def test_nothing_of_an_account_passes_for_a_line_of_the_plan(
     lines = plan_text(make_plan([wanted], account, prune=True), width=width).plain.split("\n")
     assert [line for line in lines if not line.isprintable()] == []
     assert [line.startswith(("Plan: ", "Nothing ")) for line in lines].index(True) == len(lines) - 1
+
+
+@given(st.text(), st.text(), st.text())
+def test_nothing_of_an_account_passes_for_a_line_of_a_conflict(identity: str, other: str, note: str) -> None:
+    two = tuple(Found("monitor", "a", one, {}) for one in (identity, other))
+    steps = [Step(Action.CONFLICT, "monitor:a", found=two), Step(Action.CONFLICT, "monitor:b", note=f"{note}b")]
+    lines = conflict_text(steps).split("\n")
+    assert [line for line in lines if not line.isprintable()] == []
+    assert len(lines) == 4, "a heading, one of each, and what to do"

@@ -313,6 +313,24 @@ def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_all_mistakes_are_told_at_once(load: Load) -> None:
+    """A line for each, with the place."""
+    with pytest.raises(DocumentError) as caught:
+        load("{group_wait: 30s, receiver: a, receivers: {a: {to: ['#x']}, b: {too: [x]}}}")
+    assert [line.partition("routing.yaml: ")[2].partition(" ")[0] for line in str(caught.value).splitlines()] == [
+        "unknown",
+        "receivers.a.to:",
+        "receivers.b:",
+    ]
+    routes = "[{match: {severity: bad}, receiver: a}, {match: {severity: critical}, receiver: b}]"
+    with pytest.raises(DocumentError) as caught:
+        load(f"{{receiver: a, routes: {routes}, receivers: {{a: {{to: x}}}}}}")
+    assert [line.partition("routing.yaml: ")[2].partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "routes[0].match.severity",
+        "routes[1].receiver",
+    ]
+
+
 def test_tag_that_nothing_has_is_refused(load: Load, tmp_path: Path) -> None:
     """A misspelt tag would never match; tags of the user's own are known from the values."""
     text = "receiver: a\nreceivers: {a: {to: x}}\nroutes: [{match: {TAG: x}, receiver: a}]"

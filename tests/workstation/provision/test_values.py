@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -184,6 +185,65 @@ def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
         load(text)
     assert str(caught.value).partition("values.yaml: ")[0].endswith("/")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        pytest.param(
+            """
+            prefx: a
+            renotify: 5
+            monitors:
+              latency.p99:
+                thresholds: {critical: x, warnin: 1}
+                variants: {a: {}, b: {scope: "model_name:x", windw: 5m}}
+              errors.shar: {enabled: false}
+            slos: {availability: {target: x, endpoints: {fraud: {targt: 3}}}}
+            """,
+            [
+                "unknown key `prefx`",
+                "renotify",
+                "monitors.latency.p99.thresholds.critical",
+                "monitors.latency.p99.thresholds: unknown threshold `warnin`",
+                "monitors.latency.p99.variants.a",
+                "monitors.latency.p99.variants.b: unknown key `windw`",
+                "monitors: unknown monitor `errors.shar`",
+                "slos.availability.target",
+                "slos.availability.endpoints.fraud: unknown key `targt`",
+            ],
+            id="of its form",
+        ),
+        pytest.param(
+            """
+            monitors:
+              latency.p99: {thresholds: {critical: 1, warning: 2}}
+              endpoint.ready: {window: 5m}
+              errors.share: {long_window: 1h}
+            """,
+            [
+                # Once, though it is said of the monitor that complements this one, too.
+                "monitors.latency.p99.thresholds.warning",
+                "monitors.errors.share.long_window",
+                "monitors.endpoint.ready.window",
+            ],
+            id="of what the packs have",
+        ),
+        pytest.param(
+            "slos: {availability: {target: 120}, latency: {threshold: 0}}",
+            ["slos.availability.target", "slos.latency.threshold"],
+            id="of SLOs",
+        ),
+    ],
+)
+def test_all_mistakes_are_told_at_once(load: Load, text: str, places: list[str]) -> None:
+    """A line for each, with the file and the place."""
+    with pytest.raises(DocumentError) as caught:
+        load(dedent(text))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(places)
+    for line, place in zip(lines, places, strict=True):
+        assert line.partition("values.yaml: ")[2].startswith(place)
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:

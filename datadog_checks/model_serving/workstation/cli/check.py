@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...catalog.model import BILLED_PER_DISTRIBUTION
-from ...errors import OptionError
 from ...http.redact import printable
 from ..standin.builtins import log_output
-from ..standin.configuration import Configuration, load_configuration, with_secrets
+from ..standin.configuration import Configuration
 from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
-from ..standin.profiles import with_profile
-from ..standin.replay import replayed
 from ..standin.sinks import combined
 from ..standin.standin import StandIn
-from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
-from .check_support import Schedule, TrialRun, examined, run, schedule_of, units
-from .common import INSTANCES, SECRET, logs_to_stderr
+from .check_support import DEFAULT_TIMES, TRIAL_INTERVAL, Schedule, TrialRun, examined, interruption, run, units
+from .common import logs_to_stderr, with_options
 from .exit import ExitStatus
+from .trial import TARGETS, WHAT_RUNS, TrialOptions, prepared, when
 
 if TYPE_CHECKING:
     from ..examine import Examination
@@ -35,43 +29,13 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
 
 
 @click.command(short_help="Run the check without an Agent and print what it would send.")
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    metavar="FILE",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Configuration as the Agent reads it: init_config and instances; - for standard input.",
-)
-@INSTANCES
-@click.option("--serving-system", metavar="NAME", help="What serves at the target, where that is not recognised.")
-@click.option("--endpoint-name", metavar="NAME", help="The tag endpoint_name of a target.")
-@click.option(
-    "--catalog", "catalog", multiple=True, metavar="FILE", help="Try a catalog file of your own on the targets."
-)
-@click.option(
-    "--header",
-    "headers",
-    multiple=True,
-    metavar="'NAME: VALUE'",
-    help="A header of the requests to the targets; a secret one as 'Authorization: ENC[login]'.",
-)
-@SECRET
-@click.option(
-    "-n",
-    "--times",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="How often to run every instance. Counts are what changed between runs, so one run shows none.  "
-    "[default: 2, or 1 where the first gives nothing]",
-)
-@click.option(
-    "--interval",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    help="Time between runs, or between the answers that saved payloads are.  "
-    "[default: 5 for URLs; else the longest min_collection_interval of the instances, or 15]",
+@with_options(
+    TARGETS,
+    *WHAT_RUNS,
+    *when(
+        "2, or 1 where the first gives nothing",
+        "5 for URLs; else the longest min_collection_interval of the instances, or 15",
+    ),
 )
 @click.option("--all", "full", is_flag=True, help="Print every metric with its tags, not only those that tell most.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run, each on a line of its own.")
@@ -80,18 +44,7 @@ LEVELS = ("trace", "debug", "info", "warning", "error")
     type=click.Choice(LEVELS, case_sensitive=False),
     help="Also print what the check logs at this level or above, as it happens, to standard error.",
 )
-def check(
-    targets: tuple[str, ...],
-    path: Path | None,
-    numbers: tuple[int, ...],
-    secrets: tuple[str, ...],
-    times: int | None,
-    interval: float | None,
-    full: bool,
-    as_json: bool,
-    log_level: str | None,
-    **trial: Any,
-) -> None:
+def check(full: bool, as_json: bool, log_level: str | None, **options: Any) -> None:
     """Run the check on endpoints, saved payloads or a configuration, and print what the Agent would send to Datadog.
 
     A TARGET is the URL of an endpoint, or a file with what one has answered (- for standard input). Several URLs are
@@ -117,26 +70,17 @@ def check(
     Exit status: 0 when all is well; 1 when a run failed, a service check is CRITICAL, nothing of an endpoint is mapped,
     or Ctrl-C ended it; 2 for a mistake in the options or the configuration.
     """
-    found = read_targets(targets)
-    for note in found.notes:
-        click.echo(printable(note), err=True)
     with ExitStack() as stack:
-        configuration = _configuration(found, path, trial, secrets, stack)
-        if numbers:
-            if path is None:
-                raise OptionError("--instance chooses among the instances of a configuration: give -c FILE.")
-            configuration = configuration.only(numbers)
-        configuration, profiles = with_profile(configuration, os.environ)
-        for number, profile in profiles.items():
-            click.echo(f"instance {number} logs in to Databricks with {profile}", err=True)
-        schedule = schedule_of(found, configuration, times, interval)
+        configuration, schedule = prepared(
+            TrialOptions(**options), stack, usual_times=DEFAULT_TIMES, url_interval=TRIAL_INTERVAL
+        )
         stand_in = stack.enter_context(standing_in(StandIn(config={"log_level": log_level or "info"})))
         # Imported here so that the base package finds the stand-in, where it was not loaded before.
         from ... import ModelServingCheck
 
         if log_level is not None:
             stack.enter_context(logs_to_stderr(log_level, configuration, [log_output]))
-        done = run(ModelServingCheck, configuration, stand_in, schedule, as_json, found.payloads)
+        done = run(ModelServingCheck, configuration, stand_in, schedule, as_json)
     told = examined(done, configuration, schedule)
     if as_json:
         for doubt in done.doubts:
@@ -144,32 +88,6 @@ def check(
     elif done.rounds:
         _show(done, told, configuration, schedule, full)
     sys.exit(_status(done, told, configuration, schedule))
-
-
-def _configuration(
-    found: ScrapeTargets, path: Path | None, trial: Mapping[str, Any], secrets: Sequence[str], stack: ExitStack
-) -> Configuration:
-    """What is to run: the file, or instances for the targets. A server for saved payloads runs until the stack ends."""
-    targets = bool(found.urls or found.payloads)
-    if path is not None:
-        given = next((name for name, value in trial.items() if value), "")
-        if targets:
-            raise OptionError("A target and -c are two things to check: give one of them.")
-        if given:
-            option = f"--{given.removesuffix('s').replace('_', '-')}"
-            raise OptionError(f"{option} is for targets: with -c write `{given}` into the file.")
-        return load_configuration(path, secrets, os.environ)
-    if not targets:
-        raise OptionError(
-            "Nothing to check: give the URL of an endpoint, such as http://localhost:8082/metrics, a file with a saved "
-            "payload, or -c FILE for a configuration. `model-serving check --help` has examples."
-        )
-    written = [instance_of(url, **trial) for url in found.urls or (PLACE,)]
-    configuration = replace(with_secrets("the command line", {}, written, secrets, os.environ), is_trial=True)
-    if found.payloads:
-        url = stack.enter_context(replayed([payload.data for payload in found.payloads]))
-        configuration = replayed_configuration(configuration, url, found.payloads)
-    return configuration
 
 
 def _show(
@@ -219,10 +137,7 @@ def _status(
 ) -> ExitStatus:
     """How it ended, which is told where what was shown does not tell it."""
     if done.is_interrupted:
-        found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
-        click.echo(
-            f"Interrupted in run {min(len(done.rounds) + 1, schedule.times)} of {schedule.times}: {found}.", err=True
-        )
+        click.echo(interruption(done, schedule), err=True)
     useless = [one.label for one in told if one.families and not one.mapped and not one.error]
     for label in useless:
         click.echo(f"{label}: none of its metrics is mapped, so none of them would reach Datadog.", err=True)

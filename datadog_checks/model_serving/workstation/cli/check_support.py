@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
-from rich.status import Status
-from rich.text import Text
 
 from ...catalog.model import NAMESPACE
 from ...errors import OptionError
 from ..standin.configuration import DEFAULT_INTERVAL, Configuration
-from ..standin.console import is_terminal, make_console
 from ..standin.runner import Round, Run, Runner
 from ..standin.sinks import Units, combined, to_json
 from ..standin.standin import StandIn
-from ..standin.targets import SavedPayload, ScrapeTargets
+from ..standin.targets import ScrapeTargets
 from ..standin.units import catalog_files_of, unit_of
+from .progress import Tell, progress
 
 if TYPE_CHECKING:
     from ..examine import Examination
 
 NAME = "model_serving"
-Tell = Callable[[str], None]
 DEFAULT_TIMES = 2
 TRIAL_INTERVAL = 5.0
 """Seconds between the runs of a URL: a person waits, and no file says otherwise."""
@@ -41,27 +36,39 @@ TRIAL_INTERVAL = 5.0
 class Schedule:
     """How many runs, and the seconds from one to the next, which are waited for where `waits`.
 
-    Where it is not `insisting`, a first run of which no metric comes is the last.
+    Where it is not `insisting`, a first run of which no metric comes is the last. `payloads` are the names of the saved
+    payloads that are read, one a run.
     """
 
     times: int
     interval: float
     waits: bool = True
     insisting: bool = False
+    payloads: tuple[str, ...] = ()
 
 
 def schedule_of(
-    found: ScrapeTargets, configuration: Configuration, times: int | None, interval: float | None
+    found: ScrapeTargets,
+    configuration: Configuration,
+    times: int | None,
+    interval: float | None,
+    *,
+    usual_times: int,
+    url_interval: float,
 ) -> Schedule:
-    """What the options ask for. Raises OptionError."""
+    """What the options ask for. Without a number there are `usual_times`, and URLs are run every `url_interval`.
+
+    Raises OptionError.
+    """
     if found.payloads:
         if times is not None:
             raise OptionError("--times is not for saved payloads, of which each is one run: give more of them.")
         between = DEFAULT_INTERVAL if interval is None else interval
-        return Schedule(len(found.payloads), between, waits=False, insisting=True)
-    usual = TRIAL_INTERVAL if found.urls else configuration.interval()
+        names = tuple(payload.name for payload in found.payloads)
+        return Schedule(len(names), between, waits=False, insisting=True, payloads=names)
+    usual = url_interval if found.urls else configuration.interval()
     return Schedule(
-        DEFAULT_TIMES if times is None else times,
+        usual_times if times is None else times,
         usual if interval is None else interval,
         insisting=times is not None,
     )
@@ -86,12 +93,8 @@ def run(
     stand_in: StandIn,
     schedule: Schedule,
     as_json: bool,
-    payloads: Sequence[SavedPayload] = (),
 ) -> TrialRun:
-    """Run every instance as often as is asked for, or until Ctrl-C. With `as_json` each round is printed.
-
-    Of `payloads` each is what one run reads.
-    """
+    """Run every instance as often as is asked for, or until Ctrl-C. With `as_json` each round is printed."""
     # Late, like all that needs the check.
     from ..examine import doubts, saved_answer
 
@@ -106,18 +109,22 @@ def run(
     )
     done = TrialRun(checks=runner.checks)
     answers = []
+    begun = 0.0
     try:
         with progress() as tell:
             for number in range(1, schedule.times + 1):
                 if number > 1 and schedule.waits:
-                    # From the end of the last: what a first run prepares is none of the time between two scrapes.
-                    due = time.monotonic() + schedule.interval
+                    due = begun + schedule.interval
                     while (left := due - time.monotonic()) > 0:
-                        tell(f"run {number} of {schedule.times} follows in {math.ceil(left)} s")
+                        tell(_waiting(number, schedule, left))
                         time.sleep(min(left, 1.0))
+                begun = time.monotonic()
                 done.rounds.append(runner.run(partial(_tell_run, tell, number, schedule.times)))
-                if payloads:
-                    name = payloads[number - 1].name
+                if number == 1:
+                    # What a first run prepares is none of the time between two scrapes.
+                    begun = time.monotonic()
+                if schedule.payloads:
+                    name = schedule.payloads[number - 1]
                     answers += [saved_answer(name, check) for check in done.checks.values()]
                 if as_json:
                     click.echo(json.dumps(to_json(done.rounds[-1], units(configuration)), allow_nan=False))
@@ -138,6 +145,20 @@ def _gave(run: Run) -> bool:
     return bool(run.commit.distributions) or not all(
         series.context.name.startswith(about_itself) for series in run.commit.series
     )
+
+
+def interruption(done: TrialRun, schedule: Schedule) -> str:
+    """What is to be said where Ctrl-C ended the runs, empty where it did not."""
+    if not done.is_interrupted:
+        return ""
+    found = f"what is shown is of {len(done.rounds)}" if done.rounds else "there is nothing to show"
+    return f"Interrupted in run {min(len(done.rounds) + 1, schedule.times)} of {schedule.times}: {found}."
+
+
+def _waiting(number: int, schedule: Schedule, left: float) -> str:
+    after = schedule.times - number
+    last = f", the last one in {math.ceil(left + after * schedule.interval)} s" if after else ""
+    return f"run {number} of {schedule.times} follows in {math.ceil(left)} s{last}"
 
 
 def _tell_run(tell: Tell, number: int, times: int, label: str) -> None:
@@ -173,13 +194,3 @@ def units(configuration: Configuration) -> Units:
     """Units by the names of metrics, those of the catalogs of the instances included."""
     files = catalog_files_of(instance for _, instance in configuration.instances)
     return partial(unit_of, catalog_files=files)
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """A function that says on standard error what goes on, as long as that is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield lambda text: None
-        return
-    with Status("", console=make_console(stderr=True)) as status:
-        yield lambda text: status.update(Text(text))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import click
 
 from ...http.redact import mask, printable, secrets_of
 from ..standin.builtins import TRACE
 from ..standin.configuration import Configuration
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 SECRET = click.option(
     "--secret",
@@ -31,6 +34,17 @@ INSTANCES = click.option(
     type=click.IntRange(min=1),
     help="Take only this instance of the configuration, counted from 1. May be given more than once.",
 )
+
+
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Give a command several options, in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 class _MaskedLines(logging.Formatter):

@@ -12,9 +12,11 @@ import click
 from ...errors import OptionError, ProvisionError
 from ..files import json_text
 from . import INSTALL
+from .common import with_options
 from .exit import ExitStatus
 from .provision_preview import preview
 from .provision_support import (
+    ADOPT,
     MATCH,
     MAX_DELETES,
     MOVE,
@@ -37,8 +39,8 @@ from .provision_support import (
     show,
     stack_of,
     terminal_width,
+    values_of,
     wanted,
-    with_options,
     write_file,
 )
 
@@ -51,7 +53,8 @@ from .provision_support import (
 def provision(context: click.Context) -> None:
     """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles and notification rules.
 
-    What is there already is found by its mark and changed in place; what bears no mark of ours is never touched.
+    What is there already is found by its mark and changed in place; what bears no mark of ours is never touched, unless
+    --adopt names it.
     Keys come from DD_API_KEY and DD_APP_KEY or from files, the site from DD_SITE or --site.
 
     \b
@@ -74,7 +77,7 @@ def provision(context: click.Context) -> None:
 
 
 @provision.command()
-@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE)
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, ADOPT)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan, for apply.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
@@ -90,6 +93,7 @@ def plan(
       model-serving provision plan
       model-serving provision plan --offline --pack gpu
       model-serving provision plan --values values.yaml --out plan.json
+      model-serving provision plan --adopt latency.p99=12345678
       model-serving provision plan --for conf.yaml --try
 
     Exit status: 0 for a plan, with --detailed-exitcode 3 if it has differences; 1 for a failure; 2 for a mistake.
@@ -104,7 +108,9 @@ def plan(
     settings = ProvisionOptions(**options)
     left_out = unfed_by(settings)
     resources = wanted(settings, left_out=left_out)
-    choices = choices_of(settings, prune)
+    choices = choices_of(settings, prune, resources)
+    if offline and choices.adopt:
+        raise click.UsageError("--offline is for no account, so there is nothing to --adopt: leave one of them out")
     if offline:
         credentials = None
         found = make_plan(resources, Account(choices.stack))
@@ -136,7 +142,7 @@ def plan(
 
 @provision.command()
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False))
-@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, MAX_DELETES, YES)
+@with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, ADOPT, MAX_DELETES, YES)
 def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **options: Any) -> None:
     """Show the plan and, once you agree, carry it out.
 
@@ -169,7 +175,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
         if saved.site is None:
             raise OptionError(f"{file}: was planned with --offline, for no account: plan without it")
     resources = list(saved.resources) if saved is not None else wanted(settings, left_out=unfed_by(settings))
-    choices = saved.choices if saved is not None else choices_of(settings, prune)
+    choices = saved.choices if saved is not None else choices_of(settings, prune, resources)
     credentials = credentials_of(settings)
     if saved is not None and saved.site != credentials.site:
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
@@ -211,10 +217,11 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     from ..provision.state import Found
 
     settings = ProvisionOptions(**options)
-    packs = known_packs(settings.packs)
+    packs, available = known_packs(settings.packs, values_of(settings))
 
     def chosen(found: Found) -> bool:
-        return not packs or pack_of(found.kind, found.key, found.body.get("tags") or ()) in packs
+        tags = found.body.get("tags") or ()
+        return not packs or pack_of(found.kind, found.key, tags, available.values()) in packs
 
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..provision.plan import Plan, PlanChoices
     from ..provision.state import Account
     from ..provision.values import Values
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ class ProvisionOptions:
     timeout: float = 30.0
     move_from: str | None = None
     new_stack: bool = False
+    adopt: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -64,7 +63,7 @@ class ProvisionOptions:
     @property
     def decides(self) -> bool:
         """Whether anything says what is wanted."""
-        others = (self.packs, self.systems, self.tries, self.move_from, self.new_stack)
+        others = (self.packs, self.systems, self.tries, self.move_from, self.new_stack, self.adopt)
         return bool(self.files) or any(others)
 
 
@@ -114,21 +113,13 @@ MOVE = (
     ),
     click.option("--new-stack", is_flag=True, help="Leave the stack without a name alone, whatever it has."),
 )
+ADOPT = click.option(
+    "--adopt", metavar="KEY=ID", multiple=True, help="Make what has this id ours, as KEY, in place of a new one."
+)
 MAX_DELETES = click.option(
     "--max-deletes", metavar="N", type=click.IntRange(min=0), help="Do nothing if more would be deleted."
 )
 YES = click.option("--yes", is_flag=True, help="Don't ask.")
-
-
-def with_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Give a command several options, in this order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection[str] = ()) -> list[Resource]:
@@ -164,22 +155,27 @@ def _asked_for(settings: ProvisionOptions, left_out: Collection[str] = ()) -> tu
 
 def stack_of(settings: ProvisionOptions) -> str:
     """The stack that the values file names, empty for the one without a name."""
-    return _values_of(settings).stack
+    return values_of(settings).stack
 
 
-def _values_of(settings: ProvisionOptions) -> Values:
+def values_of(settings: ProvisionOptions) -> Values:
+    """What the values file says, untried on the packs; the defaults without one. Raises DocumentError."""
     from ..provision.values import Values, read_values
 
     return read_values(settings.values, settings.packs) if settings.values else Values()
 
 
-def choices_of(settings: ProvisionOptions, prune: bool = False) -> PlanChoices:
-    """What decides how a plan is made. Raises UsageError where that makes no sense."""
+def choices_of(settings: ProvisionOptions, prune: bool = False, resources: Collection[Resource] = ()) -> PlanChoices:
+    """What decides how a plan of these resources is made. Raises UsageError and OptionError where that makes no
+    sense."""
+    from ..provision.adopt import read_adoptions
+    from ..provision.desired import known_addresses
     from ..provision.plan import PlanChoices
 
-    values = _values_of(settings)
+    values = values_of(settings)
     source, move = _source_of(settings, values.stack)
-    return PlanChoices(values.stack, source, move, prune, values.ignore_tags)
+    adopt = read_adoptions(settings.adopt, {one.address for one in resources}, known_addresses(values))
+    return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt)
 
 
 def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:
@@ -225,7 +221,7 @@ def read(client: Client, resources: Sequence[Resource], choices: PlanChoices, *,
 
     kinds = {resource.kind for resource in resources} or set(READS) - {"percentiles"}
     check_access(client, {READS[kind] for kind in kinds} | ({WRITES[kind] for kind in kinds} if writes else set()))
-    return read_account(client, resources, choices.stack, choices.source)
+    return read_account(client, resources, choices.stack, choices.source, choices.adopt)
 
 
 def refuse_early(client: Client, made: Plan) -> None:

@@ -20,18 +20,21 @@ from ..provision.simulate.simulation import Simulator
 from ..scenarios import MATRIX
 from ..scenarios.record import record
 from ..scenarios.script import scripts
+from .progress import Tell, progress
 from .provision_support import ProvisionOptions, show, wanted
 
 
 def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_json: bool) -> bool:
     """Run the tests of the files, or those that ship, and print what happened. Whether all is as expected."""
     reports: list[CaseReport] = []
-    for file in files or (MATRIX,):
-        found = load_cases(file, tuple(scripts()))
-        for report in _reports(found, only, wanted(_settings(found, settings))):
-            reports.append(report)
-            if not as_json:
-                show(case_text(report), None)
+    with progress() as tell:
+        for file in files or (MATRIX,):
+            found = load_cases(file, tuple(scripts()))
+            for report in _reports(found, only, wanted(_settings(found, settings)), tell):
+                reports.append(report)
+                if not as_json:
+                    tell("")
+                    show(case_text(report), None)
     if not reports:
         raise OptionError(f"--only: no test has `{only}` in its name")
     if as_json:
@@ -46,7 +49,7 @@ def _settings(found: MonitorCases, settings: ProvisionOptions) -> ProvisionOptio
     return replace(settings, values=settings.values or found.values, routing=settings.routing or found.routing)
 
 
-def _reports(found: MonitorCases, only: str, resources: Sequence[Resource]) -> Iterator[CaseReport]:
+def _reports(found: MonitorCases, only: str, resources: Sequence[Resource], tell: Tell) -> Iterator[CaseReport]:
     monitors = {one.key for one in resources if one.kind == "monitor"}
     # Without a pack there are none of its monitors, which a test can't know.
     known = monitors | {one.key for one in desired(None) if one.kind == "monitor"}
@@ -55,8 +58,9 @@ def _reports(found: MonitorCases, only: str, resources: Sequence[Resource]) -> I
             if key not in known:
                 hint = suggestion(key, sorted(known))
                 raise found.fail(f"{case.path}.expect", f"there is no monitor `{key}`; {hint}")
-    for case in found.cases:
-        if only in case.name:
-            seen = case.seen or record(scripts()[case.scenario])
-            simulator = Simulator(resources, seen)
-            yield CaseReport(found.file, case, simulator, tuple(judge(case, simulator)))
+    chosen = [case for case in found.cases if only in case.name]
+    for number, case in enumerate(chosen, 1):
+        tell(f"test {number} of {len(chosen)}: {case.name}")
+        seen = case.seen or record(scripts()[case.scenario])
+        simulator = Simulator(resources, seen)
+        yield CaseReport(found.file, case, simulator, tuple(judge(case, simulator)))

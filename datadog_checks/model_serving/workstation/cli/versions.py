@@ -20,9 +20,9 @@ from ..standin.console import is_coloured
 from ..standin.install import standing_in
 from ..standin.profiles import with_profile
 from ..standin.standin import StandIn
-from .common import INSTANCES, SECRET
+from .common import INSTANCES, SECRET, with_options
 from .exit import ExitStatus
-from .provision_support import ACCOUNT, ProvisionOptions, connected, credentials_of, with_options
+from .provision_support import ACCOUNT, ProvisionOptions, connected, credentials_of
 
 if TYPE_CHECKING:
     from ..versions.inventory import Inventory

@@ -10,11 +10,11 @@ from ..provision.model import REFERENCE, Resource
 from ..provision.query import parse_monitor
 from ..provision.query.tree import SloMonitor
 from ..provision.simulate.buckets import Leaves
-from ..provision.simulate.observations import Observations
-from ..provision.simulate.simulation import MonitorHistory, Simulator
+from ..provision.simulate.simulation import Simulator
 from ..provision.simulate.slos import BurnRateEvaluation
 from ..provision.simulate.states import NO_DATA, SEVERITY
 from ..provision.simulate.variants import NotSimulated
+from .recorded import Recorded
 
 NOT_SIMULATED = "not simulated"
 TAG = re.compile(r'tag:(?:"([^"]+)"|([^\s"()]+))')
@@ -31,27 +31,31 @@ class ReachedSlo:
 
 
 class SimulatedAccount:
-    """What an account with these resources would know, had it seen the observations."""
+    """What an account with these resources would know, had it received what was recorded."""
 
-    def __init__(self, resources: Iterable[Resource], seen: Observations) -> None:
-        self.seen = seen
+    def __init__(self, resources: Iterable[Resource], recorded: Recorded) -> None:
+        self.recorded = recorded
+        self.seen = recorded.seen
         found = list(resources)
-        self._simulator = Simulator(found, seen)
+        self._simulator = Simulator(found, self.seen)
         self._slos = {one.address: one.body for one in found if one.kind == "slo"}
 
     def states(self, search: str) -> list[tuple[str, str]]:
-        """Name and state, at the end, of each monitor that a search finds, the worst first. Raises NotSimulated."""
+        """Name and state, at the end, of each monitor that a search finds, the worst first. Raises NotSimulated.
+
+        The state is empty where what was recorded is too short to be judged.
+        """
         if TAG.sub("", search).strip():
             raise NotSimulated('a search for monitors of another form than `tag:"key:value"` terms')
         wanted = {quoted or plain for quoted, plain in TAG.findall(search)}
         keys = [key for key, body in self._simulator.monitors.items() if wanted <= set(body.get("tags") or ())]
-        found = [
-            (str(self._simulator.monitors[key]["name"]), self._state(self._simulator.history(key))) for key in keys
-        ]
+        found = [(str(self._simulator.monitors[key]["name"]), self._state(key)) for key in keys]
         return sorted(found, key=lambda one: (-SEVERITY.get(one[1], 0), one))
 
     def reached(self, reference: str) -> ReachedSlo:
         """What an SLO has come to; `reference` is `${slo:key}`. Raises NotSimulated."""
+        if not self.recorded.is_judged:
+            raise NotSimulated(f"an SLO is about weeks, of which {self.recorded.during} tell nothing")
         match = REFERENCE.fullmatch(reference)
         body = self._slos.get(match[1]) if match else None
         if body is None:
@@ -62,8 +66,11 @@ class SimulatedAccount:
         percent = None if bad is None else 100 * (1 - bad)
         return ReachedSlo(percent, float(body["target_threshold"]), str(body["timeframe"]))
 
-    def _state(self, history: MonitorHistory) -> str:
+    def _state(self, key: str) -> str:
         """The worst state of any group, under the first of the ways in which Datadog may evaluate."""
+        if not self.recorded.is_judged:
+            return ""
+        history = self._simulator.history(key)
         if history.not_simulated:
             return NOT_SIMULATED
         last = (next(iter(history.states_at(group, self.seen.end).values())) for group in history.groups)

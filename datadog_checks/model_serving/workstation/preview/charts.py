@@ -11,7 +11,7 @@ from typing import Any
 import vl_convert
 
 from ..provision.simulate.buckets import INTERPOLATED
-from .data import INTERVAL, GraphLine
+from .data import GraphLine
 
 VEGA_LITE = "6.4"
 PALETTE = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#9d755d", "#eeca3b", "#ff9da6", "#79706e")
@@ -20,6 +20,10 @@ GREY = "#8a8f98"
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 6, 18
 """Room for the axes. It is fixed, for what text measures depends on the fonts of a machine."""
 DAY = 86400
+FEW = 20
+"""Of so many points each is marked, since there may be no line to see between them."""
+SHORT = 600
+"""Seconds within which a time has seconds."""
 FAR = 2
 """A threshold that is so many times higher than all values has no line: the values would be flat."""
 CONFIG = {
@@ -61,16 +65,30 @@ class GraphLimit:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What one graph shows from `start` to `end`, in seconds since the epoch. `display` is line, area or bars,
-    `events` are the times of what is marked."""
+    """What one graph shows from `start` to `end`, in seconds since the epoch, with a point every `interval` seconds.
+
+    `display` is line, area or bars, `events` are the times of what is marked.
+    """
 
     lines: Sequence[GraphLine]
     start: int
     end: int
+    interval: int
     display: str = "line"
     unit: str = ""
     limits: Sequence[GraphLimit] = ()
     events: Sequence[int] = ()
+
+    @property
+    def has_few(self) -> bool:
+        """Whether there is room for so few points that each has to be seen."""
+        return (self.end - self.start) / self.interval < FEW
+
+    @property
+    def form(self) -> str:
+        """The display, but bars where an area has no width."""
+        alone = len({at for line in self.lines for at in line.points}) == 1
+        return "bars" if self.display == "area" and alone else self.display
 
     @property
     def limits_in_sight(self) -> list[GraphLimit]:
@@ -98,36 +116,39 @@ def draw_graph(graph: Graph, x: float, y: float, width: float, height: float) ->
 
 def _layers(graph: Graph) -> Iterator[dict[str, Any]]:
     midnight = graph.start // DAY * DAY
-    span = [(graph.start - midnight) * 1000, (graph.end - midnight) * 1000]
+    # A bar is as wide as its bucket. Few points of a line, at the start of their buckets, are moved to the middle.
+    early = graph.interval * 500 if graph.has_few and graph.form != "bars" else 0
+    span = [(at - midnight) * 1000 - early for at in (graph.start, graph.end)]
     values = [value for line in graph.lines for value in line.points.values()]
-    near = bool(values) and min(values) > 0.5 * max(values)
+    near = bool(values) and 0.5 * max(values) < min(values) < max(values)
     axis: dict[str, Any] = {
         "title": None,
         "tickCount": 4,
         "labelExpr": LABELS.get(graph.unit, PLAIN),
         "labelBound": False,
     }
+    clock = "%H:%M:%S" if graph.end - graph.start < SHORT else "%H:%M"
     time = {
         "type": "temporal",
         "scale": {"type": "utc", "domain": span, "nice": False},
-        "axis": {"title": None, "format": "%H:%M", "grid": False, "tickCount": 6},
+        "axis": {"title": None, "format": clock, "grid": False, "tickCount": 6},
     }
-    level = {"type": "quantitative", "scale": {"zero": graph.display != "line" or not near}, "axis": axis}
+    level = {"type": "quantitative", "scale": {"zero": graph.form != "line" or not near}, "axis": axis}
     color = {"type": "nominal", "legend": None, "scale": {"domain": list(range(len(PALETTE))), "range": list(PALETTE)}}
     common = {"x": {"field": "t", **time}, "color": {"field": "s", **color}}
-    if graph.display == "line":
+    if graph.form == "line":
         rows = [
             {"t": (at - midnight) * 1000, "v": value, "s": index}
             for index, line in enumerate(graph.lines)
             for at, value in _with_gaps(line)
         ]
-        single = all(len(line.points) < 3 for line in graph.lines)
-        mark: dict[str, Any] = {"type": "line", "strokeWidth": 1.5, "point": {"size": 14} if single else False}
+        marked = graph.has_few or all(len(line.points) < 3 for line in graph.lines)
+        mark: dict[str, Any] = {"type": "line", "strokeWidth": 1.5, "point": {"size": 14} if marked else False}
         yield {"data": {"values": rows}, "mark": mark, "encoding": {**common, "y": {"field": "v", **level}}}
     else:
         stacked = list(_stacked(graph, midnight))
         between = {**common, "y": {"field": "low", **level}, "y2": {"field": "high"}}
-        if graph.display == "area":
+        if graph.form == "area":
             yield {"data": {"values": stacked}, "mark": {"type": "area", "opacity": 0.75}, "encoding": between}
         else:
             yield {"data": {"values": stacked}, "mark": "rect", "encoding": {**between, "x2": {"field": "u"}}}
@@ -135,9 +156,9 @@ def _layers(graph: Graph) -> Iterator[dict[str, Any]]:
         rule = {"type": "rule", "strokeDash": [5, 4], "color": LIMITS.get(one.kind, GREY)}
         yield {"data": {"values": [{"v": one.value}]}, "mark": rule, "encoding": {"y": {"field": "v", **level}}}
     if graph.events:
-        marked = [{"t": (at - midnight) * 1000} for at in graph.events]
+        told = [{"t": (at - midnight) * 1000} for at in graph.events]
         rule = {"type": "rule", "strokeDash": [2, 2], "color": GREY}
-        yield {"data": {"values": marked}, "mark": rule, "encoding": {"x": {"field": "t", **time}}}
+        yield {"data": {"values": told}, "mark": rule, "encoding": {"x": {"field": "t", **time}}}
 
 
 def _with_gaps(line: GraphLine) -> Iterator[tuple[int, float | None]]:
@@ -154,11 +175,11 @@ def _stacked(graph: Graph, midnight: int) -> Iterator[Mapping[str, float]]:
     """Each value above those of the lines before it; an area has the value 0 where its line has none."""
     times = sorted({at for line in graph.lines for at in line.points})
     wide = min((later - at for at, later in pairwise(times)), default=graph.end - times[0])
-    wide = max(wide, INTERVAL)
+    wide = max(wide, graph.interval)
     level = dict.fromkeys(times, 0.0)
     for index, line in enumerate(graph.lines):
         for at in times:
-            if at in line.points or graph.display == "area":
+            if at in line.points or graph.form == "area":
                 low = level[at]
                 level[at] += line.points.get(at, 0.0)
                 left, right = (at - midnight) * 1000, (min(at + wide, graph.end) - midnight) * 1000

@@ -1,4 +1,4 @@
-"""What the queries and formulas of a widget's request give over observations, by the evaluator of the monitors."""
+"""What the queries and formulas of a widget's request give over what was recorded, by the evaluator of the monitors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...catalog.model import NAMESPACE
 from ..provision.packs.queries import mapped
 from ..provision.query import parse_metric_expression, parse_metric_expressions
 from ..provision.query.dashboards import name_of
@@ -26,15 +27,11 @@ from ..provision.query.tree import (
 )
 from ..provision.simulate.arithmetic import SHIFTS, Grouped, Span, series
 from ..provision.simulate.buckets import PERCENTILE, TIME, Group, Leaves, of_sketch
+from ..provision.simulate.matching import matches
 from ..provision.simulate.metric import ALGORITHMS
-from ..provision.simulate.observations import Observations
+from ..provision.simulate.observations import values_of
 from ..provision.simulate.variants import NotSimulated, Variant
-
-INTERVAL = 60
-"""Seconds of a bucket: each point of a graph is one minute."""
-
-REAL_CLOCK = frozenset(("model_serving.scrape.duration", "model_serving.model.age"))
-"""What the check measures by the clock of the machine, where all else is simulated."""
+from .recorded import Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class TemplateVariable:
 
 @dataclass(frozen=True, slots=True)
 class GraphLine:
-    """One line of a graph: its name, and values by the start of their minute."""
+    """One line of a graph: its name, and values by the start of their bucket, in seconds since the epoch."""
 
     name: str
     points: Mapping[int, float]
@@ -64,10 +61,11 @@ class Figures:
 class Answers:
     """Evaluates the requests of the widgets of one dashboard. What can't be simulated raises NotSimulated."""
 
-    def __init__(self, seen: Observations, variables: Mapping[str, TemplateVariable]) -> None:
-        self.seen = seen
+    def __init__(self, recorded: Recorded, variables: Mapping[str, TemplateVariable]) -> None:
+        self.recorded = recorded
+        self.seen = recorded.seen
         self._variables = variables
-        self._leaves = Leaves(seen)
+        self._leaves = Leaves(self.seen)
 
     def lines(self, request: Mapping[str, Any]) -> list[GraphLine]:
         """The lines of a graph over time. Raises NotSimulated, QueryError."""
@@ -75,7 +73,8 @@ class Answers:
         for name, text in _formulas(request):
             for expression in parse_metric_expressions(text):
                 for group, points in self._over_time(expression).items():
-                    found.append(GraphLine(_called(name, group), points))
+                    on_clock = {at + self.recorded.offset: value for at, value in points.items()}
+                    found.append(GraphLine(_called(name, group), on_clock))
         return [line for line in found if line.points]
 
     def figures(self, request: Mapping[str, Any]) -> Figures:
@@ -94,22 +93,50 @@ class Answers:
             {group: row for group, row in rows.items() if any(one is not None for one in row)},
         )
 
-    def looks_back(self, request: Mapping[str, Any]) -> bool:
-        """Whether a formula compares with an earlier time, of which nothing was observed."""
-        parts = [part for _, text in _formulas(request) for one in parse_metric_expressions(text) for part in walk(one)]
-        return any(isinstance(part, FunctionCall) and part.name in (*SHIFTS, "timeshift") for part in parts)
+    def why_empty(self, requests: Iterable[Mapping[str, Any]]) -> str:
+        """Why requests give nothing: what of theirs was not sent, or was not as they want it. Raises NotSimulated."""
+        during = self.recorded.during
+        texts = [text for request in requests for _, text in _formulas(request)]
+        parts = [part for text in texts for one in parse_metric_expressions(text) for part in walk(one)]
+        if any(isinstance(part, FunctionCall) and part.name in (*SHIFTS, "timeshift") for part in parts):
+            return f"no data: this compares with what came before {during}"
+        metrics = dict.fromkeys(part.name for part in parts if isinstance(part, Metric))
+        unsent = [name for name in metrics if name not in self.seen.metrics]
+        if unsent:
+            more = f" and {len(unsent) - 1} more" if len(unsent) > 1 else ""
+            return f"no data in {during}: {short_name(unsent[0])}{more} {'were' if more else 'was'} not sent"
+        reasons = (self._why_empty(part) for part in parts if isinstance(part, Metric))
+        return f"no data in {during}: {next(filter(None, reasons), 'nothing comes of what was sent')}"
+
+    def _why_empty(self, metric: Metric) -> str:
+        """Why nothing is to be had of a metric that was sent; empty where something is."""
+        leaf = self._leaves.leaf(self._settled(metric))
+        if leaf.width is not None and leaf.width > self.seen.end - self.seen.start:
+            return f"each point would be of {leaf.width} s, which is longer"
+        sent, name = self.seen.metrics[metric.name], short_name(metric.name)
+        if all(one.times[-1] < self.seen.start for one in sent.values()):
+            return f"{name} came before, and not again"
+        within = [tags for tags in sent if matches(leaf.metric.scope, tags)]
+        if not within:
+            return f"nothing of {name} has the tags that this selects by"
+        missing = [by.tag for by in metric.by if not any(values_of(tags, by.tag) for tags in within)]
+        return f"{name} came without {' and '.join(missing)}" if missing else ""
 
     def _span(self) -> Span:
-        return Span(self._leaves, Variant(width=INTERVAL), self.seen.start, self.seen.end)
+        return Span(self._leaves, Variant(width=self.recorded.interval), self.seen.start, self.seen.end)
 
     def _over_time(self, expression: Expression) -> Grouped:
         for part in walk(expression):
             if isinstance(part, FunctionCall) and part.name in ALGORITHMS:
                 raise NotSimulated(f"`{part.name}()`")
-        found = series(mapped(expression, self._settled), self._span())
+        settled = mapped(expression, self._settled)
+        found = series(settled, self._span())
         if isinstance(found, float):
             raise NotSimulated("an expression without a metric")
-        return found
+        widths = [self._leaves.leaf(part).width for part in walk(settled) if isinstance(part, Metric)]
+        # A sum over part of a bucket would look like one over all of it.
+        last = self.seen.end - max((width for width in widths if width), default=0)
+        return {group: {at: value for at, value in points.items() if at <= last} for group, points in found.items()}
 
     def _figure(self, query: Mapping[str, Any]) -> Grouped:
         """A query over all of the time: one value at 0 for each group."""
@@ -120,7 +147,7 @@ class Answers:
                 raise NotSimulated("the aggregator `percentile` of anything but a percentile of a distribution")
             # What is no distribution is refused here.
             self._leaves.leaf(expression)
-            sketches = self._leaves.sketches(expression, self.seen.start, self.seen.end)
+            sketches = self._leaves.sketches(expression, self.seen.start, self.seen.end, self.recorded.interval)
             return {
                 group: {0: of_sketch(expression.aggregator, sketch)}
                 for group, sketch in sketches.items()
@@ -138,7 +165,7 @@ class Answers:
 
     def _settled(self, metric: Metric) -> Metric:
         """A metric with what its template variables choose in their place."""
-        if metric.name in REAL_CLOCK:
+        if metric.name in self.recorded.hidden:
             raise NotSimulated(f"`{metric.name}`, which this machine's clock would tell, not the simulated one")
         return replace(metric, scope=self._chosen(metric.scope)) if metric.scope is not None else metric
 
@@ -173,6 +200,11 @@ def variables_of(dashboard: Mapping[str, Any]) -> dict[str, TemplateVariable]:
 def group_text(group: Group) -> str:
     """The values of a group, as a legend has them."""
     return ", ".join(value for _, value in group)
+
+
+def short_name(metric: str) -> str:
+    """The name of a metric as people say it: all of them begin alike."""
+    return metric.removeprefix(f"{NAMESPACE}.")
 
 
 def _called(name: str, group: Group) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
@@ -17,7 +16,8 @@ from ..provision.simulate.states import StateOptions
 from ..provision.simulate.variants import NotSimulated
 from .account import SimulatedAccount
 from .charts import GREY, LIMITS, PALETTE, Graph, GraphLimit, draw_graph
-from .data import Answers, GraphLine, group_text, variables_of
+from .data import Answers, GraphLine, group_text, short_name, variables_of
+from .recorded import clock_text
 from .text import cut, value_text, wrapped, xml
 
 WIDTH, COLUMNS, ROW = 1200, 12, 66
@@ -41,8 +41,6 @@ STATUS_COLORS = {"ok": "#2e7d32", "warning": "#e6a100", "critical": "#c62828", "
 MARKER = re.compile(r"y\s*=\s*(-?\d+(?:\.\d+)?)")
 VARIABLE_TERM = re.compile(r"\$[\w.-]+")
 MARKDOWN = re.compile(r"\[([^\]]*)\]\([^)]*\)|[*`]{1,2}(?=\S)|(?<=\S)[*`]{1,2}|^#+\s*", re.MULTILINE)
-NO_DATA = "no data in the time that was simulated"
-LOOKS_BACK = "no data: this compares with a time before the one that was simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Box:
 
 def draw_dashboard(body: Mapping[str, Any], account: SimulatedAccount) -> str:
     """The SVG of a dashboard's body, as the API takes it, filled with what was observed."""
-    canvas = _Canvas(account, Answers(account.seen, variables_of(body)))
+    canvas = _Canvas(account, Answers(account.recorded, variables_of(body)))
     parts, top = [], 0.0
     for group in body.get("widgets") or ():
         definition = group["definition"]
@@ -91,6 +89,7 @@ class _Canvas:
     def __init__(self, account: SimulatedAccount, answers: Answers) -> None:
         self.account = account
         self.seen = account.seen
+        self.recorded = account.recorded
         self.answers = answers
         self._drawers: Mapping[str, Callable[[Mapping[str, Any], Box], Iterable[str]]] = {
             "timeseries": self._timeseries,
@@ -138,8 +137,7 @@ class _Canvas:
             if unsaid:
                 yield from _said(box, unsaid[0])
                 return
-            looks_back = any(self.answers.looks_back(request) for request in requests)
-            yield from _said(box, LOOKS_BACK if looks_back else NO_DATA)
+            yield from _said(box, self.answers.why_empty(requests))
             return
         if len(lines) > MOST_LINES:
             hidden = len(lines) - MOST_LINES
@@ -148,8 +146,9 @@ class _Canvas:
         unit = _unit(requests[0])
         graph = Graph(
             lines,
-            self.seen.start,
-            self.seen.end,
+            self.recorded.start,
+            self.recorded.end,
+            self.recorded.interval,
             str(requests[0].get("display_type") or "line"),
             unit,
             list(_limits(definition)),
@@ -172,7 +171,7 @@ class _Canvas:
         figures = self.answers.figures(request)
         values = [value for row in figures.rows.values() for value in row if value is not None]
         if not values:
-            yield from _said(box, LOOKS_BACK if self.answers.looks_back(request) else NO_DATA)
+            yield from _said(box, self.answers.why_empty([request]))
             return
         paint, ink = "", DARK
         for rule in request.get("conditional_formats") or ():
@@ -192,7 +191,7 @@ class _Canvas:
         request = definition["requests"][0]
         figures = self.answers.figures(request)
         if not figures.rows:
-            yield from _said(box, LOOKS_BACK if self.answers.looks_back(request) else NO_DATA)
+            yield from _said(box, self.answers.why_empty([request]))
             return
         order = ((request.get("formulas") or [{}])[0].get("limit") or {}).get("order", "desc")
         rows = sorted(
@@ -224,11 +223,13 @@ class _Canvas:
         if any(tag != "*" for tag in definition.get("tags") or ()):
             raise NotSimulated("a status of a service check within a scope")
         states: dict[Any, str] = {}
-        for tags, statuses in self.seen.checks.get(str(definition["check"]), {}).items():
+        check = str(definition["check"])
+        for tags, statuses in self.seen.checks.get(check, {}).items():
             for group in groups_among(tags, by):
                 states[group] = max(states.get(group, "ok"), statuses.values[-1], key=_severity)
         if not states:
-            yield from _said(box, NO_DATA)
+            why = "came without these tags" if check in self.seen.checks else "was not sent"
+            yield from _said(box, f"no data in {self.recorded.during}: {short_name(check)} {why}")
             return
         found = [(name, list(states.values()).count(name)) for name in STATUSES if name in states.values()]
         width = box.width / len(found)
@@ -242,14 +243,14 @@ class _Canvas:
     def _events(self, definition: Mapping[str, Any], box: Box) -> Iterator[str]:
         found = sorted(self._found(str(definition.get("query") or "")), key=lambda one: -one.time)
         if not found:
-            yield from _said(box, "no event in the time that was simulated")
+            yield from _said(box, f"no event in {self.recorded.during}")
             return
         y = box.y
         for event in found:
             lines = wrapped(event.title, box.width - 48, TEXT)
             if y + 17 * len(lines) > box.y + box.height:
                 break
-            yield _text(box.x, y + 13, _clock(event.time), TEXT, 40, GREY)
+            yield _text(box.x, y + 13, clock_text(event.time + self.recorded.offset), TEXT, 40, GREY)
             for line in lines:
                 yield _text(box.x + 44, y + 13, line, TEXT, box.width - 44, INK)
                 y += 17
@@ -261,26 +262,30 @@ class _Canvas:
             return
         states = [state for _, state in found]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        yield _text(box.x, box.y + 12, f"At the end: {counts}", SMALL, box.width, GREY)
+        said = f"At the end: {counts}"
+        if not self.recorded.is_judged:
+            said = f"{len(found)} monitors, which look at more than {self.recorded.during}"
+        yield _text(box.x, box.y + 12, said, SMALL, box.width, GREY)
         columns = max(1, int(box.width // 360))
         rows = int((box.height - 18) // 17)
         width = box.width / columns
         for index, (name, state) in enumerate(found[: rows * columns]):
             x, y = box.x + index // rows * width, box.y + 18 + index % rows * 17
             yield _text(x, y + 13, state, SMALL, 78, STATE_COLORS.get(state, GREY), bold=True)
-            yield _text(x + 80, y + 13, name, TEXT, width - 90, INK)
+            room = 80 if state else 0
+            yield _text(x + room, y + 13, name, TEXT, width - room - 10, INK)
 
     def _slo(self, definition: Mapping[str, Any], box: Box) -> Iterator[str]:
         reached = self.account.reached(str(definition.get("slo_id") or ""))
         if reached.percent is None:
-            yield from _said(box, NO_DATA)
+            yield from _said(box, f"no data in {self.recorded.during}")
             return
         color = STATE_COLORS["OK" if reached.percent >= reached.target else "Alert"]
         middle, size = box.x + box.width / 2, min(56.0, box.height * 0.4)
         # More digits than a graph has: near to 100 they are what tells.
         text = f"{reached.percent:.2f} %"
         yield _text(middle, box.y + box.height / 2, text, size, box.width, color, middle=True, bold=True)
-        said = f"of the time that was simulated; the target is {reached.target:g} % in {reached.timeframe}"
+        said = f"of {self.recorded.during}; the target is {reached.target:g} % in {reached.timeframe}"
         yield _text(middle, box.y + box.height / 2 + 26, said, TEXT, box.width, GREY, middle=True)
 
     def _note(self, definition: Mapping[str, Any], box: Box) -> Iterator[str]:
@@ -299,7 +304,7 @@ class _Canvas:
                 times |= {event.time for event in self._found(str(overlay.get("q") or ""))}
             except NotSimulated:
                 continue
-        return sorted(times)
+        return sorted(time + self.recorded.offset for time in times if time >= self.seen.start)
 
     def _found(self, search: str) -> list[EventSeen]:
         """What a search for events finds, with all that its template variables can choose. Raises NotSimulated."""
@@ -346,10 +351,6 @@ def _ordered(value: float | None, order: str) -> float:
 
 def _severity(status: str) -> int:
     return ("ok", "unknown", "warning", "critical").index(status)
-
-
-def _clock(time: int) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%H:%M")
 
 
 def _legend(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 
 from ..provision.model import Resource
-from ..provision.simulate.observations import Observations
 from .account import SimulatedAccount
 from .drawing import draw_dashboard
+from .recorded import Recorded
 from .text import xml
 
 STYLE = """\
@@ -20,24 +19,37 @@ svg { width: 100%; height: auto; }
 """
 
 
-def render_page(resources: Sequence[Resource], seen: Observations, notes: Sequence[str] = ()) -> str:
-    """The HTML of the page with the dashboards among the resources. `notes` say what has to be known about its data."""
-    account = SimulatedAccount(resources, seen)
+def render_page(
+    resources: Sequence[Resource],
+    recorded: Recorded,
+    notes: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda title: None,
+) -> str:
+    """The HTML of the page with the dashboards among the resources. `notes` say what has to be known about its data.
+
+    `tell` is called with the title of each dashboard before it is drawn.
+    """
+    account = SimulatedAccount(resources, recorded)
     dashboards = [one for one in resources if one.kind == "dashboard"]
     links = "".join(f'<a href="#{one.key}">{xml(str(one.body["title"]))}</a>' for one in dashboards)
-    sections = [
-        f'<section id="{one.key}">\n<h2>{xml(str(one.body["title"]))}</h2>\n'
-        f"<p>{xml(str(one.body.get('description') or ''))}</p>\n{draw_dashboard(one.body, account)}</section>\n"
-        for one in dashboards
-    ]
-    start, end = (datetime.fromtimestamp(at, UTC).strftime("%H:%M") for at in (seen.start, seen.end))
+    sections = []
+    for one in dashboards:
+        title = str(one.body["title"])
+        tell(title)
+        sections.append(
+            f'<section id="{one.key}">\n<h2>{xml(title)}</h2>\n'
+            f"<p>{xml(str(one.body.get('description') or ''))}</p>\n{draw_dashboard(one.body, account)}</section>\n"
+        )
     about = (
-        "Drawn by model-serving provision preview, not by Datadog. The numbers are what the check submits about "
-        f"simulated serving systems from {start} to {end}, one point a minute. What is not drawn says why."
+        f"Drawn by model-serving provision preview, not by Datadog. {recorded.about} What is not drawn says why.",
+        *notes,
     )
+    head = "".join(f"<p>{xml(text)}</p>\n" for text in about)
+    if recorded.sources:
+        head += f"<ul>{''.join(f'<li>{xml(source)}</li>' for source in recorded.sources)}</ul>\n"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n<title>Dashboards of Model Serving</title>\n'
-        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>Dashboards</h1>\n<p>{xml(about)}</p>\n"
-        f"{''.join(f'<p>{xml(note)}</p>' for note in notes)}<nav>{links}</nav>\n{''.join(sections)}</body>\n</html>\n"
+        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>Dashboards</h1>\n{head}<nav>{links}</nav>\n"
+        f"{''.join(sections)}</body>\n</html>\n"
     )

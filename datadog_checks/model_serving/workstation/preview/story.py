@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from ..demo.scenario import MINUTE, load
@@ -13,16 +14,21 @@ from ..standin.install import standing_in
 from ..standin.recorder import Recorder
 from ..standin.runner import Runner
 from ..standin.standin import StandIn
-from .data import REAL_CLOCK
+from .recorded import Recorded, clock_text
 
 STEP = MINUTE
 """Simulated seconds between two runs: one for each point of a graph."""
 AGENT = "agent-1"
 ANSWERS = "model_serving.mlserver.rest.request.latency"
+REAL_CLOCK = frozenset(("model_serving.scrape.duration", "model_serving.model.age"))
+"""What the check measures by the clock of the machine, where all else is simulated."""
 
 
-def record_story(minutes: int, seed: int) -> Observations:
-    """What the check submits while the story lasts `minutes`, with the traffic of this seed."""
+def record_story(minutes: int, seed: int, tell: Callable[[int], None] = lambda minute: None) -> Recorded:
+    """What the check submits while the story lasts `minutes`, with the traffic of this seed.
+
+    `tell` is called with the number of each minute, from 0, before it is simulated.
+    """
     scenario = load()
     scenario = scenario.model_copy(update={"clock": scenario.clock.model_copy(update={"step": STEP})})
     world = World(scenario, length=minutes * MINUTE, seed=seed)
@@ -51,11 +57,18 @@ def record_story(minutes: int, seed: int) -> Observations:
             runners[host] = Runner(check, "model_serving", {}, instances, stand_in)
             stack.callback(runners[host].close)
         while True:
+            tell(int(world.now // MINUTE))
             for host, runner in runners.items():
                 keep_round(runner.run(), host, seen, world.time.timestamp())
             if world.now >= world.timeline.length:
-                return _simulated_alone(seen)
+                return _recorded(_simulated_alone(seen))
             world.advance(STEP)
+
+
+def _recorded(seen: Observations) -> Recorded:
+    times = f"from {clock_text(seen.start)} to {clock_text(seen.end)}"
+    about = f"The numbers are what the check submits about simulated serving systems {times}, one point a minute."
+    return Recorded(seen, about, interval=STEP, hidden=REAL_CLOCK)
 
 
 def _simulated_alone(seen: Observations) -> Observations:

@@ -16,11 +16,13 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ...errors import ProvisionError, Refused, Stopped, Unsure
+from ...http.redact import printable
+from .adopt import marks_of_others
 from .api import ATTEMPTS, DUPLICATES, Client
-from .model import KINDS, NO_STACK, OLDER_FORM_TAG, Resource, mark_of, owner_tag
+from .model import KEY_TAG, KINDS, NO_STACK, OLDER_FORM_TAG, Resource
 from .normalise import alike, differences, view
-from .plan import Action, Plan, Step, needing_percentiles
-from .state import Found, look_up, metric_of, read_monitor, read_stack, stack_name
+from .plan import Action, Plan, Step, needing_percentiles, with_others_tags
+from .state import Found, look_up, metric_of, read_one, read_stack, stack_name
 from .writes import Waiting, create, delete, request_body, switch_on_percentiles, update
 
 DUPLICATE = re.compile(r"duplicate of an existing monitor_id:\s*(\d+)", re.IGNORECASE)
@@ -104,7 +106,8 @@ def conflict_text(conflicts: Sequence[Step]) -> str:
             f"add --move-from {unclear[0].found[0].stack or NO_STACK}; if this stack is a new one beside that, add "
             "--new-stack, for this once."
         )
-    return "nothing was changed, since it isn't clear what is meant:\n" + "\n".join(lines)
+    listed = "\n".join(printable(line) for line in lines)
+    return f"nothing was changed, since it isn't clear what is meant:\n{listed}"
 
 
 class _ApplyRun:
@@ -121,6 +124,7 @@ class _ApplyRun:
         }
         self.wanted = {step.address for step in plan.steps if step.resource}
         self.stack = plan.stack
+        self.ignore_tags = plan.ignore_tags
         # By address: what this run created, and of what more creates were sent than answered. Each step writes its own.
         self.made: dict[str, Found] = {}
         self.unanswered: set[str] = set()
@@ -215,6 +219,12 @@ class _ApplyRun:
             return OLDER
         return ""
 
+    def _put_right(self, found: Found, body: Mapping[str, Any]) -> None:
+        """Update what the plan did not know of, where it differs. It keeps the tags that are left to others."""
+        kept = with_others_tags(found.kind, body, found.body, self.ignore_tags)
+        if differences(found.kind, kept, found.body):
+            self._update(found, kept)
+
     def _create(self, resource: Resource, body: Mapping[str, Any]) -> tuple[str, str]:
         told = ""
         for attempt in range(ATTEMPTS):
@@ -266,8 +276,7 @@ class _ApplyRun:
             oldest = rivals[0]
         delete(self.client, made, force=True)
         self.made[resource.address] = oldest
-        if differences(resource.kind, body, oldest.body):
-            self._update(oldest, body)
+        self._put_right(oldest, body)
         return f"another run made it at the same time, {oldest.id}; that of this run was taken away", oldest.id
 
     def clear_up(self, steps: Mapping[str, Step]) -> None:
@@ -330,20 +339,17 @@ class _ApplyRun:
     def _adopt(self, resource: Resource, body: Mapping[str, Any], identity: str) -> tuple[str, str]:
         """Make a twin ours, unless somebody else's mark is on it: `managed_by` of another tool, or a key of ours that
         another resource of this plan has."""
-        actual = read_monitor(self.client, identity)
-        stack, key = mark_of("monitor", actual) or (self.stack, None)
-        others = [tag for tag in actual.get("tags") or () if _is_mark_of_another(str(tag), self.stack)]
-        if key not in (None, resource.key) and f"monitor:{key}" in self.wanted:
-            others.append(f"model_serving_key:{key}")
+        found = read_one(self.client, "monitor", identity)
+        others = marks_of_others(found.body, self.stack)
+        if found.key not in ("", resource.key) and found.address in self.wanted:
+            others.append(f"{KEY_TAG}:{found.key}")
         if others:
             raise ProvisionError(
                 f"monitor {identity} is the same but belongs to somebody else ({', '.join(others)}); delete it there, "
                 "or give ours another name, scope or threshold"
             )
-        found = Found("monitor", resource.key, identity, actual)
-        if differences("monitor", body, actual):
-            self._update(found, body)
-        was_ours = (stack, key) == (self.stack, resource.key)
+        self._put_right(found, body)
+        was_ours = (found.stack, found.key) == (self.stack, resource.key)
         return ("" if was_ours else f"adopted monitor {identity}, which was the same"), identity
 
 
@@ -368,11 +374,6 @@ def without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> 
     older = {name: value for name, value in options.items() if name != "on_missing_data"}
     tags = [*(body.get("tags") or ()), OLDER_FORM_TAG]
     return {**body, "tags": tags, "options": {**older, "notify_no_data": False}}
-
-
-def _is_mark_of_another(tag: str, stack: str) -> bool:
-    name, _, value = tag.lower().partition(":")
-    return name in ("managed_by", "managed-by", "terraform") and bool(value) and tag != owner_tag(stack)
 
 
 def _order_of_deletion(steps: Sequence[Step]) -> dict[str, set[str]]:

@@ -38,6 +38,13 @@ class Hearers:
                 found[name] = found.get(name, False) or taken is True
         return [name if whole else f"{name} ({SOME})" for name, whole in sorted(found.items())]
 
+    def lost(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+        """Those whom a monitor names in its texts, and who hear of it no more as it will be, without `@`."""
+        options = before.get("options") or {}
+        texts = f"{before.get('message') or ''}\n{options.get('escalation_message') or ''}"
+        still = {name.removesuffix(f" ({SOME})") for name in self.of(after)}
+        return sorted(name for name, _ in _handles(texts) if name not in still)
+
     def _groups(self, query: str) -> set[str]:
         """The tags by which a query groups; of a composite monitor those of its parts."""
         listed = ",".join("".join(match.groups("")) for match in BY.finditer(query))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ...catalog.loader import load_catalog
 from ...errors import DocumentError, OptionError
-from .document import Node, suggestion
+from .document import Node, read_all, suggestion
 from .model import PERCENTILE, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
@@ -69,19 +70,22 @@ def desired(
         for entry in pack.slos
         if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
     }
-    slos = {one.key: settle_slo(one, values) for base in bases.values() for one in slos_of(base, values)}
-    entries = [
-        one
+    of_slos = chain.from_iterable(read_all(lambda one: slos_of(one, values), bases.values()))
+    slos = {one.key: one for one in read_all(lambda one: settle_slo(one, values), of_slos)}
+    whole = [
+        entry
         for pack in chosen
         for entry in pack.monitors
         if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
-        for part in with_variants(entry, values)
-        if _is_wanted(part, values, optional)
-        for one in (alerts_of(part, bases[part.slo], values) if part.slo else (part,))
     ]
+    parts = chain.from_iterable(read_all(lambda entry: with_variants(entry, values), whole))
+    present = [one for one in parts if _is_wanted(one, values, optional)]
+    entries = list(
+        chain.from_iterable(read_all(lambda one: alerts_of(one, bases[one.slo], values) if one.slo else [one], present))
+    )
     check_scope(entries, values)
     check_parts(entries, values)
-    monitors = [settle(entry, values, slos.get(entry.slo)) for entry in entries]
+    monitors = read_all(lambda entry: settle(entry, values, slos.get(entry.slo)), entries)
     if routing is not None:
         check_routing(routing, _routable(monitors, values))
     resources = [
@@ -104,7 +108,8 @@ def pack_problems(path: Path, known: Known) -> list[Problem]:
     try:
         pack = read_pack(path, builtin_packs())
     except DocumentError as error:
-        return [Problem(ERROR, str(error).removeprefix(f"{path}: "), "", None, "file/content")]
+        said = [line.removeprefix(f"{path}: ") for line in str(error).splitlines()]
+        return [Problem(ERROR, one, "", None, "file/content") for one in said]
     # Without its file it isn't refused for the first that is found.
     values = Values(available={**builtin_packs(), pack.name: replace(pack, file="")})
     resources = desired([pack.name], values, optional=True)
@@ -177,9 +182,16 @@ def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "widgets": groups}
 
 
-def known_packs(names: Sequence[str]) -> Sequence[str]:
-    """The names of packs that were given by name or as files. Raises OptionError about one that does not exist."""
-    return _among(*with_files(names, Path(), builtin_packs()))
+def known_addresses(values: Values) -> set[str]:
+    """Addresses of what the packs can have, whatever is chosen of it, without variants and what is for one endpoint."""
+    return {address for pack in values.available.values() for address in pack.addresses}
+
+
+def known_packs(names: Sequence[str], values: Values) -> tuple[Sequence[str], Mapping[str, Pack]]:
+    """The names of packs that were given by name or as files, and all packs that there are with those of the values.
+    Raises OptionError about one that does not exist."""
+    names, available = with_files(names, Path(), values.available)
+    return _among(names, available), available
 
 
 def _among(names: Sequence[str], known: Mapping[str, Pack]) -> Sequence[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import DocumentError
 from ...strict_yaml import UnreadableYaml, read_yaml
 from .query.tree import seconds
+
+Given = TypeVar("Given")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,27 @@ class Node:
                 raise self.fail(f"the key {key!r} must be a text: put it in quotes")
             yield key, self.below(key, value)
 
+    def read(
+        self, readers: Mapping[str, Callable[[Node], Any]], what: str = "key", advice: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The entries of a mapping, each as its key is read. `advice` is for keys of other tools.
+
+        Raises one DocumentError about all keys that are unknown and all values that can't be.
+        """
+
+        def read(entry: tuple[str, Node]) -> tuple[str, Any]:
+            key, node = entry
+            if key not in readers:
+                raise self.fail(f"unknown {what} `{key}`; {(advice or {}).get(key) or suggestion(key, readers)}")
+            return key, readers[key](node)
+
+        return dict(read_all(read, self.items()))
+
     def entries(
-        self, known: Collection[str], what: str = "key", advice: Mapping[str, str] | None = None
+        self, known: Iterable[str], what: str = "key", advice: Mapping[str, str] | None = None
     ) -> dict[str, Node]:
-        """The entries of a mapping whose keys must all be known. `advice` is for keys of other tools."""
-        found = dict(self.items())
-        for key in found:
-            if key not in known:
-                hint = (advice or {}).get(key) or suggestion(key, known)
-                raise self.fail(f"unknown {what} `{key}`; {hint}")
-        return found
+        """The entries of a mapping whose keys must all be known, each by itself. `advice` is as in `read`."""
+        return self.read(dict.fromkeys(known, lambda node: node), what, advice)
 
     def each(self) -> list[Node]:
         """The items of a list."""
@@ -120,6 +134,20 @@ def read_document(path: str | Path, what: str) -> Node:
     except UnreadableYaml as error:
         raise DocumentError(f"{path}: {'not valid YAML: ' if error.syntax else ''}{error}") from None
     return Node(str(path), "", {} if data is None else data)
+
+
+def read_all(read: Callable[[Given], Read], items: Iterable[Given]) -> list[Read]:
+    """What `read` makes of each. Raises one DocumentError with its complaints about all that can't be, a line each:
+    whoever wrote the file mends it once."""
+    found, wrong = list[Read](), dict[str, None]()
+    for item in items:
+        try:
+            found.append(read(item))
+        except DocumentError as error:
+            wrong |= dict.fromkeys(str(error).splitlines())
+    if wrong:
+        raise DocumentError("\n".join(wrong))
+    return found
 
 
 def suggestion(word: str, known: Collection[str]) -> str:

@@ -173,6 +173,12 @@ def attributes(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return inner if isinstance(inner, Mapping) else {}
 
 
+def title_of(body: Mapping[str, Any]) -> str:
+    """The name that people see of a resource."""
+    own = attributes(body)
+    return str(own.get("name") or own.get("title") or "")
+
+
 def enveloped(kind: str, own: Mapping[str, Any], identity: str | None = None) -> dict[str, Any]:
     """Attributes as the API's second version wants them. `kind` is the `type` of the data, `identity` its `id`."""
     return {"data": {"type": kind, **({"id": identity} if identity else {}), "attributes": dict(own)}}

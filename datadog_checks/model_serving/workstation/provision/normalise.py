@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from .model import OLDER_FORM_TAG, attributes
+
+TYPES = {"monitor": "type", "slo": "type", "dashboard": "layout_type"}
+"""Fields that stay what they were when the resource was made."""
 
 SAME_TYPES = {"metric alert": "query alert"}
 
@@ -85,6 +89,29 @@ def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any])
     return changes
 
 
+def overwritten(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> list[FieldChange]:
+    """What an update with `wanted` changes of something that a person has made: `differences`, with each widget of a
+    dashboard as a whole, and the fields that it alone has and then loses."""
+    changes = differences(kind, wanted, actual)
+    ours, theirs = attributes(wanted), attributes(actual)
+    if kind == "dashboard":
+        changes = [one for one in changes if not one.path.startswith("widgets[")]
+        pairs = zip_longest(theirs.get("widgets") or (), ours["widgets"])
+        changes += [FieldChange(f"widgets[{at}]", *pair) for at, pair in enumerate(pairs) if not _same(*pair)]
+    told = {one.path.partition(".")[0] for one in changes}
+    for name in FIELDS[kind]:
+        # A query and a specification are one definition in two forms.
+        twice = name == "sli_specification" and theirs.get("query")
+        if name not in ours and name not in told and theirs.get(name) and not twice:
+            changes.append(FieldChange(name, theirs[name], None))
+    return changes
+
+
+def _same(one: Any, other: Any) -> bool:
+    first, second = _without_ids(one), _without_ids(other)
+    return not any((*_compare("", first, second), *_compare("", second, first)))
+
+
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "monitor": MONITOR_FIELDS,
     "slo": (
@@ -107,13 +134,13 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 
 def alike(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two resources of the account are the same but for their ids, as two runs at once make them."""
-    first, second = ({name: _without_ids(attributes(body).get(name)) for name in FIELDS[kind]} for body in (one, other))
+    first, second = ({name: attributes(body).get(name) for name in FIELDS[kind]} for body in (one, other))
     if kind == "monitor":
         first, second = (view(kind, body) for body in (one, other))
         for options in (first["options"], second["options"]):
             for name in set(options) - set(OPTION_DEFAULTS):
                 del options[name]
-    return not any((*_compare("", first, second), *_compare("", second, first)))
+    return _same(first, second)
 
 
 def _without_ids(value: Any) -> Any:
@@ -124,11 +151,12 @@ def _without_ids(value: Any) -> Any:
 
 
 def type_change(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> FieldChange | None:
-    """The change of a type, which the API can't do to a resource that exists."""
-    if kind not in ("monitor", "slo"):
+    """The change of a type, which the API can't do to a resource that exists; of dashboards it is the layout's."""
+    if kind not in TYPES:
         return None
-    new, old = (SAME_TYPES.get(body["type"], body["type"]) for body in (wanted, actual))
-    return None if new == old else FieldChange("type", old, new)
+    name = TYPES[kind]
+    new, old = (SAME_TYPES.get(body[name], body[name]) for body in (wanted, actual))
+    return None if new == old else FieldChange(name, old, new)
 
 
 def view(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:

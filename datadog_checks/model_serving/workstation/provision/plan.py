@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ...errors import ProvisionError
-from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, with_mark_of
-from .normalise import FieldChange, differences, type_change
+from .adopt import adoptable
+from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, mark, resolve, title_of, with_mark_of
+from .normalise import FieldChange, differences, overwritten, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
@@ -47,7 +48,8 @@ DOES = (Action.CREATE, Action.CHANGE, Action.REPLACE, Action.DELETE)
 @dataclass(frozen=True, slots=True)
 class Step:
     """One resource in a plan. `resource` is as it should be, marked; `found` what the account has, the original and
-    then its twins; `changes` what differs, of a replacement only the type; `note` what else there is to know."""
+    then its twins; `changes` what differs, of a replacement only the type; `note` what else there is to know. What is
+    `adopted` is ours from this step on."""
 
     action: Action
     address: str
@@ -55,6 +57,7 @@ class Step:
     found: tuple[Found, ...] = ()
     changes: tuple[FieldChange, ...] = ()
     note: str = ""
+    adopted: bool = False
 
     @property
     def kind(self) -> str:
@@ -64,10 +67,7 @@ class Step:
     def title(self) -> str:
         """The name that people see."""
         body = self.resource.body if self.resource else self.found[0].body if self.found else {}
-        if self.kind == "stack":
-            return ""
-        own = attributes(body)
-        return str(own.get("name") or own.get("title") or "")
+        return "" if self.kind == "stack" else title_of(body)
 
     @property
     def resets(self) -> bool:
@@ -93,10 +93,11 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Steps in the order of creation, then those for what is only in the account. `stack` is empty for the one without
-    a name."""
+    a name; `ignore_tags` are patterns of the tags that are left to others."""
 
     steps: tuple[Step, ...]
     stack: str = ""
+    ignore_tags: tuple[str, ...] = ()
 
     def having(self, *actions: Action) -> list[Step]:
         return [step for step in self.steps if step.action in actions]
@@ -116,14 +117,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlanChoices:
-    """What a user decides about a plan beside what is wanted: the stack, the one to take over from and whether to, and
-    what else `make_plan` takes."""
+    """What a user decides about a plan beside what is wanted: the stack, the one to take over from and whether to, the
+    ids of what is adopted by address, and what else `make_plan` takes."""
 
     stack: str = ""
     source: str = ""
     move: bool | None = None
     prune: bool = False
     ignore_tags: tuple[str, ...] = ()
+    adopt: Mapping[str, str] = field(default_factory=dict)
 
 
 def checked(
@@ -185,10 +187,13 @@ def make_plan(
     `move` says whether the stack takes over what `account.others` has. None lets it where naming a stack is all that
     was done; where it can't be told from a new stack beside the other, the steps are conflicts.
 
+    Raises ProvisionError where something of `account.to_adopt` can't become ours.
+
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
     """
     moved, undecided = _moved(resources, account, move)
-    owned = {**account.owned, **{address: [one] for address, one in moved.items()}}
+    adopted = adoptable(resources, account, moved)
+    owned = {**account.owned, **{address: [one] for address, one in (*moved.items(), *adopted.items())}}
     # Once the original is gone, a copy that somebody made would be the oldest with this key.
     copied = {one.found.address for one in account.strangers if one.found.key and one.found.stack == account.stack}
     replaced = {
@@ -209,8 +214,9 @@ def make_plan(
         elif resource.address in account.unseen and not found:
             steps.append(Step(Action.WAIT, resource.address, resource, note=_waiting_note(resource, resources)))
         else:
-            kept = _with_others_tags(resource, found[0], ignore_tags) if found else resource
-            step = _step(kept, found[:1] if prune else found, ids)
+            theirs = found[0].body if found else {}
+            kept = replace(resource, body=with_others_tags(resource.kind, resource.body, theirs, ignore_tags))
+            step = _step(kept, found[:1] if prune else found, ids, resource.address in adopted)
             if resource.address in moved:
                 note = f"moves here from {stack_name(moved[resource.address].stack)}"
                 step = replace(step, note=note)
@@ -221,7 +227,8 @@ def make_plan(
     left = [some for address, some in account.owned.items() if address not in wanted]
     left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
     steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
-    return Plan((*steps, *_foreign(account, {one.id for one in moved.values()})), account.stack)
+    taken = {one.id for one in (*moved.values(), *adopted.values())}
+    return Plan((*steps, *_foreign(account, taken)), account.stack, tuple(ignore_tags))
 
 
 def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:
@@ -235,17 +242,19 @@ def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: T
     return Plan((*steps, *_foreign(account, ())), account.stack)
 
 
-def _with_others_tags(resource: Resource, found: Found, patterns: Collection[str]) -> Resource:
-    """The resource with those tags of the one in the account that belong to others."""
-    if not patterns or resource.kind not in ("monitor", "slo"):
-        return resource
-    own = [str(tag) for tag in resource.body.get("tags") or ()]
+def with_others_tags(
+    kind: str, body: Mapping[str, Any], actual: Mapping[str, Any], patterns: Collection[str]
+) -> Mapping[str, Any]:
+    """The body with those tags of the one in the account that fit a pattern, and so belong to others."""
+    if not patterns or kind not in ("monitor", "slo"):
+        return body
+    own = [str(tag) for tag in body.get("tags") or ()]
     others = [
         tag
-        for tag in map(str, found.body.get("tags") or ())
+        for tag in map(str, actual.get("tags") or ())
         if tag not in own and tag.partition(":")[0] not in OWN_TAGS and any(_fits(tag, one) for one in patterns)
     ]
-    return replace(resource, body={**resource.body, "tags": [*own, *others]}) if others else resource
+    return {**body, "tags": [*own, *others]} if others else body
 
 
 def _fits(tag: str, pattern: str) -> bool:
@@ -285,14 +294,16 @@ def _twins(account: Account, addresses: Collection[str], prune: bool) -> Iterato
             yield Step(Action.DELETE if prune else Action.ORPHANED, address, found=tuple(twins), note=note)
 
 
-def _foreign(account: Account, moved: Collection[str]) -> Iterator[Step]:
-    """What looks like ours and is left alone; what another stack has is only counted."""
+def _foreign(account: Account, taken: Collection[str]) -> Iterator[Step]:
+    """What looks like ours and is left alone, without the ids that are `taken`; what another stack has is only
+    counted."""
     stacks: dict[str, Counter[str]] = {}
     for one in account.strangers:
         found = one.found
+        if found.id in taken:
+            continue
         if found.key and found.stack != account.stack:
-            if found.id not in moved:
-                stacks.setdefault(found.stack, Counter())[found.kind] += 1
+            stacks.setdefault(found.stack, Counter())[found.kind] += 1
         else:
             yield Step(Action.FOREIGN, f"{found.kind}:{found.key or found.id}", found=(found,), note=one.why)
     for stack, counts in sorted(stacks.items()):
@@ -317,17 +328,18 @@ def _waiting_note(resource: Resource, resources: Iterable[Resource]) -> str:
     return f"until then these can't work: {', '.join(needing)}" if needing else ""
 
 
-def _step(resource: Resource, found: tuple[Found, ...], ids: Mapping[str, str]) -> Step:
+def _step(resource: Resource, found: tuple[Found, ...], ids: Mapping[str, str], adopted: bool = False) -> Step:
     if not found:
         return Step(Action.CREATE, resource.address, resource)
     change = type_change(resource.kind, resource.body, found[0].body)
     if change:
         return Step(Action.REPLACE, resource.address, resource, found, (change,))
     known = {address: ids.get(address, f"${{{address}}}") for address in resource.references()}
-    changes = tuple(differences(resource.kind, resolve(resource.body, known), found[0].body))
+    compared = overwritten if adopted else differences
+    changes = tuple(compared(resource.kind, resolve(resource.body, known), found[0].body))
     if not changes:
         return Step(Action.UNCHANGED, resource.address, resource, found[:1])
-    return Step(Action.CHANGE, resource.address, resource, found, changes)
+    return Step(Action.CHANGE, resource.address, resource, found, changes, adopted=adopted)
 
 
 def unknown_yet(value: Any) -> bool:

@@ -13,6 +13,7 @@ from rich.text import Text
 from ...http.redact import printable
 from .apply import Outcome, Result
 from .describe import Hearers, described
+from .model import title_of
 from .normalise import UNORDERED, FieldChange
 from .plan import Action, Plan, Step, unknown_yet
 
@@ -40,6 +41,7 @@ SUMMARY = (
 )
 PAST = {Action.CREATE: "created", Action.CHANGE: "changed", Action.REPLACE: "replaced", Action.DELETE: "deleted"}
 LONGEST = 200
+RESETS = "; resets the state of its groups, since the query changes"
 SIDE_BY_SIDE = 70
 """Characters up to which the old text and the new one stand on one line."""
 
@@ -111,7 +113,7 @@ def headline(step: Step) -> str:
     known = f"{title}(id {ids})" if ids and step.kind != "percentiles" else title.rstrip()
     extra = {
         Action.CREATE: "new",
-        Action.CHANGE: "changes; resets the state of its groups, since the query changes" if step.resets else "changes",
+        Action.CHANGE: f"{_adopted(step) or 'changes'}{RESETS if step.resets else ''}",
         Action.REPLACE: "is replaced, since its type can't change: a new id, and its history is lost",
         Action.DELETE: "is deleted",
         Action.UNCHANGED: "unchanged",
@@ -121,6 +123,10 @@ def headline(step: Step) -> str:
         Action.FOREIGN: "isn't ours and is left alone",
     }[step.action]
     return f"{known} {extra}".strip()
+
+
+def _adopted(step: Step) -> str:
+    return f"adopted: was {json.dumps(title_of(step.found[0].body), ensure_ascii=False)}" if step.adopted else ""
 
 
 def summary(plan: Plan) -> str:
@@ -155,6 +161,7 @@ def step_json(step: Step) -> dict[str, Any]:
         "resets_group_state": step.resets,
         "changes": [{"path": one.path, "old": one.old, "new": one.new} for one in step.changes],
         "notices": list(step.notices),
+        "adopted": step.adopted,
         **({"body": step.resource.body} if step.resource and step.action is Action.CREATE else {}),
     }
 
@@ -219,6 +226,9 @@ def _details(step: Step, hearers: Hearers) -> Iterator[str]:
             yield f"id {found.id}"
     for change in step.changes:
         yield from _change(change)
+    if step.adopted and step.kind == "monitor" and step.resource is not None:
+        lost = hearers.lost(step.found[0].body, step.resource.body)
+        yield from [f"no longer notifies {', '.join(lost)}"] if lost else ()
     if step.action is Action.CREATE and step.resource is not None:
         yield from described(step.resource, hearers)
     yield from step.notices

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .audience import Route, conditional, known_part, reached, worded
-from .document import Node, read_document, suggestion
+from .document import Node, read_all, read_document, suggestion
 from .model import KEY, Resource, owner_tag
 from .packs import SEVERITIES, Pack, builtin_packs
 from .packs.bodies import INTEGRATION_TAG
@@ -72,21 +72,28 @@ def load_routing(path: str | Path, packs: Mapping[str, Pack] | None = None) -> R
     """Read a routing file, for the monitors of the packs, or of those that ship. Raises DocumentError with the file,
     the key and the mend."""
     root = read_document(path, "routing file")
-    entries = root.entries(
-        ("as", "group_by", "repeat_interval", "receiver", "routes", "receivers"),
+    known = packs or builtin_packs()
+    said = root.read(
+        {
+            "as": lambda node: node.choice(FORMS),
+            "group_by": lambda node: _group_by(node, known),
+            "repeat_interval": lambda node: node.minutes(10, 1440),
+            "receiver": lambda node: node,
+            "routes": lambda node: node,
+            "receivers": _receivers,
+        },
         advice={**NOT_DATADOG, "match": TOP_MATCH},
     )
     for key in ("receiver", "receivers"):
-        if key not in entries:
+        if key not in said:
             raise root.fail(f"the key `{key}` is missing")
-    receivers = {name: _receiver(name, node) for name, node in entries["receivers"].items()}
     return Routing(
         file=root.file,
-        form=entries["as"].choice(FORMS) if "as" in entries else FORMS[0],
-        repeat=entries["repeat_interval"].minutes(10, 1440) if "repeat_interval" in entries else None,
-        root=_route(root, {key: entries[key] for key in ("receiver", "routes") if key in entries}, receivers),
-        receivers=receivers,
-        group_by=_group_by(entries["group_by"], packs or builtin_packs()) if "group_by" in entries else None,
+        form=said.get("as", FORMS[0]),
+        repeat=said.get("repeat_interval"),
+        root=_route(root, {key: said[key] for key in ("receiver", "routes") if key in said}, said["receivers"]),
+        receivers=said["receivers"],
+        group_by=said.get("group_by"),
     )
 
 
@@ -105,7 +112,9 @@ def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None])
     """Raise DocumentError about a tag or a value that no monitor and none of its groups has: the route would never
     match. `known` are the values by tag, None where any may come.
     """
-    for tag, value, path in routing.tags():
+
+    def check(said: tuple[str, str, str]) -> None:
+        tag, value, path = said
         values = known.get(tag)
         if values is not None and value not in values:
             near = suggestion(value, sorted(values))
@@ -115,6 +124,8 @@ def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None])
                 f"no monitor and no group of one has the tag `{tag}`, so this never matches; "
                 f"{suggestion(tag, sorted(known))}. Tags of your own go into `tags` of the values file"
             )
+
+    read_all(check, routing.tags())
 
 
 def notification_rules(routing: Routing, stack: str = "") -> list[Resource]:
@@ -171,7 +182,7 @@ def _route(node: Node, entries: Mapping[str, Node], receivers: Collection[str]) 
         receiver=receiver,
         match=match,
         go_on="continue" in entries and entries["continue"].flag(),
-        routes=tuple(_route(item, _entries(item), receivers) for item in below),
+        routes=tuple(read_all(lambda item: _route(item, _entries(item), receivers), below)),
     )
 
 
@@ -194,6 +205,10 @@ def _values(tag: str, node: Node) -> tuple[str, ...]:
         if tag == "severity" and value not in SEVERITIES:
             raise node.fail(f"no monitor has the severity `{value}`; {suggestion(value, SEVERITIES)}")
     return values
+
+
+def _receivers(node: Node) -> dict[str, Receiver]:
+    return dict(read_all(lambda entry: (entry[0], _receiver(*entry)), node.items()))
 
 
 def _receiver(name: str, node: Node) -> Receiver:

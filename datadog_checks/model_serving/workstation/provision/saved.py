@@ -25,7 +25,7 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
     "dashboard": ("title", "description", "widgets", "template_variables"),
     "notification_rule": ("name", "filter", "recipients", "conditional_recipients"),
 }
-"""What a person may have changed, after the review, of a resource that is to go."""
+"""What a person may have changed, after the review, of a resource that is to go, or to become ours."""
 
 Clean = Callable[[str], str]
 """Takes the keys out of a text."""
@@ -171,8 +171,8 @@ def _steps(plan: Plan, clean: Clean) -> list[dict[str, Any]]:
 
 
 def _was(step: Step) -> str:
-    """A digest of what is to be taken away; what is only changed is told by its changes."""
-    if step.action not in (Action.DELETE, Action.REPLACE):
+    """A digest of what is to be taken away, or over from a person; what is only changed is told by its changes."""
+    if step.action not in (Action.DELETE, Action.REPLACE) and not step.adopted:
         return ""
     return _digest([{name: one.body.get(name) for name in WATCHED.get(one.kind, ())} for one in step.found])
 

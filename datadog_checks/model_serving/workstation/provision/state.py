@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import Refused
+from ...errors import ProvisionError, Refused
 from .api import Client, understood
 from .model import KEY_TAG, Resource, attributes, mark_of, owned_key, owner_tag, resembles
-from .normalise import alike
+from .normalise import TYPES, alike
 
 MONITOR_PAGE = 1000
 PAGE = 100
@@ -56,14 +56,16 @@ class Account:
     """What a stack has. `owned` is by address: the original, then its twins, which are the same but for their ids.
 
     `others` is what the stack has, if any, from which this one is to take over, by address, and `strangers` what bears
-    a part of our mark, is a copy that somebody made of ours, or is of another stack. `unseen` are the addresses of
-    percentiles of metrics that the account has never received, or not lately.
+    a part of our mark, is a copy that somebody made of ours, or is of another stack. `to_adopt` is by the address that
+    it is to have; it may be ours already. `unseen` are the addresses of percentiles of metrics that the account has
+    never received, or not lately.
     """
 
     stack: str = ""
     owned: dict[str, list[Found]] = field(default_factory=dict)
     others: dict[str, Found] = field(default_factory=dict)
     strangers: list[Stranger] = field(default_factory=list)
+    to_adopt: dict[str, Found] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
 
     def add(self, found: Iterable[Found]) -> None:
@@ -87,14 +89,24 @@ class Account:
         return at[0] if at else None
 
 
-def read_account(client: Client, resources: Iterable[Resource], stack: str = "", source: str = "") -> Account:
+def read_account(
+    client: Client,
+    resources: Iterable[Resource],
+    stack: str = "",
+    source: str = "",
+    adopt: Mapping[str, str] | None = None,
+) -> Account:
     """Everything in the account that belongs to a stack, what looks as if it did, and how far the percentiles of
-    `resources` are. `source` is the stack that this one may take over from, itself for none. Calls run in parallel.
+    `resources` are. `source` is the stack that this one may take over from, itself for none; `adopt` are the ids of
+    what is to become ours, by address. Calls run in parallel.
 
-    Raises ApiError where something can't be read: a plan made from half an account would create twins.
+    Raises ApiError where something can't be read: a plan made from half an account would create twins. Raises
+    ProvisionError about what is to be adopted and isn't there.
     """
     with understood("what the account has"):
-        return _read_account(client, resources, stack, source)
+        account = _read_account(client, resources, stack, source)
+    account.to_adopt = {address: _read_adopted(client, address, one) for address, one in (adopt or {}).items()}
+    return account
 
 
 def _read_account(client: Client, resources: Iterable[Resource], stack: str, source: str) -> Account:
@@ -165,11 +177,34 @@ def read_stack(client: Client, kind: str, stack: str) -> list[Found]:
         return [one for one in _in_list(client, kind, stack) if one.key and one.stack == stack]
 
 
-def read_monitor(client: Client, identity: str) -> Mapping[str, Any]:
-    """One monitor, ours or not."""
-    with understood(f"monitor {identity}"):
-        body = client.call(client.monitors.get_monitor, monitor_id=int(identity))
-        return {**body, "type": body["type"]}
+def read_one(client: Client, kind: str, identity: str) -> Found:
+    """One resource by its id, ours or not; percentiles have none. Raises Refused with the status 404 where it isn't
+    there."""
+    with understood(f"{kind} {identity}"):
+        if kind == "monitor":
+            body = client.call(client.monitors.get_monitor, monitor_id=int(identity))
+        elif kind == "slo":
+            body = client.call(client.slos.get_slo, slo_id=identity)["data"]
+        elif kind == "dashboard":
+            body = client.call(client.dashboards.get_dashboard, dashboard_id=identity)
+        else:
+            body = client.call(client.rules.get_monitor_notification_rule, rule_id=identity)["data"]
+        found = found_in(kind, body)
+        if found.id != identity or (kind in TYPES and TYPES[kind] not in found.body):
+            raise ValueError(identity)
+        return found
+
+
+def _read_adopted(client: Client, address: str, identity: str) -> Found:
+    try:
+        return read_one(client, address.partition(":")[0], identity)
+    except Refused as error:
+        if error.status != 404:
+            raise
+        raise ProvisionError(
+            f"--adopt {address}={identity}: the account has nothing with this id; look for the id in its URL, and "
+            "whether keys and site are those of its account"
+        ) from None
 
 
 def _whole(client: Client, summary: Mapping[str, Any]) -> list[Found]:

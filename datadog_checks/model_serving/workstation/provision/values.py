@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import DocumentError, QueryError
-from .document import Node, read_document
+from .document import Node, read_all, read_document
 from .model import KEY_TAG, NO_STACK, OWNER_TAG, STACK
 from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
@@ -123,16 +124,16 @@ def read_values(path: str | Path, given: Sequence[str] = ()) -> Values:
     Whether a value is possible shows only when it meets its monitor: `desired.load_values` tries that, too.
     """
     root = read_document(path, "values file")
-    entries = root.entries((*READERS, *OF_PACKS, *EVERYWHERE))
     _, available = with_files(given, Path(), builtin_packs())
-    names = entries["packs"].texts() if "packs" in entries else ()
+    named = [node for key, node in root.items() if key == "packs"]
+    names = [name for node in named for name in node.texts()]
     packs, available = with_files(names, Path(path).parent, available)
-    everywhere = {name: EVERYWHERE[name](node) for name, node in entries.items() if name in EVERYWHERE}
-    rest = {name: READERS[name](node) for name, node in entries.items() if name in READERS}
-    rest |= {name: OF_PACKS[name](node, available) for name, node in entries.items() if name in OF_PACKS}
-    if "packs" in entries:
-        rest["packs"] = packs
-    return Values(file=root.file, everywhere=MonitorValues(**everywhere), available=available, **rest)
+    of_packs = {name: partial(read, available) for name, read in OF_PACKS.items()}
+    said = root.read({**READERS, **of_packs, **EVERYWHERE})
+    everywhere = MonitorValues(**{name: said.pop(name) for name in EVERYWHERE if name in said})
+    if named:
+        said["packs"] = packs
+    return Values(file=root.file, everywhere=everywhere, available=available, **said)
 
 
 def _window(node: Node) -> str:
@@ -183,10 +184,8 @@ def _patterns(node: Node) -> tuple[str, ...]:
 
 
 def _thresholds(node: Node) -> dict[str, float | None]:
-    return {
-        name: None if item.value is None and name != "critical" else item.number()
-        for name, item in node.entries(THRESHOLDS, "threshold").items()
-    }
+    numbers = dict.fromkeys(THRESHOLDS, lambda item: None if item.value is None else item.number())
+    return node.read({**numbers, "critical": Node.number}, "threshold")
 
 
 def _url(node: Node) -> str:
@@ -196,16 +195,16 @@ def _url(node: Node) -> str:
     return text
 
 
-def _packs(node: Node, available: Mapping[str, Pack]) -> tuple[str, ...]:
-    for item in node.each():
-        if not is_path(item.text()):
-            # As the key of a mapping, an unknown name gets a suggestion.
-            Node(node.file, node.path, {item.text(): None}).entries((*available, ALL), "pack")
-    return node.texts()
+def _packs(available: Mapping[str, Pack], node: Node) -> tuple[str, ...]:
+    names = [item.text() for item in node.each()]
+    # As keys of a mapping, unknown names get suggestions.
+    words = dict.fromkeys(name for name in names if not is_path(name))
+    Node(node.file, node.path, words).entries((*available, ALL), "pack")
+    return tuple(names)
 
 
-def _teams(node: Node, available: Mapping[str, Pack]) -> dict[str, str]:
-    return {name: item.tag_value() for name, item in node.entries(available, "pack").items()}
+def _teams(available: Mapping[str, Pack], node: Node) -> dict[str, str]:
+    return node.read(dict.fromkeys(available, Node.tag_value), "pack")
 
 
 def _runbooks(node: Node) -> str:
@@ -227,15 +226,17 @@ def _groups(node: Node) -> tuple[str, ...]:
 
 def _variants(node: Node) -> dict[str, MonitorValues]:
     """What is said of variants of a monitor, by their names, in their order."""
-    found = {}
-    for name, entry in node.items():
+
+    def read(entry: tuple[str, Node]) -> tuple[str, MonitorValues]:
+        name, said = entry
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
-        said = entry.entries({key: read for key, read in MONITOR.items() if key != "variants"})
-        if "scope" not in said:
-            raise entry.fail("needs a `scope`, which says of which series it is")
-        found[name] = MonitorValues(**{key: MONITOR[key](item) for key, item in said.items()})
-    return found
+        values = said.read({key: read for key, read in MONITOR.items() if key != "variants"})
+        if "scope" not in values:
+            raise said.fail("needs a `scope`, which says of which series it is")
+        return name, MonitorValues(**values)
+
+    return dict(read_all(read, node.items()))
 
 
 def _endpoints(node: Node) -> dict[str, SloValues]:
@@ -243,12 +244,10 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
     if not isinstance(node.value, Mapping):
         names = node.texts()
         return {name: SloValues() for name in names}
-    return {
-        name: SloValues(
-            **{key: SLO[key](item) for key, item in ({} if entry.value is None else entry.entries(OF_ENDPOINT)).items()}
-        )
-        for name, entry in node.items()
-    }
+    said = {key: SLO[key] for key in OF_ENDPOINT}
+    return node.read(
+        {name: lambda entry: SloValues(**({} if entry.value is None else entry.read(said))) for name, _ in node.items()}
+    )
 
 
 def _price(node: Node) -> float:
@@ -316,25 +315,19 @@ OF_ENDPOINT = ("target", "warning", "timeframe", "threshold", "slice", "team", "
 """What may be said of the SLO of one endpoint."""
 
 
-def _monitors(node: Node, available: Mapping[str, Pack]) -> dict[str, MonitorValues]:
+def _monitors(available: Mapping[str, Pack], node: Node) -> dict[str, MonitorValues]:
     known = [one.key for pack in available.values() for one in pack.monitors]
-    return {
-        key: MonitorValues(**{name: MONITOR[name](item) for name, item in entry.entries(MONITOR).items()})
-        for key, entry in node.entries(known, "monitor").items()
-    }
+    return node.read(dict.fromkeys(known, lambda entry: MonitorValues(**entry.read(MONITOR))), "monitor")
 
 
-def _slos(node: Node, available: Mapping[str, Pack]) -> dict[str, SloValues]:
+def _slos(available: Mapping[str, Pack], node: Node) -> dict[str, SloValues]:
     known = [one.key for pack in available.values() for one in pack.slos]
-    return {
-        key: SloValues(**{name: SLO[name](item) for name, item in entry.entries(SLO).items()})
-        for key, entry in node.entries(known, "SLO").items()
-    }
+    return node.read(dict.fromkeys(known, lambda entry: SloValues(**entry.read(SLO))), "SLO")
 
 
-def _dashboards(node: Node, available: Mapping[str, Pack]) -> dict[str, bool]:
+def _dashboards(available: Mapping[str, Pack], node: Node) -> dict[str, bool]:
     known = [one.key for pack in available.values() for one in pack.dashboards]
-    return {key: item.flag() for key, item in node.entries(known, "dashboard").items()}
+    return node.read(dict.fromkeys(known, Node.flag), "dashboard")
 
 
 READERS: Mapping[str, Callable[[Node], Any]] = {
@@ -347,7 +340,7 @@ READERS: Mapping[str, Callable[[Node], Any]] = {
 }
 """What only the top level says, and how it is read."""
 
-OF_PACKS: Mapping[str, Callable[[Node, Mapping[str, Pack]], Any]] = {
+OF_PACKS: Mapping[str, Callable[[Mapping[str, Pack], Node], Any]] = {
     "packs": _packs,
     "teams": _teams,
     "monitors": _monitors,

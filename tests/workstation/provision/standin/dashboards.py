@@ -59,9 +59,15 @@ def get(account: Account, request: Request) -> Json:
 
 @operation("PUT", "/api/v1/dashboard/{dashboard_id}", "UpdateDashboard", "dashboards_write", body=MODEL)
 def update(account: Account, request: Request) -> Json:
-    """The dashboard is replaced as a whole."""
+    """The dashboard is replaced as a whole, but for its layout."""
     old = get(account, request)
     _check(request.body)
+    if request.body["layout_type"] != old["layout_type"]:
+        raise Refusal(
+            400,
+            "'layout_type' is not editable for existing dashboards. This dashboard uses "
+            f"'{old['layout_type']}' layout.",
+        )
     board = _board(account, request.body, {"id": old["id"], "created_at": old["created_at"], "modified_at": now()})
     account.state.dashboards[old["id"]] = board
     return board

@@ -199,6 +199,15 @@ class Pack:
     file: str = ""
     catalogs: tuple[str, ...] = ()
 
+    @property
+    def addresses(self) -> list[str]:
+        """Of all that it has, without parts, variants, and what is there for one endpoint."""
+        return [
+            *(f"monitor:{entry.key}" for entry in self.monitors),
+            *(f"slo:{entry.key}" for entry in self.slos),
+            *(f"dashboard:{entry.key}" for entry in self.dashboards),
+        ]
+
 
 @lru_cache(maxsize=1)
 def builtin_packs() -> Mapping[str, Pack]:
@@ -220,23 +229,16 @@ def slo_entries() -> Mapping[str, SloEntry]:
     return {entry.key: entry for pack in builtin_packs().values() for entry in pack.slos}
 
 
-@lru_cache(maxsize=1)
-def dashboard_entries() -> Mapping[str, DashboardEntry]:
-    """Every dashboard of every pack by its key."""
-    return {entry.key: entry for pack in builtin_packs().values() for entry in pack.dashboards}
-
-
-def pack_of(kind: str, key: str, tags: Iterable[str] = ()) -> str:
-    """The pack that a provisioned resource comes from, by its tag or its key; empty where it is of none, as
+def pack_of(kind: str, key: str, tags: Iterable[str], packs: Iterable[Pack]) -> str:
+    """Which of the packs a provisioned resource comes from, by its tag or its key; empty where it is of none, as
     notification rules are. Parts of a monitor and SLOs of one endpoint have keys that begin with that of the whole."""
     named = [tag.removeprefix("pack:") for tag in tags if tag.startswith("pack:")]
     if named:
         return named[0]
-    whole = {"monitor": monitor_entries, "slo": slo_entries, "dashboard": dashboard_entries}
-    entries: Mapping[str, Any] = whole[kind]() if kind in whole else {}
+    having = {address: pack.name for pack in packs for address in pack.addresses}
     parts = key.split(".")
-    keys = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((str(entries[one].pack) for one in keys if one in entries), "")
+    wholes = (f"{kind}:{'.'.join(parts[:length])}" for length in range(len(parts), 0, -1))
+    return next((having[one] for one in wholes if one in having), "")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -73,10 +73,10 @@ class Leaves:
         leaf = self.leaf(metric)
         return self._window(leaf, leaf.width or width, start, end, True)  # type: ignore[return-value]
 
-    def sketches(self, metric: Metric, start: float, end: float) -> dict[Group, Sketch]:
-        """All that a distribution got within a window, by group."""
+    def sketches(self, metric: Metric, start: float, end: float, width: int = MINUTE) -> dict[Group, Sketch]:
+        """All that a distribution got within a window, in buckets of a width, by group."""
         found: dict[Group, Sketch] = {}
-        for group, values in self._window(self.leaf(metric), MINUTE, start, end, False).items():
+        for group, values in self._window(self.leaf(metric), width, start, end, False).items():
             sketch = found.setdefault(group, Sketch())
             for value in values.values():
                 if isinstance(value, Sketch):
