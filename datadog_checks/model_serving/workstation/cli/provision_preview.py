@@ -160,7 +160,7 @@ def _own_runs(trial: TrialOptions, values: Values) -> tuple[Recorded, dict[str, 
     from ..preview.runs import record_runs
 
     told = examined(done, configuration, schedule)
-    troubles = [_trouble(one) for one in told if one.error or not one.mapped]
+    troubles = [*done.doubts, *(_trouble(one) for one in told if one.error or not one.mapped)]
     if not any(one.mapped for one in told):
         kind = ConfigError if any(round_.misconfigured for round_ in done.rounds) else ScrapeError
         raise kind("\n".join(["there is nothing to draw, `model-serving check` says more:", *troubles]))
