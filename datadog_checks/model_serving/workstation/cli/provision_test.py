@@ -16,7 +16,7 @@ from ..provision.desired import chosen_packs, desired, known_packs
 from ..provision.document import suggestion
 from ..provision.model import Resource
 from ..provision.routing import load_routing
-from ..provision.simulate.adjustments import Adjustments, assume_scopes
+from ..provision.simulate.adjustments import Adjustments, assume_scopes, met_note
 from ..provision.simulate.cases import MonitorCase, MonitorCases, load_cases
 from ..provision.simulate.judge import judge
 from ..provision.simulate.report import CaseReport, case_text, cases_json, summary_text
@@ -38,7 +38,7 @@ def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_j
         for file in files or (MATRIX,):
             run = CaseRun(load_cases(file, tuple(scripts())), settings)
             for note in run.notes():
-                click.echo(printable(f"Note: {note}."), err=True)
+                click.echo(printable(f"Note: {note}"), err=True)
             for report in run.reports(only, tell):
                 reports.append(report)
                 if not as_json:
@@ -90,14 +90,11 @@ class CaseRun:
     def notes(self) -> Iterator[str]:
         """What holds for all tests of the file."""
         if self._met and any(case.scenario for case in self._found.cases):
-            yield (
-                f"{', '.join(f'`{one}`' for one in self._met)} in scopes of {self._settings.values} is taken as met "
-                "in scenarios: simulated series have no such tags"
-            )
+            yield met_note(self._met, self._settings.values, "the simulated series of scenarios have no such tags")
         if not self._compares_recipients:
             yield (
-                f"whom {self._settings.routing} notifies is told, and not compared: the tests that ship expect the "
-                "recipients of a routing file of their own"
+                f"Whom {self._settings.routing} notifies is told, and not compared: the tests that ship expect the "
+                "recipients of a routing file of their own."
             )
 
     def reports(self, only: str, tell: Tell) -> Iterator[CaseReport]:

@@ -61,6 +61,11 @@ def assume_scopes(values: Values, borne: Collection[str]) -> tuple[Values, tuple
     return changed, tuple(met)
 
 
+def met_note(met: Sequence[str], file: object, why: str) -> str:
+    """What is said of scopes in a values file that are taken as met, and why they are."""
+    return f"In scopes of {file}, {', '.join(f'`{one}`' for one in met)} is taken as met: {why}."
+
+
 def _is_met(condition: Condition, borne: Collection[str], wanted: bool = True) -> bool:
     """Whether tags of other names than these can decide that a series is within, or, not `wanted`, outside."""
     match condition:
