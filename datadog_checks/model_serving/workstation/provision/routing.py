@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .audience import Route, conditional, known_part, reached, worded
+from .audience import Route, Unreached, conditional, known_part, reached, unreached, worded
 from .document import Node, read_all, read_document, suggestion
 from .model import KEY, Resource, owner_tag
 from .packs import SEVERITIES, Pack, builtin_packs
 from .packs.bodies import INTEGRATION_TAG
 from .packs.settle import EACH_GROUP
 from .query.tree import Everything
+from .vocabulary import builtin_vocabulary
 
 FORMS = ("rules", "handles")
 MOST_RECIPIENTS = 20
@@ -109,11 +110,13 @@ def _group_by(node: Node, packs: Mapping[str, Pack]) -> tuple[str, ...]:
 
 
 def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None]) -> None:
-    """Raise DocumentError about a tag or a value that no monitor and none of its groups has: the route would never
-    match. `known` are the values by tag, None where any may come.
+    """Raise DocumentError about routes that are never reached: others take all of it before, or it asks for a tag or a
+    value that no monitor and none of its groups has. `known` are the values by tag, None where any may come.
     """
 
-    def check(said: tuple[str, str, str]) -> None:
+    def check(said: Unreached | tuple[str, str, str]) -> None:
+        if isinstance(said, Unreached):
+            raise Node(routing.file, said.route.path, None).fail(_never(said))
         tag, value, path = said
         values = known.get(tag)
         if values is not None and value not in values:
@@ -125,7 +128,18 @@ def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None])
                 f"{suggestion(tag, sorted(known))}. Tags of your own go into `tags` of the values file"
             )
 
-    read_all(check, routing.tags())
+    single = {"severity", "team", "pack", *builtin_vocabulary().all_tags()}
+    read_all(check, [*routing.tags(), *unreached(routing.root, single, {"severity": SEVERITIES})])
+
+
+def _never(found: Unreached) -> str:
+    """Why nothing reaches a route, and what to write."""
+    if found.tag:
+        values = ", ".join(f"`{found.tag}:{value}`" for value in found.route.match[found.tag])
+        return f"is never reached: the route above takes no {values}; write this one beside it"
+    takers = " and ".join(one.path for one in found.by)
+    takes = "takes" if len(found.by) == 1 else "take"
+    return f"is never reached: {takers} {takes} all of this; write this one before, or `continue: true` there"
 
 
 def notification_rules(routing: Routing, stack: str = "") -> list[Resource]:
