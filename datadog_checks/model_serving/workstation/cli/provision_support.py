@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..provision.credentials import AccountCredentials
     from ..provision.model import Resource
     from ..provision.plan import Plan, PlanChoices
+    from ..provision.routing import Routing
     from ..provision.state import Account
     from ..provision.values import Values
 
@@ -124,33 +125,39 @@ YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection[str] = ()) -> list[Resource]:
     """The resources of the packs with the user's values and routing, checked, without what is `left_out`.
+    Warns on standard error of what may not be meant.
 
     Raises UserError for any mistake.
     """
+    from ..provision.advice import advice
     from ..provision.desired import vocabulary_of
     from ..provision.plan import checked
 
-    values, resources = _asked_for(settings, left_out)
+    values, routing, resources = _asked_for(settings, left_out)
 
     def warn(text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
 
+    for text in advice(values, routing):
+        warn(text)
     ready = checked(resources, stack=values.stack, vocabulary=vocabulary_of(values), warn=warn)
     return ready if marked else resources
 
 
 def addresses_of(settings: ProvisionOptions) -> set[str]:
     """Those of the resources of the packs with the user's values and routing."""
-    return {resource.address for resource in _asked_for(settings)[1]}
+    return {resource.address for resource in _asked_for(settings)[2]}
 
 
-def _asked_for(settings: ProvisionOptions, left_out: Collection[str] = ()) -> tuple[Values, list[Resource]]:
+def _asked_for(
+    settings: ProvisionOptions, left_out: Collection[str] = ()
+) -> tuple[Values, Routing | None, list[Resource]]:
     from ..provision.desired import desired, load_values
     from ..provision.routing import load_routing
 
     values = load_values(settings.values, settings.packs)
     routing = load_routing(settings.routing, values.available) if settings.routing else None
-    return values, desired(settings.packs or None, values, routing, left_out=left_out)
+    return values, routing, desired(settings.packs or None, values, routing, left_out=left_out)
 
 
 def stack_of(settings: ProvisionOptions) -> str:
