@@ -51,7 +51,7 @@ from .provision_support import (
 )
 @click.pass_context
 def provision(context: click.Context) -> None:
-    """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles and notification rules.
+    """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles, notification rules, downtimes.
 
     What is there already is found by its mark and changed in place; what bears no mark of ours is never touched, unless
     --adopt names it.
@@ -200,7 +200,7 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     """Delete everything that bears the mark of your stack, and nothing else, once you agree.
 
     The values file names the stack; without a name it is the one without. Percentiles stay on: the account doesn't tell
-    who switched them on. With --pack, notification rules stay, too, since they are of no pack.
+    who switched them on. With --pack, notification rules and downtimes stay, too, since they are of no pack.
 
     \b
     Examples:

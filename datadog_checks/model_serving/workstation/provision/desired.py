@@ -12,6 +12,7 @@ from typing import Any
 from ...catalog.loader import load_catalog
 from ...errors import DocumentError, OptionError
 from .document import Node, read_all, suggestion
+from .downtimes import downtimes
 from .model import PERCENTILE, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
@@ -76,6 +77,9 @@ def desired(
         *(one for one in _dashboards(chosen, values, monitors, slos) if one.address not in left_out),
     ]
     rules = notification_rules(routing, values.stack) if routing is not None and routing.form == "rules" else []
+    resources += downtimes(
+        values, monitors, vocabulary_of(values), len(chosen) == len(values.available) and not left_out
+    )
     resources = [*percentiles(resources), *resources]
     for pack in chosen:
         for problem in _problems(pack, resources, Known(vocabulary_of(values))) if pack.file else ():

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
@@ -13,10 +14,11 @@ from typing import Any
 
 from ...errors import ProvisionError
 from .adopt import adoptable
-from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, mark, resolve, title_of, with_mark_of
+from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, title_of, with_mark_of
 from .normalise import FieldChange, differences, overwritten, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
 from .query.filters import CONTRADICTION
+from .schedules import UTC_NAME, ended, moment_of, moment_text, next_start, under_way, zone_of
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
 from .vocabulary import Vocabulary, builtin_vocabulary
@@ -30,7 +32,8 @@ CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
 
 class Action(StrEnum):
     """What happens to one resource. Only those of `DOES` do anything; `WAIT` is for percentiles of a metric that the
-    account has not received yet, which the API can't switch on, `FOREIGN` for what only looks like ours."""
+    account has not received yet, which the API can't switch on, `OVER` for a downtime that has passed, `FOREIGN` for
+    what only looks like ours."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -38,6 +41,7 @@ class Action(StrEnum):
     DELETE = "delete"
     UNCHANGED = "unchanged"
     WAIT = "wait"
+    OVER = "over"
     ORPHANED = "orphaned"
     CONFLICT = "conflict"
     FOREIGN = "foreign"
@@ -79,8 +83,13 @@ class Step:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying."""
-        if self.kind != "monitor" or self.resource is None:
+        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying; and that a
+        downtime is under way."""
+        if self.resource is None:
+            return ()
+        if self.kind == "downtime":
+            return tuple(filter(None, map(_silences, self.found)))
+        if self.kind != "monitor":
             return ()
         told = []
         for found in self.found:
@@ -89,6 +98,13 @@ class Step:
             if found.body.get("draft_status") == "draft":
                 told.append("a draft, and left so: it notifies nobody until somebody publishes it in Datadog")
         return tuple(told)
+
+
+def _silences(downtime: Found) -> str:
+    """Until when a downtime silences that is under way, empty for any other."""
+    end = under_way(downtime.body.get("schedule") or {}, datetime.now(UTC))
+    zone = str(downtime.body.get("display_timezone") or UTC_NAME)
+    return f"silences now, until {moment_text(end.astimezone(zone_of(zone)))} ({zone})" if end else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +178,8 @@ def checked(
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
         check = CHECKS.get(resource.kind)
         for problem in check(resource.body, words) if check else ():
+            if problem.severity == "hint":
+                continue
             if problem.id == CONTRADICTION:
                 contradictory.append(resource.address)
                 continue
@@ -203,6 +221,9 @@ def make_plan(
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
     """
+    over = {one.address: note for one in resources if (note := _over(one, account))}
+    passed = [Step(Action.OVER, one.address, one, note=over[one.address]) for one in resources if one.address in over]
+    resources = [one for one in resources if one.address not in over]
     moved, undecided = _moved(resources, account, move)
     adopted = adoptable(resources, account, moved)
     owned = {**account.owned, **{address: [one] for address, one in (*moved.items(), *adopted.items())}}
@@ -232,16 +253,34 @@ def make_plan(
             if resource.address in moved:
                 note = f"moves here from {stack_name(moved[resource.address].stack)}"
                 step = replace(step, note=note)
+            if step.action is Action.CREATE and (canceled := moment_of(account.canceled.get(resource.address))):
+                step = replace(step, note=f"one was canceled on {moment_text(canceled)} (UTC), and is planned again")
             steps.append(step)
     steps += _twins(
         account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune
     )
+    steps += passed
     left = [some for address, some in account.owned.items() if address not in wanted]
     left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
     steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
     made = {step.title for step in steps if step.action is Action.CREATE and step.kind == "dashboard"}
     taken = {one.id for one in (*moved.values(), *adopted.values())}
     return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags))
+
+
+def _over(resource: Resource, account: Account) -> str:
+    """Why a downtime is not wanted any more: it is over, or what is left of it can't be planned; empty where it is."""
+    if resource.kind != "downtime":
+        return ""
+    own, now = attributes(resource.body), datetime.now(UTC)
+    zone = zone_of(own["display_timezone"])
+    advice = "take it out of the values file, or write when it is next"
+    if end := ended(own["schedule"], now):
+        return f"is over since {moment_text(end.astimezone(zone))} ({own['display_timezone']}): {advice}"
+    last = "recurrences" in own["schedule"] and next_start(own["schedule"], now) is None
+    if last and resource.address not in account.owned and resource.address not in account.others:
+        return f"its last time has begun already, and Datadog plans none in the past: {advice}"
+    return ""
 
 
 def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:

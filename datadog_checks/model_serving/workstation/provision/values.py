@@ -16,6 +16,7 @@ from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
 from .query.tree import Tag, leaves
+from .schedules import LONGEST, UTC_NAME, read_repeats, read_start, read_zone, schedule_of
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
 """Tags that provisioning sets by itself."""
@@ -69,6 +70,19 @@ class SloValues:
 
 
 @dataclass(frozen=True, slots=True)
+class DowntimeValues:
+    """A planned downtime: of the monitors that are named, or have all of the `tags`, in `scope`. `schedule` is as the
+    API takes it."""
+
+    schedule: Mapping[str, Any]
+    timezone: str = UTC_NAME
+    scope: str = "*"
+    monitors: tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Values:
     """A values file. `everywhere` is what its top level says of all monitors; `packs` None is all of them.
 
@@ -92,6 +106,7 @@ class Values:
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
     slos: Mapping[str, SloValues] = field(default_factory=dict)
     dashboards: Mapping[str, bool] = field(default_factory=dict)
+    downtimes: Mapping[str, DowntimeValues] = field(default_factory=dict)
 
     def fail(self, path: str, problem: str) -> DocumentError:
         """The error about the value at `path`."""
@@ -339,6 +354,57 @@ def _dashboards(available: Mapping[str, Pack], node: Node) -> dict[str, bool]:
     return node.read(dict.fromkeys(known, Node.flag), "dashboard")
 
 
+def _downtimes(node: Node) -> dict[str, DowntimeValues]:
+    return node.read({name: partial(_downtime, name) for name, _ in node.items()})
+
+
+def _downtime(name: str, node: Node) -> DowntimeValues:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise node.fail(f"`{name}` is no name of a downtime: write small letters, digits and _ -")
+    said = node.read(DOWNTIME, advice=OF_OTHER_DOWNTIMES)
+    for needed, example in (("starts", "2026-12-05T02:00"), ("lasts", "2h")):
+        if needed not in said:
+            raise node.fail(f"the key `{needed}` is missing: write one such as `{needed}: {example}`")
+    if "monitors" in said and "tags" in said:
+        raise node.fail("write `monitors`, their keys, or `tags` that they all have, not both")
+    zone = said.get("timezone", UTC_NAME)
+    where = node.below("repeats" if "repeats" in said else "lasts", None)
+    schedule = schedule_of(where, said.pop("starts"), said.pop("lasts"), zone, said.pop("repeats", None))
+    return DowntimeValues(schedule, **said)
+
+
+def _some(node: Node) -> tuple[str, ...]:
+    names = node.texts()
+    if not names:
+        raise node.fail("names nothing: leave it out for all monitors")
+    return names
+
+
+DOWNTIME: Mapping[str, Callable[[Node], Any]] = {
+    "monitors": _some,
+    "tags": _some,
+    "scope": _scope,
+    "starts": read_start,
+    "lasts": lambda node: node.minutes(1, LONGEST),
+    "repeats": read_repeats,
+    "timezone": read_zone,
+    "message": Node.text,
+}
+"""What is said of a downtime, and how it is read."""
+
+OF_OTHER_DOWNTIMES = {
+    "start": "write `starts`",
+    "end": "write `lasts`, how long it is",
+    "ends": "write `lasts`, how long it is",
+    "duration": "write `lasts`",
+    "rrule": "write `repeats`",
+    "recurrence": "write `repeats`",
+    "pack": "write `tags: [pack:<name>]`",
+    "packs": "write `tags: [pack:<name>]`",
+    "monitor_tags": "write `tags`",
+}
+"""Keys of other tools."""
+
 READERS: Mapping[str, Callable[[Node], Any]] = {
     "stack": _stack,
     "prefix": _prefix,
@@ -346,6 +412,7 @@ READERS: Mapping[str, Callable[[Node], Any]] = {
     "generative": _generative,
     "gpu_hour_price": _price,
     "ignore_tags": _patterns,
+    "downtimes": _downtimes,
 }
 """What only the top level says, and how it is read."""
 

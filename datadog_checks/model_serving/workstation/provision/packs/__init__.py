@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ....strict_yaml import read_yaml
+from ....strict_yaml import read_shipped
 from ..query import parse_monitor
 from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
 from .queries import groups_of, without_tag
@@ -242,7 +242,7 @@ def pack_of(kind: str, key: str, tags: Iterable[str], packs: Iterable[Pack]) -> 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = filled(read_yaml(path))
+    data: dict[str, Any] = filled(read_shipped(path))
     return data
 
 
@@ -254,7 +254,7 @@ def filled(data: Any) -> Any:
 @lru_cache(maxsize=1)
 def _systems() -> dict[str, str]:
     """What stands for the lists of systems.yaml in queries, and what for both lists of language models."""
-    lists = read_yaml(HERE / "systems.yaml")
+    lists = read_shipped(HERE / "systems.yaml")
     lists["llm"] = sorted(lists["llm_engines"] + lists["llm_gateways"])
     return {f"${{{name}}}": ",".join(names) for name, names in lists.items()}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ..query.reader import QueryReader
-from ..query.rules import metrics_of
+from ..query.rules import grouped
 from ..query.scopes import read_scope
 from ..query.tree import (
     And,
@@ -27,6 +27,7 @@ from ..query.tree import (
     Number,
     Operation,
     Or,
+    Regrouping,
     ServiceCheckMonitor,
     Setting,
     SloMonitor,
@@ -213,7 +214,7 @@ def mapped(part: Expression, change: Callable[[Metric], Metric]) -> Expression:
 
 
 def _argument(argument: Argument, change: Callable[[Metric], Metric]) -> Argument:
-    return argument if isinstance(argument, Text | Setting) else mapped(argument, change)
+    return argument if isinstance(argument, Text | Setting | Regrouping) else mapped(argument, change)
 
 
 def without_tag(query: MonitorQuery, tag: str, except_for: str = "") -> MonitorQuery:
@@ -234,8 +235,7 @@ def groups_of(query: MonitorQuery) -> tuple[str, ...]:
     """Tags that a monitor is grouped by, in the order of the query."""
     match query:
         case MetricMonitor():
-            metrics = metrics_of(query.expression)
-            return tuple(dict.fromkeys(group.tag for metric in metrics for group in metric.by))
+            return tuple(dict.fromkeys(group.tag for _, by in grouped(query.expression) for group in by))
         case ServiceCheckMonitor():
             return tuple(tag.value for tag in query.by)
         case EventMonitor():
