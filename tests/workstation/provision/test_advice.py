@@ -88,5 +88,7 @@ def test_a_word_alone_in_a_scope_is_told(tmp_path: Path) -> None:
 def test_a_word_alone_that_service_checks_would_have_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "values.yaml"
     path.write_text("scope: prod", encoding="utf-8")
-    with pytest.raises(DocumentError, match=r"scope: no service check can have this: `prod` is a tag without a key.* `env:prod`"):
+    with pytest.raises(
+        DocumentError, match=r"scope: no service check can have this: `prod` is a tag without a key.* `env:prod`"
+    ):
         load_values(path)

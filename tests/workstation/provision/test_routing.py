@@ -451,6 +451,23 @@ def test_a_route_for_a_value_that_no_monitor_has(load: Load, tmp_path: Path) -> 
         desired(None, load_values(tmp_path / "values.yaml"), load(text))
 
 
+@pytest.mark.parametrize("form", ["rules", "handles"])
+def test_a_route_for_single_monitors(load: Load, form: str) -> None:
+    """Alertmanager's `alertname` is here the key of a monitor, in rules and in messages alike."""
+    text = (
+        f"as: {form}\nreceiver: a\nreceivers: {{a: {{to: slack-a}}, b: {{to: slack-b}}}}\n"
+        "routes: [{match: {model_serving_key: errors.share}, receiver: b}]"
+    )
+    resources = desired(["golden_signals"], Values(), load(text))
+    hearers = Hearers([mark(one) for one in resources])
+    told = {one.key: hearers.of(mark(one).body) for one in resources if one.kind == "monitor"}
+    assert (told["errors.share"], told["errors.share.rest"]) == (["slack-b"], ["slack-a"])
+    with pytest.raises(DocumentError, match=r"no monitor has `model_serving_key:eror.share`.* did you mean `errors"):
+        desired(["golden_signals"], Values(), load(text.replace("errors.share", "eror.share")))
+    with pytest.raises(DocumentError, match=r"alertname: no monitor has the tag .* write `model_serving_key`"):
+        desired(["golden_signals"], Values(), load(text.replace("model_serving_key", "alertname")))
+
+
 def test_too_long_a_scope_is_refused(load: Load) -> None:
     """Datadog takes 3000 characters."""
     many: Any = {
