@@ -31,13 +31,13 @@ from .provision_support import (
     choices_of,
     connected,
     credentials_of,
+    inputs_of,
     leave_if_waiting,
     masked,
     progress_bar,
     read,
     refuse_early,
     show,
-    stack_of,
     terminal_width,
     values_of,
     wanted,
@@ -106,9 +106,10 @@ def plan(
     from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
-    left_out = unfed_by(settings)
-    resources = wanted(settings, left_out=left_out)
-    choices = choices_of(settings, prune, resources)
+    values = values_of(settings)
+    left_out = unfed_by(settings, values)
+    resources = wanted(settings, values, left_out=left_out)
+    choices = choices_of(settings, values, prune, resources)
     if offline and choices.adopt:
         raise click.UsageError("--offline is for no account, so there is nothing to --adopt: leave one of them out")
     if offline:
@@ -128,7 +129,7 @@ def plan(
             found,
             resources,
             site,
-            settings.files,
+            inputs_of(settings, values),
             lambda text: masked(text, credentials),
             choices,
             left_out,
@@ -174,8 +175,11 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
             raise click.UsageError("the plan says what is wanted: leave out all options but those of the account")
         if saved.site is None:
             raise OptionError(f"{file}: was planned with --offline, for no account: plan without it")
-    resources = list(saved.resources) if saved is not None else wanted(settings, left_out=unfed_by(settings))
-    choices = saved.choices if saved is not None else choices_of(settings, prune, resources)
+        resources, choices = list(saved.resources), saved.choices
+    else:
+        values = values_of(settings)
+        resources = wanted(settings, values, left_out=unfed_by(settings, values))
+        choices = choices_of(settings, values, prune, resources)
     credentials = credentials_of(settings)
     if saved is not None and saved.site != credentials.site:
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
@@ -217,7 +221,9 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     from ..provision.state import Found
 
     settings = ProvisionOptions(**options)
-    packs, available = known_packs(settings.packs, values_of(settings))
+    # Whether they are possible is nothing to what is deleted.
+    values = values_of(settings, tried=False)
+    packs, available = known_packs(settings.packs, values)
 
     def chosen(found: Found) -> bool:
         tags = found.body.get("tags") or ()
@@ -225,7 +231,7 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
 
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        made = destroy_plan(read(client, (), choices_of(settings), writes=True), chosen)
+        made = destroy_plan(read(client, (), choices_of(settings, values), writes=True), chosen)
         show(plan_text(made, width=terminal_width()), credentials)
         if made.differs:
             carry_out(client, made, yes, max_deletes)
@@ -250,8 +256,9 @@ def export(directory: Path, **options: Any) -> None:
     from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings, marked=False, left_out=unfed_by(settings))
-    files = export_files(resources, stack_of(settings))
+    values = values_of(settings)
+    resources = wanted(settings, values, marked=False, left_out=unfed_by(settings, values))
+    files = export_files(resources, values.stack)
     for name, text in files.items():
         write_file(directory / name, text, directory)
     click.echo(f"{len(files)} files in {directory}")
@@ -304,10 +311,11 @@ def validate(**options: Any) -> None:
     from ..provision.validate import validate_monitors
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings)
+    values = values_of(settings)
+    resources = wanted(settings, values)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        account = read(client, [one for one in resources if one.kind == "monitor"], choices_of(settings))
+        account = read(client, [one for one in resources if one.kind == "monitor"], choices_of(settings, values))
         monitors = sum(one.kind == "monitor" for one in resources)
         with progress_bar(monitors) as told:
             outcomes = validate_monitors(client, resources, account, told)

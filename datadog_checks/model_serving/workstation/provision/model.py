@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 KINDS = ("percentiles", "slo", "notification_rule", "downtime", "monitor", "dashboard")
@@ -44,13 +44,28 @@ PERCENTILE = re.compile(r"\b(?:p\d+(?:\.\d+)?|count\(v: v[^)]*\)):(model_serving
 
 
 @dataclass(frozen=True, slots=True)
+class PackPlaces:
+    """Where a user wrote what a body is made of: places in the `file` of a pack, by what paths in the body begin with.
+    Of several the longest counts; the empty one is there."""
+
+    file: str
+    places: Mapping[str, str]
+
+    def place(self, path: str) -> str:
+        """The place in the file of what has this path in the body."""
+        return self.places[max((start for start in self.places if path.startswith(start)), key=len)]
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """What should exist. `key` is stable and unique within the kind; `body` is that of the API's create call, in JSON
-    types, with `${kind:key}` in place of the id of another resource."""
+    types, with `${kind:key}` in place of the id of another resource. `written` is there for what a user's own pack
+    has."""
 
     kind: str
     key: str
     body: Mapping[str, Any]
+    written: PackPlaces | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or not KEY.fullmatch(self.key):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import DocumentError, QueryError
 from .document import Node, read_all, read_document
@@ -24,6 +24,8 @@ OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", 
 THRESHOLDS = ("critical", "warning", "critical_recovery", "warning_recovery", "ok")
 MONTH = 31 * 24 * 60
 DAY = 24 * 60
+Reader = Callable[[Node], Any]
+OfOne = TypeVar("OfOne", "MonitorValues", "SloValues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class MonitorValues:
 
 @dataclass(frozen=True, slots=True)
 class SloValues:
-    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds; `endpoints` are those that
+    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds; `endpoints` and `variants`
     get an SLO of their own, each with what is said of it alone."""
 
     enabled: bool = True
@@ -67,6 +69,7 @@ class SloValues:
     team: str | None = None
     tags: tuple[str, ...] = ()
     endpoints: Mapping[str, SloValues] = field(default_factory=dict)
+    variants: Mapping[str, SloValues] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,19 +251,27 @@ def _groups(node: Node) -> tuple[str, ...]:
     return names
 
 
-def _variants(node: Node) -> dict[str, MonitorValues]:
-    """What is said of variants of a monitor, by their names, in their order."""
+def _variants(node: Node, form: Callable[..., OfOne], known: Mapping[str, Reader]) -> dict[str, OfOne]:
+    """What is said of variants, by their names, in their order; `known` are the keys that one may have."""
 
-    def read(entry: tuple[str, Node]) -> tuple[str, MonitorValues]:
+    def read(entry: tuple[str, Node]) -> tuple[str, OfOne]:
         name, said = entry
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
-        values = said.read({key: read for key, read in MONITOR.items() if key != "variants"})
+        values = said.read(known)
         if "scope" not in values:
             raise said.fail("needs a `scope`, which says of which series it is")
-        return name, MonitorValues(**values)
+        return name, form(**values)
 
     return dict(read_all(read, node.items()))
+
+
+def _monitor_variants(node: Node) -> dict[str, MonitorValues]:
+    return _variants(node, MonitorValues, {key: read for key, read in MONITOR.items() if key != "variants"})
+
+
+def _slo_variants(node: Node) -> dict[str, SloValues]:
+    return _variants(node, SloValues, {key: SLO[key] for key in ("enabled", "scope", *OF_PART)})
 
 
 def _endpoints(node: Node) -> dict[str, SloValues]:
@@ -268,7 +279,7 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
     if not isinstance(node.value, Mapping):
         names = node.texts()
         return {name: SloValues() for name in names}
-    said = {key: SLO[key] for key in OF_ENDPOINT}
+    said = {key: SLO[key] for key in OF_PART}
     return node.read(
         {name: lambda entry: SloValues(**({} if entry.value is None else entry.read(said))) for name, _ in node.items()}
     )
@@ -297,7 +308,7 @@ def _prefix(node: Node) -> str:
     return node.value
 
 
-MONITOR: Mapping[str, Callable[[Node], Any]] = {
+MONITOR: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "thresholds": _thresholds,
     "window": _window,
@@ -316,14 +327,14 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "min_errors": lambda node: node.integer(1, 10**6),
     "min_requests": lambda node: node.integer(1, 10**9),
     "notify_by": _groups,
-    "variants": _variants,
+    "variants": _monitor_variants,
 }
 """What may be said of one monitor, and how it is read."""
 
 NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook", "variants")
 EVERYWHERE = {name: read for name, read in MONITOR.items() if name not in NOT_FOR_ALL}
 
-SLO: Mapping[str, Callable[[Node], Any]] = {
+SLO: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "target": Node.number,
     "warning": Node.number,
@@ -334,9 +345,10 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "team": Node.tag_value,
     "tags": _tags,
     "endpoints": _endpoints,
+    "variants": _slo_variants,
 }
-OF_ENDPOINT = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags")
-"""What may be said of the SLO of one endpoint."""
+OF_PART = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags")
+"""What may be said of the SLO of one endpoint, and of a variant."""
 
 
 def _monitors(available: Mapping[str, Pack], node: Node) -> dict[str, MonitorValues]:
@@ -380,7 +392,7 @@ def _some(node: Node) -> tuple[str, ...]:
     return names
 
 
-DOWNTIME: Mapping[str, Callable[[Node], Any]] = {
+DOWNTIME: Mapping[str, Reader] = {
     "monitors": _some,
     "tags": _some,
     "scope": _scope,
@@ -405,7 +417,7 @@ OF_OTHER_DOWNTIMES = {
 }
 """Keys of other tools."""
 
-READERS: Mapping[str, Callable[[Node], Any]] = {
+READERS: Mapping[str, Reader] = {
     "stack": _stack,
     "prefix": _prefix,
     "runbooks": _runbooks,

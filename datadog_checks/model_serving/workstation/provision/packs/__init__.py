@@ -45,7 +45,7 @@ class MonitorEntry:
     that is not among those that ship.
 
     `variant` is the name of one that the values file makes of `origin` for the series `within` a scope. What is
-    `beyond`, scopes of other variants, is left out of either.
+    `beyond`, scopes of other variants, is left out of either. An alert on the SLO of a variant is `within` its scope.
     """
 
     key: str
@@ -145,8 +145,9 @@ class MonitorEntry:
 class SloEntry:
     """An SLO as a pack has it: `good` and `total` of type `metric`, `query` and what follows of type `time_slice`.
 
-    That of one `endpoint` alone has that of all as its `base`. The scope `except_for` leaves some out of that of all;
-    an endpoint that the user names is one whatever serves it.
+    That of one `endpoint` alone, and that of a `variant` for the series `within` a scope, has that of all as its
+    `base`. The scope `except_for` leaves some out of that of all; what the user names is left in, whatever serves it.
+    What is `beyond`, scopes of variants, is left out of any.
     """
 
     key: str
@@ -167,6 +168,9 @@ class SloEntry:
     except_for: str = ""
     base: str = ""
     endpoint: str = ""
+    variant: str = ""
+    within: str = ""
+    beyond: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

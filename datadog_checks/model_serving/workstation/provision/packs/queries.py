@@ -112,6 +112,19 @@ def can_hold(condition: Condition, lacking: Callable[[str], bool], wanted: bool 
             return True
 
 
+def keys_of(condition: Condition) -> set[str]:
+    """The tags that a condition asks for."""
+    match condition:
+        case Tag(key=key) | In(key=key):
+            return {key}
+        case Not(operand=operand):
+            return keys_of(operand)
+        case And(operands=operands) | Or(operands=operands):
+            return {key for operand in operands for key in keys_of(operand)}
+        case _:
+            return set()
+
+
 def conjuncts(condition: Condition) -> tuple[Condition, ...]:
     """What must all hold."""
     if isinstance(condition, And):
@@ -141,10 +154,14 @@ def apart(one: Condition, other: Condition, single: Collection[str]) -> bool:
         and right is not None
         and left[0] == right[0]
         and left[0] in single
-        and not any("*" in value for value in (*left[1], *right[1]))
-        and not set(left[1]) & set(right[1])
+        and not any(_may_be_one(value, another) for value in left[1] for another in right[1])
         for left, right in pairs
     )
+
+
+def _may_be_one(value: str, other: str) -> bool:
+    """Whether two values of a tag, in which a `*` is anything, may stand for the same. Of two such it is taken so."""
+    return ("*" in value and "*" in other) or fnmatchcase(value, other) or fnmatchcase(other, value)
 
 
 def _values(condition: Condition) -> tuple[str, tuple[str, ...]] | None:
