@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from datadog_checks.model_serving.errors import DocumentError
-from datadog_checks.model_serving.workstation.provision.advice import advice
-from datadog_checks.model_serving.workstation.provision.desired import load_values
+from datadog_checks.model_serving.workstation.provision.advice import advice, explained
+from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
+from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.values import Values, read_values
 
@@ -92,3 +94,60 @@ def test_a_word_alone_that_service_checks_would_have_is_refused(tmp_path: Path) 
         DocumentError, match=r"scope: no service check can have this: `prod` is a tag without a key.* `env:prod`"
     ):
         load_values(path)
+
+
+def warnings(tmp_path: Path, text: str) -> list[str]:
+    """What a plan warns of, without the path of the values file, of which each begins with the place there."""
+    path = tmp_path / "values.yaml"
+    path.write_text(text, encoding="utf-8")
+    values = load_values(path)
+    told: list[str] = []
+    checked(desired(None, values), warn=told.append, explain=partial(explained, values, False))
+    return [line.removeprefix(f"{path}: ") for line in told]
+
+
+OF_VALUES = {
+    "monitors: {latency.p99: {thresholds: {critical: 2000}}}": (
+        "monitors.latency.p99.thresholds.critical: 2000 s is 33 minutes: for milliseconds write 2"
+    ),
+    "monitors: {latency.p99.endpoint: {thresholds: {critical: 2000}}}": (
+        "monitors.latency.p99.endpoint.thresholds.critical: 2000 s is 33 minutes: for milliseconds write 2"
+    ),
+    "monitors: {latency.p99: {variants: {a: {scope: 'model_name:x', thresholds: {critical: 400}}}}}": (
+        "monitors.latency.p99.variants.a.thresholds.critical: 400 s is 7 minutes: for milliseconds write 0.4"
+    ),
+    "monitors: {llm.inter_token: {thresholds: {critical: 50}}}": (
+        "monitors.llm.inter_token.thresholds.critical: 50 s is long for this: for milliseconds write 0.05"
+    ),
+    "monitors: {errors.share: {thresholds: {critical: 0.01, critical_recovery: 0.005}}}": (
+        "monitors.errors.share.thresholds.critical: 0.01 is 0.01 %: percent run from 0 to 100; write 1 for a share"
+    ),
+    "slos: {latency: {threshold: 2000}}": ("slos.latency.threshold: 2000 s is 33 minutes: for milliseconds write 2"),
+    "slos: {latency: {endpoints: {A: {threshold: 3000}}}}": (
+        "slos.latency.endpoints.A.threshold: 3000 s is 50 minutes: for milliseconds write 3"
+    ),
+    "scope: env:Prod": "scope: `env:Prod` finds nothing: Datadog stores it as `env:prod`, so write that",
+    "scope: 'env:prod,!region:EU'": "scope: `region:EU` finds nothing: Datadog stores it as `region:eu`, so write that",
+    "generative: model_name:SDXL": (
+        "generative: `model_name:SDXL` finds nothing: Datadog stores it as `model_name:sdxl`, so write that"
+    ),
+    "scope: gpu_uid:x": "scope: what is watched has no tag `gpu_uid` unless you add it; did you mean `gpu_uuid`?",
+    "monitors: {latency.p99: {scope: model_nam:x}}": (
+        "monitors.latency.p99.scope: `model_serving.request.latency` has no tag `model_nam` unless you add it; "
+        "did you mean `model_name`?"
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), OF_VALUES.items(), ids=OF_VALUES)
+def test_a_warning_about_a_value_names_its_place_in_the_file(tmp_path: Path, text: str, said: str) -> None:
+    """Once, however many monitors it is of, and none of a column in a query that the user has not written."""
+    assert warnings(tmp_path, text) == [said]
+
+
+def test_a_scope_that_selects_nothing_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError) as caught:
+        warnings(tmp_path, "scope: env:a*b")
+    assert str(caught.value).endswith(
+        "values.yaml: scope: `a*b` selects nothing: a wildcard stands at the start or the end of a value"
+    )

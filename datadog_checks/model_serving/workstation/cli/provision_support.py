@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,7 @@ def wanted(
 
     Raises UserError for any mistake.
     """
-    from ..provision.advice import advice
+    from ..provision.advice import advice, explained
     from ..provision.desired import desired, vocabulary_of
     from ..provision.plan import checked
     from ..provision.routing import load_routing
@@ -154,7 +155,13 @@ def wanted(
 
     for text in advice(values, routing):
         warn(text)
-    ready = checked(resources, stack=values.stack, vocabulary=vocabulary_of(values), warn=warn)
+    ready = checked(
+        resources,
+        stack=values.stack,
+        vocabulary=vocabulary_of(values),
+        warn=warn,
+        explain=partial(explained, values, bool(left_out)),
+    )
     return ready if marked else resources
 
 
