@@ -1,4 +1,5 @@
-"""What a values or a routing file says that may be meant, and seldom is: warnings, where mistakes are refused."""
+"""What a values or a routing file says that may be meant, and seldom is: warnings, where mistakes are refused; and the
+place in the values file that a problem of a query comes from."""
 
 from __future__ import annotations
 
@@ -25,9 +26,8 @@ SERVICES = (
 )
 """What a handle that is no address begins with, and `-` behind it, by the documentation of Datadog's integrations."""
 
-WHOLE = ("pagerduty", "opsgenie", "victorops", "all")
+WHOLE = ("pagerduty", "victorops", "all")
 """Handles without a name behind them: all services of an integration, or all users of the account."""
-
 
 SYSTEM = "serving_system"
 THRESHOLDS = ("unit/threshold", "unit/range")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...errors import DocumentError
 from .alertmanager import NEEDS_MATCH, NEEDS_RECEIVER, NOT_DATADOG, OF_ROUTE, TOP_MATCH, refuse_alertmanager
 from .audience import Route, Unreached, conditional, known_part, reached, unreached, worded
 from .document import Node, read_all, read_document, suggestion
@@ -95,27 +96,32 @@ def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None])
     value that no monitor and none of its groups has. `known` are the values by tag, None where any may come.
     """
 
-    def check(said: Unreached | tuple[str, str, str]) -> None:
-        if isinstance(said, Unreached):
-            raise Node(routing.file, said.route.path, None).fail(_never(said))
-        tag, value, path = said
+    single = {"severity", "team", "pack", *builtin_vocabulary().all_tags()}
+    never = unreached(routing.root, single, {"severity": SEVERITIES})
+    wrong = [*_unknown(routing.tags(), known), *((one.route.path, _never(one)) for one in never)]
+    if wrong:
+        lines = dict.fromkeys(str(Node(routing.file, path, None).fail(problem)) for path, problem in wrong)
+        raise DocumentError("\n".join(lines))
+
+
+def _unknown(
+    tags: Iterable[tuple[str, str, str]], known: Mapping[str, Collection[str] | None]
+) -> Iterator[tuple[str, str]]:
+    """The places of tags and values that nothing has, and what to write."""
+    for tag, value, path in tags:
         values = known.get(tag)
         if values is not None and value not in values:
             near = suggestion(value, sorted(values))
-            raise Node(routing.file, path, None).fail(f"no monitor has `{tag}:{value}`, so this never matches; {near}")
-        if tag == "alertname":
-            raise Node(routing.file, path, None).fail(
-                f"no monitor has the tag `{tag}`, so this never matches: write `{KEY_TAG}` with keys of monitors, "
-                "such as `latency.p99`"
-            )
-        if tag not in known:
-            raise Node(routing.file, path, None).fail(
+            yield path, f"no monitor has `{tag}:{value}`, so this never matches; {near}"
+        elif tag not in known and tag == "alertname":
+            instead = f"write `{KEY_TAG}` with keys of monitors, such as `latency.p99`"
+            yield path, f"no monitor has the tag `{tag}`, so this never matches: {instead}"
+        elif tag not in known:
+            yield (
+                path,
                 f"no monitor and no group of one has the tag `{tag}`, so this never matches; "
-                f"{suggestion(tag, sorted(known))}. Tags of your own go into `tags` of the values file"
+                f"{suggestion(tag, sorted(known))}. Tags of your own go into `tags` of the values file",
             )
-
-    single = {"severity", "team", "pack", *builtin_vocabulary().all_tags()}
-    read_all(check, [*routing.tags(), *unreached(routing.root, single, {"severity": SEVERITIES})])
 
 
 def _never(found: Unreached) -> str:
