@@ -686,6 +686,6 @@ def test_a_threshold_in_another_unit_is_a_warning(tmp_path: Path) -> None:
     matched = run(None, "plan", "--offline", "--brief", "--system", "vllm", "--values", str(values))
     assert matched.stderr.count("Warning: ") == 1
     (warning,) = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
-    assert warning.startswith("Warning: monitor:llm.kv_cache at query, column ")
+    assert warning.startswith(f"Warning: {values}: monitors.llm.kv_cache.thresholds.critical: 0.8 ")
     assert "write 80" in warning
     assert not CliRunner().invoke(root, ["provision", "plan", "--offline", "--brief"]).stderr

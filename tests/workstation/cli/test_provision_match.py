@@ -91,3 +91,19 @@ def test_export_leaves_out_the_same(tmp_path: Path) -> None:
     assert run(None, "export", str(tmp_path), "--system", "gpu").exit_code == 0
     assert (tmp_path / "monitors" / "gpu.temperature.json").exists()
     assert not (tmp_path / "monitors" / "cpu.high.json").exists()
+
+
+def test_a_scope_of_one_system_is_told_in_a_line(tmp_path: Path) -> None:
+    """What can have no data within it is left out, with no warning about the scopes of each."""
+    values = tmp_path / "values.yaml"
+    values.write_text("scope: serving_system:mlserver", encoding="utf-8")
+    done = run(None, "plan", "--offline", "--brief", "--values", str(values))
+    assert (done.exit_code, done.stderr) == (0, "")
+    first = done.output.splitlines()[0]
+    assert first.startswith("Left out are ")
+    assert first.endswith(", since nothing within the scope `serving_system:mlserver` of the values file feeds them.")
+    assert "monitor:llm.first_token" not in done.output
+    whole = run(None, "plan", "--offline", "--values", str(values))
+    assert "    monitor:errors.share  it leaves out mlserver\n" in whole.output
+    named = run(None, "plan", "--offline", "--brief", "--values", str(values), "--system", "mlserver")
+    assert named.output.replace("here", "within the scope `serving_system:mlserver` of the values file") == done.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.errors import OptionError
-from datadog_checks.model_serving.workstation.examine.feeds import by_catalog, of_system, unfed
+from datadog_checks.model_serving.workstation.examine.feeds import by_catalog, of_system, unfed, unfed_within_scope
+from datadog_checks.model_serving.workstation.provision.advice import explained
 from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.packs import monitor_entries
+from datadog_checks.model_serving.workstation.provision.plan import checked
+from datadog_checks.model_serving.workstation.provision.values import MonitorValues, SloValues, Values
 
 SYSTEMS = [*builtin_catalog().systems, "gpu"]
+PACES = ("fast", "steady", "slow")
 CATALOG = """\
 system: own
 title: Own
@@ -56,12 +61,63 @@ def test_an_instance_that_names_its_system_feeds_what_that_does(options: dict[st
         ("mlserver", "errors.share", "errors.share.rest"),
         ("mlserver", "throughput.week.endpoint", "throughput.week"),
         ("triton", "llm.provider.tokens", "latency.p99"),
+        ("triton", "llm.stuck", "latency.p99"),
     ],
 )
 def test_a_monitor_that_leaves_out_all_systems_is_left_out(system: str, dead: str, alive: str) -> None:
     assert f"monitor:{dead}" in left_out(system)
     assert f"monitor:{alive}" not in left_out(system)
     assert f"monitor:{alive}" not in left_out(system, "dcgm")
+
+
+def test_an_slo_that_leaves_out_all_systems_is_left_out() -> None:
+    """That of an endpoint or of a variant that the values name counts whatever serves it."""
+    assert "slo:latency" in left_out("vllm", "sglang")
+    assert "slo:latency" not in left_out("vllm", "triton")
+    for said in (SloValues(endpoints={"chat": SloValues()}), SloValues(variants={"chat": SloValues(scope="a:b")})):
+        assert "slo:latency" not in unfed([of_system("vllm")], Values(slos={"latency": said}))
+
+
+def scoped(scope: str | None, **others: Any) -> set[str]:
+    return set(unfed_within_scope(Values(everywhere=MonitorValues(scope=scope), **others)))
+
+
+@pytest.mark.parametrize("name", SYSTEMS[:-1])
+def test_a_scope_of_a_system_leaves_out_what_that_does_not_feed(name: str) -> None:
+    """As naming the system does; and what is left has no scope that excludes the system altogether."""
+    values = Values(everywhere=MonitorValues(scope=f"env:prod,serving_system:{name}"))
+    found = unfed_within_scope(values)
+    assert set(found) == left_out(name)
+    told: list[str] = []
+    checked(desired(None, values, left_out=found), warn=told.append, explain=partial(explained, values, True))
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "same"),
+    [
+        ("serving_system IN (vllm,triton)", {"vllm", "triton"}),
+        ("serving_system IN (vllm,triton) AND NOT env:dev AND serving_system IN (vllm,mlserver)", {"vllm"}),
+        (None, None),
+        ("env:prod", None),
+        ("!serving_system:vllm", None),
+        ("serving_system:*", None),
+        ("serving_system:of_a_catalog_of_yours", None),
+        ("serving_system:vllm OR serving_system:triton", None),
+    ],
+)
+def test_a_scope_that_keeps_to_no_known_system_leaves_out_nothing(scope: str | None, same: set[str] | None) -> None:
+    assert scoped(scope) == (left_out(*same) if same else set())
+
+
+def test_what_has_a_scope_of_its_own_stays() -> None:
+    own = {"gpu.temperature": MonitorValues(scope="serving_system:dcgm"), "cpu.high": MonitorValues(enabled=True)}
+    found = scoped("serving_system:vllm", monitors=own, slos={"latency": SloValues(scope="serving_system:triton")})
+    assert found == left_out("vllm") - {
+        "monitor:gpu.temperature",
+        "monitor:cpu.high",
+        *(f"{kind}:{key}" for kind, key in (("slo", "latency"), *(("monitor", f"slo.latency.{one}") for one in PACES))),
+    }
 
 
 def test_a_monitor_stays_where_one_of_the_systems_is_not_left_out() -> None:

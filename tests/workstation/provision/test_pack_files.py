@@ -83,12 +83,9 @@ def test_documented_pack(folder: Path) -> None:
 
 def test_documented_widgets() -> None:
     """Each key of each type is in the table."""
-    rows = {
-        kind: row
-        for row in re.findall(r"^\| `(?:note|slo|check|value|t|m).*$", DOCUMENT, re.MULTILINE)
-        for kind in re.findall(r"`(\w+)`", row.split("|")[1])
-    }
-    assert set(rows) >= set(WIDGETS)
+    table = DOCUMENT.partition("\n| type | what it needs | what else it may have |\n")[2].partition("\n\n")[0]
+    rows = {kind: row for row in table.splitlines() for kind in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert set(rows) == set(WIDGETS)
     for kind, (needed, further) in WIDGETS.items():
         row = rows[kind] if kind != "value" else rows["timeseries"] + rows["value"]
         assert [key for key in (*needed, *further) if f"`{key}`" not in row] == []

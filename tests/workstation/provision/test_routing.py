@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import DocumentError
-from datadog_checks.model_serving.workstation.provision.audience import Route
+from datadog_checks.model_serving.workstation.provision.audience import Route, unreached
 from datadog_checks.model_serving.workstation.provision.describe import SOME, Hearers
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.model import OWNER_TAG, Resource, attributes, mark
@@ -359,6 +360,85 @@ def test_tag_that_nothing_has_is_refused(load: Load, tmp_path: Path) -> None:
         desired(None, Values(), load(text.replace("TAG: x", tag)))
 
 
+UNREACHED = {
+    "[{match: {severity: critical}, receiver: a}, {match: {severity: critical}, receiver: b}]": (
+        "routes[1]: is never reached: routes[0] takes all of this; write this one before, or `continue: true` there"
+    ),
+    "[{match: {severity: [critical]}, receiver: a}, {match: {severity: critical, team: ml-platform}, receiver: b}]": (
+        "routes[1]: is never reached: routes[0] takes all"
+    ),
+    "[{match: {team: ml-platform}, receiver: a, continue: true}, {match: {severity: critical}, receiver: a}, "
+    "{match: {severity: warning}, receiver: a}, {match: {team: ml-platform}, receiver: b}]": (
+        "routes[3]: is never reached: routes[1] and routes[2] take all of this"
+    ),
+    "[{match: {severity: critical}, receiver: a}, {match: {team: ml-platform}, receiver: a, routes: "
+    "[{match: {severity: critical}, receiver: b}]}]": "routes[1].routes[0]: is never reached: routes[0] takes all",
+    "[{match: {severity: critical}, receiver: a, routes: [{match: {severity: warning}, receiver: b}]}]": (
+        "routes[0].routes[0]: is never reached: the route above takes no `severity:warning`; write this one beside it"
+    ),
+}
+
+
+@pytest.mark.parametrize(("routes", "said"), UNREACHED.items(), ids=UNREACHED)
+def test_a_route_that_is_never_reached(load: Load, routes: str, said: str) -> None:
+    """Its receiver would hear of nothing, and its rule would say `severity:critical AND NOT severity:critical`."""
+    routing = load(f"{{receiver: a, routes: {routes}, receivers: {{a: {{to: slack-a}}, b: {{to: slack-b}}}}}}")
+    with pytest.raises(DocumentError) as caught:
+        desired(["cost"], Values(), routing)
+    assert len(str(caught.value).splitlines()) == 1
+    assert said in str(caught.value)
+
+
+def test_all_that_never_matches_is_told_at_once(load: Load) -> None:
+    """A line for each."""
+    same = "{match: {severity: critical}, receiver: a}"
+    routes = f"[{same}, {same}, {same}, {{match: {{team: no-such-team}}, receiver: a}}]"
+    routing = load(f"{{receiver: a, routes: {routes}, receivers: {{a: {{to: slack-a}}}}}}")
+    with pytest.raises(DocumentError) as caught:
+        desired(["cost"], Values(), routing)
+    assert [line.partition("routing.yaml: ")[2].partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "routes[3].match.team",
+        "routes[1]",
+        "routes[2]",
+    ]
+
+
+def visited(route: Route, tags: Tags) -> list[str]:
+    """The places of the routes that Alertmanager's dispatcher comes to."""
+    found = []
+    for child in route.routes:
+        if all(tags.get(tag) in values for tag, values in child.match.items()):
+            found += [child.path, *visited(child, tags)]
+            if not child.go_on:
+                break
+    return found
+
+
+def placed(route: Route, path: str) -> Route:
+    below = tuple(placed(child, f"{path}[{index}]") for index, child in enumerate(route.routes))
+    return replace(route, path=path, routes=below)
+
+
+def paths(route: Route) -> set[str]:
+    return {route.path}.union(*map(paths, route.routes))
+
+
+@given(ROOTS.map(lambda root: placed(root, "")))
+@settings(max_examples=100, deadline=None)
+def test_what_is_never_reached_is_what_alertmanager_never_comes_to(root: Route) -> None:
+    """For any tree of routes: of tags that are open, a value that no route names is among those that come."""
+    values = [SEVERITY, *((*KEYS[key], "other") for key in ("team", "serving_system", "model_name"))]
+    found = {one.route.path: one for one in unreached(root, KEYS, {"severity": SEVERITY})}
+    come = {
+        path
+        for one in product(*values)
+        for path in visited(root, dict(zip(("severity", "team", "serving_system", "model_name"), one, strict=True)))
+    }
+    below = {path for one in found.values() for path in paths(one.route)}
+    assert below == paths(root) - {root.path} - come
+    assert all(bool(one.by) != bool(one.tag) for one in found.values())
+
+
 def test_a_route_for_a_value_that_no_monitor_has(load: Load, tmp_path: Path) -> None:
     """It would leave that team's alerts to the default receiver, and nobody would notice."""
     text = (
@@ -369,6 +449,23 @@ def test_a_route_for_a_value_that_no_monitor_has(load: Load, tmp_path: Path) -> 
     (tmp_path / "values.yaml").write_text("team: ml-plattform", encoding="utf-8")
     with pytest.raises(DocumentError, match="`team:ml-engineering`"):
         desired(None, load_values(tmp_path / "values.yaml"), load(text))
+
+
+@pytest.mark.parametrize("form", ["rules", "handles"])
+def test_a_route_for_single_monitors(load: Load, form: str) -> None:
+    """Alertmanager's `alertname` is here the key of a monitor, in rules and in messages alike."""
+    text = (
+        f"as: {form}\nreceiver: a\nreceivers: {{a: {{to: slack-a}}, b: {{to: slack-b}}}}\n"
+        "routes: [{match: {model_serving_key: errors.share}, receiver: b}]"
+    )
+    resources = desired(["golden_signals"], Values(), load(text))
+    hearers = Hearers([mark(one) for one in resources])
+    told = {one.key: hearers.of(mark(one).body) for one in resources if one.kind == "monitor"}
+    assert (told["errors.share"], told["errors.share.rest"]) == (["slack-b"], ["slack-a"])
+    with pytest.raises(DocumentError, match=r"no monitor has `model_serving_key:eror.share`.* did you mean `errors"):
+        desired(["golden_signals"], Values(), load(text.replace("errors.share", "eror.share")))
+    with pytest.raises(DocumentError, match=r"alertname: no monitor has the tag .* write `model_serving_key`"):
+        desired(["golden_signals"], Values(), load(text.replace("model_serving_key", "alertname")))
 
 
 def test_too_long_a_scope_is_refused(load: Load) -> None:

@@ -100,10 +100,10 @@ def plan(
     """
     from ..provision.apply import conflict_text
     from ..provision.plan import make_plan
-    from ..provision.render import left_out_text, plan_text
+    from ..provision.render import plan_text
     from ..provision.saved import saved_json
     from ..provision.state import Account
-    from .provision_match import unfed_by
+    from .provision_match import show_left_out, unfed_by
 
     settings = ProvisionOptions(**options)
     values = values_of(settings)
@@ -120,8 +120,7 @@ def plan(
         with connected(settings, credentials) as client:
             account = read(client, resources, choices)
             found = make_plan(resources, account, prune=prune, move=choices.move, ignore_tags=choices.ignore_tags)
-    if settings.matches:
-        show(left_out_text(left_out, brief=brief, width=terminal_width()), credentials)
+    show_left_out(left_out, settings, values, brief=brief)
     show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
         site = credentials.site if credentials else None
@@ -166,7 +165,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     from ..provision.plan import make_plan
     from ..provision.render import plan_text
     from ..provision.saved import load_plan, settled
-    from .provision_match import unfed_by
+    from .provision_match import show_left_out, unfed_by
 
     settings = ProvisionOptions(**options)
     saved = load_plan(file) if file is not None else None
@@ -178,8 +177,10 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
         resources, choices = list(saved.resources), saved.choices
     else:
         values = values_of(settings)
-        resources = wanted(settings, values, left_out=unfed_by(settings, values))
+        left_out = unfed_by(settings, values)
+        resources = wanted(settings, values, left_out=left_out)
         choices = choices_of(settings, values, prune, resources)
+        show_left_out(left_out, settings, values, brief=True)
     credentials = credentials_of(settings)
     if saved is not None and saved.site != credentials.site:
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
@@ -311,10 +312,11 @@ def validate(**options: Any) -> None:
     from ..provision.apply import Result
     from ..provision.render import validation_text
     from ..provision.validate import validate_monitors
+    from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
     values = values_of(settings)
-    resources = wanted(settings, values)
+    resources = wanted(settings, values, left_out=unfed_by(settings, values))
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
         account = read(client, [one for one in resources if one.kind == "monitor"], choices_of(settings, values))

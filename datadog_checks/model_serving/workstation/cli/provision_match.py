@@ -1,10 +1,10 @@
-"""What `--for`, `--system` and `--try` leave out of what is provisioned."""
+"""What `--for`, `--system` and `--try`, and a scope of one system, leave out of what is provisioned."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -18,18 +18,20 @@ from ..standin.runner import label_of
 from ..standin.standin import StandIn
 from .check_support import Schedule, examined, run
 from .exit import ExitStatus
-from .provision_support import ProvisionOptions
+from .provision_support import ProvisionOptions, show, terminal_width
 
 if TYPE_CHECKING:
     from ..examine.feeds import InstanceFeed
     from ..provision.values import Values
 
 GPU = "gpu"
+SYSTEM_TAG = "serving_system"
 NOTHING_LEFT = "so nothing is left out"
 
 
 def unfed_by(settings: ProvisionOptions, values: Values) -> dict[str, str]:
-    """The addresses of what neither the instances nor the systems that are named feed, and why, of what is wanted.
+    """The addresses of what neither the instances nor the systems that are named feed, and why, of what is wanted; and
+    of what can have no data within the scope of the values file.
 
     Without any of them nothing is left out. Raises UserError for a mistake in the options or in the file.
     """
@@ -37,19 +39,28 @@ def unfed_by(settings: ProvisionOptions, values: Values) -> dict[str, str]:
         raise OptionError("--try scrapes what --for names: give --for FILE")
     if settings.secrets and not settings.tries:
         raise OptionError("--secret is for --try: without it no secret is needed")
-    if not settings.matches:
+    if not settings.matches and SYSTEM_TAG not in (values.everywhere.scope or ""):
         return {}
     with standing_in(StandIn()) as stand_in:
         # Late: what it is of imports the base package, which has to find the stand-in.
-        from ..examine.feeds import unfed
+        from ..examine.feeds import unfed, unfed_within_scope
         from ..provision.desired import desired
 
+        reasons = unfed_within_scope(values)
         found = [*_systems(settings.systems), *_instances(settings, stand_in)]
-        if None in found:
-            return {}
-        reasons = unfed([feed for feed in found if feed is not None], values)
+        if settings.matches and None not in found:
+            reasons |= unfed([feed for feed in found if feed is not None], values)
         there = {resource.address for resource in desired(settings.packs or None, values)}
         return {address: why for address, why in reasons.items() if address in there}
+
+
+def show_left_out(left_out: Mapping[str, str], settings: ProvisionOptions, values: Values, *, brief: bool) -> None:
+    """Say how many are left out and, unless `brief`, which and why; nothing where nothing was to be."""
+    from ..provision.render import left_out_text
+
+    if settings.matches or left_out:
+        scope = "" if settings.matches else values.everywhere.scope or ""
+        show(left_out_text(left_out, scope, brief=brief, width=terminal_width()), None)
 
 
 def _systems(names: tuple[str, ...]) -> Iterator[InstanceFeed]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,9 +138,11 @@ def wanted(
     settings: ProvisionOptions, values: Values, marked: bool = True, left_out: Collection[str] = ()
 ) -> list[Resource]:
     """The resources of the packs with the user's values and routing, checked, without what is `left_out`.
+    Warns on standard error of what may not be meant.
 
     Raises UserError for any mistake.
     """
+    from ..provision.advice import advice, explained
     from ..provision.desired import desired, vocabulary_of
     from ..provision.plan import checked
     from ..provision.routing import load_routing
@@ -150,7 +153,15 @@ def wanted(
     def warn(text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
 
-    ready = checked(resources, stack=values.stack, vocabulary=vocabulary_of(values), warn=warn)
+    for text in advice(values, routing):
+        warn(text)
+    ready = checked(
+        resources,
+        stack=values.stack,
+        vocabulary=vocabulary_of(values),
+        warn=warn,
+        explain=partial(explained, values, bool(left_out)),
+    )
     return ready if marked else resources
 
 

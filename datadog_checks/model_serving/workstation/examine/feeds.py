@@ -14,6 +14,7 @@ from ...settings.model import DATABRICKS_URL
 from ...sources.probes.readiness import probe_of
 from ..provision.document import suggestion
 from ..provision.packs import DashboardEntry, MonitorEntry, SloEntry
+from ..provision.packs.queries import conjuncts, read_condition
 from ..provision.query import parse_metric_expression
 from ..provision.query.rules import metrics_of
 from ..provision.query.tree import (
@@ -129,12 +130,14 @@ def unfed(given: Collection[InstanceFeed], values: Values | None = None) -> dict
     found: dict[str, str] = {}
     for entry in (one for pack in packs for one in pack.monitors):
         if _is_told_by_the_check(_watched(entry, slos)):
-            why = _why((_judge(entry, slos.get(entry.slo), feed), feed) for feed in given)
+            slo = slos.get(entry.slo)
+            judged = (_judge(entry, feed) if slo is None else _judge_slo(slo, values, feed) for feed in given)
+            why = _why(zip(judged, given, strict=True))
             if why is not None:
                 found[f"monitor:{entry.key}"] = why
     for key, slo in slos.items():
         if _is_told_by_the_check(_counted(slo)):
-            why = _why((judge_slo(slo, feed.ground), feed) for feed in given)
+            why = _why((_judge_slo(slo, values, feed), feed) for feed in given)
             if why is not None:
                 found[f"slo:{key}"] = why
     for dashboard in (one for pack in packs for one in pack.dashboards):
@@ -145,6 +148,42 @@ def unfed(given: Collection[InstanceFeed], values: Values | None = None) -> dict
                 f"only {come} of its {len(shown)} metrics come" if come else f"none of its {len(shown)} metrics comes"
             )
     return found
+
+
+def unfed_within_scope(values: Values) -> dict[str, str]:
+    """The addresses of what can have no data since the scope for all keeps to some systems, and why.
+
+    What has a scope of its own, a pack of the user's own, and a monitor with `enabled: true` stay, as all does where
+    the scope keeps to no system or to one that the shipped catalog does not know.
+    """
+    systems = systems_of(read_condition(values.everywhere.scope or "*"))
+    if not systems or not systems <= builtin_catalog().systems.keys():
+        return {}
+    found = unfed([of_system(name) for name in sorted(systems)], values)
+    scoped = {key for key, said in values.slos.items() if said.scope}
+    for pack in values.available.values():
+        stays = set(pack.addresses) if pack.file else {f"slo:{key}" for key in scoped}
+        for entry in pack.monitors:
+            own = entry.slo in scoped if entry.slo else values.own(entry, "scope")[0] is not None
+            if own or values.own(entry, "enabled")[0]:
+                stays.add(f"monitor:{entry.key}")
+        found = {address: why for address, why in found.items() if address not in stays}
+    return found
+
+
+def systems_of(scope: Condition) -> frozenset[str] | None:
+    """The systems to which a scope keeps by their names, None where it does not."""
+    kept: frozenset[str] | None = None
+    for part in conjuncts(scope):
+        match part:
+            case Tag(key=key, value=str(value)) if key == SYSTEM and "*" not in value:
+                names = frozenset((value,))
+            case In(key=key, values=values, negated=False) if key == SYSTEM:
+                names = frozenset(values)
+            case _:
+                continue
+        kept = names if kept is None else kept & names
+    return kept
 
 
 def _is_told_by_the_check(names: Collection[str]) -> bool:
@@ -182,12 +221,13 @@ def _named(text: str) -> frozenset[str]:
     return frozenset(one.name for one in metrics_of(parse_metric_expression(" ".join(text.split()))))
 
 
-def _judge(entry: MonitorEntry, slo: SloEntry | None, feed: InstanceFeed) -> Judgement:
+def _judge(entry: MonitorEntry, feed: InstanceFeed) -> Judgement:
     """What can be told of a monitor; where nothing has been seen, also by the systems that its scopes name."""
-    state, why = judge(entry, feed.ground) if slo is None else judge_slo(slo, feed.ground)
+    state, why = judge(entry, feed.ground)
     if state == MISSING and feed.systems and isinstance(entry.tree, MetricMonitor):
         scopes = [part.scope for part in walk(entry.tree.expression) if isinstance(part, Metric)]
-        others = {name for one in scopes for name in _only_of(one)} - feed.systems
+        kept = [systems_of(one) for one in scopes if one is not None]
+        others = {name for names in kept if names is not None and not names & feed.systems for name in names}
         if others:
             return FOREIGN, f"it is for {', '.join(sorted(others))}"
         if all(feed.systems <= set(_without(one)) for one in scopes):
@@ -195,16 +235,16 @@ def _judge(entry: MonitorEntry, slo: SloEntry | None, feed: InstanceFeed) -> Jud
     return state, why
 
 
-def _only_of(scope: Condition | None) -> Iterator[str]:
-    """The systems to which a scope keeps."""
-    match scope:
-        case Tag(key=key, value=str(value)) if key == SYSTEM:
-            yield value
-        case And(operands=operands):
-            for operand in operands:
-                yield from _only_of(operand)
-        case _:
-            return
+def _judge_slo(slo: SloEntry, values: Values, feed: InstanceFeed) -> Judgement:
+    """The same of an SLO. What the values name of it, such as an endpoint, counts whatever serves it."""
+    state, why = judge_slo(slo, feed.ground)
+    said = values.slos.get(slo.key)
+    named = said is not None and (said.endpoints or said.variants)
+    if state == MISSING and feed.systems and slo.except_for and not named:
+        without = set(_without(read_condition(slo.except_for)))
+        if feed.systems <= without:
+            return FOREIGN, f"it leaves out {', '.join(sorted(feed.systems))}"
+    return state, why
 
 
 def _without(scope: Condition | None) -> Iterator[str]:

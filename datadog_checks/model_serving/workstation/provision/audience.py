@@ -5,7 +5,7 @@ The outcome is a condition per receiver, written as the scope of a notification 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .query.tree import And, Condition, Everything, In, Not, Or
@@ -29,6 +29,20 @@ class Route:
     routes: tuple[Route, ...] = ()
 
 
+Box = Mapping[str, frozenset[str]]
+"""Tags to the values of which something has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """A route that nothing can reach: those `by` which all of it is taken before, or the `tag` that it asks for and the
+    routes above rule out."""
+
+    route: Route
+    by: tuple[Route, ...] = ()
+    tag: str = ""
+
+
 def reached(root: Route) -> dict[str, Condition]:
     """Under which condition each receiver hears of a notification; receivers that never do are left out."""
     found: dict[str, list[Condition]] = {}
@@ -47,6 +61,61 @@ def _reached(route: Route, above: tuple[Condition, ...]) -> Iterator[tuple[str, 
         if not child.go_on:
             stopped.append(match)
     yield route.receiver, _all([*above, *_none_of(matches)])
+
+
+def unreached(route: Route, single: Collection[str], within: Mapping[str, tuple[str, ...]]) -> Iterator[Unreached]:
+    """The outermost of the routes below that nothing can reach. `single` are tags of which nothing has two values,
+    `within` the tags that everything has which reaches this route, to the values that they may have."""
+    yield from _unreached(route, single, {tag: frozenset(values) for tag, values in within.items()}, [])
+
+
+def _unreached(route: Route, single: Collection[str], within: Box, before: list[Route]) -> Iterator[Unreached]:
+    stopping = list(before)
+    for child in route.routes:
+        own = dict(within)
+        for tag, values in child.match.items():
+            # Of a tag with several values one may be for the route above, and another for this one.
+            own[tag] = own[tag].intersection(values) if tag in single and tag in own else frozenset(values)
+        apart = [tag for tag, values in own.items() if not values]
+        if apart:
+            yield Unreached(child, tag=apart[0])
+        elif not _is_left(own, stopping):
+            yield Unreached(child, by=tuple(_needed(own, stopping)))
+        else:
+            yield from _unreached(child, single, own, stopping)
+        if not child.go_on:
+            stopping.append(child)
+
+
+def _needed(box: Box, takers: list[Route]) -> list[Route]:
+    """Those without which something would be left; of several that take the same, the first."""
+    needed = list(takers)
+    for taker in reversed(takers):
+        others = [one for one in needed if one is not taker]
+        if not _is_left(box, others):
+            needed = others
+    return needed
+
+
+def _is_left(box: Box, takers: Iterable[Route]) -> bool:
+    """Whether there is something in the box that none of them takes."""
+    boxes = [box]
+    for taker in takers:
+        boxes = [part for one in boxes for part in _outside(one, taker.match)]
+    return bool(boxes)
+
+
+def _outside(box: Box, match: Mapping[str, tuple[str, ...]]) -> Iterator[Box]:
+    """What is in the box and does not match. A tag that the box does not ask for may be missing, and never matches."""
+    if not match.keys() <= box.keys():
+        yield box
+        return
+    for tag, values in match.items():
+        if others := box[tag].difference(values):
+            yield {**box, tag: others}
+        box = {**box, tag: box[tag].intersection(values)}
+        if not box[tag]:
+            return
 
 
 def _all(parts: list[Condition]) -> Condition:

@@ -13,7 +13,7 @@ from ...catalog.loader import load_catalog
 from ...errors import DocumentError, OptionError
 from .document import read_all, suggestion
 from .downtimes import downtimes
-from .model import PERCENTILE, PackPlaces, Resource, owner_tag
+from .model import KEY_TAG, PERCENTILE, PackPlaces, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
 from .packs.files import read_pack, with_files
@@ -224,7 +224,8 @@ def _monitor(
     """The monitor, after the parts of a composite one."""
     entry, ending = monitor.entry, ""
     if routing is not None and routing.form == "handles":
-        ending = handles(routing, [*monitor_tags(monitor), owner_tag(values.stack)], entry.groups)
+        tags = [*monitor_tags(monitor), owner_tag(values.stack), f"{KEY_TAG}:{entry.key}"]
+        ending = handles(routing, tags, entry.groups)
     if routing is not None:
         if values.said(entry, "renotify")[0] is None and routing.repeat is not None:
             monitor = replace(monitor, renotify=routing.repeat)
@@ -264,7 +265,9 @@ def _first_part(entry: MonitorEntry, entries: Iterable[MonitorEntry]) -> str:
 
 def _routable(monitors: Iterable[Settled], values: Values) -> dict[str, set[str] | None]:
     """Tags that a monitor or one of its groups can have, with their values; None where a series brings these."""
-    own = [tag.partition(":") for monitor in monitors for tag in monitor_tags(monitor)]
+    own = [
+        tag.partition(":") for monitor in monitors for tag in (*monitor_tags(monitor), f"{KEY_TAG}:{monitor.entry.key}")
+    ]
     own += [tag.partition(":") for tag in (owner_tag(values.stack), *(values.everywhere.tags or ()))]
     known = {name: {value for key, _, value in own if key == name} for name, _, _ in own}
     groups = {tag for monitor in monitors for tag in monitor.entry.groups}

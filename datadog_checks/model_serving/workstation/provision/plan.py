@@ -153,14 +153,16 @@ def checked(
     stack: str = "",
     vocabulary: Vocabulary | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    explain: Callable[[str, Problem], str | None] = lambda address, problem: None,
 ) -> list[Resource]:
     """The resources, marked as those of a stack, in the order of creation. `user_tags` are tags that the user adds to
     all metrics, `vocabulary` what a check with the user's catalogs sends, None for one without. `warn` takes
-    what may be meant, such as a threshold in another unit than the metric's.
+    what may be meant, such as a threshold in another unit than the metric's. `explain` says of a problem of a resource
+    what it is in a file of the user's: empty where there is nothing to say, None where it is of no such file.
 
-    Raises DocumentError that lists what the checks of queries find wrong in packs of the user's own, each with its
-    place in the file, and ProvisionError that lists every other mistake: two with one address, a reference to nothing,
-    and whatever the checks find. None of this asks the API.
+    Raises DocumentError that lists what the checks of queries find wrong in packs and values of the user's own, each
+    with its place in the file, and ProvisionError that lists every other mistake: two with one address, a reference to
+    nothing, and whatever the checks find. None of this asks the API.
     """
     ordered = sorted(resources, key=lambda one: KINDS.index(one.kind))
     words = Known(
@@ -185,12 +187,14 @@ def checked(
             if problem.severity == HINT:
                 continue
             is_error = problem.severity == ERROR
-            if problem.id == CONTRADICTION:
-                contradictory.append(resource.address)
-                continue
+            told = explain(resource.address, problem)
             if resource.written is not None:
                 told = str(Node(resource.written.file, problem.path, None).fail(problem.message))
-                in_files[told] = is_error
+            elif told is None and problem.id == CONTRADICTION:
+                contradictory.append(resource.address)
+                continue
+            if told is not None:
+                in_files |= {told: is_error} if told else {}
                 continue
             place = f" at {problem.path}" if problem.path else ""
             column = f", column {problem.column}" if problem.column is not None else ""

@@ -78,9 +78,12 @@ def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width
     return text
 
 
-def left_out_text(left_out: Mapping[str, str], *, brief: bool = False, width: int | None = None) -> Text:
-    """What nothing here feeds, and why, by address."""
-    first = f"Left out are {len(left_out)}, since nothing here feeds them{':' if left_out and not brief else '.'}"
+def left_out_text(
+    left_out: Mapping[str, str], scope: str = "", *, brief: bool = False, width: int | None = None
+) -> Text:
+    """What nothing here feeds, or nothing within a scope, and why, by address."""
+    within = f"within the scope `{scope}` of the values file" if scope else "here"
+    first = f"Left out are {len(left_out)}, since nothing {within} feeds them{':' if left_out and not brief else '.'}"
     lines = [*_lines(first, 0, width)]
     for address, why in () if brief else left_out.items():
         lines += _lines(f"{address}  {why}", 4, width)

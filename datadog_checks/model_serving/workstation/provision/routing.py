@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .audience import Route, conditional, known_part, reached, worded
+from ...errors import DocumentError
+from .alertmanager import NEEDS_MATCH, NEEDS_RECEIVER, NOT_DATADOG, OF_ROUTE, TOP_MATCH, refuse_alertmanager
+from .audience import Route, Unreached, conditional, known_part, reached, unreached, worded
 from .document import Node, read_all, read_document, suggestion
-from .model import KEY, Resource, owner_tag
+from .model import KEY, KEY_TAG, Resource, owner_tag
 from .packs import SEVERITIES, Pack, builtin_packs
 from .packs.bodies import INTEGRATION_TAG
 from .packs.settle import EACH_GROUP
 from .query.tree import Everything
+from .vocabulary import builtin_vocabulary
 
 FORMS = ("rules", "handles")
 MOST_RECIPIENTS = 20
 LONGEST_SCOPE = 3000
 UNRESOLVED = ("is_alert", "is_warning", "is_no_data")
 """Transitions that a receiver hears of which wants none about recoveries."""
-
-TOP_MATCH = "the top level takes everything; write `match` in an entry of `routes`"
-DOWNTIMES = "write these times under `downtimes` in the values file, which silences monitors for all receivers"
-NOT_DATADOG = {
-    "group_wait": "Datadog notifies at once; there is nothing to set here",
-    "group_interval": "Datadog has no such delay; there is nothing to set here",
-    "inhibit_rules": "write a composite monitor `A && !B`, or a downtime, in Datadog",
-    "mute_time_intervals": DOWNTIMES,
-    "active_time_intervals": f"{DOWNTIMES}, for the times at which nobody is to hear",
-    "time_intervals": DOWNTIMES,
-    "global": "there is nothing to set here; a receiver has `to`, a list of handles",
-    "resolve_timeout": "write `auto_resolve` in the values file",
-    "templates": "messages come from the packs",
-    "route": "write its keys at the top level",
-    "match_re": "write `match` with a list of values; regular expressions are not supported",
-    "matchers": "write `match`, a mapping of tags to a value or a list of values",
-    "slack_configs": "write `to: [slack-<channel>]`",
-    "pagerduty_configs": "write `to: [pagerduty-<service>]`",
-    "email_configs": "write `to: [<address>]`",
-    "webhook_configs": "write `to: [webhook-<name>]`",
-    "name": "receivers are a mapping from the name",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +54,7 @@ def load_routing(path: str | Path, packs: Mapping[str, Pack] | None = None) -> R
     """Read a routing file, for the monitors of the packs, or of those that ship. Raises DocumentError with the file,
     the key and the mend."""
     root = read_document(path, "routing file")
+    refuse_alertmanager(root)
     known = packs or builtin_packs()
     said = root.read(
         {
@@ -110,23 +92,46 @@ def _group_by(node: Node, packs: Mapping[str, Pack]) -> tuple[str, ...]:
 
 
 def check_routing(routing: Routing, known: Mapping[str, Collection[str] | None]) -> None:
-    """Raise DocumentError about a tag or a value that no monitor and none of its groups has: the route would never
-    match. `known` are the values by tag, None where any may come.
+    """Raise DocumentError about routes that are never reached: others take all of it before, or it asks for a tag or a
+    value that no monitor and none of its groups has. `known` are the values by tag, None where any may come.
     """
 
-    def check(said: tuple[str, str, str]) -> None:
-        tag, value, path = said
+    single = {"severity", "team", "pack", *builtin_vocabulary().all_tags()}
+    never = unreached(routing.root, single, {"severity": SEVERITIES})
+    wrong = [*_unknown(routing.tags(), known), *((one.route.path, _never(one)) for one in never)]
+    if wrong:
+        lines = dict.fromkeys(str(Node(routing.file, path, None).fail(problem)) for path, problem in wrong)
+        raise DocumentError("\n".join(lines))
+
+
+def _unknown(
+    tags: Iterable[tuple[str, str, str]], known: Mapping[str, Collection[str] | None]
+) -> Iterator[tuple[str, str]]:
+    """The places of tags and values that nothing has, and what to write."""
+    for tag, value, path in tags:
         values = known.get(tag)
         if values is not None and value not in values:
             near = suggestion(value, sorted(values))
-            raise Node(routing.file, path, None).fail(f"no monitor has `{tag}:{value}`, so this never matches; {near}")
-        if tag not in known:
-            raise Node(routing.file, path, None).fail(
+            yield path, f"no monitor has `{tag}:{value}`, so this never matches; {near}"
+        elif tag not in known and tag == "alertname":
+            instead = f"write `{KEY_TAG}` with keys of monitors, such as `latency.p99`"
+            yield path, f"no monitor has the tag `{tag}`, so this never matches: {instead}"
+        elif tag not in known:
+            yield (
+                path,
                 f"no monitor and no group of one has the tag `{tag}`, so this never matches; "
-                f"{suggestion(tag, sorted(known))}. Tags of your own go into `tags` of the values file"
+                f"{suggestion(tag, sorted(known))}. Tags of your own go into `tags` of the values file",
             )
 
-    read_all(check, routing.tags())
+
+def _never(found: Unreached) -> str:
+    """Why nothing reaches a route, and what to write."""
+    if found.tag:
+        values = ", ".join(f"`{found.tag}:{value}`" for value in found.route.match[found.tag])
+        return f"is never reached: the route above takes no {values}; write this one beside it"
+    takers = " and ".join(one.path for one in found.by)
+    takes = "takes" if len(found.by) == 1 else "take"
+    return f"is never reached: {takers} {takes} all of this; write this one before, or `continue: true` there"
 
 
 def notification_rules(routing: Routing, stack: str = "") -> list[Resource]:
@@ -172,7 +177,7 @@ def handles(routing: Routing, tags: Collection[str], groups: Collection[str]) ->
 
 def _route(node: Node, entries: Mapping[str, Node], receivers: Collection[str]) -> Route:
     if "receiver" not in entries:
-        raise node.fail("the key `receiver` is missing")
+        raise node.fail(NEEDS_RECEIVER)
     receiver = entries["receiver"].text()
     if receiver not in receivers:
         raise entries["receiver"].fail(f"there is no receiver `{receiver}`; {suggestion(receiver, receivers)}")
@@ -188,11 +193,9 @@ def _route(node: Node, entries: Mapping[str, Node], receivers: Collection[str]) 
 
 
 def _entries(node: Node) -> dict[str, Node]:
-    repeat = "Datadog repeats per monitor: write it at the top level, or `renotify` of a monitor in the values file"
-    advice = {**NOT_DATADOG, "repeat_interval": repeat}
-    entries = node.entries(("match", "receiver", "continue", "routes"), advice=advice)
+    entries = node.entries(("match", "receiver", "continue", "routes"), advice=OF_ROUTE)
     if not entries.get("match") or not dict(entries["match"].items()):
-        raise node.fail("a route needs `match`, such as `match: {severity: critical}`")
+        raise node.fail(NEEDS_MATCH)
     return entries
 
 

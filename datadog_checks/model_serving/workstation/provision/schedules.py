@@ -217,7 +217,9 @@ def zone_of(name: str | None) -> tzinfo:
         # Windows and small images know none by themselves.
         found: tzinfo | None = get_zonefile_instance().get(name)
         if found is None:
-            raise ProvisionError(f"there is no time zone `{name}` on this machine: `pip install tzdata`") from None
+            raise ProvisionError(
+                f"there is no time zone `{name}` on this machine: install the package `tzdata`"
+            ) from None
         return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ..query.filters import keyless
 from ..query.known import Known
 from ..query.problems import Place
 from ..query.tree import (
@@ -237,6 +238,8 @@ def check_scope(entries: Iterable[MonitorEntry], values: Values) -> None:
         return
     keys = [one.key for one in entries if one.form == "service check" and values.own(one, "scope")[0] is None]
     if keys:
+        if alone := next(keyless(read_condition(scope)), ""):
+            raise values.fail("scope", f"no service check can have this: {alone}")
         raise values.fail(
             "scope",
             f"`{scope}`: {_too_much(', '.join(keys))}; give each of these a scope of its own under `monitors`, "

@@ -128,7 +128,7 @@ def _of_endpoint(entry: SloEntry, name: str, values: Values) -> SloEntry:
     path, said = f"slos.{entry.key}.endpoints", values.slos[entry.key]
     if not re.fullmatch(r"[\w./-]+", name):
         raise values.fail(path, f"`{name}` is no value of the tag endpoint_name: write it as Datadog shows it")
-    twins = [one for one in said.endpoints if _slug(one) == _slug(name)]
+    twins = [one for one in said.endpoints if slug(one) == slug(name)]
     if len(twins) > 1:
         raise values.fail(path, f"{' and '.join(f'`{one}`' for one in twins)} are one endpoint to Datadog")
     # Datadog keeps values of tags in small letters.
@@ -143,7 +143,7 @@ def _of_endpoint(entry: SloEntry, name: str, values: Values) -> SloEntry:
             )
     return replace(
         entry,
-        key=f"{entry.key}.{_slug(name)}",
+        key=f"{entry.key}.{slug(name)}",
         base=entry.key,
         title=f"{entry.title}: {name}",
         endpoint=name.lower(),
@@ -178,6 +178,6 @@ def _variants(entry: SloEntry, said: SloValues, values: Values, endpoints: list[
             )
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """The name of an endpoint as a part of a key."""
     return re.sub(r"[^a-z0-9_.-]", "_", name.lower())

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from ....catalog.loader import builtin_catalog
 from ...stored import needs_spelling, stored_pattern
 from .problems import Place, Problem, nearest
 from .tree import And, By, Condition, In, Not, Or, Tag, Variable, leaves
+
+ENVIRONMENTS = frozenset(("prod", "production", "live", "stage", "staging", "preprod", "qa", "test", "testing", "dev"))
 
 CONTRADICTION = "query/contradiction"
 """The id of tags of a scope that exclude each other."""
@@ -68,6 +71,16 @@ def check_value(key: str, value: str, at: int, place: Place) -> Iterator[Problem
     yield problem(
         "query/tag-value", f"`{key}:{value}` finds nothing: Datadog stores it as `{key}:{spelt}`, so write that", at
     )
+
+
+def keyless(scope: Condition) -> Iterator[str]:
+    """What there is to say of each word alone in a scope, which seldom is what was meant."""
+    for leaf in leaves(scope):
+        if isinstance(leaf, Tag) and leaf.value is None:
+            word = leaf.key
+            key = "env" if word in ENVIRONMENTS else "serving_system" if word in builtin_catalog().systems else ""
+            instead = f"did you mean `{key}:{word}`?" if key else f"write it as `endpoint_name:{word}` or `env:{word}`"
+            yield f"`{word}` is a tag without a key, which few series have; {instead}"
 
 
 def _contradictions(scope: Condition, place: Place) -> Iterator[Problem]:

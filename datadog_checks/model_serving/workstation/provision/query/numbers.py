@@ -151,7 +151,7 @@ def _units(measure: Measure, expression: Expression, text: str, at: int | None, 
         )
     elif measure.unit == "second" and value >= _long(expression) and _are_durations(expression, vocabulary):
         yield place.warning(
-            "unit/threshold", f"{text} is {value / 60:g} minutes: for milliseconds write {value / 1000:g}", at
+            "unit/threshold", f"{text} s is {_spoken(value)}: for milliseconds write {value / 1000:g}", at
         )
     elif measure.unit == "byte" and 0 < value < SMALL:
         yield place.warning(
@@ -159,6 +159,10 @@ def _units(measure: Measure, expression: Expression, text: str, at: int | None, 
             f"{text} is as many bytes: for GiB write {value * 2**30:.0f}, for MiB {value * 2**20:.0f}",
             at,
         )
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 2 * 60 else "long for this"
 
 
 def _range(measure: Measure, comparison: Comparison, place: Place) -> Iterator[Problem]:
