@@ -113,15 +113,37 @@ def test_values_change_what_is_there(dd: Standin, tmp_path: Path) -> None:
     assert set(dd.state.monitors) == ids
 
 
-def test_packs_left_out_are_orphans_until_they_are_pruned(dd: Standin) -> None:
+def test_packs_left_out_of_the_values_are_orphans_until_they_are_pruned(dd: Standin, tmp_path: Path) -> None:
     assert run(dd, "apply", "--yes", *PACK).exit_code == 0
-    left = run(dd, *PLAN, "--pack", "gpu")
+    values = tmp_path / "values.yaml"
+    values.write_text("packs: [gpu]\n", encoding="utf-8")
+    options = ("--values", str(values))
+    left = run(dd, *PLAN, *options)
     assert left.exit_code == 0
     assert "? slo:availability" in left.output
-    pruned = run(dd, "apply", "--yes", "--prune", "--pack", "gpu")
+    pruned = run(dd, "apply", "--yes", "--prune", *options)
     assert pruned.exit_code == 0, pruned.output
     assert dd.state.slos == {}
-    assert "orphaned" not in run(dd, "plan", "--pack", "gpu").output
+    assert "orphaned" not in run(dd, "plan", *options).output
+
+
+@pytest.mark.parametrize("options", [("--pack", "cost"), ("--system", "vllm"), ("--pack", "llm", "--system", "vllm")])
+def test_what_is_restricted_for_once_says_nothing_of_the_rest(dd: Standin, tmp_path: Path, options: list[str]) -> None:
+    """Neither in a plan nor in one that was saved."""
+    assert run(dd, "apply", "--yes", *PACK, "--pack", "cost").exit_code == 0
+    before = numbers(dd)
+    planned = run(dd, "plan", "--prune", *options)
+    assert planned.exit_code == 0, planned.output
+    assert "to delete" not in planned.output
+    assert re.search(
+        r"^Left alone: \d+ (dashboard|monitor)s?, .*, since (they are of|nothing that)", planned.output, re.M
+    )
+    path = tmp_path / "plan.json"
+    run(dd, "plan", "--prune", *options, "--out", str(path))
+    applied = run(dd, "apply", str(path), "--yes")
+    assert applied.exit_code == 0, applied.output
+    assert "deleted" not in applied.output
+    assert all(there >= before[kind] for kind, there in numbers(dd).items())
 
 
 def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> None:
@@ -309,13 +331,15 @@ def test_two_teams_share_an_account(dd: Standin, tmp_path: Path) -> None:
     assert run(dd, *PLAN, *files["a"], *PACK).exit_code == 0
 
 
-def test_destroy_takes_a_pack_and_has_a_limit(dd: Standin) -> None:
+def test_destroy_takes_a_pack_and_has_a_limit(dd: Standin, tmp_path: Path) -> None:
     assert run(dd, "apply", "--yes", *PACK).exit_code == 0
     whole = numbers(dd)
     limited = run(dd, "destroy", "--yes", "--max-deletes", "3")
     assert limited.exit_code == 1
     assert re.search(r"\d+ would be deleted, and --max-deletes allows 3; nothing was changed", limited.output)
-    pruned = run(dd, "apply", "--yes", "--prune", "--max-deletes", "0", "--pack", "gpu")
+    values = tmp_path / "values.yaml"
+    values.write_text("packs: [gpu]\n", encoding="utf-8")
+    pruned = run(dd, "apply", "--yes", "--prune", "--max-deletes", "0", "--values", str(values))
     assert pruned.exit_code == 1
     assert numbers(dd) == whole
     assert run(dd, "destroy", "--yes", "--pack", "nope").exit_code == 2

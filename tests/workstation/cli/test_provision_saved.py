@@ -99,15 +99,16 @@ def test_a_plan_is_stale_once_anything_that_it_rests_on_has_changed(
     assert not any(is_write(call) for call in dd.calls)
 
 
-def test_what_is_to_go_goes_only_as_it_was_reviewed(dd: Standin, tmp_path: Path) -> None:
+def test_what_is_to_go_goes_only_as_it_was_reviewed(dd: Standin, tmp_path: Path, values: Path) -> None:
+    values.write_text("packs: [saturation]\n", encoding="utf-8")
     assert run(dd, "apply", "--yes", "--pack", "saturation", "--pack", "cost").exit_code == 0
     path = tmp_path / "plan.json"
-    assert run(dd, "plan", "--prune", "--pack", "saturation", "--out", str(path)).exit_code == 0
+    assert run(dd, "plan", "--prune", "--values", str(values), "--out", str(path)).exit_code == 0
     edited(dd, "gpu.idle", query="avg(last_5m):avg:system.load.1{*} > 1")
     done = run(dd, "apply", str(path), "--yes")
     assert done.exit_code == 1
     assert "monitor:gpu.idle was changed in the account" in done.output
-    assert run(dd, "plan", "--prune", "--pack", "saturation", "--out", str(path)).exit_code == 0
+    assert run(dd, "plan", "--prune", "--values", str(values), "--out", str(path)).exit_code == 0
     assert run(dd, "apply", str(path), "--yes").exit_code == 0
     assert "gpu.idle" not in json.dumps(dd.state.monitors)
 

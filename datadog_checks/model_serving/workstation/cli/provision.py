@@ -33,13 +33,13 @@ from .provision_support import (
     credentials_of,
     leave_if_waiting,
     masked,
+    plan_of,
     progress_bar,
     read,
     refuse_early,
     show,
     stack_of,
     terminal_width,
-    values_of,
     wanted,
     write_file,
 )
@@ -118,7 +118,7 @@ def plan(
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
             account = read(client, resources, choices)
-            found = make_plan(resources, account, prune=prune, move=choices.move, ignore_tags=choices.ignore_tags)
+            found = plan_of(resources, account, choices)
     if settings.matches:
         show(left_out_text(left_out, brief=brief, width=terminal_width()), credentials)
     show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
@@ -149,7 +149,8 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     A FILE that plan --out has written is applied as it was reviewed; where the account, or a file that the plan was
     made from, has changed since, nothing is done. Before anything is written, Datadog checks every monitor that it can.
 
-    Run it again after a failure or an interruption: it goes on where it was.
+    Run it again after a failure or an interruption: it goes on where it was. What --pack, --for or --system leave out
+    is left alone, also by --prune.
 
     \b
     Examples:
@@ -162,7 +163,6 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     2 for a mistake; 3 when all was done, but some of it can't work before the account has received data.
     """
     from ..provision.apply import conflict_text, waiting
-    from ..provision.plan import make_plan
     from ..provision.render import plan_text
     from ..provision.saved import load_plan, settled
     from .provision_match import unfed_by
@@ -181,7 +181,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
     with connected(settings, credentials) as client:
         account = read(client, resources, choices, writes=True)
-        made = make_plan(resources, account, prune=choices.prune, move=choices.move, ignore_tags=choices.ignore_tags)
+        made = plan_of(resources, account, choices)
         if saved is not None:
             made = settled(saved, made, credentials.mask)
         show(plan_text(made, width=terminal_width()), credentials)
@@ -210,22 +210,14 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
 
     Exit status: 0 when all was deleted or nothing was there; 1 for a failure, or when you said no; 2 for a mistake.
     """
-    from ..provision.desired import known_packs
-    from ..provision.packs import pack_of
     from ..provision.plan import destroy_plan
     from ..provision.render import plan_text
-    from ..provision.state import Found
 
     settings = ProvisionOptions(**options)
-    packs, available = known_packs(settings.packs, values_of(settings))
-
-    def chosen(found: Found) -> bool:
-        tags = found.body.get("tags") or ()
-        return not packs or pack_of(found.kind, found.key, tags, available.values()) in packs
-
+    choices = choices_of(settings)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        made = destroy_plan(read(client, (), choices_of(settings), writes=True), chosen)
+        made = destroy_plan(read(client, (), choices, writes=True), choices.extent.has)
         show(plan_text(made, width=terminal_width()), credentials)
         if made.differs:
             carry_out(client, made, yes, max_deletes)

@@ -169,13 +169,32 @@ def choices_of(settings: ProvisionOptions, prune: bool = False, resources: Colle
     """What decides how a plan of these resources is made. Raises UsageError and OptionError where that makes no
     sense."""
     from ..provision.adopt import read_adoptions
-    from ..provision.desired import known_addresses
+    from ..provision.desired import known_addresses, known_packs
+    from ..provision.extent import Extent
     from ..provision.plan import PlanChoices
 
     values = values_of(settings)
+    packs, homes = known_packs(settings.packs, values)
+    there = {one.address for one in resources}
+    unfed = sorted(addresses_of(settings) - there) if settings.matches else ()
+    extent = Extent(packs, homes if packs else {}, tuple(unfed))
     source, move = _source_of(settings, values.stack)
-    adopt = read_adoptions(settings.adopt, {one.address for one in resources}, known_addresses(values))
-    return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt)
+    adopt = read_adoptions(settings.adopt, there, known_addresses(values))
+    return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt, extent)
+
+
+def plan_of(resources: Sequence[Resource], account: Account, choices: PlanChoices) -> Plan:
+    """The plan for resources as the user wants it made."""
+    from ..provision.plan import make_plan
+
+    return make_plan(
+        resources,
+        account,
+        prune=choices.prune,
+        move=choices.move,
+        ignore_tags=choices.ignore_tags,
+        extent=choices.extent,
+    )
 
 
 def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:

@@ -15,7 +15,7 @@ from .apply import Outcome, Result
 from .describe import Hearers, described
 from .model import title_of
 from .normalise import UNORDERED, FieldChange
-from .plan import Action, Plan, Step, unknown_yet
+from .plan import Action, Plan, Step, counted, unknown_yet
 
 SIGNS = {
     Action.CREATE: ("+", "green"),
@@ -72,6 +72,8 @@ def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width
             text.append(f"{line}\n")
     if hearers.nobody and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
         text.append("\n".join(_lines(NOBODY, 0, width, hang=0)) + "\n")
+    for why, counts in plan.left_alone.items():
+        text.append("\n".join(_lines(f"Left alone: {counted(counts)}, since {why}.", 0, width)) + "\n")
     text.append("\n".join(_lines(summary(plan), 0, width, hang=2)))
     return text
 
@@ -145,6 +147,7 @@ def plan_json(plan: Plan, site: str | None) -> dict[str, Any]:
         "site": site,
         "differs": plan.differs,
         "counts": {str(action): count for action, count in plan.counts().items()},
+        "left_alone": [{"why": why, "counts": dict(counts)} for why, counts in plan.left_alone.items()],
         "steps": [step_json(step) for step in plan.steps],
     }
 

@@ -12,11 +12,12 @@ from typing import Any
 from ...__about__ import __version__
 from ...errors import DocumentError, ProvisionError
 from ...http.redact import printable
+from .extent import Extent
 from .model import Resource, mark_of
 from .plan import Action, Plan, PlanChoices, Step
 from .render import plan_json, step_json
 
-VERSION = 2
+VERSION = 3
 AGAIN = "make it again with `model-serving provision plan --out FILE`"
 
 WATCHED: Mapping[str, tuple[str, ...]] = {
@@ -92,7 +93,10 @@ def load_plan(path: Path) -> SavedPlan:
     if digest != _digest(whole):
         raise DocumentError(f"{path}: was edited, or cut off, after it was made: {AGAIN}")
     resources = tuple(Resource(one["kind"], one["key"], one["body"]) for one in whole["wanted"])
-    choices = PlanChoices(**{**whole["choices"], "ignore_tags": tuple(whole["choices"]["ignore_tags"])})
+    said = whole["choices"]
+    choices = PlanChoices(
+        **{**said, "ignore_tags": tuple(said["ignore_tags"]), "extent": Extent.of_json(said["extent"])}
+    )
     for one in resources:
         if one.kind != "percentiles" and mark_of(one.kind, one.body) != (choices.stack, one.key):
             raise DocumentError(f"{path}: {one.address} lacks our mark: {AGAIN}")

@@ -1,0 +1,41 @@
+"""What of a stack a plan is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .packs import pack_of
+from .state import Found
+
+OTHER_PACK = "they are of other packs than --pack names"
+UNFED = "nothing that --for or --system names feeds them"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What of a stack a plan is about: of the rest it says nothing, neither that it is wanted nor that it isn't.
+
+    `packs` are the names of those that were chosen for this once, empty for all, `homes` the name of the pack by the
+    addresses of what all packs have, and `unfed` the addresses of what is wanted but for `--for` and `--system`.
+    """
+
+    packs: tuple[str, ...] = ()
+    homes: Mapping[str, str] = field(default_factory=dict)
+    unfed: tuple[str, ...] = ()
+
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> Extent:
+        """From its fields as JSON has them."""
+        return cls(tuple(data["packs"]), data["homes"], tuple(data["unfed"]))
+
+    def leaves(self, found: Found) -> str:
+        """Why the plan is not about what the account has; empty where it is."""
+        if self.packs and pack_of(found.kind, found.key, found.body.get("tags") or (), self.homes) not in self.packs:
+            return OTHER_PACK
+        return UNFED if found.address in self.unfed else ""
+
+    def has(self, found: Found) -> bool:
+        """Whether the plan is about what the account has."""
+        return not self.leaves(found)
