@@ -163,6 +163,23 @@ def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> 
     assert "recipients: -pagerduty-ml +slack-ml" in changed.output
 
 
+def test_without_a_routing_file_rules_are_left_alone(dd: Standin, tmp_path: Path) -> None:
+    """As where somebody takes away twins; a routing file that no longer has them, and destroy, take them away."""
+    routing = tmp_path / "routing.yaml"
+    routing.write_text(ROUTING, encoding="utf-8")
+    assert run(dd, "apply", "--yes", "--pack", "cost", "--routing", str(routing)).exit_code == 0
+    for prune in ([], ["--prune"]):
+        done = run(dd, "apply", "--yes", *prune, "--pack", "cost", "--pack", "versions")
+        assert done.exit_code == 0, done.output
+        assert "Left alone: 3 notification rules, since no --routing says whether they are wanted.\n" in done.output
+        assert "Nobody hears of these monitors" not in done.output
+        assert len(dd.state.rules) == 3
+    routing.write_text("as: handles\nreceiver: mail\nreceivers: {mail: {to: [ml@example.com]}}\n", encoding="utf-8")
+    done = run(dd, "apply", "--yes", "--prune", "--pack", "cost", "--routing", str(routing))
+    assert done.exit_code == 0, done.output
+    assert dd.state.rules == {}
+
+
 MISTAKES: list[tuple[str, list[str], str]] = [
     ("an unknown option", ["plan", "--bogus"], "No such option"),
     ("an unknown command", ["aply"], "No such command 'aply'"),

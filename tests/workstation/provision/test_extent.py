@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datadog_checks.model_serving.workstation.provision.desired import desired, known_packs, load_values
-from datadog_checks.model_serving.workstation.provision.extent import OTHER_PACK, UNFED, Extent
+from datadog_checks.model_serving.workstation.provision.extent import OTHER_PACK, UNFED, UNROUTED, Extent
 from datadog_checks.model_serving.workstation.provision.model import Resource, attributes, mark
 from datadog_checks.model_serving.workstation.provision.packs import builtin_packs
 from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, make_plan
 from datadog_checks.model_serving.workstation.provision.state import Account, Found
 from datadog_checks.model_serving.workstation.provision.values import Values
+
+from .resources import rule
 
 VALUES = """monitors:
   latency.week: {variants: {batch: {scope: "endpoint_name:batch"}}}
@@ -78,11 +81,23 @@ def test_what_nothing_feeds_is_left_and_what_is_wrong_is_not(values: Values) -> 
     assert plan.left_alone == {UNFED: {"monitor": 1}}
 
 
+@pytest.mark.parametrize("packs", [(), ("gpu",)])
+def test_rules_go_only_by_a_routing(values: Values, packs: tuple[str, ...]) -> None:
+    routes = [rule("mail"), replace(rule("mail"), key="pager")]
+    account = account_with([*desired(None, values), *routes])
+    plan = pruned(account, packs, values, routed=False)
+    assert plan.having(Action.DELETE, Action.ORPHANED) == []
+    assert plan.left_alone[UNROUTED] == {"notification_rule": 2}
+    names, homes = known_packs(packs, values)
+    wanted = [mark(one) for one in (*desired(packs or None, values), routes[0])]
+    plan = make_plan(wanted, account, prune=True, extent=Extent(names, homes))
+    assert [step.address for step in plan.having(Action.DELETE)] == ["notification_rule:pager"]
+
+
 def test_an_extent_comes_back_from_json(values: Values) -> None:
     names, homes = known_packs(["gpu", "slo"], values)
-    extent = Extent(names, homes, ("monitor:cpu.high",))
-    fields = {"packs": extent.packs, "homes": extent.homes, "unfed": extent.unfed}
-    assert Extent.of_json(json.loads(json.dumps(fields))) == extent
+    extent = Extent(names, homes, ("monitor:cpu.high",), False)
+    assert Extent.of_json(json.loads(json.dumps(asdict(extent)))) == extent
 
 
 def test_all_packs_of_the_values_file_are_the_whole_wish(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     made from, has changed since, nothing is done. Before anything is written, Datadog checks every monitor that it can.
 
     Run it again after a failure or an interruption: it goes on where it was. What --pack, --for or --system leave out
-    is left alone, also by --prune.
+    is left alone, also by --prune, and so are notification rules without --routing.
 
     \b
     Examples:
@@ -215,9 +216,10 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
 
     settings = ProvisionOptions(**options)
     choices = choices_of(settings)
+    extent = replace(choices.extent, routed=not settings.packs)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        made = destroy_plan(read(client, (), choices, writes=True), choices.extent.has)
+        made = destroy_plan(read(client, (), choices, writes=True), extent.has)
         show(plan_text(made, width=terminal_width()), credentials)
         if made.differs:
             carry_out(client, made, yes, max_deletes)

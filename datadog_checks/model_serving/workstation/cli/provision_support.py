@@ -177,7 +177,7 @@ def choices_of(settings: ProvisionOptions, prune: bool = False, resources: Colle
     packs, homes = known_packs(settings.packs, values)
     there = {one.address for one in resources}
     unfed = sorted(addresses_of(settings) - there) if settings.matches else ()
-    extent = Extent(packs, homes if packs else {}, tuple(unfed))
+    extent = Extent(packs, homes if packs else {}, tuple(unfed), settings.routing is not None)
     source, move = _source_of(settings, values.stack)
     adopt = read_adoptions(settings.adopt, there, known_addresses(values))
     return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt, extent)

@@ -10,6 +10,7 @@ from .packs import pack_of
 from .state import Found
 
 OTHER_PACK = "they are of other packs than --pack names"
+UNROUTED = "no --routing says whether they are wanted"
 UNFED = "nothing that --for or --system names feeds them"
 
 
@@ -19,19 +20,23 @@ class Extent:
 
     `packs` are the names of those that were chosen for this once, empty for all, `homes` the name of the pack by the
     addresses of what all packs have, and `unfed` the addresses of what is wanted but for `--for` and `--system`.
+    `routed` says whether the notification rules, which are of no pack, are told.
     """
 
     packs: tuple[str, ...] = ()
     homes: Mapping[str, str] = field(default_factory=dict)
     unfed: tuple[str, ...] = ()
+    routed: bool = True
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Extent:
         """From its fields as JSON has them."""
-        return cls(tuple(data["packs"]), data["homes"], tuple(data["unfed"]))
+        return cls(tuple(data["packs"]), data["homes"], tuple(data["unfed"]), data["routed"])
 
     def leaves(self, found: Found) -> str:
         """Why the plan is not about what the account has; empty where it is."""
+        if found.kind == "notification_rule":
+            return "" if self.routed else UNROUTED
         if self.packs and pack_of(found.kind, found.key, found.body.get("tags") or (), self.homes) not in self.packs:
             return OTHER_PACK
         return UNFED if found.address in self.unfed else ""

@@ -70,7 +70,8 @@ def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width
         text.append(f"{first.strip().removeprefix(name)}\n")
         for line in (*others, *(() if brief else _paragraph(step, hearers, width))):
             text.append(f"{line}\n")
-    if hearers.nobody and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
+    hearing = any("notification_rule" in counts for counts in plan.left_alone.values())
+    if hearers.nobody and not hearing and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
         text.append("\n".join(_lines(NOBODY, 0, width, hang=0)) + "\n")
     for why, counts in plan.left_alone.items():
         text.append("\n".join(_lines(f"Left alone: {counted(counts)}, since {why}.", 0, width)) + "\n")
