@@ -479,6 +479,24 @@ def test_the_export_is_whole_bears_no_mark_and_can_be_imported(dd: Standin, tmp_
     assert sorted(read) == sorted(name for name in files if name.startswith(("monitors/", "dashboards/")))
 
 
+def test_an_export_over_another_leaves_nothing_of_it_unsaid(tmp_path: Path) -> None:
+    """Rules of an earlier export would be imported, too, and notify whom nobody means any more."""
+    routing, out = tmp_path / "routing.yaml", tmp_path / "out"
+    routing.write_text(ROUTING, encoding="utf-8")
+    export = ("export", str(out), "--pack", "cost")
+    for _ in range(2):
+        assert run(None, *export, "--routing", str(routing)).exit_code == 0
+    (out / "README.md").write_text("Ours.\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    again = run(None, *export)
+    assert again.exit_code == 2
+    assert "delete them, or name an empty folder:\n  notification_rules/default.json\n" in again.output
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    for path in (out / "notification_rules").iterdir():
+        path.unlink()
+    assert run(None, *export).exit_code == 0
+
+
 @pytest.mark.parametrize("stack", ["", "ml"])
 def test_every_exported_rule_matches_an_exported_monitor(tmp_path: Path, stack: str) -> None:
     """Whoever applies the export with Terraform hears of what the routing file says."""

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ...errors import OptionError, ProvisionError
+from ...http.redact import printable
 from ..files import json_text
 from . import INSTALL
 from .common import with_options
@@ -231,7 +232,8 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
 def export(directory: Path, **options: Any) -> None:
     """Write every resource as a JSON file that a person or Terraform can import, without a call.
 
-    The files bear no mark of ours: what is made of them belongs to whoever made it.
+    The files bear no mark of ours: what is made of them belongs to whoever made it. A folder that has files which this
+    export would not write, such as those of an earlier one, is refused, and nothing is written.
 
     \b
     Examples:
@@ -240,12 +242,18 @@ def export(directory: Path, **options: Any) -> None:
 
     Exit status: 0 when all is written; 1 for a failure; 2 for a mistake.
     """
-    from ..provision.export import export_files
+    from ..provision.export import export_files, left_over
     from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
     resources = wanted(settings, marked=False, left_out=unfed_by(settings))
     files = export_files(resources, stack_of(settings))
+    if others := left_over(directory, files):
+        listed = "\n".join(f"  {printable(name)}" for name in others)
+        raise OptionError(
+            f"{directory}: nothing was written, since these files are not of this export and would be imported with "
+            f"it; delete them, or name an empty folder:\n{listed}"
+        )
     for name, text in files.items():
         write_file(directory / name, text, directory)
     click.echo(f"{len(files)} files in {directory}")
