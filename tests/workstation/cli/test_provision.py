@@ -88,7 +88,7 @@ def test_a_life(dd: Standin) -> None:
 
 
 def test_offline_needs_neither_keys_nor_network(tmp_path: Path) -> None:
-    out = tmp_path / "deep" / "plan.json"
+    out = tmp_path / "plan.json"
     done = run(None, *PLAN, "--offline", "--out", str(out), *PACK)
     assert done.exit_code == 3, done.output
     plan = json.loads(out.read_text(encoding="utf-8"))
@@ -189,6 +189,9 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("a site that is none", ["plan", "--site", "app.datadoghq.eu"], "did you mean datadoghq.eu?"),
     ("no such values file", ["plan", "--offline", "--values", "nope.yaml"], "nope.yaml"),
     ("no such routing file", ["plan", "--offline", "--routing", "nope.yaml"], "nope.yaml"),
+    ("standard output", ["plan", "--offline", "--out", "-"], "standard output is for what people read: name a file"),
+    ("no such folder", ["plan", "--out", "/nope/x.json"], "there is no folder /nope: make it first"),
+    ("a page in no folder", ["preview", "--out", "/nope/x.html"], "there is no folder /nope: make it first"),
     ("an unknown pack", ["plan", "--offline", "--pack", "golden_signal"], "golden_signals"),
 ]
 
@@ -200,10 +203,10 @@ def test_a_mistake_is_one_message_and_status_2(arguments: list[str], words: str)
     assert words in done.output
 
 
-def test_a_plan_that_can_not_be_written_is_a_failure() -> None:
-    done = run(None, "plan", "--offline", "--out", "/dev/null/x")
+def test_a_plan_that_can_not_be_written_is_a_failure(tmp_path: Path) -> None:
+    done = run(None, "plan", "--offline", "--out", str(tmp_path))
     assert done.exit_code == 1
-    assert "/dev/null/x: can't be written" in done.output
+    assert f"{tmp_path}: can't be written: Is a directory" in done.output
 
 
 def test_without_a_command_the_help_is_shown(dd: Standin) -> None:

@@ -19,6 +19,7 @@ from .exit import ExitStatus
 from .provision_preview import preview
 from .provision_support import (
     ADOPT,
+    FILE,
     MATCH,
     MAX_DELETES,
     MOVE,
@@ -43,6 +44,7 @@ from .provision_support import (
     stack_of,
     terminal_width,
     wanted,
+    writable,
     write_file,
 )
 
@@ -81,7 +83,7 @@ def provision(context: click.Context) -> None:
 @provision.command()
 @with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, ADOPT)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan, for apply.")
+@click.option("--out", metavar="FILE", type=FILE, callback=writable, help="Also write the plan, for apply.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
 @click.option("--brief", is_flag=True, help="One line of each.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="End with status 3 where there are differences.")

@@ -69,6 +69,16 @@ class ProvisionOptions:
 
 FILE = click.Path(path_type=Path)
 
+
+def writable(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuses a file to write that can't be meant, before anything takes its time. Raises BadParameter."""
+    if path is not None and str(path) == "-":
+        raise click.BadParameter("standard output is for what people read: name a file")
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}: make it first, or name a file in another")
+    return path
+
+
 VALUES = click.option(
     "--values", metavar="FILE", type=FILE, help="Your stack, thresholds, windows, scopes, teams, prefix."
 )
