@@ -99,7 +99,7 @@ REFUSED = {
     # stacks
     "stack: none": "and not `none`, which stands for the stack without a name",
     "stack: 'a.b'": "must be a name of small letters, digits and _ -",
-    "stack: ''": "stack:",
+    "stack: ''": "stack: is empty: leave the key out for the stack without a name",
     # thresholds that contradict one another
     "monitors: {latency.p99: {thresholds: {critical: 2, warning: 3}}}": (
         "monitors.latency.p99.thresholds.warning: 3 is not below critical, which is 2"
