@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from datadog_checks.model_serving.workstation.cli import provision_support
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.desired import desired
@@ -569,6 +570,15 @@ def test_yes_means_yes_and_a_bar_shows_how_far_it_is(dd: Standin) -> None:
     total = len(desired(["gpu"]))
     assert f"{total}/{total}" in shown
     assert "━" in shown
+
+
+def test_no_bar_is_shown_of_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As while dashboards alone change, and there is no monitor to check."""
+    monkeypatch.setattr(provision_support, "is_terminal", lambda stream: True)
+    for total, is_shown in ((1, True), (0, False)):
+        with provision_support.progress_bar(total):
+            pass
+        assert bool(capsys.readouterr().err) is is_shown
 
 
 def test_without_a_terminal_it_wants_yes(dd: Standin) -> None:

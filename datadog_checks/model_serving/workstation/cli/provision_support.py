@@ -316,8 +316,8 @@ def leave_if_waiting(later: Sequence[str]) -> None:
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[Outcome], None]]:
-    """A bar on standard error, as long as that is a terminal."""
-    if not is_terminal(sys.stderr):
+    """A bar on standard error, as long as that is a terminal and there is anything to do."""
+    if not total or not is_terminal(sys.stderr):
         yield lambda outcome: None
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
