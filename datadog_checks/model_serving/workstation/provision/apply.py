@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import ProvisionError, Refused, Stopped, Unsure
 from ...http.redact import printable
 from .adopt import marks_of_others
-from .api import ATTEMPTS, DUPLICATES, Client
+from .api import ATTEMPTS, DUPLICATES, STOPPED, Client
 from .model import KEY_TAG, KINDS, NO_STACK, OLDER_FORM_TAG, Resource
 from .normalise import alike, differences, view
 from .plan import Action, Plan, Step, needing_percentiles, with_others_tags
@@ -174,14 +174,10 @@ class _ApplyRun:
         """Let the calls that are under way come to their end, so that it is known what they did; begin no others."""
         self.client.stop.set()
         for future, step in running.items():
-            self.end(
-                Outcome(step, Result.SKIPPED, "not begun, the run was stopped")
-                if future.cancel()
-                else _outcome(step, future)
-            )
+            self.end(Outcome(step, Result.SKIPPED, STOPPED) if future.cancel() else _outcome(step, future))
         ended = {outcome.step.address for outcome in self.outcomes}
         for address in sorted(set(steps) - ended):
-            self.end(Outcome(steps[address], Result.SKIPPED, "not begun, the run was stopped"))
+            self.end(Outcome(steps[address], Result.SKIPPED, STOPPED))
 
     def bring_about(self, step: Step) -> tuple[str, str | None]:
         """Create, change or replace; answers what is worth telling, and the id."""
