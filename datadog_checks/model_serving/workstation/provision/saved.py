@@ -137,8 +137,13 @@ def _outdated(saved: SavedPlan) -> Iterator[str]:
 
 
 def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is otherwise with each resource."""
+    """What is otherwise with each resource. Of what was to be created and is there now, one stands for all: the plan
+    may simply have been applied."""
     before, after = _by_name(then), _by_name(now)
+    made = [one for one, old in before.items() if not old["ids"] and after.get(one, old)["ids"]]
+    for address in made[:1]:
+        others = f" and {len(made) - 1} others that it was to create are" if made[1:] else " is"
+        yield f"{address} (id {', '.join(after[address]['ids'])}){others} there now: it may have been applied already"
     for address in dict.fromkeys((*before, *after)):
         old, new = before.get(address), after.get(address)
         if old is None:
@@ -146,7 +151,7 @@ def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) 
             yield f"{address} has come (id {', '.join(new['ids'])})"
         elif new is None:
             yield f"{address} is gone"
-        elif old["action"] == Action.WAIT and new["action"] == Action.CREATE:
+        elif address in made or (old["action"] == Action.WAIT and new["action"] == Action.CREATE):
             continue
         elif old["ids"] != new["ids"]:
             was, has = (", ".join(one["ids"]) or "none" for one in (old, new))
