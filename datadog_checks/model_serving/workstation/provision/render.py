@@ -177,8 +177,14 @@ def outcome_text(outcomes: Sequence[Outcome], waiting: Sequence[str] = ()) -> Te
     for one in done:
         if one.text:
             text.append(f"  {_told(one)}\n")
-    counts = {action: sum(one.step.action is action for one in done) for action in PAST}
-    shown = ", ".join(f"{count} {PAST[action]}" for action, count in counts.items() if count) or "nothing"
+    # What this run made and took away again has failed as well.
+    failed = [id(one.step) for one in outcomes if one.result is Result.FAILED]
+    stayed = [one for one in done if id(one.step) not in failed]
+    counts = {
+        words: sum(one.step.action is action and not one.was_there for one in stayed) for action, words in PAST.items()
+    }
+    counts["there by then, of another run or adopted"] = sum(one.was_there for one in stayed)
+    shown = ", ".join(f"{count} {words}" for words, count in counts.items() if count) or "nothing"
     text.append(f"{'So far' if waiting else 'Done'}: {shown}.\n")
     for result, words in ((Result.FAILED, "failed"), (Result.SKIPPED, "not done")):
         some = sorted((one for one in outcomes if one.result is result), key=lambda one: one.step.address)
