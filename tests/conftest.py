@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from datadog_checks.base.stubs import aggregator as aggregator_stub
 from datadog_checks.base.stubs import datadog_agent as agent_stub
 from hypothesis import HealthCheck, settings
@@ -30,12 +32,49 @@ UNSTEADY = (
 )
 """What people and CI systems set, and what changes how a command writes."""
 
+LONG_FILES = (
+    "tests/test_contributing.py",
+    "tests/http/test_bounds.py",
+    "tests/workstation/cli/test_provision.py",
+    "tests/workstation/provision/test_apply.py",
+    "tests/workstation/cli/test_terminal.py",
+    "tests/workstation/cli/test_check.py",
+    "tests/test_benchmarks.py",
+    "tests/submit/test_journal.py",
+    "tests/endurance/test_upheavals.py",
+    "tests/endurance/test_soak.py",
+    "tests/workstation/scenarios/test_matrix.py",
+    "tests/workstation/scenarios/test_matrix_rest.py",
+    "tests/scrape/test_state.py",
+    "tests/scrape/test_line_cache.py",
+    "tests/scrape/test_bad_input.py",
+    "tests/test_strict_yaml.py",
+    "tests/sources/test_databricks_minutes.py",
+    "tests/sources/test_databricks_live.py",
+    "tests/workstation/provision/test_values.py",
+    "tests/workstation/provision/simulate/test_cases.py",
+    "tests/workstation/demo/test_command.py",
+    "tests/packaging/test_dropin.py",
+)
+"""What takes ten seconds or more, the longest first: begun last, one keeps a process busy while others are idle."""
+
 KINDS = {0: "gauge", 1: "rate", 2: "count", 3: "monotonic_count"}
 
 
 def pytest_report_header() -> str:
     """Which of the base packages that are supported the tests run with."""
     return f"datadog-checks-base: {version('datadog-checks-base')}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, and everything else in its order."""
+    place = {name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are processors, since many a test waits: for a time-out, or another process."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +86,27 @@ def steady_environment() -> Iterator[None]:
                 patch.delenv(name)
         patch.setenv("LC_ALL", "C.UTF-8")
         patch.setenv("TERM", "xterm-256color")
+        yield
+
+
+@pytest.fixture(scope="session")
+def authority_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a certificate authority that has certified nobody."""
+    path = tmp_path_factory.mktemp("authorities") / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_authorities(authority_of_nobody: Path) -> Iterator[None]:
+    """The machine knows one certificate authority.
+
+    The base package reads all of them anew for each check, and the usual hundred and more take longer than whatever
+    else a test does.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(authority_of_nobody))
+        patch.setenv("SSL_CERT_DIR", str(authority_of_nobody.parent))
         yield
 
 

@@ -192,9 +192,9 @@ def test_what_was_written_is_read(value: Any) -> None:
 PACKAGE = ROOT / "datadog_checks" / "model_serving"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("catalog/**/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_what_ships_is_read_strictly_here(path: Path) -> None:
-    """And says the same to the quick reader that the check has for it."""
+    """And says the same to the quick reader that the package has for it."""
     assert read_shipped(path) == read_yaml(path)
 
 

@@ -149,7 +149,7 @@ def _monitors() -> Iterator[str]:
 
 def _when(entry: MonitorEntry) -> str:
     if entry.named:
-        return ", for named endpoints"
+        return ", for named endpoints and variants"
     if entry.generative == "only":
         return ", for what is `generative`"
     return "" if entry.enabled else ", off"

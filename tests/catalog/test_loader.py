@@ -13,6 +13,7 @@ import yaml
 
 from datadog_checks.model_serving.catalog.loader import HERE, builtin_catalog, load_catalog
 from datadog_checks.model_serving.catalog.model import MOMENTS
+from datadog_checks.model_serving.catalog.recognise import Recogniser
 from datadog_checks.model_serving.errors import CatalogError
 
 from ..conftest import Endpoint, in_buckets, make_check, submissions
@@ -489,6 +490,22 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("prefixes", ["a"], "key `prefixes`", "up to _ or :"),
     ("prefixes", "a_*", "key `prefixes`", "`a_*` must be the beginning of a metric name"),
     ("tags", {"vendor": 5}, "key `tags`", "must be texts by name"),
+    ("tags", {"serving_system": "x"}, "key `tags`, tag `serving_system`", "choose another name"),
+    ("tags", {"a": "{b"}, "key `tags`, tag `a`", "'{b' has a brace that begins or ends no `{name}`"),
+    ("tags", {"a": "b}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{b c}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{{b}}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{b|c}"}, "key `tags`, tag `a`", "mend it"),
+    ("tags", {"a": "{Host}"}, "key `tags`, tag `a`", "write `{model_serving_host}`"),
+    ("tags", {"a": "{serving_system}"}, "key `tags`, tag `a`", "write the name of the system itself"),
+    ("tags", {"a": "{b}-{c}"}, "", ""),
+    (
+        "metrics.0.to",
+        {"metric": "request.count", "tags": {"a": "{b"}},
+        "metric `translator_requests_total`, key `to`, tag `a`",
+        "mend it",
+    ),
     ("labels.values", {"a": {"b": 5}}, "labels.values.a", "must be texts by name"),
     ("labels.values", {"a": "b"}, "labels.values.a", "must be a mapping"),
     ("labels.parts", {"a": "("}, "labels.parts.a", "is no regular expression"),
@@ -669,6 +686,7 @@ def test_extended(tmp_path: Path) -> None:
     catalog = load_catalog([written(tmp_path, said)])
     base, edge = builtin_catalog().systems["mlserver"], catalog.systems["edge"]
     assert catalog.systems["mlserver"] is base
+    assert (edge.title, edge.verified, edge.base) == ("edge", None, "mlserver")
     assert {name for raw in base.metrics for name in raw.names} <= {name for raw in edge.metrics for name in raw.names}
     assert edge.by_name()["batch_request_queue"].type == "gauge"
     assert {raw.system for raw in edge.by_name().values()} == {"edge"}
@@ -676,6 +694,66 @@ def test_extended(tmp_path: Path) -> None:
     assert edge.labels.drop == base.labels.drop | {"hop"}
     assert {ignored.because for ignored in base.ignore} <= {ignored.because for ignored in edge.ignore}
     assert [metric.name for metric in edge.own_metrics] == ["edge.queue"]
+
+
+@pytest.mark.parametrize("base", builtin_catalog().systems)
+def test_a_system_that_extends_is_recognised_in_place_of_the_other(base: str, tmp_path: Path) -> None:
+    """Under a name of its own; were both there, every metric would be of two systems, and so of none."""
+    same = {"system": base, "extends": base, "metrics": []}
+    other = {"system": "edge", "extends": base, "metrics": []}
+    for content in (same, other):
+        catalog, system = load_catalog([written(tmp_path, content)]), content["system"]
+        recogniser = Recogniser(catalog, always=(str(system),))
+        for raw in catalog.systems[base].metrics:
+            match = None if raw.pair or raw.like is not None else recogniser.match(raw.names[0])
+            assert match is None or match.raw.system == system
+    verified = load_catalog([written(tmp_path, same)]).systems[base].verified
+    assert verified == builtin_catalog().systems[base].verified is not None
+
+
+@pytest.mark.parametrize("base", [one.name for one in builtin_catalog().systems.values() if one.prefixes])
+@pytest.mark.parametrize("system", ["edge", ""])
+def test_a_name_that_lacks_the_prefix_is_told(base: str, system: str, tmp_path: Path) -> None:
+    """One that the file itself has, in whichever part of it; what says `prefixed: false` is found."""
+    entries = [
+        {"raw": "edge_active", "type": "gauge", "to": "request.in_flight"},
+        {"raw": "edge_seconds", "type": "histogram", "to": "request.latency"},
+        {"raw": "edge_whole", "type": "gauge", "to": "request.queue.size", "prefixed": False},
+    ]
+    name = system or base
+    catalog = load_catalog([written(tmp_path, {"system": name, "extends": base, "metrics": entries})])
+    recogniser = Recogniser(catalog, always=(name,))
+    told = {}
+    for family in ("edge_active", "edge_seconds", "edge_seconds_bucket", "edge_whole", "num_requests_running"):
+        assert (recogniser.match(family) is not None) == (family == "edge_whole")
+        match = recogniser.unprefixed(family)
+        told[family] = match is not None and match.prefix in catalog.systems[base].prefixes
+    assert told == {
+        "edge_active": True,
+        "edge_seconds": True,
+        "edge_seconds_bucket": True,
+        "edge_whole": False,
+        "num_requests_running": False,
+    }
+
+
+def test_a_tag_by_the_name_of_a_label_that_has_another(tmp_path: Path) -> None:
+    """It names the tag, as it is after `rename`. What the file has from another system is not its fault."""
+    labels = {"rename": {"code": "status_code", "model": "name", "kind": "model"}, "parts": {"path": "(?P<kind>.+)"}}
+    written_so = changed(("labels", labels), ("metrics", [*OWN["metrics"]]))
+    for text, message in (
+        ("{code}", "there is no tag `code`, the label becomes `status_code`: write `{status_code}`."),
+        ("{version}", "there is no tag `version`, the label becomes `model_serving_version`"),
+        ("{status_code} {model} {kind} {name} {path} {endpoint_name}", ""),
+    ):
+        path = written(tmp_path, {**written_so, "tags": {"a": text}})
+        if message:
+            with pytest.raises(CatalogError, match=re.escape(message)):
+                load_catalog([path])
+        else:
+            load_catalog([path])
+    extending = {"system": "amd_gpu", "extends": "amd_gpu", "labels": {"rename": {"card_series": "series"}}}
+    assert load_catalog([written(tmp_path, extending)]).systems["amd_gpu"].tags
 
 
 def test_places_in_a_file_that_extends(tmp_path: Path) -> None:

@@ -102,11 +102,10 @@ def hostile(behaviour: Behaviour, path: str = "") -> Iterator[int]:
 @lru_cache(maxsize=8)
 def bomb(block: bytes, times: int, layers: int = 1) -> bytes:
     """What becomes of `block`, so many times, when it is compressed with gzip in so many layers."""
+    if layers > 1:
+        return gzip.compress(bomb(block, times, layers - 1))
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    packed = b"".join(packer.compress(block) for _ in range(times)) + packer.flush()
-    for _ in range(layers - 1):
-        packed = gzip.compress(packed)
-    return packed
+    return b"".join(packer.compress(block) for _ in range(times)) + packer.flush()
 
 
 RUN = """

@@ -3,6 +3,7 @@ import leads down."""
 
 import ast
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from importlib.util import resolve_name
@@ -104,7 +105,9 @@ def modules_imported(source, importer, package):
             yield NAME
 
 
+@cache
 def graph():
+    """The modules that each imports."""
     found = {}
     for module, path in FILES.items():
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
@@ -112,13 +115,10 @@ def graph():
     return found
 
 
-GRAPH = graph()
-
-
 def test_no_module_imports_itself_by_way_of_others():
     """There is no circle of imports, those within functions included."""
     try:
-        TopologicalSorter(GRAPH).prepare()
+        TopologicalSorter(graph()).prepare()
     except CycleError as error:
         pytest.fail(f"imported in a circle: {' <- '.join(error.args[1])}")
 
@@ -150,7 +150,7 @@ def room(module):
 
 
 def climbing():
-    for module, imported in GRAPH.items():
+    for module, imported in graph().items():
         for other in imported:
             here, there = room(module), room(other)
             above_another = any(name.startswith(f"{other}.") for name in imported)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.catalog.labels import dropped_everywhere
+from datadog_checks.model_serving.catalog.labels import GENERIC_TAGS, dropped_everywhere
 from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.catalog.model import Target
-from datadog_checks.model_serving.scrape.tags import GENERIC_TAGS, TagRules
+from datadog_checks.model_serving.scrape.tags import TagRules
 
 from ..conftest import Endpoint, make_check, serving, submissions
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from datadog_checks.model_serving.catalog.loader import builtin_catalog
 from datadog_checks.model_serving.scrape.versions import CACHE_KEY, MAX_EVENTS, MAX_SUBJECTS, SeenVersions, Version
 
 from ..conftest import Endpoint, make_check
@@ -52,6 +53,7 @@ def gpu(host: str, driver: str, index: int = 0) -> str:
     return f"DCGM_FI_DEV_GPU_UTIL{{{labels}}} 5\nDCGM_FI_DEV_GPU_TEMP{{{labels}}} 50\n"
 
 
+ASKED = 'litellm_proxy_total_requests_metric_total{{requested_model="a",status_code="200"}} {}\n'
 A1, A2, B1 = success("a", "1"), success("a", "2"), success("b", "1")
 # Of each scrape the payload and the titles of its events; None is a restart of the Agent.
 CASES: dict[str, tuple[Any, list[tuple[str, list[str]] | None]]] = {
@@ -104,6 +106,14 @@ CASES: dict[str, tuple[Any, list[tuple[str, list[str]] | None]]] = {
         ],
     ),
     "a new host": ("dcgm", [(gpu("n", "550"), []), (gpu("n", "550") + gpu("o", "560"), [])]),
+    "what a fallback of a gateway has answered": (
+        "litellm",
+        [
+            (ASKED.format(5), []),
+            (ASKED.format(5) + 'litellm_remaining_tokens_metric{model_group="other"} 7\n', []),
+            (ASKED.format(6) + 'litellm_request_total_latency_metric_count{requested_model="other"} 1\n', []),
+        ],
+    ),
     "what Databricks tells itself": (
         "databricks",
         [
@@ -124,6 +134,29 @@ def test_told_once(name: str, make: Make, endpoint: Endpoint, aggregator: Any) -
             continue
         payload, titles = step
         assert told(check, aggregator, endpoint, payload) == titles, number
+
+
+GATEWAYS = [system for system in builtin_catalog().systems.values() if ("hop", "gateway") in system.tags]
+GAUGES = [
+    (system.name, raw.names[0])
+    for system in GATEWAYS
+    for raw in system.metrics
+    if raw.type == "gauge" and not raw.conditions
+]
+
+
+@pytest.mark.parametrize("system", sorted({system for system, _ in GAUGES}))
+def test_a_gateway_serves_no_model_itself(system: str, make: Make, endpoint: Endpoint, aggregator: Any) -> None:
+    """Whatever metric of it names a new one."""
+    check = make(system)
+    for model in ("a", "b"):
+        lines = [f'{raw}{{model_name="{model}",model="{model}"}} 1\n' for of, raw in GAUGES if of == system]
+        assert told(check, aggregator, endpoint, "".join(lines)) == []
+        assert any(
+            f"model_name:{model}" in metric.tags
+            for name in aggregator.metric_names
+            for metric in aggregator.metrics(name)
+        )
 
 
 def test_event(make: Make, endpoint: Endpoint, aggregator: Any) -> None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .document import Document
-from .model import Identity, Labels
+from .model import NAMESPACE, Identity, Labels
 
 CANONICAL = Path(__file__).parent / "canonical.yaml"
 """The vocabulary, and what holds for all systems."""
+
+GENERIC_TAGS = {
+    *("cluster", "cluster_id", "cluster_name", "clusterid", "clustername"),
+    *("env", "host", "host_name", "hostname", "service", "version"),
+}
+"""Tags with a meaning of their own in Datadog. A label of such a name, in capitals too, becomes
+`model_serving_<name>`: Datadog stores tags in lower case.
+"""
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+"""In the value of a tag: stands for the tag of that name."""
 
 
 @lru_cache(maxsize=1)
@@ -42,6 +54,30 @@ def read_labels(document: Document, value: Any) -> Labels:
         values={label: _words(document, words, f"labels.values.{label}") for label, words in values.items()},
         parts={label: _parts(document, pattern, f"labels.parts.{label}") for label, pattern in parts.items()},
     )
+
+
+def check_templates(document: Document, tags: Mapping[str, str], labels: Labels, where: str) -> None:
+    """Refuse a tag that no series could get: its placeholder is broken, or names a tag that can't be.
+
+    That a label is misspelt is not known here, since a file need not name the labels that become tags.
+    """
+    named = {*labels.rename.values(), *(tag for pattern in labels.parts.values() for tag in pattern.groupindex)}
+    for tag, text in tags.items():
+        place = f"{where}, tag `{tag}`"
+        if tag == "serving_system":
+            raise document.fail(place, "is the name of the system on everything: choose another name.")
+        if re.search("[{}]", PLACEHOLDER.sub("", text)):
+            raise document.fail(place, f"{text!r} has a brace that begins or ends no `{{name}}` of a tag: mend it.")
+        for name in PLACEHOLDER.findall(text):
+            if name.lower() in GENERIC_TAGS:
+                found = f"{NAMESPACE}_{name.lower()}"
+            elif name in labels.rename and name not in named:
+                found = labels.rename[name]
+            elif name == "serving_system":
+                raise document.fail(place, f"no `{{{name}}}` is known here: write the name of the system itself.")
+            else:
+                continue
+            raise document.fail(place, f"there is no tag `{name}`, the label becomes `{found}`: write `{{{found}}}`.")
 
 
 def read_identity(document: Document, value: Any) -> dict[str, Identity]:

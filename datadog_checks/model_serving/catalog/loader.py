@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import CatalogError
 from .definitions import DefinitionReader
 from .document import KEYS
-from .labels import CANONICAL, read_identity, read_labels
+from .labels import CANONICAL, check_templates, read_identity, read_labels
 from .metrics import MetricReader, names_of
 from .model import (
     VERIFICATIONS,
@@ -164,7 +164,10 @@ class _Reader(MetricReader):
                 "a system that rests on documentation alone is recognised by the beginning of names that nobody else "
                 "has: write `prefix` in place of `any` and `hints_needed`.",
             )
+        self.labels = read_labels(self, data.get("labels") or {})
         self.tags = self.texts(data.get("tags") or {}, "key `tags`")
+        own_tags = {tag: text for tag, text in self.tags.items() if tag in (self.data.get("tags") or {})}
+        check_templates(self, own_tags, self.labels, "key `tags`")
         ports = self.keys(data.get("ports") or {}, "ports", "ports")
         switches = self.entries(data.get("switches") or [], "key `switches`")
         self.things = read_identity(self, data.get("identity"))
@@ -174,7 +177,7 @@ class _Reader(MetricReader):
         shown = tuple(self.derived(entry, index) for index, entry in enumerate(derived, 1 - self.inherited["derived"]))
         return System(
             name=name,
-            title=str(data.get("title", name)),
+            title=str(data.get("title") or name),
             any_of=compile_globs(
                 (*self.strings(recognise.get("any") or [], "recognise.any"), *(f"{prefix}*" for prefix in prefixes))
             ),
@@ -184,7 +187,7 @@ class _Reader(MetricReader):
             any_prefix=flags["any_prefix"] is True,
             prefixes=self.prefixes,
             series_start_at_zero=flags["series_start_at_zero"] is not False,
-            labels=read_labels(self, data.get("labels") or {}),
+            labels=self.labels,
             ignore=tuple(self.ignored(data.get("ignore") or [])),
             ports={key: self.typed(port, int, "a number, such as 8082", f"ports.{key}") for key, port in ports.items()},
             metrics=metrics,
@@ -195,6 +198,7 @@ class _Reader(MetricReader):
             rest="rest" in data and self.choice(data["rest"], ("own",), "key `rest`") == "own",
             tags=tuple(self.tags.items()),
             readiness=read_readiness(self, data.get("readiness")),
+            base=base.name if base is not None and base.name != name else "",
             definition=data,
         )
 
@@ -236,6 +240,9 @@ class _Reader(MetricReader):
     def extended(self, base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
         """What the file says together with what it extends. An entry for a metric that has one takes its place."""
         found: dict[str, Any] = {**base, **data}
+        if data["system"] != base["system"]:
+            # It has a name of its own, and what the other one rests on says nothing of it.
+            found = {**found, **{key: data.get(key) for key in ("title", "verified")}}
         for key in ("ignore", "derived", "switches"):
             parts = (part.get(key) or [] for part in (base, data))
             found[key] = [item for part in parts for item in (part if isinstance(part, list) else [part])]

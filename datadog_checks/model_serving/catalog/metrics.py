@@ -13,6 +13,7 @@ from typing import Any
 from .codes import CODES, Codes, builtin_codes, read_codes
 from .definitions import DefinitionReader
 from .document import KEYS
+from .labels import check_templates
 from .model import (
     GROUPED_TYPES,
     RAW_TYPES,
@@ -21,6 +22,7 @@ from .model import (
     Condition,
     Derived,
     Identity,
+    Labels,
     RawMetric,
     Target,
     compile_globs,
@@ -88,6 +90,7 @@ class MetricReader(DefinitionReader):
         self.own = own
         self.written: dict[str, tuple[str, ...]] = {}
         self.prefixes: tuple[str, ...] = ()
+        self.labels = Labels()
         self.tags: dict[str, str] = {}
         self.inherited = {"metrics": 0, "switches": 0, "derived": 0}
         self.things: Mapping[str, Identity] = {}
@@ -156,6 +159,9 @@ class MetricReader(DefinitionReader):
         if like and not all(isinstance(like.get(key), str) for key in KEYS["like"]):
             raise self.fail(f"{where}, key `like`", "needs a `name` (a glob) and a `label`.")
         fed = tuple(self.measured(self.target(item, kind, where), entry, where) for item in targets)
+        for target in fed if index > 0 else ():
+            tags = {tag: text for tag, text in target.tags if self.tags.get(tag) != text}
+            check_templates(self, tags, self.labels, f"{where}, key `to`")
         return RawMetric(
             system=system,
             names=names,

@@ -377,7 +377,7 @@ class System:
     `others` the metrics of both by their other spellings. `halves` are the pairs that a counter is a half of, by its
     name without `_total`, and which half. With `rest` families that nobody knows are passed on, with
     the `tags` that all its metrics have. `verified` is None where the file does not say. `definition` is what the file
-    says, for those that extend it.
+    says, for those that extend it. `base` is the system of another name that it goes on from, empty for none.
     """
 
     name: str
@@ -402,6 +402,7 @@ class System:
     rest: bool = False
     tags: tuple[tuple[str, str], ...] = ()
     readiness: ReadinessRules | None = None
+    base: str = ""
     halves: Mapping[str, tuple[tuple[RawMetric, str], ...]] = field(default_factory=dict, repr=False, compare=False)
     definition: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 

@@ -69,19 +69,18 @@ class Recogniser:
     With `chosen` systems only these are looked up, in that order. Without, a system is active once the
     names that were met prove it: one that nobody else uses, or as many as the catalog asks for. Behind a
     prefix that doesn't name the system a second one must be met behind the same prefix. A name whose
-    declared type contradicts the catalog proves nothing.
+    declared type contradicts the catalog proves nothing. Systems of the user's own are `always` active, each in place
+    of the one that it extends under another name.
     `active` grows and never shrinks: a target behind a federation may appear later.
     """
 
     def __init__(self, catalog: Catalog, chosen: tuple[str, ...] = (), always: tuple[str, ...] = ()) -> None:
-        names = (*always, *(name for name in chosen if name not in always)) if chosen else ()
         self.automatic = not chosen
-        self.systems: dict[str, System] = (
-            {name: catalog.systems[name] for name in names}
-            if names
-            else {name: catalog.systems[name] for name in (*always, *catalog.systems)}
-        )
-        self.active: list[str] = list(self.systems) if not self.automatic else list(always)
+        names = dict.fromkeys((*always, *(chosen or catalog.systems)))
+        # What extends another has all of its names. Were both there, each would be of two systems, and so of none.
+        replaced = {catalog.systems[name].base for name in always} if self.automatic else set()
+        self.systems: dict[str, System] = {name: catalog.systems[name] for name in names if name not in replaced}
+        self.active: list[str] = [name for name in self.systems if name in always or not self.automatic]
         self._evidence = {name: Evidence() for name in self.systems}
         self._indexes = {name: system.by_name() for name, system in self.systems.items()}
         self._candidates: dict[str, tuple[Match, ...]] = {}
@@ -151,6 +150,15 @@ class Recogniser:
         met = set[str]().union(*evidence.met.values()) if pattern is not None else set()
         proof = {name for name in met if pattern is not None and pattern.match(name)}
         return (proof, False) if proof else (set(evidence.hints), True)
+
+    def unprefixed(self, family: str) -> Match | None:
+        """What an unknown family would be by an entry of a user's file, were it behind a prefix of the system."""
+        for name in self.active:
+            for prefix in self.systems[name].prefixes:
+                match = self._exact(self._indexes[name], f"{prefix}{family}")
+                if match is not None and match.raw.own:
+                    return replace(match, prefix=prefix)
+        return None
 
     def names(self) -> tuple[str, ...]:
         """Every name of a family that was looked up, in the order in which they came."""

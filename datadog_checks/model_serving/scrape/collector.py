@@ -17,9 +17,10 @@ from typing import Any
 
 from prometheus_client import Metric
 
+from ..catalog.labels import PLACEHOLDER
 from ..catalog.model import RawMetric, Things
 from ..catalog.recognise import Match, Recogniser
-from ..submit.series import Layouts, Output, Part, Reading, Series
+from ..submit.series import Layouts, Output, Part, Reading, Series, tag_value
 from ..submit.validate import sound
 from .exposition.cache import Declared, LineCache
 from .pushes import PUSH_TIME, PUSHED_FOR, Pushes
@@ -52,12 +53,13 @@ class Collector:
     `lines` and `samples` are how many the payload holds, `taken` how many of the parsed ones the catalog knows,
     `rejected` how many were refused by (reason, raw metric), and `wrong_types` what those came as that have the wrong
     shape; `quantiles` are raw metrics whose quantiles were left out; `labels` are the labels that metrics of users'
-    files have come with, where targets ask for some; `rest` are families that nobody knows and a system passes on, by
-    name and type; `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has,
-    as (federated target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have
-    begun since somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After
-    `stale_after` seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`. No more
-    series are remembered than `sample_limit`, those that were seen last.
+    files have come with, where targets ask for some, and `templates` the tags that such files make of others, with
+    whether a series has got them; `rest` are families that nobody knows and a system passes on, by name and type;
+    `unclaimed` are names that nobody knows, `present` the raw metrics of a system that the payload has, as (federated
+    target, name without `_total`). `cache` is what is known of its lines. `fresh` are series that have begun since
+    somebody took them; those last seen in the scrape `forgotten`, or before, are kept no more. After `stale_after`
+    seconds a value isn't taken; None means that of pushed values alone, after `PUSHED_FOR`. No more series are
+    remembered than `sample_limit`, those that were seen last.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Collector:
         self.rest: dict[tuple[str, str], RawMetric] = {}
         self.quantiles: set[str] = set()
         self.labels: dict[str, tuple[RawMetric, set[str]]] = {}
+        self.templates: dict[str, dict[tuple[str, str], bool]] = {}
         self.process_start: dict[str, float] = {}
         self.lines = self.samples = self.taken = 0
         self.scrape = 0
@@ -544,7 +547,7 @@ class Collector:
         said = self.rules.workload(system.labels, labels)
         if raw.own and raw.conditions:
             self.labels.setdefault(raw.names[0], (raw, set()))[1].update(said)
-        return tuple(
+        outputs = tuple(
             Output(
                 name=target.metric.full_name,
                 target=target,
@@ -554,6 +557,12 @@ class Collector:
             for target in raw.targets
             if target.applies_to(said)
         )
+        if raw.own:
+            for tag, text, tags in ((*pair, output.tags) for output in outputs for pair in output.target.tags):
+                if PLACEHOLDER.search(text):
+                    filled = self.templates.setdefault(raw.names[0], {})
+                    filled[tag, text] = filled.get((tag, text), False) or bool(tag_value(tags, tag))
+        return outputs
 
     def learn(self, system: str, tags: Mapping[str, str]) -> None:
         """From the next scrape on give the metrics of a system tags that its API has told. What counts goes on."""

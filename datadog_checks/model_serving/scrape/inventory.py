@@ -11,7 +11,7 @@ from ..catalog.recognise import PARTS, Match
 from ..submit.histograms import as_buckets
 from ..submit.series import Output, Reading, Series, state_tags
 from .collector import Collector
-from .report import ADVICE, RUNTIME, unmet
+from .report import ADVICE, RUNTIME, behind, unfilled, unmet
 from .scraper import ServingScraper
 
 STATES = (
@@ -159,6 +159,8 @@ def _matched(scraper: ServingScraper, name: str, match: Match, series: Iterable[
     _, found = collector.labels.get(first, (raw, raw.conditions))
     if state in (MAPPED, UNUSED) and (missing := sorted(raw.conditions - found)):
         why = unmet(missing, found)
+    elif state == MAPPED and (said := unfilled(collector.templates.get(first, {}))):
+        why = said
     elif state == MAPPED and first in collector.quantiles:
         why = QUANTILES
     return FamilyState(name, state, metrics, len(taken), refused, why, first)
@@ -200,6 +202,8 @@ def _unmatched(scraper: ServingScraper, name: str, whole: str, hinted: dict[str,
     perhaps = hinted.get(_bare(whole)) or hinted.get(_bare(name))
     if perhaps is not None:
         return FamilyState(whole, UNPROVEN, why=f"perhaps of {recogniser.systems[perhaps].title}")
+    if (match := recogniser.unprefixed(name)) is not None:
+        return FamilyState(whole, UNKNOWN, why=behind(match, recogniser.systems[match.raw.system].title))
     return FamilyState(whole, UNKNOWN, why="of the process itself" if RUNTIME.match(name) else "")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..catalog.model import NAMESPACE
-from ..catalog.recognise import Recogniser
+from ..catalog.recognise import Match, Recogniser
 from ..log_once import LogOnce
 from ..settings import ScrapeSettings
 from ..submit.sender import Sent
@@ -94,6 +94,8 @@ class Report:
                 self.once(f"recognised {system}", f"recognised as {found.title}{unseen}", warning=False)
         self._quantiles()
         self._labels()
+        if self._settings.own_systems and self._summaries < SUMMARIES:
+            self._unprefixed(unclaimed - self._told)
         for system, hints in unproven.items():
             self.warn(
                 f"{self.url}: {_some(sorted(hints))} may be of {recogniser.systems[system].title}, but the "
@@ -123,13 +125,24 @@ class Report:
             )
 
     def _labels(self) -> None:
-        """Say, once for each metric of a user's file, that no series has a label that it asks for."""
+        """Say, once for each metric of a user's file, that no series has a label or a tag that it asks for."""
         for name, (raw, found) in self.collector.labels.items():
             if name in self._labels_of:
                 continue
             self._labels_of.add(name)
             if missing := sorted(raw.conditions - found):
                 self.once(f"labels {name}", f"{name}: {unmet(missing, found)}", warning=False)
+        for name, filled in self.collector.templates.items():
+            if said := unfilled(filled):
+                self.once(f"templates {name}", f"{name}: {said}", warning=False)
+
+    def _unprefixed(self, unclaimed: set[str]) -> None:
+        """Say, once for each, which metrics a user's file has behind a prefix that they lack."""
+        for family in sorted(unclaimed):
+            match = self.collector.recogniser.unprefixed(family)
+            if match is not None:
+                title = self.collector.recogniser.systems[match.raw.system].title
+                self.once(f"prefix {family}", f"{family}: {behind(match, title)}", warning=False)
 
     def _sum_up(self, unmapped: set[str]) -> None:
         families = _families(unmapped)
@@ -322,6 +335,20 @@ def unmet(missing: Collection[str], found: Collection[str]) -> str:
     asked = " and ".join(f"`{label}`" for label in missing)
     have = f"they have {', '.join(sorted(found))}" if found else "they have none"
     return f"no series so far has the label {asked}, which `when` or `unless` asks for; {have}"
+
+
+def unfilled(filled: Mapping[tuple[str, str], bool]) -> str:
+    """What is to be said of tags with placeholders that no series has got; nothing where some series has each."""
+    missing = [f"`{tag}: {text}`" for (tag, text), got in filled.items() if not got]
+    return f"no series so far has the tags that the file makes {' and '.join(missing)} of" if missing else ""
+
+
+def behind(match: Match, title: str) -> str:
+    """What is to be said of a metric that the file of a user has behind a prefix alone."""
+    return (
+        f"your `catalog` file has it behind the prefixes of {title} alone, such as `{match.prefix}`: write "
+        "`prefixed: false` in its entry"
+    )
 
 
 def _families(names: Iterable[str]) -> dict[str, str]:

@@ -7,15 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ..catalog.labels import GENERIC_TAGS, PLACEHOLDER
 from ..catalog.model import NAMESPACE, Labels, Target
-
-GENERIC_TAGS = {
-    *("cluster", "cluster_id", "cluster_name", "clusterid", "clustername"),
-    *("env", "host", "host_name", "hostname", "service", "version"),
-}
-"""Tags with a meaning of their own in Datadog. A label of such a name, in capitals too, becomes
-`model_serving_<name>`: Datadog stores tags in lower case.
-"""
 
 EXPORTED = "exported_"
 
@@ -214,5 +207,5 @@ def _fill(template: str, tags: Mapping[str, str]) -> str:
         missing = missing or not text
         return text
 
-    text = re.sub(r"\{(\w+)\}", value, template)
+    text = PLACEHOLDER.sub(value, template)
     return "" if missing else text

@@ -145,7 +145,8 @@ def _versions(series: Series) -> Iterator[tuple[tuple[str, ...], Version]]:
         if "driver_version" in named:
             host = named.get("gpu_host") or named.get("instance", "")
             yield endpoint, Version("driver_version", host, named["driver_version"])
-        if "model_name" in named and series.raw.system != REPORTED_OTHERWISE:
+        # A hop before the servers names what it has asked others for, a fallback among them, and serves none of it.
+        if "model_name" in named and "hop" not in named and series.raw.system != REPORTED_OTHERWISE:
             yield endpoint, Version("model_version", named["model_name"], named.get("model_version", ""))
 
 

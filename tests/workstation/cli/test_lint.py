@@ -114,6 +114,15 @@ def test_warnings_fail_only_when_asked(folder: Path) -> None:
     assert run("--strict", "--disable", "query/scope", a=warned).exit_code == 0
 
 
+def test_hints_never_fail(folder: Path) -> None:
+    """A hint is shown and counted, and fails nothing."""
+    hinted = {**GOOD, "query": "avg(last_5m):app.load{*} > 5"}
+    done = run("--strict", a=hinted)
+    assert done.exit_code == 0
+    assert "hint: no aggregation over the series of `app.load`" in done.output
+    assert done.output.endswith("0 errors, 0 warnings, 1 hint in 1 file\n")
+
+
 def test_an_id_that_does_not_exist_cannot_be_disabled(folder: Path) -> None:
     """A misspelt id is a mistake in the options."""
     done = run("--disable", "query/scop", a=GOOD)

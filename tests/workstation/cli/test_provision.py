@@ -27,7 +27,7 @@ from ..provision.test_routing import scope_holds
 from .conftest import ROOT, on_a_terminal
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
-EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0}
+EMPTY = {"percentiles": 0, "slo": 0, "monitor": 0, "dashboard": 0, "notification_rule": 0, "downtime": 0}
 PACK = ("--pack", "slo", "--pack", "gpu")
 PLAN = ("plan", "--detailed-exitcode")
 ROUTING = """receiver: default
@@ -147,6 +147,40 @@ def test_what_is_restricted_for_once_says_nothing_of_the_rest(dd: Standin, tmp_p
     assert all(there >= before[kind] for kind, there in numbers(dd).items())
 
 
+DOWNTIMES = """downtimes:
+  nights:
+    tags: [pack:gpu]
+    starts: 2026-01-05T20:00
+    lasts: 10h
+    repeats: daily
+    timezone: Europe/Berlin
+  move: {starts: 2126-01-16T22:00, lasts: 6h}
+  past: {starts: 2026-01-16T22:00, lasts: 6h}
+"""
+
+
+def test_downtimes_are_reviewed_planned_and_canceled(dd: Standin, tmp_path: Path) -> None:
+    values, saved = tmp_path / "values.yaml", tmp_path / "plan.json"
+    values.write_text(DOWNTIMES, encoding="utf-8")
+    options = ("--values", str(values), "--pack", "gpu")
+    planned = run(dd, "plan", *options, "--out", str(saved))
+    assert (
+        "+ downtime:nights  new\n      silences the monitors with pack:gpu\n      daily for 10h, next "
+        in planned.output
+    )
+    assert "silences all monitors\n      once, Wed 16 Jan 2126 22:00 to Thu 17 Jan 2126 04:00 (UTC)\n" in planned.output
+    assert "1 over.\n" in planned.output
+    assert run(dd, "apply", str(saved), "--yes").exit_code == 0
+    assert numbers(dd)["downtime"] == 2
+    assert run(dd, *PLAN, *options).exit_code == 0
+    assert run(dd, "destroy", "--yes", "--pack", "gpu").exit_code == 0
+    assert (numbers(dd)["monitor"], numbers(dd)["downtime"]) == (0, 2)
+    destroyed = run(dd, "destroy", "--yes")
+    assert "Done: 2 deleted.\n" in destroyed.output
+    assert numbers(dd)["downtime"] == 0
+    assert run(dd, "destroy").output == "Nothing there, nothing to do.\n"
+
+
 def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> None:
     routing = tmp_path / "routing.yaml"
     routing.write_text(
@@ -255,7 +289,9 @@ def scopes_of_the_page(*columns: int) -> set[str]:
 def test_the_scopes_of_the_page_are_enough_and_all_needed(dd: Standin, tmp_path: Path) -> None:
     routing = tmp_path / "routing.yaml"
     routing.write_text("as: rules\nreceiver: mail\nreceivers:\n  mail: {to: [ml@example.com]}\n", encoding="utf-8")
-    options = ("--routing", str(routing), *PACK)
+    values = tmp_path / "values.yaml"
+    values.write_text(DOWNTIMES, encoding="utf-8")
+    options = ("--routing", str(routing), "--values", str(values), *PACK)
     needed = scopes_of_the_page(2, 3)
     for missing in sorted(needed):
         dd.policy.scopes = {"user_app_keys", *needed} - {missing}

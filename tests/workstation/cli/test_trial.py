@@ -223,6 +223,16 @@ def test_a_catalog_of_ones_own(tmp_path: Path) -> None:
     assert done.exit_code == 0
 
 
+def test_a_name_that_only_lacks_a_prefix_is_told(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "system: vllm\nextends: vllm\nmetrics:\n  - {raw: gw_active, type: gauge, to: request.in_flight}\n",
+        encoding="utf-8",
+    )
+    done = check("-", "--catalog", str(tmp_path / "own.yaml"), given="gw_active 7\nvllm:num_requests_waiting 1\n")
+    told = "gw_active: your `catalog` file has it behind the prefixes of vLLM and its family alone, such as `vllm:`"
+    assert f"{told}: write `prefixed: false` in its entry" in " ".join(done.stdout.split())
+
+
 def test_a_url_that_fails_ends_at_once(conf: Conf) -> None:
     """There is no second run to wait for, unless it is asked for."""
     done = check("http://127.0.0.1:1/metrics", "--interval", "600")

@@ -28,6 +28,8 @@ from datadog_checks.model_serving.workstation.examine import (
     RecognisedSystem,
     SignalState,
 )
+from datadog_checks.model_serving.workstation.examine.facts import counts_requests
+from datadog_checks.model_serving.workstation.examine.signals import spoken
 from datadog_checks.model_serving.workstation.standin.recorder import ServiceStatus
 
 from ...conftest import Endpoint, serving
@@ -156,6 +158,13 @@ def test_of_a_single_run(endpoint: Endpoint) -> None:
     assert 0 < numbers(examination, "latency")["p50"] < numbers(examination, "latency")["p99"]
 
 
+def test_more_failures_than_requests_are_no_share(endpoint: Endpoint) -> None:
+    """Text Embeddings Inference counts them for each input of a batch."""
+    endpoint.serve('te_request_count{method="batch"} 2\nte_request_failure{err="inference"} 64\n')
+    options = {"openmetrics_endpoint": endpoint.url, "readiness": False}
+    assert numbers(examined(options), "errors") == {"total": 64}
+
+
 def test_nothing_has_come_in_between(endpoint: Endpoint) -> None:
     """A quiet server shows its latency as it is so far, and that there were no requests."""
     endpoint.serve(saved("real/mlserver.txt"))
@@ -189,6 +198,41 @@ def test_what_is_missing_and_what_to_do(
     found = signal(of_saved(endpoint, name, **options), key)
     assert found.is_missing
     assert any(words in text for text in found.advice)
+
+
+ABSENT = {
+    system.name: switch
+    for system in builtin_catalog().systems.values()
+    for switch in system.switches
+    for name in switch.absent
+    if counts_requests(system.by_name()[name])
+}
+"""Switches that go by the absence of what counts requests."""
+
+
+@pytest.mark.parametrize(
+    ("system", "answer"),
+    [
+        ("vllm", "vllm:num_requests_running 1\nvllm:e2e_request_latency_seconds_{} {}\n"),
+        ("tensorflow_serving", ":tensorflow:serving:runtime_latency_{} {}\n"),
+    ],
+)
+def test_what_is_not_counted_is_told_from_what_has_not_been_yet(system: str, answer: str, endpoint: Endpoint) -> None:
+    """Labelled counters have no series before the first request has ended."""
+    early, counted = ("".join(answer.format(part, number) for part in ("sum", "count")) for number in (0, 7))
+    options = {"openmetrics_endpoint": endpoint.url, "serving_system": system, "readiness": False}
+    endpoint.serve(early)
+    before = signal(examined(options), "errors").advice
+    endpoint.serve(counted)
+    after = signal(examined(options), "errors").advice
+    assert before == (
+        "Nothing in the answer tells it so far, nor of any request that has ended. Send one, and look again.",
+    )
+    assert after == (spoken(ABSENT[system]),)
+
+
+def test_every_system_that_goes_by_the_absence_of_a_counter_is_tried() -> None:
+    assert set(ABSENT) == {"vllm", "tensorflow_serving"}
 
 
 @pytest.mark.parametrize(

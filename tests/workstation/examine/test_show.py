@@ -11,11 +11,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.model_serving.catalog.loader import builtin_catalog
+from datadog_checks.model_serving.catalog.loader import builtin_catalog, golden_signals
 from datadog_checks.model_serving.catalog.model import Verification
 from datadog_checks.model_serving.scrape.inventory import FamilyState
 from datadog_checks.model_serving.workstation.examine import Examination, RecognisedSystem, SignalState, SignalValue
-from datadog_checks.model_serving.workstation.examine.show import LABEL, show, show_configuration
+from datadog_checks.model_serving.workstation.examine.show import (
+    GROUPS,
+    LABEL,
+    LABELLED,
+    show,
+    show_configuration,
+)
 from datadog_checks.model_serving.workstation.standin.console import PrintableConsole
 
 from ...conftest import Endpoint
@@ -84,7 +90,47 @@ def test_gpus_are_a_line_each(endpoint: Endpoint) -> None:
     endpoint.serve((PAYLOADS / "dcgm/default_4.8.2.txt").read_text(encoding="utf-8"))
     lines = shown(examined({"openmetrics_endpoint": endpoint.url}), 120)
     first = "gpu:0 pod_name:llm-0  utilization 97 %, memory.utilization 87.3 %, temperature 54 °C"
-    assert f"GPUs           {first}" in lines
+    assert "GPUs           GPU errors (XID): 0 errors counted so far" in lines
+    assert f"               {first}" in lines
+
+
+def test_tokens_are_lines_of_one_block(endpoint: Endpoint) -> None:
+    """No line of theirs reads as one of the models above, or of the prompts."""
+    endpoint.serve((PAYLOADS / "litellm/1.106.txt").read_text(encoding="utf-8"))
+    lines = shown(examined({"openmetrics_endpoint": endpoint.url}), 120)
+    start = next(number for number, line in enumerate(lines) if label_of(line) == "Tokens")
+    assert lines[start : start + 3] == [
+        "Tokens         generated tokens: 1,050 tokens counted so far",
+        "               prompt tokens: 1,680 tokens counted so far",
+        "               time to first token: p50 137 ms, p99 768 ms, mean 167 ms",
+    ]
+    assert label_of(lines[start + 3]) == "Readiness"
+
+
+def test_tokens_of_several_models_say_what_they_are() -> None:
+    def counted(metric: str, *numbers: int) -> tuple[SignalValue, ...]:
+        subjects = ("", "model_name:a", "model_name:b")
+        return tuple(
+            SignalValue(subject, metric, "token", {"total": number})
+            for subject, number in zip(subjects, numbers, strict=True)
+        )
+
+    generated = SignalState(
+        "tokens", "generated tokens", "tokens", "rate", counted("token.generation.count", 30, 10, 20)
+    )
+    prompts = SignalState("prompts", "prompt tokens", "tokens", "rate", counted("token.prompt.count", 7, 3, 4))
+    assert shown(Examination("x", None, signals=(generated, prompts)), 120)[1:] == [
+        "Tokens         generated tokens: 30 tokens counted so far",
+        "               prompt tokens: 7 tokens counted so far",
+        "               model_name:a  generated tokens 10 tokens counted so far, prompt tokens 3 tokens counted so far",
+        "               model_name:b  generated tokens 20 tokens counted so far, prompt tokens 4 tokens counted so far",
+    ]
+
+
+def test_labels_fit_their_column() -> None:
+    """A signal with a label of its own whose title were longer would read as a line of the block above it."""
+    titles = [signal.title for signal in golden_signals() if signal.group == LABELLED]
+    assert [title for title in (*titles, *GROUPS.values()) if len(title) >= LABEL] == []
 
 
 def test_what_is_pasted_is_what_is_shown(endpoint: Endpoint) -> None:

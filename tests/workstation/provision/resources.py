@@ -79,13 +79,31 @@ def rule(*recipients: str) -> Resource:
     return Resource("notification_rule", "critical", {"data": {"type": "monitor-notification-rule", "attributes": own}})
 
 
+def downtime(key: str = "nights", **body: Any) -> Resource:
+    """Of the monitors of a team, every night."""
+    schedule = recurring("2026-01-05T22:00:00")
+    own = {
+        "scope": "*",
+        "message": "Nobody is there.",
+        "monitor_identifier": {"monitor_tags": ["team:ml"]},
+        "display_timezone": "Europe/Berlin",
+        "schedule": schedule,
+    }
+    return Resource("downtime", key, {**own, **body})
+
+
+def recurring(start: str, rule: str = "FREQ=DAILY", duration: str = "8h") -> dict[str, Any]:
+    """A schedule in Berlin."""
+    return {"timezone": "Europe/Berlin", "recurrences": [{"start": start, "duration": duration, "rrule": rule}]}
+
+
 def percentiles(metric: str = LATENCY) -> Resource:
     own = {"metric_type": "distribution", "include_percentiles": True, "tags": [], "exclude_tags_mode": True}
     return Resource("percentiles", metric, {"data": {"type": "manage_tags", "id": metric, "attributes": own}})
 
 
 def every_kind() -> list[Resource]:
-    return [percentiles(), availability(), latency(), errors(), burn(), composite(), dashboard(), rule()]
+    return [percentiles(), availability(), latency(), errors(), burn(), composite(), dashboard(), rule(), downtime()]
 
 
 def planned(client: Client, resources: Sequence[Resource], prune: bool = False) -> Plan:
@@ -119,6 +137,7 @@ def numbers(dd: Standin) -> dict[str, int]:
         "monitor": len(state.monitors),
         "dashboard": len(state.dashboards),
         "notification_rule": len(state.rules),
+        "downtime": sum(one["attributes"]["canceled"] is None for one in state.downtimes.values()),
     }
 
 
@@ -129,5 +148,5 @@ def copied(dd: Standin, name: str) -> tuple[int, int]:
     return number, dd.state.add_monitor({**clone, "name": "A copy"}, original["created"])["id"]
 
 
-WHOLE = {"percentiles": 1, "slo": 1, "monitor": 4, "dashboard": 1, "notification_rule": 1}
+WHOLE = {"percentiles": 1, "slo": 1, "monitor": 4, "dashboard": 1, "notification_rule": 1, "downtime": 1}
 """What `every_kind` makes of an empty account."""

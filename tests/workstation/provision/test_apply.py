@@ -37,6 +37,7 @@ from .resources import (
     composite,
     copied,
     dashboard,
+    downtime,
     errors,
     every_kind,
     latency,
@@ -296,6 +297,7 @@ def test_failures_are_told_in_the_words_of_the_api_and_stop_only_what_needs_them
         "monitor:errors.share": "done",
         "monitor:both": "done",
         "notification_rule:critical": "done",
+        "downtime:nights": "done",
     }
     converges(dd, connect, every_kind(), WHOLE)
 
@@ -456,9 +458,10 @@ def test_every_fault_at_every_write_of_a_change_and_of_the_removal(name: str) ->
         composite(),
         dashboard("Other"),
         rule("pagerduty-ml"),
+        downtime(scope="env:prod"),
     ]
     gone = monitor("gone", "avg(last_5m):avg:system.load.1{*} > 5", 5)
-    writes = 9
+    writes = 10
     for nth in range(1, writes + 1):
         with Standin() as account:
             account.state.see(LATENCY, "distribution", ["env:prod"])
@@ -490,11 +493,13 @@ def credentials(account: Standin) -> AccountCredentials:
     return AccountCredentials(account.api_key, account.app_key, url=account.url)
 
 
-def test_rules_are_there_before_the_monitors(dd: Standin, connect: Connect) -> None:
-    """Datadog routes monitors that are created after a rule was saved. A rule that fails keeps no monitor back."""
+def test_rules_and_downtimes_are_there_before_the_monitors(dd: Standin, connect: Connect) -> None:
+    """Datadog routes monitors that are created after a rule was saved, and silences them from the start in a downtime.
+    One that fails keeps no monitor back."""
     applied(connect(), every_kind())
     order = [call.operation for call in dd.calls if call.method == "POST" and call.operation is not None]
-    assert order.index("CreateMonitorNotificationRule") < order.index("CreateMonitor")
+    for first in ("CreateMonitorNotificationRule", "CreateDowntime"):
+        assert order.index(first) < order.index("CreateMonitor")
     dd.state.monitors.clear()
     dd.state.rules.clear()
     dd.faults.add(Fault("status", "CreateMonitorNotificationRule", status=400, body={"errors": ["no"]}))

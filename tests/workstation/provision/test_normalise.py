@@ -15,7 +15,7 @@ from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.model import Resource, mark, owned_key, resolve
 from datadog_checks.model_serving.workstation.provision.normalise import differences, preserved, type_change
 
-from .resources import applied, availability, dashboard, errors, every_kind, planned, rule
+from .resources import applied, availability, dashboard, downtime, errors, every_kind, planned, recurring, rule
 from .standin import Standin
 
 Connect = Callable[..., Client]
@@ -57,7 +57,14 @@ RULE: Json = {
     "filter": {"tags": ["team:ml", "env:prod"]},
     "recipients": ["slack-ml", "pagerduty-ml"],
 }
-BODIES = {"monitor": MONITOR, "slo": SLO, "dashboard": BOARD, "notification_rule": RULE}
+DOWNTIME: Json = {
+    "scope": "env:prod",
+    "message": "Quiet.",
+    "monitor_identifier": {"monitor_tags": ["team:ml", "severity:warning"]},
+    "display_timezone": "Europe/Berlin",
+    "schedule": recurring("2026-01-04T02:00:00", "FREQ=WEEKLY;BYDAY=SU", "2h"),
+}
+BODIES = {"monitor": MONITOR, "slo": SLO, "dashboard": BOARD, "notification_rule": RULE, "downtime": DOWNTIME}
 
 Edit = Callable[[Json], Any]
 
@@ -107,6 +114,19 @@ SERVER: list[tuple[str, str, Edit]] = [
     ("author and address", "dashboard", lambda b: b.update(author_handle="frog", url="/dashboard/x", notify_list=None)),
     ("recipients in another order", "notification_rule", lambda b: b["recipients"].reverse()),
     ("dates", "notification_rule", lambda b: b.update(created_at="2026-01-01", modified_at="2026-01-01")),
+    ("tags in another order", "downtime", lambda b: b["monitor_identifier"]["monitor_tags"].reverse()),
+    (
+        "when it is next",
+        "downtime",
+        lambda b: b["schedule"].update(current_downtime={"start": "2126-01-01", "end": None}),
+    ),
+    (
+        "whom it tells, and dates",
+        "downtime",
+        lambda b: b.update(notify_end_types=["expired"], canceled=None, status="scheduled", created="2026-01-01"),
+    ),
+    ("a later start", "downtime", lambda b: b["schedule"]["recurrences"][0].update(start="2026-01-11T02:00:00")),
+    ("another unit", "downtime", lambda b: b["schedule"]["recurrences"][0].update(duration="120m")),
 ]
 
 PEOPLE: list[tuple[str, str, Edit, list[tuple[str, Any, Any]]]] = [
@@ -176,6 +196,40 @@ PEOPLE: list[tuple[str, str, Edit, list[tuple[str, Any, Any]]]] = [
         lambda b: b.update(filter={"scope": "a:b"}),
         [("filter.tags", None, ["env:prod", "team:ml"])],
     ),
+    ("more of it", "downtime", lambda b: b.update(scope="*"), [("scope", "*", "env:prod")]),
+    (
+        "more monitors",
+        "downtime",
+        lambda b: b["monitor_identifier"]["monitor_tags"].pop(),
+        [("monitor_identifier.monitor_tags", ["team:ml"], ["severity:warning", "team:ml"])],
+    ),
+    (
+        "another hour",
+        "downtime",
+        lambda b: b["schedule"]["recurrences"][0].update(start="2026-01-04T03:00:00"),
+        [("schedule.recurrences[0].start", "2026-01-04T03:00:00", "2026-01-04T02:00:00")],
+    ),
+    (
+        "a start that is still to come",
+        "downtime",
+        lambda b: b["schedule"]["recurrences"][0].update(start="2126-01-06T02:00:00"),
+        [("schedule.recurrences[0].start", "2126-01-06T02:00:00", "2026-01-04T02:00:00")],
+    ),
+    (
+        "every other week",
+        "downtime",
+        lambda b: b["schedule"]["recurrences"][0].update(rrule="FREQ=WEEKLY;INTERVAL=2;BYDAY=SU"),
+        [("schedule.recurrences[0].rrule", "FREQ=WEEKLY;INTERVAL=2;BYDAY=SU", "FREQ=WEEKLY;BYDAY=SU")],
+    ),
+    (
+        "another time zone",
+        "downtime",
+        lambda b: (b.update(display_timezone="UTC"), b["schedule"].update(timezone="UTC")),
+        [
+            ("display_timezone", "UTC", "Europe/Berlin"),
+            ("schedule.timezone", "UTC", "Europe/Berlin"),
+        ],
+    ),
 ]
 
 
@@ -203,7 +257,9 @@ def test_the_stand_in_gives_back_no_difference(dd: Standin, connect: Connect) ->
     assert not planned(connect(), every_kind()).differs
 
 
-@pytest.mark.parametrize("resource", [errors(), availability(), dashboard(), rule()], ids=lambda one: str(one.kind))
+@pytest.mark.parametrize(
+    "resource", [errors(), availability(), dashboard(), rule(), downtime()], ids=lambda one: str(one.kind)
+)
 def test_a_mark_is_found_again(resource: Resource) -> None:
     marked = mark(resource)
     assert owned_key(resource.kind, resource.body) is None
@@ -219,6 +275,8 @@ FOREIGN = [
     ("dashboard", {"description": None}),
     ("notification_rule", {"name": "our model-serving x: y"}),
     ("notification_rule", {"name": "model-serving"}),
+    ("downtime", {"message": "managed by model-serving (key: x)"}),
+    ("downtime", {"message": None, "monitor_identifier": {"monitor_tags": ["managed_by:model-serving"]}}),
 ]
 
 

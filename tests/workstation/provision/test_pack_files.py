@@ -12,11 +12,20 @@ import yaml
 from click.testing import CliRunner
 
 from datadog_checks.model_serving.errors import DocumentError, OptionError
+from datadog_checks.model_serving.strict_yaml import read_yaml
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.provision import packs
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values, vocabulary_of
+from datadog_checks.model_serving.workstation.provision.document import Node
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.packs import builtin_packs
+from datadog_checks.model_serving.workstation.provision.packs import (
+    DashboardEntry,
+    builtin_packs,
+    filled,
+    monitor_entries,
+    slo_entries,
+)
+from datadog_checks.model_serving.workstation.provision.packs.dashboard_files import WIDGETS, read_dashboard
 from datadog_checks.model_serving.workstation.provision.packs.files import read_pack
 from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
@@ -52,7 +61,7 @@ def test_documented_pack(folder: Path) -> None:
     path = str(folder / "gateway_costs.yaml")
     values = load_values(None, [path])
     resources = desired([path], values)
-    assert [one.address for one in resources] == ["monitor:gateway.spend"]
+    assert [one.address for one in resources] == ["monitor:gateway.spend", "dashboard:gateway"]
     body = resources[0].body
     assert body["tags"] == [
         "integration:model-serving",
@@ -63,7 +72,26 @@ def test_documented_pack(folder: Path) -> None:
     assert body["options"]["thresholds"] == {"critical": 50, "warning": 30, "critical_recovery": 40}
     assert "For: cost_center {{cost_center.name}}" in body["message"]
     assert body["message"].endswith("Runbook: https://wiki.example.com/gateway-spend")
-    assert len(checked(resources, vocabulary=vocabulary_of(values))) == 1
+    assert len(checked(resources, vocabulary=vocabulary_of(values))) == 2
+    graph, number = (one["definition"] for one in resources[1].body["widgets"][0]["definition"]["widgets"])
+    # A tag of the check by its metrics, which its catalog file tells; one of the user on all.
+    query = graph["requests"][0]["queries"][0]["query"]
+    assert query.startswith("sum:model_serving.gateway.spend.count{$system,$team} by {cost_center}")
+    assert [one["value"] for one in graph["markers"]] == ["y = 30", "y = 50"]
+    assert number["requests"][0]["formulas"] == [{"formula": "a", "alias": "Spend"}]
+
+
+def test_documented_widgets() -> None:
+    """Each key of each type is in the table."""
+    rows = {
+        kind: row
+        for row in re.findall(r"^\| `(?:note|slo|check|value|t|m).*$", DOCUMENT, re.MULTILINE)
+        for kind in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert set(rows) >= set(WIDGETS)
+    for kind, (needed, further) in WIDGETS.items():
+        row = rows[kind] if kind != "value" else rows["timeseries"] + rows["value"]
+        assert [key for key in (*needed, *further) if f"`{key}`" not in row] == []
 
 
 def test_values_name_a_pack(folder: Path) -> None:
@@ -98,6 +126,17 @@ def test_shipped_packs_are_of_this_form(tmp_path: Path) -> None:
         assert again.slos == pack.slos
 
 
+@pytest.mark.parametrize(
+    "entry", [one for pack in builtin_packs().values() for one in pack.dashboards], ids=lambda one: one.key
+)
+def test_shipped_dashboards_are_of_this_form(entry: DashboardEntry) -> None:
+    """The same of dashboards, which of those that ship have files of their own."""
+    data = filled(read_yaml(packs.HERE / "dashboards" / f"{entry.key}.yaml"))
+    del data["pack"]
+    marks = [one for one, monitor in monitor_entries().items() if monitor.form == "metric"]
+    assert read_dashboard(Node("x.yaml", "", data), entry.key, entry.pack, list(slo_entries()), marks) == entry
+
+
 MONITOR = {
     "title": "Slow",
     "subject": "the time",
@@ -114,6 +153,21 @@ def pack(**changed: Any) -> str:
     return yaml.safe_dump({"title": "Mine", "monitors": {"mine.slow": {k: v for k, v in monitor.items() if v != "-"}}})
 
 
+WIDGET = {
+    "type": "timeseries",
+    "title": "CPU",
+    "queries": {"a": "avg:model_serving.cpu.utilization{*} by {endpoint_name}"},
+    "show": {"CPU": "a"},
+}
+
+
+def board(*, top: Any = None, group: Any = None, **changed: Any) -> str:
+    """A pack with a dashboard of one widget, of which some keys are others, or are not there."""
+    widget = {key: value for key, value in {**WIDGET, **changed}.items() if value != "-"}
+    body = {"title": "Mine", "groups": [{"title": "Now", "widgets": [widget], **(group or {})}], **(top or {})}
+    return yaml.safe_dump({"title": "Mine", "dashboards": {"mine": body}}, sort_keys=False)
+
+
 CHECK = '"model_serving.gpu.health".over("*").by("gpu_uuid").last(4).count_by_status()'
 BURN = 'burn_rate("${slo:NAME}").over("30d").long_window("1h").short_window("5m") > 14.4'
 RATES = {"7d": 16.8, "30d": 14.4, "90d": 21.6}
@@ -121,10 +175,9 @@ RATES = {"7d": 16.8, "30d": 14.4, "90d": 21.6}
 REFUSED = {
     # the file
     "": "the key `title` is missing",
-    "title: x": "the key `monitors` is missing",
+    "title: x": "has nothing in it: write `monitors`, `slos` or `dashboards`",
     "title: x\nmonitors: {a: {}}": "monitors.a: the key `title` is missing",
     "title: x\nmonitor: {}": "unknown key `monitor`; did you mean `monitors`?",
-    "title: x\nmonitors: {}\ndashboards: {}": "unknown key `dashboards`; a file of your own has monitors and SLOs",
     "title: x\nteam: A B\nmonitors: {}": "team: must be the value of a tag",
     "title: [": "not valid YAML",
     # keys
@@ -162,6 +215,48 @@ REFUSED = {
         "monitors.mine.slow.guards.many: the check sends no `model_serving.requests`"
     ),
     pack(query="avg(last_5m):avg:model_serving.cpu.utilization{*} by {endpoint_name} > 900"): "900",
+    # dashboards
+    "title: x\ndashboards: {gpu: {}}": "dashboards.gpu: is a key of the pack `gpu`: choose another one for",
+    "title: x\ndashboards: {mine: {title: x}}": "dashboards.mine: the key `groups` is missing",
+    "title: x\ndashboards: {mine: {title: x, groups: []}}": "dashboards.mine.groups: must have one at least",
+    "title: x\ndashboards: {mine: {title: x, widgets: []}}": "unknown key `widgets`; widgets are in `groups`, such as",
+    board(type="-"): "widgets[0]: the key `type` is missing: one of timeseries, value, top,",
+    board(type="heatmap"): "widgets[0].type: must be one of timeseries, value, top, table, check,",
+    board(
+        requests=[]
+    ): "widgets[0]: unknown key `requests`; write `queries` and `show`: docs/provisioning.md shows how",
+    board(title="-"): "widgets[0]: the key `title` is missing",
+    board(show="-"): "widgets[0]: the key `show` is missing",
+    board(type="value"): "widgets[0]: the key `aggregate` is missing",
+    board(expression="avg:x{*}"): "widgets[0]: has both `expression` and `queries`: write one of them",
+    board(type="top", expression="avg:x{*}", aggregate="avg"): "widgets[0]: unknown key `expression`",
+    board(size=[13, 3]): "widgets[0].size[0]: must be a whole number from 1 to 12, not `13`",
+    board(size=[6]): "widgets[0].size: must be the width and the height, such as [6, 3]",
+    board(display="pie"): "widgets[0].display: must be one of line, area, bars, not `pie`",
+    board(show={}): "widgets[0].show: must show one formula at least",
+    board(queries={"a b": "avg:x{*}"}): "widgets[0].queries.a b: the name of a query is letters, digits and _",
+    board(queries={"a": "avg:x{*"}): "widgets[0].queries.a: column ",
+    board(queries={"a": "avg:x{*} * ${gpu_hour_price}"}): (
+        "widgets[0].queries.a: has a number only where the widget has `needs: gpu_hour_price`: add that"
+    ),
+    board(mark="gpu.idl"): "widgets[0].mark: there is no monitor of metrics `gpu.idl`; did you mean `gpu.idle`?",
+    board(mark="model.ready"): "widgets[0].mark: there is no monitor of metrics `model.ready`",
+    board(variables=["model"]): "widgets[0].variables[0]: there is no template variable `model`; there is none",
+    board(group={"type": "note", "text": "x"}): "groups[0]: unknown key `type`; widgets are in `groups`, such as",
+    board(
+        top={"variables": {"model": "model name"}}
+    ): "dashboards.mine.variables.model: must be the name of a tag, such",
+    "title: x\ndashboards: {mine: {title: x, groups: [{title: y, widgets: [{type: slo, title: z, slo: a}]}]}}": (
+        "widgets[0].slo: there is no SLO `a`; known are first_token, availability, latency"
+    ),
+    # what lint finds
+    board(queries={"a": "avg:model_serving.cpu.utilisation{*}"}): (
+        "dashboards.mine.groups[0].widgets[0].queries.a: the check sends no `model_serving.cpu.utilisation`; did you"
+    ),
+    board(queries="-", show="-", expression="avg:model_serving.cpu.utilisation{*}"): (
+        "dashboards.mine.groups[0].widgets[0].expression: the check sends no `model_serving.cpu.utilisation`"
+    ),
+    board(show={"CPU": "a", "GPU": "b"}): "widgets[0].show.GPU: the formula names `b`, which is no query; known are a",
 }
 
 
@@ -171,9 +266,58 @@ def test_what_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DocumentError) as caught:
-        desired([str(path)])
+        checked(desired([str(path)]))
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
+
+
+def test_what_is_made_of_an_entry_is_told_of_at_its_place(tmp_path: Path) -> None:
+    """Levels, variants, endpoints and parts alike, and of each query once."""
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "title": "Mine",
+                "slos": {
+                    "mine": {
+                        "title": "Mine", "description": "Mine.", "type": "metric", "target": 99, "timeframe": "30d",
+                        "good": "sum:model_serving.good{*}.as_count()", "total": "sum:model_serving.request.count{*}",
+                    }
+                },
+                "monitors": {
+                    "mine.a": {**MONITOR, "query": MONITOR["query"].replace("cpu", "cpus"),
+                               "without": {"model_name": "b"},
+                               "guards": {"many": "sum(last_5m):sum:model_serving.many{*}.as_count() > 5"}},
+                    "mine.c": {**MONITOR, "query": MONITOR["query"].replace("cpu", "cpuses"), "base": "mine.a"},
+                    "mine.d": {**MONITOR, "query": BURN.replace("NAME", "mine"), "rates": RATES},
+                },
+            }
+        ).replace("by {endpoint_name}", "by {endpoint_name,model_name}"),
+        encoding="utf-8",
+    )  # fmt: skip
+    (tmp_path / "values.yaml").write_text(
+        "packs: [./mine.yaml]\nmonitors: {mine.a: {variants: {x: {scope: 'env:x'}}}}\n"
+        "slos: {mine: {endpoints: [a], variants: {x: {scope: 'env:x'}}}}",
+        encoding="utf-8",
+    )
+    resources = desired(None, load_values(tmp_path / "values.yaml"))
+    with pytest.raises(DocumentError) as caught:
+        checked(resources)
+    places = [line.removeprefix(f"{tmp_path}/mine.yaml: ").partition(": ")[0] for line in str(caught.value).split("\n")]
+    assert places == ["slos.mine.good", "monitors.mine.a.query", "monitors.mine.a.guards.many", "monitors.mine.c.query"]
+    assert [one.key for one in resources if one.kind == "slo"] == ["mine", "mine.a", "mine.x"]
+    assert {"mine.a.b.x", "mine.d.x", "mine.d.a"} <= {one.key for one in resources}
+
+
+def test_all_widgets_that_cannot_be_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    widgets = [{**WIDGET, "size": [13, 3]}, WIDGET, {**WIDGET, "mark": "x"}, {"type": "note", "txt": "x"}]
+    groups = [{"title": "A", "widgets": widgets}, {"title": "B", "color": "red", "widgets": widgets[1:2]}]
+    path.write_text(yaml.safe_dump({"title": "x", "dashboards": {"mine": {"title": "x", "groups": groups}}}))
+    with pytest.raises(DocumentError) as caught:
+        desired([str(path)])
+    told = str(caught.value).replace(f"{path}: dashboards.mine.groups", "")
+    found = [line.partition(": ")[0] for line in told.splitlines()]
+    assert found == ["[0].widgets[0].size[0]", "[0].widgets[2].mark", "[0].widgets[3]", "[1].color"]
 
 
 def test_names_of_packs(tmp_path: Path) -> None:

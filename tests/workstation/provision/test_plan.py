@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from .resources import (
     composite,
     copied,
     dashboard,
+    downtime,
     errors,
     every_kind,
     latency,
@@ -34,6 +36,7 @@ from .resources import (
     numbers,
     percentiles,
     planned,
+    recurring,
     rule,
 )
 from .standin import Fault, Standin
@@ -43,7 +46,9 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
 def text(plan: Any) -> str:
-    return "\n".join(line.rstrip() for line in plan_text(plan).plain.splitlines())
+    """The plan, without the day of the next downtime."""
+    shown = re.sub(r"next \w+ \d+ \w+ \d+ ", "next <day> ", plan_text(plan).plain)
+    return "\n".join(line.rstrip() for line in shown.splitlines())
 
 
 def test_against_nothing_everything_is_created_in_order() -> None:
@@ -58,6 +63,9 @@ def test_against_nothing_everything_is_created_in_order() -> None:
   + notification_rule:critical  "model-serving critical: Critical" new
       managed_by:model-serving AND team:ml
       notifies slack-ml
+  + downtime:nights  "Nobody is there." new
+      silences the monitors with team:ml
+      daily for 8h, next <day> 22:00 (Europe/Berlin)
   + monitor:both  "Monitor both" new
       ${monitor:latency.mean} && ${monitor:errors.share}
       team:ml
@@ -77,7 +85,7 @@ sum:model_serving.request.count{*} by {endpoint_name}.as_count() > 0.01
       notifies slack-ml
   + dashboard:overview  "Overview" new
       2 widgets
-Plan: 8 to create."""
+Plan: 9 to create."""
     )
     assert plan.differs
 
@@ -120,7 +128,7 @@ def test_it_is_told_once_that_nobody_is_notified() -> None:
 
 def test_brief_is_a_line_of_each() -> None:
     plan = make_plan(checked(every_kind()), Account())
-    assert len(plan_text(plan, brief=True).plain.splitlines()) == 9
+    assert len(plan_text(plan, brief=True).plain.splitlines()) == 10
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -197,6 +205,7 @@ def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: 
         composite(),
         dashboard("Overview", "Second"),
         rule("slack-ml", "pagerduty-ml"),
+        downtime(scope="env:prod", schedule=recurring("2026-01-05T22:00:00", duration="9h")),
     ]
     plan = planned(client, wanted)
     ids = {step.address: step.found[0].id for step in plan.steps}
@@ -210,6 +219,10 @@ def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: 
       thresholds.30d.target: 99.9 -> 99.5
   ~ notification_rule:critical  "model-serving critical: Critical" (id <notification_rule:critical>) changes
       recipients: +pagerduty-ml
+  ~ downtime:nights  "Nobody is there." (id <downtime:nights>) changes
+      scope: "*" -> "env:prod"
+      schedule.recurrences[0].duration: "8h" -> "9h"
+      daily for 9h, next <day> 22:00 (Europe/Berlin)
   ~ monitor:latency.mean  "Renamed" (id <monitor:latency.mean>) changes; resets the state of its groups, since the \
 query changes
       name: "Monitor latency.mean" -> "Renamed"
@@ -231,7 +244,7 @@ sum:model_serving.request.count{env:prod} by {endpoint_name}.as_count() > 0.01"
       widgets[1].definition.content: (nothing) -> "Second"
       widgets[2]: (nothing) -> widget slo ""
   ? monitor:queue  "Monitor queue" (id <monitor:queue>) is ours but no longer wanted; --prune deletes it
-Plan: 5 to change, 3 unchanged, 1 orphaned."""
+Plan: 6 to change, 3 unchanged, 1 orphaned."""
     )
     assert not [call for call in dd.calls if call.method in WRITES], "a plan changes nothing"
 
@@ -274,7 +287,7 @@ def test_of_two_with_one_key_the_older_is_ours(dd: Standin, connect: Connect) ->
     assert text(plan).splitlines() == [
         f'  x monitor:both  "A copy" (id {copy}) isn\'t ours and is left alone',
         f"      a copy of {original}, which is older: take the mark off, or delete it",
-        "Nothing to do: 8 unchanged, 1 not ours.",
+        "Nothing to do: 9 unchanged, 1 not ours.",
     ]
 
 
@@ -287,7 +300,7 @@ def test_a_copy_whose_original_somebody_deleted_is_ours_and_is_shown(dd: Standin
     assert text(planned(client, every_kind())).splitlines() == [
         f'  ~ monitor:both  "Monitor both" (id {copy}) changes',
         '      name: "A copy" -> "Monitor both"',
-        "Plan: 1 to change, 7 unchanged.",
+        "Plan: 1 to change, 8 unchanged.",
     ]
 
 
@@ -318,9 +331,9 @@ def test_nothing_foreign_is_read_or_shown_among_five_thousand_monitors(dd: Stand
     dd.forget()
     plan = planned(client, every_kind())
     assert not plan.differs
-    assert len(plan.steps) == 8
+    assert len(plan.steps) == 9
     assert dd.count("ListMonitors") == 1
-    assert dd.count() == 6, "one call a kind, one for the dashboard itself, one for the metric"
+    assert dd.count() == 7, "one call a kind, one for the dashboard itself, one for the metric"
 
 
 def test_more_than_a_page_of_every_kind_is_read(dd: Standin, connect: Connect) -> None:

@@ -286,6 +286,12 @@ REFUSED = {
     "receiver: a\nreceivers: {a: {slack_configs: []}}": "unknown key `slack_configs`; write `to: [slack-<channel>]`",
     "receiver: a\nreceivers: {a: {to: x}}\ngroup_wait: 30s": "unknown key `group_wait`; Datadog notifies at once",
     "receiver: a\nreceivers: {a: {to: x}}\ninhibit_rules: []": "write a composite monitor `A && !B`, or a downtime",
+    "receiver: a\nreceivers: {a: {to: x}}\ntime_intervals: []": (
+        "unknown key `time_intervals`; write these times under `downtimes` in the values file"
+    ),
+    "receiver: a\nreceivers: {a: {to: x}}\nroutes: [{match: {team: x}, receiver: a, mute_time_intervals: [night]}]": (
+        "routes[0]: unknown key `mute_time_intervals`; write these times under `downtimes` in the values file"
+    ),
     "receiver: a\nreceivers: {a: {to: x}}\nmatch: {team: x}": "the top level takes everything",
     "receiver: a\nreceivers: {a: {to: x}}\nrepeat_interval: 5m": "repeat_interval: must be from 10 to 1440 minutes",
     "receiver: a\nreceivers: {a: {to: x}}\nroutes: [{receiver: a}]": "routes[0]: a route needs `match`",

@@ -41,6 +41,7 @@ from .resources import (
     composite,
     copied,
     dashboard,
+    downtime,
     errors,
     every_kind,
     latency,
@@ -54,7 +55,7 @@ from .resources import (
 from .standin import Fault, Standin
 
 Connect = Callable[..., Client]
-MARKED = [errors(), availability(), dashboard(), rule()]
+MARKED = [errors(), availability(), dashboard(), rule(), downtime()]
 stacks = st.just("") | st.from_regex(STACK, fullmatch=True)
 
 
@@ -75,7 +76,8 @@ def destroy(client: Client, stack: str) -> list[Outcome]:
 
 
 def ids(dd: Standin) -> set[Any]:
-    return {*dd.state.monitors, *dd.state.slos, *dd.state.dashboards, *dd.state.rules}
+    planned = (one for one, body in dd.state.downtimes.items() if body["attributes"]["canceled"] is None)
+    return {*dd.state.monitors, *dd.state.slos, *dd.state.dashboards, *dd.state.rules, *planned}
 
 
 def named(resources: Sequence[Resource], prefix: str) -> list[Resource]:
@@ -113,6 +115,29 @@ LOOKALIKES: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("two keys", "slo", {"tags": ["managed_by:model-serving", "model_serving_key:x", "model_serving_key:y"]}),
     ("no key", "monitor", {"tags": ["managed_by:model-serving.a"]}),
+    (
+        "a person's downtime of our monitors",
+        "downtime",
+        {"message": "Quiet.", "monitor_identifier": {"monitor_tags": ["managed_by:model-serving", "team:a"]}},
+    ),
+    (
+        "a downtime of ours that was widened",
+        "downtime",
+        {"message": "managed by model-serving (key: a)", "monitor_identifier": {"monitor_tags": ["*"]}},
+    ),
+    (
+        "a downtime of another stack's monitors",
+        "downtime",
+        {
+            "message": "managed by model-serving (key: a)",
+            "monitor_identifier": {"monitor_tags": ["managed_by:model-serving.a"]},
+        },
+    ),
+    (
+        "a downtime of one monitor by its id",
+        "downtime",
+        {"message": "managed by model-serving (key: a)", "monitor_identifier": {"monitor_id": 7}},
+    ),
 ]
 
 
@@ -148,7 +173,7 @@ def test_an_account_of_a_version_without_stacks_is_as_it_should_be(dd: Standin, 
     assert {one.result for one in apply(client, make_plan(old, read_account(client, old)))} == {Result.DONE}
     plan = plan_of(client, saved, "")
     assert set(actions(plan).values()) == {"unchanged"}, actions(plan)
-    assert {step.kind for step in plan.steps} == set(KINDS)
+    assert {step.kind for step in plan.steps} == set(KINDS) - {"downtime"}, "which they had none of"
     assert len(plan.steps) == len(saved)
 
 
@@ -167,7 +192,7 @@ def test_a_life_of_two_teams(dd: Standin, connect: Connect) -> None:
         plan = plan_of(client, resources, stack)
         assert not plan.differs
         other = "b" if stack == "a" else "a"
-        assert f"seen of the stack `{other}`: 1 dashboard, 1 notification rule" in plan_text(plan).plain
+        assert f"seen of the stack `{other}`: 1 dashboard, 1 downtime, 1 notification rule" in plan_text(plan).plain
     for one in dd.state.rules.values():
         scope, name = one["attributes"]["filter"]["scope"], one["attributes"]["name"]
         assert scope.startswith(f"managed_by:model-serving.{'a' if '[a]' in name else 'b'} AND ")
@@ -194,7 +219,7 @@ def test_naming_a_stack_later_moves_what_is_there(dd: Standin, connect: Connect)
     plan = plan_of(client, every_kind(), "ml")
     assert {str(step.action) for step in plan.steps if step.kind != "percentiles"} == {"change"}
     shown = plan_text(plan).plain
-    assert shown.count("moves here from the stack without a name") == 7
+    assert shown.count("moves here from the stack without a name") == 8
     assert "tags: -managed_by:model-serving +managed_by:model-serving.ml\n" in shown
     apply_to(client, every_kind(), "ml")
     assert (ids(dd), sum(dd.state.query_edits.values())) == (there, edits), "nothing is new, no state is reset"
@@ -202,7 +227,7 @@ def test_naming_a_stack_later_moves_what_is_there(dd: Standin, connect: Connect)
     assert set(actions(plan_of(client, every_kind(), "")).values()) >= {"create"}, "the one without a name is empty"
 
 
-@pytest.mark.parametrize("nth", range(1, 8))
+@pytest.mark.parametrize("nth", range(1, 9))
 def test_a_move_that_breaks_off_is_finished_by_the_next_run(dd: Standin, connect: Connect, nth: int) -> None:
     client = connect()
     applied(client, every_kind())

@@ -17,6 +17,7 @@ from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 from datadog_api_client.v1.api.metrics_api import MetricsApi as QueriesApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v1.api.service_level_objectives_api import ServiceLevelObjectivesApi
+from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 from datadog_api_client.v2.api.key_management_api import KeyManagementApi
 from datadog_api_client.v2.api.metrics_api import MetricsApi
 from datadog_api_client.v2.api.monitors_api import MonitorsApi as NotificationsApi
@@ -83,6 +84,20 @@ COUNTS = {
 }
 LATENCY = "model_serving.request.latency"
 RULE = {"name": "Platform", "filter": {"tags": ["team:ml"]}, "recipients": ["slack-ml"]}
+DOWNTIME: dict[str, Any] = {
+    "scope": "env:(staging OR prod) AND -datacenter:us-east-1",
+    "monitor_identifier": {"monitor_tags": ["team:ml", "service:x"]},
+    "display_timezone": "Europe/Berlin",
+    "schedule": {
+        "timezone": "Europe/Berlin",
+        "recurrences": [{"start": "2126-01-05T22:00:00", "duration": "8h", "rrule": "FREQ=DAILY"}],
+    },
+}
+
+
+def downtime(identity: str | None = None, **own: Any) -> dict[str, Any]:
+    """In the envelope of the API."""
+    return {"data": {"type": "downtime", **({"id": identity} if identity else {}), "attributes": own}}
 
 
 def slice_of(**change: Any) -> dict[str, Any]:
@@ -193,6 +208,17 @@ def test_every_operation_answers_what_the_client_reads(dd: Standin, client: ApiC
         rules.get_monitor_notification_rules(),
     ]
     rules.delete_monitor_notification_rule(kept.data.id)
+
+    downtimes = use(DowntimesApi, client)
+    planned = downtimes.create_downtime(downtime(**DOWNTIME))
+    answers += [
+        planned,
+        downtimes.create_downtime(downtime(scope="*", monitor_identifier={"monitor_id": 7}, schedule={"start": None})),
+        downtimes.get_downtime(planned.data.id),
+        downtimes.update_downtime(planned.data.id, downtime(planned.data.id, message="light speed")),
+        downtimes.list_downtimes(),
+    ]
+    downtimes.cancel_downtime(planned.data.id)
 
     user = use(UsersApi, client).get_current_user()
     answers += [
@@ -665,6 +691,72 @@ def test_notification_rules_page_and_are_limited(dd: Standin) -> None:
     assert len(send(dd, "GET", "/api/v2/monitor/notification_rule?page=1").json()["data"]) == 1
     found = send(dd, "GET", '/api/v2/monitor/notification_rule?filters={"text":"R77"}').json()["data"]
     assert [one["attributes"]["name"] for one in found] == ["R77"]
+
+
+RECURRENCE = DOWNTIME["schedule"]["recurrences"][0]
+DOWNTIME_REFUSALS = [
+    ({"scope": "prod"}, "All values must have a key"),
+    ({"scope": "a:b OR c:d"}, "Invalid scope"),
+    ({"scope": "a:b c:d"}, "Invalid scope"),
+    ({"scope": "en&v:prod"}, "Invalid scope"),
+    ({"monitor_identifier": {"monitor_tags": []}}, "fits no model"),
+    ({"monitor_identifier": {"monitor_tags": [f"a:{number}" for number in range(33)]}}, "at most 32"),
+    ({"monitor_identifier": {"monitor_tags": ["a:b"], "monitor_id": 7}}, "fits no model"),
+    ({"monitor_identifier": None}, "Required parameter 'monitor_identifier' is missing"),
+    ({"colour": "red"}, "colour"),
+    ({"notify_end_types": ["ended"]}, "ended"),
+    ({"display_timezone": "UTC"}, "timezone must match display_timezone"),
+    ({"schedule": {"start": "2026-01-01T00:00:00+00:00"}}, "Scheduled downtime start cannot be in the past"),
+    ({"schedule": {"start": "2126-01-01T00:00:00+01:00"}}, "it must include a UTC offset of zero"),
+    ({"schedule": {"end": "2026-01-01T00:00:00+00:00"}}, "Downtime cannot be scheduled in the past"),
+    ({"schedule": {"recurrences": []}, "display_timezone": "UTC"}, "1 to 5 recurrences"),
+    ({"schedule": {**DOWNTIME["schedule"], "recurrences": [RECURRENCE] * 6}}, "1 to 5 recurrences"),
+    ({"schedule": {**DOWNTIME["schedule"], "timezone": "Mars/Olympus"}}, "Invalid timezone: Mars/Olympus"),
+    *(
+        ({"schedule": {**DOWNTIME["schedule"], "recurrences": [{**RECURRENCE, **change}]}}, words)
+        for change, words in (
+            ({"start": "2026-01-01T22:00:00"}, "Scheduled downtime start cannot be in the past"),
+            ({"start": "2126-01-01T22:00:00+01:00"}, "it must not include a UTC offset"),
+            ({"duration": "2 h"}, "Invalid duration"),
+            ({"duration": "2y"}, "Invalid duration"),
+            ({"rrule": "FREQ=SOMETIMES"}, "Invalid rrule"),
+            ({"rrule": "DTSTART=20260101;FREQ=DAILY"}, "Invalid rrule"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), DOWNTIME_REFUSALS)
+def test_refuses_downtimes(dd: Standin, change: dict[str, Any], words: str) -> None:
+    answer = send(dd, "POST", "/api/v2/downtime", downtime(**without_none({**DOWNTIME, **change})))
+    assert answer.status_code == 400
+    assert words in answer.json()["errors"][0]
+    assert not dd.state.downtimes
+
+
+def test_downtimes_are_listed_and_changed_as_long_as_they_are_not_over(dd: Standin) -> None:
+    for number in range(31):
+        assert send(dd, "POST", "/api/v2/downtime", downtime(**{**DOWNTIME, "scope": f"host:h{number}"})).ok
+    assert len(send(dd, "GET", "/api/v2/downtime").json()["data"]) == 30
+    assert len(send(dd, "GET", "/api/v2/downtime?page[offset]=30&page[limit]=100").json()["data"]) == 1
+    twin = send(dd, "POST", "/api/v2/downtime", downtime(**{**DOWNTIME, "scope": "host:h3"}))
+    identity = list(dd.state.downtimes)[3]
+    assert twin.json()["errors"] == [
+        f"The downtime being created is a duplicate of one or more existing downtimes: ['{identity}']"
+    ]
+    path = f"/api/v2/downtime/{identity}"
+    assert send(dd, "PATCH", path, downtime(identity, message="light speed")).ok
+    shown = send(dd, "GET", path).json()["data"]["attributes"]
+    assert (shown["message"], shown["scope"], shown["status"]) == ("light speed", "host:h3", "scheduled")
+    assert shown["schedule"]["current_downtime"]["start"] == "2126-01-05T21:00:00+00:00"
+    assert send(dd, "PATCH", path, downtime("another", message="x")).status_code == 400
+    assert send(dd, "PATCH", path, downtime(identity, schedule={"end": None})).status_code == 400
+    for _ in range(2):
+        assert send(dd, "DELETE", path).status_code == 204
+    assert send(dd, "GET", path).json()["data"]["attributes"]["status"] == "canceled"
+    assert send(dd, "PATCH", path, downtime(identity, message="x")).status_code == 400
+    assert send(dd, "GET", "/api/v2/downtime?current_only=true").json()["data"] == []
+    assert send(dd, "DELETE", "/api/v2/downtime/none").status_code == 404
 
 
 def test_keys_and_permissions_are_demanded(dd: Standin) -> None:

@@ -85,7 +85,8 @@ REFUSED = {
         "scope: is that of the SLO: write it under `slos`, `availability`"
     ),
     "monitors: {slo.latency.fast: {priority: 1}}": (
-        "monitors.slo.latency.fast: is there only for endpoints that have an SLO of their own: name them under `slos`"
+        "monitors.slo.latency.fast: is there only for endpoints and variants that have an SLO of their own: name them "
+        "under `slos`, `latency`, `endpoints` or `variants`"
     ),
     "scope: 'env IN (prod,canary)'": (
         "the service check of endpoint.metrics, endpoint.ready, model.ready, model.version_ready, workspace.health, "

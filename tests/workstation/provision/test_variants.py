@@ -138,7 +138,7 @@ REFUSED = {
     ),
     "version.changed: {variants: {a: {scope: 'env:dev'}}}": "variants: is not for monitors of events",
     "slo.availability.fast: {variants: {a: {scope: 'env:dev'}}}": (
-        "variants: is not for burn rates: name endpoints under `slos`, `availability`, `endpoints`"
+        "variants: is not for burn rates: write variants, or `endpoints`, under `slos`, `availability`"
     ),
 }
 

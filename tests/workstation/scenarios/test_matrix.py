@@ -41,8 +41,8 @@ def differences(case: MonitorCase) -> list[str]:
     return [f"{one.monitor} {dict(one.group)}: {one.text}" for one in judge(case, simulator)]
 
 
-# test_matrix_rest.py has the others.
-@pytest.mark.parametrize("case", CASES.cases[::2], ids=[case.name for case in CASES.cases[::2]])
+# Those that other tests here ask for are among these; test_matrix_rest.py has the others.
+@pytest.mark.parametrize("case", CASES.cases[1::2], ids=[case.name for case in CASES.cases[1::2]])
 def test_monitors_do_what_the_file_says(case: MonitorCase) -> None:
     assert differences(case) == []
 

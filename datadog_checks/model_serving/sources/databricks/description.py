@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...scrape.tags import CONTROL, GENERIC_TAGS
+from ...catalog.labels import GENERIC_TAGS
+from ...scrape.tags import CONTROL
 from ..probes.base import mapping
 
 UPDATES = ("NOT_UPDATING", "IN_PROGRESS", "UPDATE_FAILED", "UPDATE_CANCELED")

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...strict_yaml import read_yaml
+from ...strict_yaml import read_shipped
 from .driver import DeviceLost, Driver, Unreadable, Unsupported
 from .fields import read_fields
 from .model import Device, GpuReading
@@ -20,7 +20,7 @@ VENDOR = "vendor:nvidia"
 @lru_cache(maxsize=1)
 def table() -> dict[str, list[dict[str, Any]]]:
     """What NVML reports, from readings.yaml."""
-    tables: dict[str, list[dict[str, Any]]] = read_yaml(Path(__file__).with_name("readings.yaml"))
+    tables: dict[str, list[dict[str, Any]]] = read_shipped(Path(__file__).with_name("readings.yaml"))
     return tables
 
 

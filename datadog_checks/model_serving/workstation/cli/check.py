@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...catalog.model import BILLED_PER_DISTRIBUTION
+from ...http.redact import printable
 from ..standin.builtins import log_output
 from ..standin.configuration import Configuration
 from ..standin.console import is_terminal, make_console
@@ -81,7 +82,10 @@ def check(full: bool, as_json: bool, log_level: str | None, **options: Any) -> N
             stack.enter_context(logs_to_stderr(log_level, configuration, [log_output]))
         done = run(ModelServingCheck, configuration, stand_in, schedule, as_json)
     told = examined(done, configuration, schedule)
-    if not as_json and done.rounds:
+    if as_json:
+        for doubt in done.doubts:
+            click.echo(printable(doubt), err=True)
+    elif done.rounds:
         _show(done, told, configuration, schedule, full)
     sys.exit(_status(done, told, configuration, schedule))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,15 @@ TRIAL_INTERVAL = 5.0
 class Schedule:
     """How many runs, and the seconds from one to the next, which are waited for where `waits`.
 
-    Where it is not `insisting`, a first run of which no metric comes is the last.
+    Where it is not `insisting`, a first run of which no metric comes is the last. `payloads` are the names of the saved
+    payloads that are read, one a run.
     """
 
     times: int
     interval: float
     waits: bool = True
     insisting: bool = False
+    payloads: tuple[str, ...] = ()
 
 
 def schedule_of(
@@ -61,7 +63,9 @@ def schedule_of(
     if found.payloads:
         if times is not None:
             raise OptionError("--times is not for saved payloads, of which each is one run: give more of them.")
-        return Schedule(len(found.payloads), DEFAULT_INTERVAL if interval is None else interval, waits=False)
+        between = DEFAULT_INTERVAL if interval is None else interval
+        names = tuple(payload.name for payload in found.payloads)
+        return Schedule(len(names), between, waits=False, insisting=True, payloads=names)
     usual = url_interval if found.urls else configuration.interval()
     return Schedule(
         usual_times if times is None else times,
@@ -72,10 +76,14 @@ def schedule_of(
 
 @dataclass(slots=True)
 class TrialRun:
-    """What the runs of all instances gave, and the checks that ran, by the numbers of their instances."""
+    """What the runs of all instances gave, and the checks that ran, by the numbers of their instances.
+
+    `doubts` say why saved payloads do not seem to be successive answers of one endpoint.
+    """
 
     rounds: list[Round] = field(default_factory=list)
     checks: Mapping[int, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
     is_interrupted: bool = False
 
 
@@ -87,6 +95,9 @@ def run(
     as_json: bool,
 ) -> TrialRun:
     """Run every instance as often as is asked for, or until Ctrl-C. With `as_json` each round is printed."""
+    # Late, like all that needs the check.
+    from ..examine import doubts, saved_answer
+
     runner = Runner(
         check_class,
         NAME,
@@ -97,6 +108,7 @@ def run(
         names=configuration.urls,
     )
     done = TrialRun(checks=runner.checks)
+    answers = []
     begun = 0.0
     try:
         with progress() as tell:
@@ -111,6 +123,9 @@ def run(
                 if number == 1:
                     # What a first run prepares is none of the time between two scrapes.
                     begun = time.monotonic()
+                if schedule.payloads:
+                    name = schedule.payloads[number - 1]
+                    answers += [saved_answer(name, check) for check in done.checks.values()]
                 if as_json:
                     click.echo(json.dumps(to_json(done.rounds[-1], units(configuration)), allow_nan=False))
                 if not schedule.insisting and not any(_gave(one) for one in done.rounds[-1].runs):
@@ -120,6 +135,7 @@ def run(
         done.is_interrupted = True
     finally:
         runner.close()
+    done.doubts = tuple(doubts(answers))
     return done
 
 
@@ -163,14 +179,15 @@ def examined(done: TrialRun, configuration: Configuration, schedule: Schedule) -
         seconds = run.ended - first.ended if schedule.waits else schedule.interval * (len(done.rounds) - 1)
         check, written = done.checks.get(run.instance), configuration.written[run.instance]
         found.append(examine(check, run, whole, written, seconds=seconds or None))
-    return [_of_payloads(one, url) for one in found for url in configuration.urls] or found
+    return [_of_payloads(one, url, done.doubts) for one in found for url in configuration.urls] or found
 
 
-def _of_payloads(examination: Examination, url: str) -> Examination:
+def _of_payloads(examination: Examination, url: str, doubted: Sequence[str]) -> Examination:
     """What payloads tell, of which the server that replays them, at this URL, is no part."""
     unasked = tuple(replace(state, why="a saved payload can't be asked") for state in examination.readiness)
     written = examination.configuration.replace(urlsplit(url).netloc, "HOST:PORT")
-    return replace(examination, readiness=unasked, configuration=written)
+    warnings = (*doubted, *examination.warnings)
+    return replace(examination, readiness=unasked, configuration=written, warnings=warnings)
 
 
 def units(configuration: Configuration) -> Units:

@@ -15,14 +15,14 @@ from ...catalog.loader import load_catalog
 from ...http.redact import printable
 from ..provision.query.documents import check_document
 from ..provision.query.known import Known
-from ..provision.query.problems import ERROR, IDS, Problem
+from ..provision.query.problems import ERROR, HINT, IDS, WARNING, Problem
 from ..provision.vocabulary import vocabulary
 from ..standin.console import is_coloured
 from .exit import ExitStatus
 
 WIDTH = 110
 """Characters of a query that are shown around what is wrong."""
-COLOURS = {"error": "red", "warning": "yellow"}
+COLOURS = {ERROR: "red", WARNING: "yellow", HINT: "cyan"}
 
 
 @click.command(short_help="Check monitors, dashboards and SLOs.")
@@ -73,7 +73,8 @@ def lint(
       model-serving lint --catalog gateway.yaml --tag cost_center monitors.json
       curl ... /api/v1/monitor | model-serving lint -
 
-    Exit status: 0 without errors; 3 with errors, or with --strict warnings; 2 for a mistake in the options.
+    Exit status: 0 without errors; 3 with errors, or with --strict warnings; 2 for a mistake in the options. Hints
+    never fail.
     """
     known = Known(vocabulary(load_catalog(catalogs)), user_tags=frozenset(tags))
     found = [(file, problem) for file in files for problem in _check(file, known) if problem.id not in disabled]
@@ -82,10 +83,10 @@ def lint(
             click.echo(json.dumps({"file": str(file), **asdict(problem)}))
         else:
             _show(file, problem)
-    errors = sum(problem.severity == ERROR for _, problem in found)
-    warnings = len(found) - errors
+    errors, warnings, hints = (sum(one.severity == each for _, one in found) for each in (ERROR, WARNING, HINT))
     if not as_json:
-        click.echo(f"{_many(errors, 'error')}, {_many(warnings, 'warning')} in {_many(len(files), 'file')}")
+        counts = [_many(errors, "error"), _many(warnings, "warning"), *([_many(hints, "hint")] if hints else ())]
+        click.echo(f"{', '.join(counts)} in {_many(len(files), 'file')}")
     if errors or (strict and warnings):
         sys.exit(ExitStatus.FOUND)
 

@@ -34,6 +34,7 @@ from .provision_support import (
     choices_of,
     connected,
     credentials_of,
+    inputs_of,
     leave_if_waiting,
     masked,
     plan_of,
@@ -41,8 +42,8 @@ from .provision_support import (
     read,
     refuse_early,
     show,
-    stack_of,
     terminal_width,
+    values_of,
     wanted,
     writable,
     write_file,
@@ -55,7 +56,7 @@ from .provision_support import (
 )
 @click.pass_context
 def provision(context: click.Context) -> None:
-    """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles and notification rules.
+    """Have Datadog watch what the check sends: monitors, dashboards, SLOs, percentiles, notification rules, downtimes.
 
     What is there already is found by its mark and changed in place; what bears no mark of ours is never touched, unless
     --adopt names it.
@@ -110,9 +111,10 @@ def plan(
     from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
-    left_out = unfed_by(settings)
-    resources = wanted(settings, left_out=left_out)
-    choices = choices_of(settings, prune, resources)
+    values = values_of(settings)
+    left_out = unfed_by(settings, values)
+    resources = wanted(settings, values, left_out=left_out)
+    choices = choices_of(settings, values, prune, resources)
     if offline and choices.adopt:
         raise click.UsageError("--offline is for no account, so there is nothing to --adopt: leave one of them out")
     if offline:
@@ -132,7 +134,7 @@ def plan(
             found,
             resources,
             site,
-            settings.files,
+            inputs_of(settings, values),
             lambda text: masked(text, credentials),
             choices,
             left_out,
@@ -178,8 +180,11 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
             raise click.UsageError("the plan says what is wanted: leave out all options but those of the account")
         if saved.site is None:
             raise OptionError(f"{file}: was planned with --offline, for no account: plan without it")
-    resources = list(saved.resources) if saved is not None else wanted(settings, left_out=unfed_by(settings))
-    choices = saved.choices if saved is not None else choices_of(settings, prune, resources)
+        resources, choices = list(saved.resources), saved.choices
+    else:
+        values = values_of(settings)
+        resources = wanted(settings, values, left_out=unfed_by(settings, values))
+        choices = choices_of(settings, values, prune, resources)
     credentials = credentials_of(settings)
     if saved is not None and saved.site != credentials.site:
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
@@ -204,7 +209,7 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     """Delete everything that bears the mark of your stack, and nothing else, once you agree.
 
     The values file names the stack; without a name it is the one without. Percentiles stay on: the account doesn't tell
-    who switched them on. With --pack, notification rules stay, too, since they are of no pack.
+    who switched them on. With --pack, notification rules and downtimes stay, too, since they are of no pack.
 
     \b
     Examples:
@@ -218,7 +223,8 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
     from ..provision.render import plan_text
 
     settings = ProvisionOptions(**options)
-    choices = choices_of(settings)
+    # Whether they are possible is nothing to what is deleted.
+    choices = choices_of(settings, values_of(settings, tried=False))
     extent = replace(choices.extent, routed=not settings.packs)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
@@ -248,8 +254,9 @@ def export(directory: Path, **options: Any) -> None:
     from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings, marked=False, left_out=unfed_by(settings))
-    files = export_files(resources, stack_of(settings))
+    values = values_of(settings)
+    resources = wanted(settings, values, marked=False, left_out=unfed_by(settings, values))
+    files = export_files(resources, values.stack)
     if others := left_over(directory, files):
         listed = "\n".join(f"  {printable(name)}" for name in others)
         raise OptionError(
@@ -308,10 +315,11 @@ def validate(**options: Any) -> None:
     from ..provision.validate import validate_monitors
 
     settings = ProvisionOptions(**options)
-    resources = wanted(settings)
+    values = values_of(settings)
+    resources = wanted(settings, values)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        account = read(client, [one for one in resources if one.kind == "monitor"], choices_of(settings))
+        account = read(client, [one for one in resources if one.kind == "monitor"], choices_of(settings, values))
         monitors = sum(one.kind == "monitor" for one in resources)
         with progress_bar(monitors) as told:
             outcomes = validate_monitors(client, resources, account, told)

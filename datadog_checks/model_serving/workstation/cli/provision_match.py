@@ -22,12 +22,13 @@ from .provision_support import ProvisionOptions
 
 if TYPE_CHECKING:
     from ..examine.feeds import InstanceFeed
+    from ..provision.values import Values
 
 GPU = "gpu"
 NOTHING_LEFT = "so nothing is left out"
 
 
-def unfed_by(settings: ProvisionOptions) -> dict[str, str]:
+def unfed_by(settings: ProvisionOptions, values: Values) -> dict[str, str]:
     """The addresses of what neither the instances nor the systems that are named feed, and why, of what is wanted.
 
     Without any of them nothing is left out. Raises UserError for a mistake in the options or in the file.
@@ -41,13 +42,13 @@ def unfed_by(settings: ProvisionOptions) -> dict[str, str]:
     with standing_in(StandIn()) as stand_in:
         # Late: what it is of imports the base package, which has to find the stand-in.
         from ..examine.feeds import unfed
-        from .provision_support import addresses_of
+        from ..provision.desired import desired
 
         found = [*_systems(settings.systems), *_instances(settings, stand_in)]
         if None in found:
             return {}
-        reasons = unfed([feed for feed in found if feed is not None])
-        there = addresses_of(settings)
+        reasons = unfed([feed for feed in found if feed is not None], values)
+        there = {resource.address for resource in desired(settings.packs or None, values)}
         return {address: why for address, why in reasons.items() if address in there}
 
 

@@ -21,13 +21,14 @@ from .check_support import examined, interruption, run
 from .common import with_options
 from .exit import ExitStatus
 from .progress import progress
-from .provision_support import FILE, ProvisionOptions, writable, write_file
+from .provision_support import FILE, PACKS, ProvisionOptions, values_of, wanted, writable, write_file
 from .trial import TARGETS, WHAT_RUNS, WRITTEN, TrialOptions, prepared, when
 
 if TYPE_CHECKING:
     from ..examine import Examination
     from ..preview.recorded import Recorded
     from ..provision.model import Resource
+    from ..provision.values import Values
 
 LIBRARY = "vl_convert"
 INSTALL = (
@@ -43,7 +44,7 @@ MINUTES, SEED = 60, 1
 @with_options(
     TARGETS,
     click.option("--values", metavar="FILE", type=FILE, help="Your thresholds, windows, scopes, teams, prefix."),
-    click.option("--pack", "packs", metavar="NAME", multiple=True, help="Only this pack; may be given more than once."),
+    PACKS,
 )
 @click.option(
     "--out",
@@ -88,29 +89,25 @@ def preview(out: Path, minutes: int | None, seed: int | None, **options: Any) ->
     if find_spec(LIBRARY) is None:
         raise click.ClickException(f"this draws with vl-convert-python, which this Python lacks: {INSTALL}")
     from ..preview.page import render_page
-    from ..provision.desired import desired, load_values
     from ..provision.packs import builtin_packs
-    from ..provision.plan import checked
-    from ..provision.values import Values
 
     named = {name: options.pop(name) for name in ("values", "packs")}
     settings, trial = ProvisionOptions(**named), TrialOptions(**options)
     _refuse(trial, {"--minutes": minutes, "--seed": seed})
-    values = load_values(settings.values) if settings.values else Values()
+    values = values_of(settings)
     scope, notes = values.everywhere.scope, []
     if scope:
         # What is drawn bears no tag that an Agent adds, so that every query would be empty.
         values = replace(values, everywhere=replace(values.everywhere, scope=None))
         why = "these runs lack the tags that an Agent adds" if trial.is_given else "the simulated series lack its tags"
         notes.append(f"The scope `{scope}` of {settings.values} is not applied: {why}.")
-    resources = desired(settings.packs or None, values)
-    checked(resources)
+    resources = wanted(settings, values, marked=False)
     if not any(one.kind == "dashboard" for one in resources):
         have = ", ".join(name for name, pack in builtin_packs().items() if pack.dashboards)
         raise OptionError(f"there is no dashboard to draw: the packs that were chosen have none; {have} have one")
     interrupted = ""
     if trial.is_given:
-        recorded, unfed, interrupted = _own_runs(trial)
+        recorded, unfed, interrupted = _own_runs(trial, values)
         if not settings.packs:
             resources, left_out = _fed(resources, unfed)
             notes += left_out
@@ -144,7 +141,7 @@ def _story(minutes: int, seed: int) -> Recorded:
         return record_story(minutes, seed, lambda minute: tell(f"simulating minute {minute} of {minutes}"))
 
 
-def _own_runs(trial: TrialOptions) -> tuple[Recorded, dict[str, str], str]:
+def _own_runs(trial: TrialOptions, values: Values) -> tuple[Recorded, dict[str, str], str]:
     """What runs of the user's instances gave; the addresses of what these do not feed, and why; and what is to be said
     where Ctrl-C ended the runs. Raises UserError where nothing came.
     """
@@ -168,7 +165,7 @@ def _own_runs(trial: TrialOptions) -> tuple[Recorded, dict[str, str], str]:
     from ..preview.runs import record_runs
 
     told = examined(done, configuration, schedule)
-    troubles = [_trouble(one) for one in told if one.error or not one.mapped]
+    troubles = [*done.doubts, *(_trouble(one) for one in told if one.error or not one.mapped)]
     if not any(one.mapped for one in told):
         kind = ConfigError if any(round_.misconfigured for round_ in done.rounds) else ScrapeError
         raise kind("\n".join(["there is nothing to draw, `model-serving check` says more:", *troubles]))
@@ -179,7 +176,7 @@ def _own_runs(trial: TrialOptions) -> tuple[Recorded, dict[str, str], str]:
     if schedule.waits and len(done.rounds) > 1:
         seconds = (done.rounds[-1].timestamp - done.rounds[0].timestamp) / (len(done.rounds) - 1)
     recorded = record_runs(done.rounds, seconds, stand_in.hostname, saved=not schedule.waits)
-    return recorded, unfed(feeds), interrupted
+    return recorded, unfed(feeds, values), interrupted
 
 
 def _trouble(told: Examination) -> str:

@@ -132,15 +132,30 @@ MAX_DELETES = click.option(
 YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
-def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection[str] = ()) -> list[Resource]:
+def values_of(settings: ProvisionOptions, tried: bool = True) -> Values:
+    """What the values file says, and the packs that it or `--pack` names; what it says is tried on them, unless told
+    otherwise. Raises DocumentError."""
+    from ..provision.desired import load_values
+    from ..provision.values import Values, read_values
+
+    if tried:
+        return load_values(settings.values, settings.packs)
+    return read_values(settings.values, settings.packs) if settings.values else Values()
+
+
+def wanted(
+    settings: ProvisionOptions, values: Values, marked: bool = True, left_out: Collection[str] = ()
+) -> list[Resource]:
     """The resources of the packs with the user's values and routing, checked, without what is `left_out`.
 
     Raises UserError for any mistake.
     """
-    from ..provision.desired import vocabulary_of
+    from ..provision.desired import desired, vocabulary_of
     from ..provision.plan import checked
+    from ..provision.routing import load_routing
 
-    values, resources = _asked_for(settings, left_out)
+    routing = load_routing(settings.routing, values.available) if settings.routing else None
+    resources = desired(settings.packs or None, values, routing, left_out=left_out)
 
     def warn(text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
@@ -149,44 +164,26 @@ def wanted(settings: ProvisionOptions, marked: bool = True, left_out: Collection
     return ready if marked else resources
 
 
-def addresses_of(settings: ProvisionOptions) -> set[str]:
-    """Those of the resources of the packs with the user's values and routing."""
-    return {resource.address for resource in _asked_for(settings)[1]}
+def inputs_of(settings: ProvisionOptions, values: Values) -> list[Path]:
+    """The files that decided what is wanted: those of the options, packs of the user's own and their catalog files."""
+    packs = [pack for pack in values.available.values() if pack.file]
+    return [*settings.files, *(Path(file) for pack in packs for file in (pack.file, *pack.catalogs))]
 
 
-def _asked_for(settings: ProvisionOptions, left_out: Collection[str] = ()) -> tuple[Values, list[Resource]]:
-    from ..provision.desired import desired, load_values
-    from ..provision.routing import load_routing
-
-    values = load_values(settings.values, settings.packs)
-    routing = load_routing(settings.routing, values.available) if settings.routing else None
-    return values, desired(settings.packs or None, values, routing, left_out=left_out)
-
-
-def stack_of(settings: ProvisionOptions) -> str:
-    """The stack that the values file names, empty for the one without a name."""
-    return values_of(settings).stack
-
-
-def values_of(settings: ProvisionOptions) -> Values:
-    """What the values file says, untried on the packs; the defaults without one. Raises DocumentError."""
-    from ..provision.values import Values, read_values
-
-    return read_values(settings.values, settings.packs) if settings.values else Values()
-
-
-def choices_of(settings: ProvisionOptions, prune: bool = False, resources: Collection[Resource] = ()) -> PlanChoices:
+def choices_of(
+    settings: ProvisionOptions, values: Values, prune: bool = False, resources: Collection[Resource] = ()
+) -> PlanChoices:
     """What decides how a plan of these resources is made. Raises UsageError and OptionError where that makes no
     sense."""
     from ..provision.adopt import read_adoptions
-    from ..provision.desired import known_addresses, known_packs
+    from ..provision.desired import desired, known_addresses, known_packs
     from ..provision.extent import Extent
     from ..provision.plan import PlanChoices
 
-    values = values_of(settings)
     packs, homes = known_packs(settings.packs, values)
     there = {one.address for one in resources}
-    unfed = sorted(addresses_of(settings) - there) if settings.matches else ()
+    whole = desired(settings.packs or None, values) if settings.matches else ()
+    unfed = sorted({one.address for one in whole} - there)
     extent = Extent(packs, homes if packs else {}, tuple(unfed), settings.routing is not None)
     source, move = _source_of(settings, values.stack)
     adopt = read_adoptions(settings.adopt, there, known_addresses(values))

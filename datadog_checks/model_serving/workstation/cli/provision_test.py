@@ -21,7 +21,7 @@ from ..scenarios import MATRIX
 from ..scenarios.record import record
 from ..scenarios.script import scripts
 from .progress import Tell, progress
-from .provision_support import ProvisionOptions, show, wanted
+from .provision_support import ProvisionOptions, show, values_of, wanted
 
 
 def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_json: bool) -> bool:
@@ -30,7 +30,8 @@ def run_tests(files: Sequence[Path], only: str, settings: ProvisionOptions, as_j
     with progress() as tell:
         for file in files or (MATRIX,):
             found = load_cases(file, tuple(scripts()))
-            for report in _reports(found, only, wanted(_settings(found, settings)), tell):
+            chosen = _settings(found, settings)
+            for report in _reports(found, only, wanted(chosen, values_of(chosen)), tell):
                 reports.append(report)
                 if not as_json:
                     tell("")

@@ -25,6 +25,7 @@ from .model import (
     SignalState,
     SignalValue,
 )
+from .successive import SavedAnswer, doubts, saved_answer
 
 __all__ = [
     "COUNTED",
@@ -37,7 +38,10 @@ __all__ = [
     "MonitorState",
     "ReadinessState",
     "RecognisedSystem",
+    "SavedAnswer",
     "SignalState",
     "SignalValue",
+    "doubts",
     "examine",
+    "saved_answer",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...catalog.model import NAMESPACE
+from ...catalog.model import NAMESPACE, RawMetric
 from ...scrape.inventory import MAPPED, Expectation, FamilyState, expectations, families
 from ...scrape.scraper import ServingScraper
 from ...submit.histograms import as_distribution
@@ -17,6 +17,9 @@ OWN = f"{NAMESPACE}.scrape."
 """How the names of metrics begin that the check sends about itself."""
 
 TELEMETRY = "telemetry."
+
+ENDED = frozenset(("request.count", "request.latency", "request.inference.latency"))
+"""What counts or times a request when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class Facts:
 
     `sent` are the facts of its commits, `expected` those of contexts that the last answer will be sent as and that no
     commit has had yet. `families` are those of all its endpoints, `possible` the canonical metrics that they feed.
-    Metrics that hold the total of one minute are of so many `minutes`, whenever the runs were.
+    Metrics that hold the total of one minute are of so many `minutes`, whenever the runs were. `served` says whether
+    the last answer counts a request that has ended: many metrics have no series before that.
     """
 
     sent: tuple[Fact, ...] = ()
@@ -57,6 +61,7 @@ class Facts:
     families: tuple[FamilyState, ...] = ()
     possible: frozenset[str] = frozenset()
     minutes: Mapping[str, int] = field(default_factory=dict)
+    served: bool = False
     by_name: Mapping[str, tuple[Fact, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +108,20 @@ def gather(check: Any | None, commit: Commit) -> Facts:
                 expected[context] = _added(expected.get(context), _fact(context, one))
     found = together(state for scraper in scrapers for state in families(scraper))
     possible = {metric for state in found if state.state == MAPPED for metric in state.metrics}
-    return Facts(sent, tuple(expected.values()), tuple(found), frozenset(possible), _minutes(scrapers))
+    frames = (series for scraper in scrapers for series in scraper.collector.frame)
+    served = any(series.current.size > 0 and not ENDED.isdisjoint(_metrics(series.raw)) for series in frames)
+    return Facts(sent, tuple(expected.values()), tuple(found), frozenset(possible), _minutes(scrapers), served)
+
+
+def counts_requests(raw: RawMetric) -> bool:
+    """Whether a metric counts or times requests or their tokens, so that it may have no series before the first one."""
+    counts = (target.metric.name for target in raw.targets if target.metric.type != "gauge")
+    return any(name.startswith(("request.", "token.")) for name in counts)
+
+
+def _metrics(raw: RawMetric) -> set[str]:
+    """The canonical metrics that take the values of a metric."""
+    return {target.metric.name for target in raw.targets if target.value != "zero"}
 
 
 def _minutes(scrapers: Iterable[ServingScraper]) -> dict[str, int]:

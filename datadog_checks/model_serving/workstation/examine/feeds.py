@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ...catalog.loader import builtin_catalog
@@ -14,9 +12,10 @@ from ...catalog.model import NAMESPACE, System
 from ...errors import OptionError
 from ...settings.model import DATABRICKS_URL
 from ...sources.probes.readiness import probe_of
-from ..provision.desired import desired
 from ..provision.document import suggestion
-from ..provision.packs import MonitorEntry, monitor_entries, slo_entries
+from ..provision.packs import DashboardEntry, MonitorEntry, SloEntry
+from ..provision.query import parse_metric_expression
+from ..provision.query.rules import metrics_of
 from ..provision.query.tree import (
     And,
     Condition,
@@ -29,14 +28,14 @@ from ..provision.query.tree import (
     Tag,
     walk,
 )
-from ..provision.vocabulary import builtin_vocabulary, documented
+from ..provision.values import Values
+from ..provision.vocabulary import PREFIX, builtin_vocabulary, documented
 from ..standin.units import catalog_of
 from .model import COUNTED, EVENT, FOREIGN, MISSING
 from .monitors import STATES, SYSTEM, Ground, Judgement, full, judge, judge_slo
 from .signals import fed_by
 
 DATABRICKS = "databricks"
-METRIC = re.compile(rf"\b{NAMESPACE}\.[a-z0-9_.]+\b")
 OWN = f"{NAMESPACE}.scrape."
 MOST_OF = 1 / 3
 """The share of its metrics without which a dashboard shows mostly nothing."""
@@ -119,45 +118,73 @@ def _texts(value: Any) -> list[str]:
     return [one for one in listed if isinstance(one, str)]
 
 
-def unfed(given: Collection[InstanceFeed]) -> dict[str, str]:
-    """The addresses of what none of them feeds, and why."""
+def unfed(given: Collection[InstanceFeed], values: Values | None = None) -> dict[str, str]:
+    """The addresses of what none of them feeds, and why, of the packs that ship and of those that the values name.
+
+    What watches or shows anything that the check does not send is not judged: others feed it.
+    """
+    values = values or Values()
+    packs = values.available.values()
+    slos = {one.key: one for pack in packs for one in pack.slos}
     found: dict[str, str] = {}
-    for key, entry in monitor_entries().items():
-        if not isinstance(entry.tree, MetricMonitor | ServiceCheckMonitor | SloMonitor):
-            # What the check says in events it says of every system.
-            continue
-        why = _why((_judge(entry, feed), feed) for feed in given)
-        if why is not None:
-            found[f"monitor:{key}"] = why
-    for key, slo in slo_entries().items():
-        why = _why((judge_slo(slo, feed.ground), feed) for feed in given)
-        if why is not None:
-            found[f"slo:{key}"] = why
-    for address, shown in _dashboards().items():
-        come = sum(any(name in feed.ground.fed for feed in given) for name in shown)
+    for entry in (one for pack in packs for one in pack.monitors):
+        if _is_told_by_the_check(_watched(entry, slos)):
+            why = _why((_judge(entry, slos.get(entry.slo), feed), feed) for feed in given)
+            if why is not None:
+                found[f"monitor:{entry.key}"] = why
+    for key, slo in slos.items():
+        if _is_told_by_the_check(_counted(slo)):
+            why = _why((judge_slo(slo, feed.ground), feed) for feed in given)
+            if why is not None:
+                found[f"slo:{key}"] = why
+    for dashboard in (one for pack in packs for one in pack.dashboards):
+        shown = _shown(dashboard)
+        come = sum(not name.startswith(PREFIX) or any(name in feed.ground.fed for feed in given) for name in shown)
         if come < MOST_OF * len(shown):
-            found[address] = (
+            found[f"dashboard:{dashboard.key}"] = (
                 f"only {come} of its {len(shown)} metrics come" if come else f"none of its {len(shown)} metrics comes"
             )
     return found
 
 
-@lru_cache(maxsize=1)
-def _dashboards() -> dict[str, frozenset[str]]:
-    """The metrics of each dashboard, by its address, without those that the check sends about itself."""
-    known = builtin_vocabulary()
-    return {
-        one.address: frozenset(
-            name for name in METRIC.findall(json.dumps(one.body)) if known.kind_of(name) and not name.startswith(OWN)
-        )
-        for one in desired(None, optional=True)
-        if one.kind == "dashboard"
-    }
+def _is_told_by_the_check(names: Collection[str]) -> bool:
+    return bool(names) and all(name.startswith(PREFIX) for name in names)
 
 
-def _judge(entry: MonitorEntry, feed: InstanceFeed) -> Judgement:
+def _watched(entry: MonitorEntry, slos: Mapping[str, SloEntry]) -> frozenset[str]:
+    """The metrics, or the service check, that a monitor watches; none of one of events: what the check says in these it
+    says of every system."""
+    match entry.tree:
+        case MetricMonitor(expression=expression):
+            return frozenset(one.name for one in metrics_of(expression))
+        case ServiceCheckMonitor(check=check):
+            return frozenset((check,))
+        case SloMonitor():
+            return _counted(slos[entry.slo])
+        case _:
+            return frozenset()
+
+
+def _counted(slo: SloEntry) -> frozenset[str]:
+    return frozenset[str]().union(*(_named(text) for text in (slo.good, slo.total, slo.query) if text))
+
+
+def _shown(dashboard: DashboardEntry) -> frozenset[str]:
+    """The metrics of a dashboard, without those that the check sends about itself."""
+    widgets = [one for group in dashboard.groups for one in group["widgets"] if "needs" not in one]
+    texts = [text for one in widgets for text in (*one.get("queries", {}).values(), one.get("expression")) if text]
+    return frozenset(name for text in texts for name in _named(text) if not name.startswith(OWN))
+
+
+@cache
+def _named(text: str) -> frozenset[str]:
+    """The metrics that an expression names."""
+    return frozenset(one.name for one in metrics_of(parse_metric_expression(" ".join(text.split()))))
+
+
+def _judge(entry: MonitorEntry, slo: SloEntry | None, feed: InstanceFeed) -> Judgement:
     """What can be told of a monitor; where nothing has been seen, also by the systems that its scopes name."""
-    state, why = judge(entry, feed.ground)
+    state, why = judge(entry, feed.ground) if slo is None else judge_slo(slo, feed.ground)
     if state == MISSING and feed.systems and isinstance(entry.tree, MetricMonitor):
         scopes = [part.scope for part in walk(entry.tree.expression) if isinstance(part, Metric)]
         others = {name for one in scopes for name in _only_of(one)} - feed.systems

@@ -84,6 +84,9 @@ PROCESS = "of the process itself"
 OVERALL = ("requests", "tokens")
 """Groups of signals that are told of all subjects together as well."""
 
+LABELLED = "requests"
+"""The group whose signals have labels of their own; those of others are lines under the label of their group."""
+
 GROUPS = {"requests": "By model", "tokens": "Tokens", "gpus": "GPUs", "quality": "Quality"}
 
 
@@ -191,23 +194,29 @@ def _system(system: RecognisedSystem) -> str:
 def _signals(examination: Examination, all_: bool) -> Iterator[Line]:
     for group, title in GROUPS.items():
         signals = [signal for signal in examination.signals if signal.group == group and signal.values]
-        overall = group in OVERALL
-        apart = [signal for signal in signals if not (overall and signal.form == "level")]
-        for signal in signals:
-            label = signal.title[0].upper() + signal.title[1:]
-            if signal not in apart:
-                levels = list(_levels(signal))
-                yield from _wide(label, levels if all_ else _first(levels, MORE))
-            elif overall:
-                totals = (_number(value) for value in signal.values if not value.subject)
-                yield from _wide(label, [total.removesuffix(" errors") if "%" in total else total for total in totals])
-        subjects = _by_subject(apart)
-        lines = [f"{subject}  {', '.join(parts)}" for subject, parts in subjects.items()]
-        if not overall:
-            lines += [f"{signal.title}: {_number(signal.values[0])}" for signal in apart if _is_whole(signal)]
+        lines: list[str] = []
+        if group == LABELLED:
+            for signal in signals:
+                yield from _labelled(signal.title[0].upper() + signal.title[1:], _overall(signal, all_))
+            signals = [signal for signal in signals if signal.form != "level"]
+        else:
+            told = [signal for signal in signals if group in OVERALL or _is_whole(signal)]
+            lines = [f"{signal.title}: {text}" for signal in told for text in _overall(signal, all_)]
+        subjects = _by_subject(signals)
         # What was told of all is not told again of an only one.
-        if len(subjects) > 1 or not overall:
-            yield from _labelled(title, lines if all_ else _first(lines, MORE))
+        if len(subjects) > 1 or group not in OVERALL:
+            by_subject = [f"{subject}  {', '.join(parts)}" for subject, parts in subjects.items()]
+            lines += by_subject if all_ else _first(by_subject, MORE)
+        yield from _labelled(title, lines)
+
+
+def _overall(signal: SignalState, all_: bool) -> list[str]:
+    """What a signal says of all subjects together; a level by what tells it apart, such as a queue, as well."""
+    if signal.form == "level" and signal.group == LABELLED:
+        levels = list(_levels(signal))
+        return levels if all_ else _first(levels, MORE)
+    totals = [_number(value) for value in signal.values if not value.subject]
+    return [total.removesuffix(" errors") if "%" in total else total for total in totals]
 
 
 def _is_whole(signal: SignalState) -> bool:
@@ -222,20 +231,13 @@ def _levels(signal: SignalState) -> Iterator[str]:
             yield f"{_number(value)}{f' {value.subject}' if value.subject else ''}"
 
 
-def _wide(label: str, texts: Sequence[str]) -> Iterator[Line]:
-    """Texts under a label that may be longer than its column."""
-    if len(label) < LABEL:
-        yield from _labelled(label, texts)
-    else:
-        yield from (Line(f"{label} {text}") for text in texts)
-
-
 def _by_subject(signals: Sequence[SignalState]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for signal in signals:
         for value in signal.values:
             if value.subject:
-                title = "" if signal.group in OVERALL or signal.form != "rate" else f"{signal.title} "
+                # A level says by itself what it is, and requests have but one of each form.
+                title = "" if signal.group == LABELLED or signal.form == "level" else f"{signal.title} "
                 found.setdefault(value.subject, []).append(f"{title}{_number(value)}")
     return found
 
@@ -333,6 +335,8 @@ def _families(examination: Examination, all_: bool) -> Iterator[Line]:
         found = [family for family in found if family not in own]
         if found:
             yield from _unmapped(title, found, all_ or state in (WRONG_TYPE, REFUSED, AMBIGUOUS))
+        if state == UNKNOWN and not all_:
+            yield from (Line(f"{family.name}: {family.why}", style="yellow") for family in found if family.why)
         if own:
             names = f": {_some([family.name for family in own], all_)}" if all_ else ""
             yield Line(f"{PROCESS} ({len(own)}){names}")

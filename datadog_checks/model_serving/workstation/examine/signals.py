@@ -8,10 +8,12 @@ from dataclasses import replace
 from ...catalog.loader import golden_signals
 from ...catalog.model import Catalog, Signal, Switch, System
 from ..standin.sketch import Sketch
-from .facts import Fact, Facts
+from .facts import Fact, Facts, counts_requests
 from .model import SignalState, SignalValue
 
 ENDPOINT = "endpoint_name"
+OF_REQUESTS = ("requests", "tokens")
+"""Groups of signals that a server may show from its first request on."""
 
 
 def signals(
@@ -33,7 +35,7 @@ def signals(
             values = tuple(replace(value, so_far=True) for value in _values(signal, facts, catalog, None, possible))
         told = fed.union(there).intersection(signal.metrics)
         if values or told or (signal.essential and signal.group in groups):
-            advice = () if values else tuple(_advice(signal, switches, told, possible))
+            advice = () if values else tuple(_advice(signal, switches, told, facts))
             found.append(SignalState(signal.name, signal.title, signal.group, signal.form, values, advice))
     return tuple(found)
 
@@ -53,7 +55,12 @@ def speaking(facts: Facts, systems: Iterable[System]) -> Iterator[Switch]:
     shown = {state.raw for state in facts.families if state.raw}
     for system in systems:
         raws = {name for raw in system.metrics if not shown.isdisjoint(raw.names) for name in raw.names}
-        yield from (switch for switch in system.switches if switch.speaks(sent, raws))
+        known = system.by_name()
+        for switch in system.switches:
+            # Its absence tells nothing before there was a request to count.
+            early = not facts.served and any(counts_requests(known[name]) for name in switch.absent if name in known)
+            if not early and switch.speaks(sent, raws):
+                yield switch
 
 
 def spoken(switch: Switch) -> str:
@@ -61,13 +68,19 @@ def spoken(switch: Switch) -> str:
     return f"{switch.because} {switch.do[0].upper()}{switch.do[1:]}."
 
 
-def _advice(signal: Signal, switches: Iterable[Switch], told: Iterable[str], possible: Iterable[str]) -> Iterator[str]:
+def _advice(signal: Signal, switches: Iterable[Switch], told: Iterable[str], facts: Facts) -> Iterator[str]:
     said = [switch for switch in switches if not set(switch.gives).isdisjoint(signal.metrics)]
     yield from map(spoken, said)
-    if not said and set(possible).intersection(signal.metrics):
+    if said:
+        return
+    if facts.possible.intersection(signal.metrics):
         yield "The answer declares it; it comes with the first request."
-    elif not said:
-        yield "Nothing in the answer tells it." if told else "The system does not tell it."
+    elif not told:
+        yield "The system does not tell it."
+    elif facts.served or signal.group not in OF_REQUESTS:
+        yield "Nothing in the answer tells it."
+    else:
+        yield "Nothing in the answer tells it so far, nor of any request that has ended. Send one, and look again."
 
 
 def _values(
@@ -121,7 +134,8 @@ def _share(signal: Signal, facts: Facts, catalog: Catalog, seconds: float | None
         failed = sum(fact.value for fact in part.get(subject, ()))
         all_ = sum(fact.value for fact in whole.get(subject, ()))
         numbers = _per(failed, facts.seconds(metric, seconds))
-        if all_ > 0:
+        # More failures than requests are of parts of requests, such as the inputs of a batch, and no share of them.
+        if all_ > 0 and failed <= all_:
             numbers["share"] = failed / all_ * 100
         yield SignalValue(subject, metric, _unit(catalog, metric), numbers)
 

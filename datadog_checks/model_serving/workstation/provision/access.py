@@ -14,6 +14,7 @@ READS = {
     "monitor": "monitors_read",
     "dashboard": "dashboards_read",
     "notification_rule": "monitors_read",
+    "downtime": "monitors_downtime",
 }
 WRITES = {
     "percentiles": "metric_tags_write",
@@ -21,6 +22,7 @@ WRITES = {
     "monitor": "monitors_write",
     "dashboard": "dashboards_write",
     "notification_rule": "monitor_config_policy_write",
+    "downtime": "monitors_downtime",
 }
 """Permission that a call on a kind of resource needs, as the published description of the API names it."""
 

@@ -20,7 +20,8 @@ IDS: Mapping[str, tuple[str, str]] = {
     "dashboard": (r"[\w-]+", "its id alone, as its URL has it"),
     "notification_rule": (r"[\w-]+", "its id alone, as the API tells it"),
 }
-"""What ids of each kind that can be adopted look like, and how to write one. Percentiles have none."""
+"""What ids of each kind that can be adopted look like, and how to write one. Percentiles have none, and a
+downtime has no history that would be lost."""
 
 
 def read_adoptions(given: Iterable[str], wanted: Collection[str], known: Collection[str]) -> dict[str, str]:

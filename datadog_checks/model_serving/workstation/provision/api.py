@@ -22,6 +22,7 @@ from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 from datadog_api_client.v1.api.metrics_api import MetricsApi as QueriesApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v1.api.service_level_objectives_api import ServiceLevelObjectivesApi
+from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 from datadog_api_client.v2.api.key_management_api import KeyManagementApi
 from datadog_api_client.v2.api.metrics_api import MetricsApi
 from datadog_api_client.v2.api.monitors_api import MonitorsApi as RulesApi
@@ -81,6 +82,10 @@ class Client:
     @cached_property
     def rules(self) -> RulesApi:
         return RulesApi(self._client)
+
+    @cached_property
+    def downtimes(self) -> DowntimesApi:
+        return DowntimesApi(self._client)
 
     @cached_property
     def users(self) -> UsersApi:

@@ -26,6 +26,7 @@ from .state import Found, look_up, metric_of, read_one, read_stack, stack_name
 from .writes import Waiting, create, delete, request_body, switch_on_percentiles, update
 
 DUPLICATE = re.compile(r"duplicate of an existing monitor_id:\s*(\d+)", re.IGNORECASE)
+DUPLICATE_DOWNTIME = re.compile(r"duplicate of one or more existing downtimes", re.IGNORECASE)
 
 
 OLDER = "without on_missing_data, which the account refuses: its alerts end by auto_resolve"
@@ -81,8 +82,8 @@ def apply(client: Client, plan: Plan, told: Told = lambda outcome: None) -> list
         step.address: {one for one in (step.resource.references() if step.resource else ()) if one in by_address}
         for step in steps
     }
-    rules = {step.address for step in steps if step.kind == "notification_rule"}
-    after = {step.address: rules for step in steps if step.kind == "monitor"}
+    before = {step.address for step in steps if step.kind in ("notification_rule", "downtime")}
+    after = {step.address: before for step in steps if step.kind == "monitor"}
     run.carry_out(by_address, needs, run.bring_about, after)
     run.clear_up(by_address)
     taken = set(run.ids.values())
@@ -241,6 +242,11 @@ class _ApplyRun:
                 if older is not None and attempt < ATTEMPTS - 1:
                     body, told = older, OLDER
                     continue
+                if resource.kind == "downtime" and DUPLICATE_DOWNTIME.search(error.words):
+                    same = look_up(self.client, resource.kind, resource.key, self.stack)
+                    if not same:
+                        raise
+                    return _Worked("another run planned it at the same time", same[0].id, was_there=True)
                 twin = self._twin(resource, body, error)
                 if twin is None:
                     raise

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from .model import REFERENCE, Resource, attributes
+from .model import KEY_TAG, OWNER_TAGS, REFERENCE, Resource, attributes
+from .packs.bodies import INTEGRATION_TAG
 from .packs.queries import number_text
+from .schedules import length_text, schedule_text
 from .simulate.recipients import BLOCK, HANDLE, RuleScope, read_rule_scope
 from .simulate.variants import NotSimulated
 
@@ -74,6 +77,23 @@ def described(resource: Resource, hearers: Hearers) -> Iterator[str]:
     elif resource.kind == "notification_rule":
         yield _scope(body) or "everything"
         yield f"notifies {', '.join(recipients_of(body))}"
+    elif resource.kind == "downtime":
+        yield f"silences {_silenced(body)}"
+        yield when(resource)
+
+
+def when(downtime: Resource) -> str:
+    """When a downtime is, in words."""
+    body = attributes(downtime.body)
+    return schedule_text(body["schedule"], body["display_timezone"], datetime.now(UTC))
+
+
+def _silenced(body: Mapping[str, Any]) -> str:
+    tags = [tag for tag in body["monitor_identifier"]["monitor_tags"] if tag != INTEGRATION_TAG]
+    keys = [tag.partition(":")[2] for tag in tags if tag.startswith(f"{KEY_TAG}:")]
+    others = [tag for tag in tags if not OWNER_TAGS.fullmatch(tag) and not tag.startswith(f"{KEY_TAG}:")]
+    what = keys[0] if keys else f"the monitors with {', '.join(others)}" if others else "all monitors"
+    return what if body["scope"] == "*" else f"{what} where {body['scope']}"
 
 
 def recipients_of(rule: Mapping[str, Any]) -> list[str]:
@@ -92,24 +112,17 @@ def _alerts(body: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name.replace('_', ' ')} {number_text(thresholds[name])}"
     if options.get("notify_no_data"):
         minutes = options.get("no_data_timeframe")
-        yield f"no data for {_length(minutes)}" if minutes else "no data"
+        yield f"no data for {length_text(minutes)}" if minutes else "no data"
     elif options.get("on_missing_data") == "show_and_notify_no_data":
         yield "no data"
     if body.get("priority"):
         yield f"P{body['priority']}"
     if options.get("renotify_interval"):
-        yield f"repeated every {_length(options['renotify_interval'])}"
+        yield f"repeated every {length_text(options['renotify_interval'])}"
     if options.get("notify_by"):
         by = ", ".join(options["notify_by"])
         yield "once for all groups" if by == "*" else f"once per {by}"
     yield from (str(tag) for tag in body.get("tags") or () if str(tag).startswith(SHOWN_TAGS))
-
-
-def _length(minutes: int) -> str:
-    for unit, size in (("d", 24 * 60), ("h", 60)):
-        if minutes % size == 0:
-            return f"{minutes // size}{unit}"
-    return f"{minutes}m"
 
 
 def _widgets(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -11,19 +11,22 @@ from typing import Any
 
 from ...catalog.loader import load_catalog
 from ...errors import DocumentError, OptionError
-from .document import Node, read_all, suggestion
-from .model import PERCENTILE, Resource, owner_tag
+from .document import read_all, suggestion
+from .downtimes import downtimes
+from .model import PERCENTILE, PackPlaces, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
 from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
 from .packs.files import read_pack, with_files
-from .packs.settle import Settled, alerts_of, check_scope, notified, settle, settle_slo, slos_of
+from .packs.settle import Settled, check_scope, notified, settle
+from .packs.slos import alerts_of, settle_slo, slos_of
 from .packs.variants import can_tell, check_parts, with_variants
-from .query import Known, Problem, check_monitor, check_slo
+from .plan import problems_of
+from .query import Known, Problem
 from .query.problems import ERROR
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
 from .vocabulary import Vocabulary, builtin_vocabulary, vocabulary
-from .widgets import Shown, dashboard_body
+from .widgets import Shown, dashboard_body, places_of
 
 AUTHOR = "model_serving maintainers"
 
@@ -71,17 +74,15 @@ def desired(
         every = monitors if whole else _settled(values.available.values(), values, True, ())[2]
         check_routing(routing, _routable(every, values))
     resources = [
-        *(Resource("slo", key, slo_body(slo, values)) for key, slo in slos.items()),
+        *(Resource("slo", key, slo_body(slo, values), _slo_places(slo, values)) for key, slo in slos.items()),
         *(resource for one in monitors for resource in _monitor(one, values, routing, entries)),
         *(one for one in _dashboards(chosen, values, monitors, slos) if one.address not in left_out),
     ]
     rules = notification_rules(routing, values.stack) if routing is not None and routing.form == "rules" else []
-    resources = [*percentiles(resources), *resources]
-    for pack in chosen:
-        for problem in _problems(pack, resources, Known(vocabulary_of(values))) if pack.file else ():
-            if problem.severity == "error":
-                raise Node(pack.file, problem.path, None).fail(problem.message)
-    return [*resources, *rules]
+    resources += downtimes(
+        values, monitors, vocabulary_of(values), len(chosen) == len(values.available) and not left_out
+    )
+    return [*percentiles(resources), *resources, *rules]
 
 
 def pack_problems(path: Path, known: Known) -> list[Problem]:
@@ -92,26 +93,13 @@ def pack_problems(path: Path, known: Known) -> list[Problem]:
     except DocumentError as error:
         said = [line.removeprefix(f"{path}: ") for line in str(error).splitlines()]
         return [Problem(ERROR, one, "", None, "file/content") for one in said]
-    # Without its file it isn't refused for the first that is found.
-    values = Values(available={**builtin_packs(), pack.name: replace(pack, file="")})
+    # With a price, also the widgets that need one are there.
+    values = Values(available={**builtin_packs(), pack.name: pack}, gpu_hour_price=1)
     resources = desired([pack.name], values, optional=True)
-    words = replace(known, vocabulary=vocabulary_of(values)) if pack.catalogs else known
-    return list(_problems(pack, resources, words))
-
-
-def _problems(pack: Pack, resources: Iterable[Resource], words: Known) -> Iterator[Problem]:
-    """What the checks of queries find in the resources of a pack, each with its place in the file of the pack."""
-    found = {one.address: one.body for one in resources}
-    words = replace(words, percentiles=frozenset(one.key for one in resources if one.kind == "percentiles"))
-    places = {f"slo:{one.key}": f"slos.{one.key}" for one in pack.slos}
-    for entry in pack.monitors:
-        place = f"monitors.{entry.base or entry.key}"
-        places |= {f"monitor:{entry.key}": place, f"monitor:{entry.part}": f"{place}.query"}
-        places |= {f"monitor:{entry.key}.part.{name}": f"{place}.guards.{name}" for name in entry.guards}
-    for address, place in places.items():
-        check = check_slo if address.startswith("slo:") else check_monitor
-        for problem in check(found[address], words) if address in found else ():
-            yield replace(problem, path=place)
+    percentile = frozenset(one.key for one in resources if one.kind == "percentiles")
+    words = replace(known, percentiles=percentile)
+    words = replace(words, vocabulary=vocabulary_of(values)) if pack.catalogs else words
+    return [problem for one in resources for problem in problems_of(one, words)]
 
 
 def percentiles(resources: Iterable[Resource]) -> list[Resource]:
@@ -246,7 +234,26 @@ def _monitor(
     # Composite monitors can't be parts of others: what keeps still for one keeps still for its first part.
     unless = [_first_part(one, entries) for key in entry.unless for one in entries if one.key == key]
     for key, body in monitor_bodies(monitor, values.prefix, ending, unless, silent):
-        yield Resource("monitor", key, body)
+        yield Resource("monitor", key, body, _monitor_places(entry, key, values))
+
+
+def _monitor_places(entry: MonitorEntry, key: str, values: Values) -> PackPlaces | None:
+    """Where the file of a user's own pack has what a monitor is made of, or, by its key, one of its parts."""
+    pack = values.available[entry.pack]
+    if not pack.file:
+        return None
+    written = {one.key for one in pack.monitors if not one.lacking}
+    place = next(f"monitors.{one}" for one in (entry.key, entry.origin, entry.base) if one in written)
+    guards = {f"{entry.key}.part.{name}": f"{place}.guards.{name}" for name in entry.guards}
+    query = guards.get(key) or (f"{place}.query" if key == entry.part else place)
+    return PackPlaces(pack.file, {"": place, "query": query})
+
+
+def _slo_places(slo: SloEntry, values: Values) -> PackPlaces | None:
+    """The same of an SLO."""
+    file, place = values.available[slo.pack].file, f"slos.{slo.base or slo.key}"
+    parts = {"query.numerator": "good", "query.denominator": "total", "sli_specification": "query"}
+    return PackPlaces(file, {"": place, **{path: f"{place}.{key}" for path, key in parts.items()}}) if file else None
 
 
 def _first_part(entry: MonitorEntry, entries: Iterable[MonitorEntry]) -> str:
@@ -268,13 +275,16 @@ def _dashboards(
     chosen: Iterable[Pack], values: Values, monitors: Iterable[Settled], slos: Mapping[str, SloEntry]
 ) -> Iterable[Resource]:
     numbers = {} if values.gpu_hour_price is None else {"gpu_hour_price": values.gpu_hour_price}
-    shown = Shown(values.prefix, values.everywhere.scope, {one.entry.key: one for one in monitors}, slos, numbers)
+    known = {one.entry.key: one for one in monitors}
+    shown = Shown(values.prefix, values.everywhere.scope, known, slos, numbers, vocabulary_of(values))
     for pack in chosen:
         for entry in pack.dashboards:
             if values.dashboards.get(entry.key, True):
                 body = dashboard_body(entry, shown)
                 team = values.teams.get(pack.name) or values.everywhere.team
-                yield Resource("dashboard", entry.key, {**body, "tags": [f"team:{team}"]} if team else body)
+                body = {**body, "tags": [f"team:{team}"]} if team else body
+                written = PackPlaces(pack.file, places_of(entry, shown)) if pack.file else None
+                yield Resource("dashboard", entry.key, body, written)
 
 
 def _json(value: Any) -> str:

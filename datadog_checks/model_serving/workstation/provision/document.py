@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import DocumentError
+from ...errors import DocumentError, QueryError
 from ...strict_yaml import UnreadableYaml, read_yaml
 from .query.tree import seconds
 
@@ -77,6 +77,14 @@ class Node:
         if not isinstance(self.value, str) or not self.value.strip():
             raise self.fail(f"must be a text, not {_kind(self.value)}")
         return self.value
+
+    def parsed(self, read: Callable[[str], Read]) -> Read:
+        """A text, as `read` reads a query, with the column of what it can't read."""
+        text = self.text()
+        try:
+            return read(text)
+        except QueryError as error:
+            raise self.fail(f"column {error.column}: {error.message}") from None
 
     def texts(self) -> tuple[str, ...]:
         """A text, or a list of texts."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ProvisionError
 from ..files import json_text
-from .model import REFERENCE, Resource, attributes, enveloped
+from .model import KEY_TAG, REFERENCE, Resource, attributes, enveloped
 from .state import metric_of
 from .writes import FRESH_PERCENTILES, UNUSED_TAG
 
@@ -20,6 +20,7 @@ FOLDERS = {
     "monitor": "monitors",
     "dashboard": "dashboards",
     "notification_rule": "notification_rules",
+    "downtime": "downtimes",
 }
 STACK_TAG = "model_serving_stack"
 TERRAFORM = "model_serving.tf.json"
@@ -29,6 +30,7 @@ TYPES = {
     "monitor": "datadog_monitor_json",
     "dashboard": "datadog_dashboard_json",
     "notification_rule": "datadog_monitor_notification_rule",
+    "downtime": "datadog_downtime_schedule",
 }
 """Resource types of Terraform's provider DataDog/datadog."""
 
@@ -41,11 +43,11 @@ def export_files(resources: Iterable[Resource], stack: str = "") -> dict[str, st
     dashboards, the import of the user interface take, and one Terraform configuration that makes all of them.
 
     A reference stays as `${slo:key}` in the JSON; Terraform puts the id there, a person has to. What is of a `stack`
-    bears no mark, but a tag by which its notification rules leave monitors of other stacks alone.
+    bears no mark, but a tag by which its notification rules and downtimes leave monitors of other stacks alone.
     """
     files = {}
     blocks: dict[str, dict[str, Any]] = {}
-    for resource in (_of_stack(one, stack) if stack else one for one in resources):
+    for resource in (_of_stack(one, stack) if stack else one for one in map(_without_key, resources)):
         path = f"{FOLDERS[resource.kind]}/{resource.key}.json"
         files[path] = json_text(_whole(resource))
         block = _BLOCKS[resource.kind](resource, path)
@@ -62,12 +64,26 @@ def left_over(directory: Path, files: Collection[str]) -> list[str]:
     return sorted(name for path in there if (name := path.relative_to(directory).as_posix()) not in files)
 
 
+def _without_key(resource: Resource) -> Resource:
+    """A downtime of one monitor names it by its id: what is exported has no tag with a key."""
+    if resource.kind != "downtime":
+        return resource
+    own = attributes(resource.body)
+    tags = [str(tag) for tag in own["monitor_identifier"]["monitor_tags"]]
+    keys = [tag.partition(":")[2] for tag in tags if tag.startswith(f"{KEY_TAG}:")]
+    identifier = {"monitor_id": f"${{monitor:{keys[0]}}}"} if keys else {"monitor_tags": tags}
+    return replace(resource, body={**own, "monitor_identifier": identifier})
+
+
 def _of_stack(resource: Resource, stack: str) -> Resource:
     tag = f"{STACK_TAG}:{stack}"
     if resource.kind == "notification_rule":
         own = attributes(resource.body)
         wanted = own["filter"]
         return replace(resource, body={**own, "filter": {**wanted, "scope": f"{tag} AND {wanted['scope']}"}})
+    if resource.kind == "downtime" and "monitor_tags" in resource.body["monitor_identifier"]:
+        tags = [tag, *resource.body["monitor_identifier"]["monitor_tags"]]
+        return replace(resource, body={**resource.body, "monitor_identifier": {"monitor_tags": tags}})
     if resource.kind == "monitor":
         return replace(resource, body={**resource.body, "tags": [*resource.body["tags"], tag]})
     return resource
@@ -85,6 +101,8 @@ def _whole(resource: Resource) -> Mapping[str, Any]:
         return enveloped("manage_tags", PERCENTILES, metric_of(resource))
     if resource.kind == "notification_rule":
         return enveloped("monitor-notification-rule", attributes(resource.body))
+    if resource.kind == "downtime":
+        return enveloped("downtime", resource.body)
     return resource.body
 
 
@@ -168,10 +186,25 @@ def _rule(resource: Resource, path: str) -> dict[str, Any]:
     return _picked(own, "name", "recipients", "filter", "conditional_recipients")
 
 
+def _downtime(resource: Resource, path: str) -> dict[str, Any]:
+    own = resource.body
+    schedule = own["schedule"]
+    block = _picked(own, "scope", "message", "monitor_identifier", "display_timezone")
+    if "recurrences" in schedule:
+        return {
+            **block,
+            "recurring_schedule": {"timezone": schedule["timezone"], "recurrence": schedule["recurrences"]},
+        }
+    # The provider takes the moment in this form alone.
+    times = {name: value.replace("+00:00", "Z") for name, value in schedule.items()}
+    return {**block, "one_time_schedule": times}
+
+
 _BLOCKS = {
     "percentiles": _percentiles,
     "slo": _slo,
     "monitor": _monitor,
     "dashboard": _dashboard,
     "notification_rule": _rule,
+    "downtime": _downtime,
 }

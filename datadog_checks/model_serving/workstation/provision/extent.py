@@ -9,7 +9,7 @@ from typing import Any
 from .packs import pack_of
 from .state import Found
 
-OTHER_PACK = "they are of other packs than --pack names"
+OTHER_PACK = "no pack that --pack names brings them"
 UNROUTED = "no --routing says whether they are wanted"
 UNFED = "nothing that --for or --system names feeds them"
 
@@ -20,7 +20,8 @@ class Extent:
 
     `packs` are the names of those that were chosen for this once, empty for all, `homes` the name of the pack by the
     addresses of what all packs have, and `unfed` the addresses of what is wanted but for `--for` and `--system`.
-    `routed` says whether the notification rules, which are of no pack, are told.
+    `routed` says whether the notification rules, which are of no pack, are told. With
+    `packs` it isn't about downtimes that are not wanted either: they may be for monitors of other packs.
     """
 
     packs: tuple[str, ...] = ()

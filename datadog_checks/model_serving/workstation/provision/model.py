@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-KINDS = ("percentiles", "slo", "notification_rule", "monitor", "dashboard")
+KINDS = ("percentiles", "slo", "notification_rule", "downtime", "monitor", "dashboard")
 """Kinds of resources in the order of creation; they are destroyed in reverse. Datadog routes the monitors that are
-created or updated after a rule was saved; whether it routes older ones isn't documented, so rules come before them."""
+created or updated after a rule was saved; whether it routes older ones isn't documented, so rules come before them. So
+do downtimes: a monitor that is made while one is under way is silent from the start."""
 
 OWNER = "model-serving"
 OWNER_TAG = f"managed_by:{OWNER}"
@@ -34,20 +35,37 @@ OWNERS = rf"{OWNER}(?:\.({STACK.pattern}))?"
 """The owner in a mark, with the stack, if that has a name."""
 
 OWNER_TAGS = re.compile(rf"managed_by:{OWNERS}")
-DASHBOARD_MARK = re.compile(rf"managed by {OWNERS} \(key: ({KEY.pattern})(?:, content: [0-9a-f]+)?\)\s*$")
+LINE_MARK = re.compile(rf"managed by {OWNERS} \(key: ({KEY.pattern})(?:, content: [0-9a-f]+)?\)\s*$")
+"""The last line of a dashboard's description, with a digest of its content, and of a downtime's message."""
+
 RULE_MARK = re.compile(rf"{OWNERS} ({KEY.pattern}): ")
 PERCENTILE = re.compile(r"\b(?:p\d+(?:\.\d+)?|count\(v: v[^)]*\)):(model_serving\.[\w.]+)")
 """In any text of a body: a metric of which a percentile is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
+class PackPlaces:
+    """Where a user wrote what a body is made of: places in the `file` of a pack, by what paths in the body begin with.
+    Of several the longest counts; the empty one is there."""
+
+    file: str
+    places: Mapping[str, str]
+
+    def place(self, path: str) -> str:
+        """The place in the file of what has this path in the body."""
+        return self.places[max((start for start in self.places if path.startswith(start)), key=len)]
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """What should exist. `key` is stable and unique within the kind; `body` is that of the API's create call, in JSON
-    types, with `${kind:key}` in place of the id of another resource."""
+    types, with `${kind:key}` in place of the id of another resource. `written` is there for what a user's own pack
+    has."""
 
     kind: str
     key: str
     body: Mapping[str, Any]
+    written: PackPlaces | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or not KEY.fullmatch(self.key):
@@ -88,9 +106,9 @@ def mark(resource: Resource, stack: str = "") -> Resource:
     one without a name.
 
     Monitors and SLOs carry two tags, notification rules a prefix of their name and the owner's tag in their scope,
-    dashboards a last line in the description. That line also holds a digest of the body: a field that was taken out of
-    a dashboard can't be told from one that the server added, so the digest says that something did change.
-    Percentiles bear no mark.
+    dashboards a last line in the description, downtimes one in the message and the owner's tag among the tags that they
+    are for. The line of dashboards also holds a digest of the body: a field that was taken out of a dashboard can't be
+    told from one that the server added, so the digest says that something did change. Percentiles bear no mark.
     """
     body = dict(resource.body)
     if resource.kind in ("monitor", "slo"):
@@ -108,6 +126,14 @@ def mark(resource: Resource, stack: str = "") -> Resource:
         scope = own_fields["filter"]["scope"]
         own_fields["filter"] = {**own_fields["filter"], "scope": f"{owner_tag(stack)} AND {scope}"}
         body = enveloped("monitor-notification-rule", own_fields)
+    elif resource.kind == "downtime":
+        own_fields = dict(attributes(body))
+        text = str(own_fields.get("message") or "").rstrip()
+        own_fields["message"] = f"{text}\n\nmanaged by {owner(stack)} (key: {resource.key})".lstrip()
+        # A monitor that somebody else has made, or that is of another stack, is never silenced by us.
+        tags = own_fields["monitor_identifier"]["monitor_tags"]
+        own_fields["monitor_identifier"] = {"monitor_tags": [owner_tag(stack), *tags]}
+        body = enveloped("downtime", own_fields)
     return replace(resource, body=body)
 
 
@@ -119,6 +145,15 @@ def with_mark_of(resource: Resource, stack: str, other: str) -> Resource:
     elif resource.kind == "dashboard":
         text, _, line = str(body["description"]).rpartition("managed by ")
         body["description"] = f"{text}managed by {owner(other)}{line.removeprefix(owner(stack))}"
+    elif resource.kind == "downtime":
+        own = dict(attributes(body))
+        text, _, line = str(own["message"]).rpartition("managed by ")
+        own["message"] = f"{text}managed by {owner(other)}{line.removeprefix(owner(stack))}"
+        tags = own["monitor_identifier"]["monitor_tags"]
+        own["monitor_identifier"] = {
+            "monitor_tags": [owner_tag(other) if tag == owner_tag(stack) else tag for tag in tags]
+        }
+        body = enveloped("downtime", own)
     elif resource.kind == "notification_rule":
         own = dict(attributes(body))
         own["name"] = f"{owner(other)}{own['name'].removeprefix(owner(stack))}"
@@ -136,7 +171,7 @@ def mark_of(kind: str, body: Mapping[str, Any]) -> tuple[str, str] | None:
         keys = [tag.partition(":")[2] for tag in tags if tag.startswith(f"{KEY_TAG}:")]
         return (stacks[0], keys[0]) if len(stacks) == len(keys) == 1 and KEY.fullmatch(keys[0]) else None
     if kind == "dashboard":
-        match = DASHBOARD_MARK.search(str(body.get("description") or ""))
+        match = LINE_MARK.search(str(body.get("description") or ""))
         return (match.group(1) or "", match.group(2)) if match else None
     if kind == "notification_rule":
         own = attributes(body)
@@ -146,7 +181,18 @@ def mark_of(kind: str, body: Mapping[str, Any]) -> tuple[str, str] | None:
         stack = match.group(1) or "" if match else ""
         ours = re.search(rf"(?<![\w:.-]){re.escape(owner_tag(stack))}(?![\w:./-])", scope)
         return (stack, match.group(2)) if match and ours else None
+    if kind == "downtime":
+        match = LINE_MARK.search(str(attributes(body).get("message") or ""))
+        stack = match.group(1) or "" if match else ""
+        # Anybody may write so; only ours are for monitors of the stack alone.
+        return (stack, match.group(2)) if match and _owners_of(body) == {stack} else None
     return None
+
+
+def _owners_of(downtime: Mapping[str, Any]) -> set[str]:
+    """The stacks whose monitors a downtime is for."""
+    tags = (attributes(downtime).get("monitor_identifier") or {}).get("monitor_tags") or ()
+    return {match.group(1) or "" for tag in tags if (match := OWNER_TAGS.fullmatch(str(tag)))}
 
 
 def resembles(kind: str, body: Mapping[str, Any]) -> bool:
@@ -155,6 +201,8 @@ def resembles(kind: str, body: Mapping[str, Any]) -> bool:
         return False
     if kind in ("monitor", "slo"):
         return any(OWNER_TAGS.fullmatch(str(tag)) for tag in body.get("tags") or ())
+    if kind == "downtime":
+        return bool(_owners_of(body)) or LINE_MARK.search(str(attributes(body).get("message") or "")) is not None
     return kind == "notification_rule" and RULE_MARK.match(str(attributes(body).get("name") or "")) is not None
 
 
@@ -176,6 +224,9 @@ def attributes(body: Mapping[str, Any]) -> Mapping[str, Any]:
 def title_of(body: Mapping[str, Any]) -> str:
     """The name that people see of a resource."""
     own = attributes(body)
+    if "monitor_identifier" in own:
+        # A downtime has a message alone.
+        return LINE_MARK.sub("", str(own.get("message") or "")).strip().partition("\n")[0]
     return str(own.get("name") or own.get("title") or "")
 
 

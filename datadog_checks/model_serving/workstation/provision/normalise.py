@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any
 
-from .model import OLDER_FORM_TAG, attributes
+from .model import OLDER_FORM_TAG, attributes, enveloped
+from .schedules import has_to_be_made_anew, in_terms_of, to_send
 
 TYPES = {"monitor": "type", "slo": "type", "dashboard": "layout_type"}
 """Fields that stay what they were when the resource was made."""
@@ -56,8 +58,20 @@ REMOVABLE = {
 THRESHOLDS = ("warning", "critical_recovery", "warning_recovery")
 """Likewise, in the thresholds of a monitor; the server adds a missing `critical` by itself."""
 
+CURRENT = "current_downtime"
+"""What the server tells of a schedule that recurs: the one that is under way, or next."""
+
 UNORDERED = frozenset(
-    {"tags", "recipients", "notify_by", "renotify_statuses", "monitor_ids", "groups", "fallback_recipients"}
+    {
+        "tags",
+        "recipients",
+        "notify_by",
+        "renotify_statuses",
+        "monitor_ids",
+        "groups",
+        "fallback_recipients",
+        "monitor_tags",
+    }
 )
 """Lists whose order says nothing."""
 
@@ -77,6 +91,8 @@ def differences(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any])
         has = bool(attributes(actual).get("include_percentiles"))
         return [] if has else [FieldChange("include_percentiles", False, True)]
     ours, theirs = (view(kind, body) for body in (wanted, actual))
+    if kind == "downtime":
+        ours["schedule"] = in_terms_of(ours["schedule"], theirs["schedule"], datetime.now(UTC))
     if kind == "monitor" and OLDER_FORM_TAG in (theirs["tags"] or ()) and ours["options"]["on_missing_data"]:
         # The account refused it, and `apply` gave it the older form. Elsewhere, what is missing was taken away.
         if theirs["options"]["on_missing_data"] is None:
@@ -128,6 +144,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     ),
     "dashboard": ("title", "description", "layout_type", "reflow_type", "template_variables", "tags", "widgets"),
     "notification_rule": ("name", "filter", "recipients", "conditional_recipients"),
+    "downtime": ("scope", "message", "monitor_identifier", "schedule", "display_timezone"),
 }
 """What a body of the account says that isn't the server's own, such as ids and times."""
 
@@ -135,6 +152,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 def alike(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two resources of the account are the same but for their ids, as two runs at once make them."""
     first, second = ({name: attributes(body).get(name) for name in FIELDS[kind]} for body in (one, other))
+    if kind == "downtime":
+        first, second = (view(kind, fields) for fields in (first, second))
     if kind == "monitor":
         first, second = (view(kind, body) for body in (one, other))
         for options in (first["options"], second["options"]):
@@ -151,7 +170,12 @@ def _without_ids(value: Any) -> Any:
 
 
 def type_change(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> FieldChange | None:
-    """The change of a type, which the API can't do to a resource that exists; of dashboards it is the layout's."""
+    """The change of a type, which the API can't do to a resource that exists; of dashboards it is the layout's, of
+    downtimes the start of one that is under way."""
+    if kind == "downtime":
+        new, old = (view(kind, body)["schedule"] for body in (wanted, actual))
+        anew = has_to_be_made_anew(new, old, actual.get("status") == "active", datetime.now(UTC))
+        return FieldChange("schedule", old, new) if anew else None
     if kind not in TYPES:
         return None
     name = TYPES[kind]
@@ -169,6 +193,9 @@ def view(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         fields = {name: body.get(name) for name in MONITOR_FIELDS}
         return {**fields, "type": SAME_TYPES.get(body["type"], body["type"]), "options": options}
     own = dict(attributes(body))
+    if kind == "downtime":
+        schedule = own.get("schedule") or {}
+        return {**own, "schedule": {name: value for name, value in schedule.items() if name != CURRENT}}
     if kind == "slo":
         own["thresholds"] = {one["timeframe"]: {"warning": None, **one} for one in body.get("thresholds") or ()}
     return {**dict.fromkeys(REMOVABLE.get(kind, ())), **own}
@@ -199,7 +226,22 @@ def preserved(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any]) -
         for name in ("notify_list", "restricted_roles", "template_variable_presets"):
             if actual.get(name):
                 body.setdefault(name, actual[name])
+    elif kind == "downtime":
+        body = enveloped(kind, _schedule_kept(attributes(wanted), actual))
     return body
+
+
+def _schedule_kept(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a downtime without a schedule that is as it should be, and with the start that it has, where that
+    is one that the API takes no more."""
+    now = datetime.now(UTC)
+    fields = dict(wanted)
+    there = view("downtime", actual)["schedule"]
+    schedule = in_terms_of(fields.pop("schedule"), there, now)
+    if not any(_compare("schedule", schedule, there)):
+        return fields
+    begun = "recurrences" not in schedule and schedule.get("start") == there.get("start")
+    return {**fields, "schedule": schedule if begun else to_send(schedule, now)}
 
 
 def _compare(path: str, wanted: Any, actual: Any) -> Iterator[FieldChange]:

@@ -6,18 +6,22 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from ...errors import ProvisionError
+from ...errors import DocumentError, ProvisionError
 from .adopt import adoptable
+from .document import Node
 from .extent import Extent
-from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, mark, resolve, title_of, with_mark_of
+from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, title_of, with_mark_of
 from .normalise import FieldChange, differences, overwritten, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
 from .query.filters import CONTRADICTION
+from .query.problems import ERROR, HINT
+from .schedules import UTC_NAME, ended, moment_of, moment_text, next_start, under_way, zone_of
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
 from .vocabulary import Vocabulary, builtin_vocabulary
@@ -31,7 +35,8 @@ CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
 
 class Action(StrEnum):
     """What happens to one resource. Only those of `DOES` do anything; `WAIT` is for percentiles of a metric that the
-    account has not received yet, which the API can't switch on, `FOREIGN` for what only looks like ours."""
+    account has not received yet, which the API can't switch on, `OVER` for a downtime that has passed, `FOREIGN` for
+    what only looks like ours."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -39,6 +44,7 @@ class Action(StrEnum):
     DELETE = "delete"
     UNCHANGED = "unchanged"
     WAIT = "wait"
+    OVER = "over"
     ORPHANED = "orphaned"
     CONFLICT = "conflict"
     FOREIGN = "foreign"
@@ -80,8 +86,13 @@ class Step:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying."""
-        if self.kind != "monitor" or self.resource is None:
+        """What a person has done to a monitor that provisioning leaves so, and that keeps it from notifying; and that a
+        downtime is under way."""
+        if self.resource is None:
+            return ()
+        if self.kind == "downtime":
+            return tuple(filter(None, map(_silences, self.found)))
+        if self.kind != "monitor":
             return ()
         told = []
         for found in self.found:
@@ -90,6 +101,13 @@ class Step:
             if found.body.get("draft_status") == "draft":
                 told.append("a draft, and left so: it notifies nobody until somebody publishes it in Datadog")
         return tuple(told)
+
+
+def _silences(downtime: Found) -> str:
+    """Until when a downtime silences that is under way, empty for any other."""
+    end = under_way(downtime.body.get("schedule") or {}, datetime.now(UTC))
+    zone = str(downtime.body.get("display_timezone") or UTC_NAME)
+    return f"silences now, until {moment_text(end.astimezone(zone_of(zone)))} ({zone})" if end else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +162,9 @@ def checked(
     all metrics, `vocabulary` what a check with the user's catalogs sends, None for one without. `warn` takes
     what may be meant, such as a threshold in another unit than the metric's.
 
-    Raises ProvisionError that lists every mistake in them: two with one address, a reference to nothing, and whatever
-    the checks of queries find. None of this asks the API.
+    Raises DocumentError that lists what the checks of queries find wrong in packs of the user's own, each with its
+    place in the file, and ProvisionError that lists every other mistake: two with one address, a reference to nothing,
+    and whatever the checks find. None of this asks the API.
     """
     ordered = sorted(resources, key=lambda one: KINDS.index(one.kind))
     words = Known(
@@ -154,8 +173,10 @@ def checked(
         user_tags=user_tags,
     )
     known: set[str] = set()
-    mistakes = []
-    contradictory = []
+    mistakes: list[str] = []
+    contradictory: list[str] = []
+    # What several resources come of is told of once.
+    in_files: dict[str, bool] = {}
     for resource in ordered:
         if resource.address in known:
             mistakes.append(f"{resource.address}: defined twice; every resource needs a key of its own")
@@ -164,14 +185,20 @@ def checked(
         missing = sorted(resource.references() - known)
         if missing:
             mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
-        check = CHECKS.get(resource.kind)
-        for problem in check(resource.body, words) if check else ():
+        for problem in problems_of(resource, words):
+            if problem.severity == HINT:
+                continue
+            is_error = problem.severity == ERROR
             if problem.id == CONTRADICTION:
                 contradictory.append(resource.address)
                 continue
+            if resource.written is not None:
+                told = str(Node(resource.written.file, problem.path, None).fail(problem.message))
+                in_files[told] = is_error
+                continue
             place = f" at {problem.path}" if problem.path else ""
             column = f", column {problem.column}" if problem.column is not None else ""
-            tell = mistakes.append if problem.severity == "error" else warn
+            tell = mistakes.append if is_error else warn
             tell(f"{resource.address}{place}{column}: {problem.message}")
     if contradictory:
         # One scope of the values file may be at odds with those of many.
@@ -184,9 +211,24 @@ def checked(
         TopologicalSorter({one.address: one.references() for one in ordered}).prepare()
     except CycleError as error:
         mistakes.append(f"{' needs '.join(error.args[1])}: a circle, so none of them can come first")
+    for told, is_error in in_files.items():
+        if not is_error:
+            warn(told)
+    if any(in_files.values()):
+        raise DocumentError("\n".join(told for told, is_error in in_files.items() if is_error))
     if mistakes:
         raise ProvisionError("nothing was sent:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
     return [mark(resource, stack) for resource in ordered]
+
+
+def problems_of(resource: Resource, words: Known) -> list[Problem]:
+    """What the checks of queries find in a resource. The path of each leads to its place in the body, or, of what a
+    user's own pack has, in the file of the pack."""
+    check = CHECKS.get(resource.kind)
+    found = check(resource.body, words) if check else []
+    if resource.written is None:
+        return found
+    return [replace(problem, path=resource.written.place(problem.path)) for problem in found]
 
 
 def make_plan(
@@ -209,6 +251,9 @@ def make_plan(
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
     """
+    over = {one.address: note for one in resources if (note := _over(one, account))}
+    passed = [Step(Action.OVER, one.address, one, note=over[one.address]) for one in resources if one.address in over]
+    resources = [one for one in resources if one.address not in over]
     moved, undecided = _moved(resources, account, move)
     adopted = adoptable(resources, account, moved)
     owned = {**account.owned, **{address: [one] for address, one in (*moved.items(), *adopted.items())}}
@@ -238,10 +283,13 @@ def make_plan(
             if resource.address in moved:
                 note = f"moves here from {stack_name(moved[resource.address].stack)}"
                 step = replace(step, note=note)
+            if step.action is Action.CREATE and (canceled := moment_of(account.canceled.get(resource.address))):
+                step = replace(step, note=f"one was canceled on {moment_text(canceled)} (UTC), and is planned again")
             steps.append(step)
     steps += _twins(
         account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune
     )
+    steps += passed
     about = extent or Extent()
     unwanted = [some for address, some in account.owned.items() if address not in wanted]
     unwanted.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
@@ -254,6 +302,21 @@ def make_plan(
         if why := about.leaves(original):
             left_alone.setdefault(why, Counter())[original.kind] += 1
     return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags), left_alone)
+
+
+def _over(resource: Resource, account: Account) -> str:
+    """Why a downtime is not wanted any more: it is over, or what is left of it can't be planned; empty where it is."""
+    if resource.kind != "downtime":
+        return ""
+    own, now = attributes(resource.body), datetime.now(UTC)
+    zone = zone_of(own["display_timezone"])
+    advice = "take it out of the values file, or write when it is next"
+    if end := ended(own["schedule"], now):
+        return f"is over since {moment_text(end.astimezone(zone))} ({own['display_timezone']}): {advice}"
+    last = "recurrences" in own["schedule"] and next_start(own["schedule"], now) is None
+    if last and resource.address not in account.owned and resource.address not in account.others:
+        return f"its last time has begun already, and Datadog plans none in the past: {advice}"
+    return ""
 
 
 def destroy_plan(account: Account, of: Callable[[Found], bool] = lambda found: True) -> Plan:

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from ...http.redact import printable
 from .apply import Outcome, Result
-from .describe import Hearers, described
+from .describe import Hearers, described, when
 from .model import title_of
 from .normalise import UNORDERED, FieldChange
-from .plan import Action, Plan, Step, counted, unknown_yet
+from .plan import DOES, Action, Plan, Step, counted, unknown_yet
 
 SIGNS = {
     Action.CREATE: ("+", "green"),
@@ -24,6 +24,7 @@ SIGNS = {
     Action.DELETE: ("-", "red"),
     Action.UNCHANGED: (" ", "dim"),
     Action.WAIT: (".", "cyan"),
+    Action.OVER: (".", "dim"),
     Action.ORPHANED: ("?", "magenta"),
     Action.CONFLICT: ("!", "bold red"),
     Action.FOREIGN: ("x", "dim"),
@@ -35,6 +36,7 @@ SUMMARY = (
     (Action.DELETE, "to delete"),
     (Action.UNCHANGED, "unchanged"),
     (Action.WAIT, "waiting"),
+    (Action.OVER, "over"),
     (Action.ORPHANED, "orphaned"),
     (Action.CONFLICT, "in conflict"),
     (Action.FOREIGN, "not ours"),
@@ -117,10 +119,13 @@ def headline(step: Step) -> str:
     extra = {
         Action.CREATE: "new",
         Action.CHANGE: f"{_adopted(step) or 'changes'}{RESETS if step.resets else ''}",
-        Action.REPLACE: "is replaced, since its type can't change: a new id, and its history is lost",
+        Action.REPLACE: "is replaced, since its type can't change: a new id, and its history is lost"
+        if step.kind != "downtime"
+        else "is canceled and planned anew, since Datadog doesn't change when one starts that is or would be under way",
         Action.DELETE: "is deleted",
         Action.UNCHANGED: "unchanged",
         Action.WAIT: "waits: the account has not received this metric lately, so there is nothing to switch on yet",
+        Action.OVER: "is not planned",
         Action.ORPHANED: "is ours but no longer wanted; --prune deletes it",
         Action.CONFLICT: "can't be told what is meant",
         Action.FOREIGN: "isn't ours and is left alone",
@@ -241,6 +246,8 @@ def _details(step: Step, hearers: Hearers) -> Iterator[str]:
         yield from [f"no longer notifies {', '.join(lost)}"] if lost else ()
     if step.action is Action.CREATE and step.resource is not None:
         yield from described(step.resource, hearers)
+    elif step.action in DOES and step.kind == "downtime" and step.resource is not None:
+        yield when(step.resource)
     yield from step.notices
 
 

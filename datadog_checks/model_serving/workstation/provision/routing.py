@@ -22,13 +22,14 @@ UNRESOLVED = ("is_alert", "is_warning", "is_no_data")
 """Transitions that a receiver hears of which wants none about recoveries."""
 
 TOP_MATCH = "the top level takes everything; write `match` in an entry of `routes`"
+DOWNTIMES = "write these times under `downtimes` in the values file, which silences monitors for all receivers"
 NOT_DATADOG = {
     "group_wait": "Datadog notifies at once; there is nothing to set here",
     "group_interval": "Datadog has no such delay; there is nothing to set here",
     "inhibit_rules": "write a composite monitor `A && !B`, or a downtime, in Datadog",
-    "mute_time_intervals": "write a downtime with a schedule in Datadog",
-    "active_time_intervals": "write a downtime with a schedule in Datadog",
-    "time_intervals": "write a downtime with a schedule in Datadog",
+    "mute_time_intervals": DOWNTIMES,
+    "active_time_intervals": f"{DOWNTIMES}, for the times at which nobody is to hear",
+    "time_intervals": DOWNTIMES,
     "global": "there is nothing to set here; a receiver has `to`, a list of handles",
     "resolve_timeout": "write `auto_resolve` in the values file",
     "templates": "messages come from the packs",

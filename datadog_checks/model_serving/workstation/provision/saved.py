@@ -25,6 +25,7 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
     "slo": ("name", "description", "query", "monitor_ids", "sli_specification", "thresholds", "tags"),
     "dashboard": ("title", "description", "widgets", "template_variables"),
     "notification_rule": ("name", "filter", "recipients", "conditional_recipients"),
+    "downtime": ("scope", "message", "monitor_identifier"),
 }
 """What a person may have changed, after the review, of a resource that is to go, or to become ours."""
 
@@ -151,6 +152,8 @@ def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) 
             yield f"{address} has come (id {', '.join(new['ids'])})"
         elif new is None:
             yield f"{address} is gone"
+        elif new["action"] == Action.OVER != old["action"]:
+            yield f"{address} {new['note']}"
         elif address in made or (old["action"] == Action.WAIT and new["action"] == Action.CREATE):
             continue
         elif old["ids"] != new["ids"]:

@@ -23,6 +23,7 @@ MODELS = {
         "monitor_notification_rule_create_request",
         "MonitorNotificationRuleCreateRequest",
     ),
+    "downtime": ("v2", "downtime_create_request", "DowntimeCreateRequest"),
 }
 """The request of each kind that may say more than one thing."""
 
@@ -39,7 +40,8 @@ def violation(resource: Resource) -> str:
     body = request_body(resource, dict.fromkeys(resource.references(), PLACE))
     try:
         read = validate_and_convert_types(body, (_model(resource.kind),), ["body"], True, True, Configuration())
-    except OpenApiException as error:
+    except (OpenApiException, ValueError) as error:
+        # A number out of its range, or a list too long or short, is either of them.
         return str(error)
     except TypeError as error:
         # How the client tells of what is not there.

@@ -14,6 +14,9 @@ from .normalise import TYPES, alike
 
 MONITOR_PAGE = 1000
 PAGE = 100
+OVER = ("ended", "canceled")
+"""The status of a downtime that silences nothing any more."""
+
 TWO_WEEKS = 14 * 24 * 3600
 
 Tell = Callable[[str], None]
@@ -21,8 +24,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A resource of the account. `body` is what the API answers, of notification rules and tag configurations only
-    the attributes; `id` is text whatever the API makes of it. `stack` is that of its mark."""
+    """A resource of the account. `body` is what the API answers, of its second version (notification rules, downtimes,
+    tag configurations) only the attributes; `id` is text whatever the API makes of it. `stack` is that of its mark."""
 
     kind: str
     key: str
@@ -38,7 +41,7 @@ class Found:
     def age(self) -> tuple[str, int, str]:
         """What sorts by the time of creation: of several with one mark the first is the original. SLOs tell it in
         seconds, all others as text of one form."""
-        created = self.body.get("created") if self.kind == "monitor" else self.body.get("created_at")
+        created = self.body.get("created" if self.kind in ("monitor", "downtime") else "created_at")
         text = f"{created:020d}" if isinstance(created, int) else str(created or "")
         return text, int(self.id) if self.id.isdigit() else 0, self.id
 
@@ -58,7 +61,8 @@ class Account:
     `others` is what the stack has, if any, from which this one is to take over, by address, and `strangers` what bears
     a part of our mark, is a copy that somebody made of ours, or is of another stack. `to_adopt` is by the address that
     it is to have; it may be ours already. `unseen` are the addresses of percentiles of metrics that the account has
-    never received, or not lately.
+    never received, or not lately; `canceled` is when downtimes of the stack were canceled that are listed still, by
+    address.
     """
 
     stack: str = ""
@@ -67,6 +71,7 @@ class Account:
     strangers: list[Stranger] = field(default_factory=list)
     to_adopt: dict[str, Found] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
+    canceled: dict[str, str] = field(default_factory=dict)
 
     def add(self, found: Iterable[Found]) -> None:
         """Sort what the account has. Of several with one mark the oldest is the original."""
@@ -111,10 +116,14 @@ def read_account(
 
 def _read_account(client: Client, resources: Iterable[Resource], stack: str, source: str) -> Account:
     account = Account(stack)
+    resources = list(resources)
     percentiles = [resource for resource in resources if resource.kind == "percentiles"]
     stacks = tuple(dict.fromkeys((stack, source)))
     with ThreadPoolExecutor(client.parallel) as pool:
         lists = [pool.submit(_in_lists, client, kind, stacks) for kind in ("monitor", "slo", "notification_rule")]
+        # Without resources everything is asked for, as what takes all of it away does.
+        needed = not resources or any(one.kind == "downtime" for one in resources)
+        downtimes = pool.submit(_planned, client, needed)
         dashboards = pool.submit(lambda: [one for one in _dashboards(client) if mark_of("dashboard", one)])
         configured = pool.map(lambda one: _percentiles(client, one), percentiles)
         try:
@@ -127,6 +136,10 @@ def _read_account(client: Client, resources: Iterable[Resource], stack: str, sou
             found += [one for some in whole for one in some]
             for future in lists:
                 found += future.result()
+            planned = sorted(downtimes.result(), key=lambda one: one.age)
+            found += [one for one in planned if one.body.get("status") not in OVER]
+            canceled = [one for one in planned if one.stack == stack and one.body.get("canceled")]
+            account.canceled = {one.address: str(one.body["canceled"]) for one in canceled}
             account.add(one for one in found if one.key and one.stack == stack)
             _add_others(account, found, source)
             for resource, (configuration, seen) in zip(percentiles, configured, strict=True):
@@ -263,6 +276,18 @@ def _percentiles(client: Client, resource: Resource) -> tuple[Found | None, bool
     return None, bool(lists.get("tags") or lists.get("ingested_tags"))
 
 
+def _planned(client: Client, needed: bool) -> list[Found]:
+    """Downtimes of any stack, also those that are over. Unless they are `needed`, there are none for a key that may not
+    see them: who has planned none has no use for the scope."""
+    try:
+        found = [found_in("downtime", one) for one in _downtimes(client, "")]
+        return [one for one in found if one.key or resembles("downtime", one.body)]
+    except Refused as error:
+        if needed or error.status != 403:
+            raise
+        return []
+
+
 def _in_lists(client: Client, kind: str, stacks: Iterable[str]) -> list[Found]:
     """What bears a mark of these stacks, or a part of one; of rules, which can't be selected, what bears any."""
     lists = (("",) if kind == "notification_rule" else tuple(stacks)) or ("",)
@@ -271,11 +296,11 @@ def _in_lists(client: Client, kind: str, stacks: Iterable[str]) -> list[Found]:
 
 def _in_list(client: Client, kind: str, stack: str, key: str | None = None) -> list[Found]:
     tag = owner_tag(stack) if key is None else f"{KEY_TAG}:{key}"
-    pages = {"monitor": _monitors, "slo": _slos, "notification_rule": _rules}[kind]
+    pages = {"monitor": _monitors, "slo": _slos, "notification_rule": _rules, "downtime": _downtimes}[kind]
     found = []
     for one in pages(client, tag):
         body = one.get("attributes") or one
-        if mark_of(kind, body) or resembles(kind, body):
+        if (mark_of(kind, body) or resembles(kind, body)) and not (kind == "downtime" and body.get("status") in OVER):
             found.append(found_in(kind, one))
     return found
 
@@ -321,3 +346,14 @@ def _rules(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
         if len(rules) < PAGE:
             return
         page += 1
+
+
+def _downtimes(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
+    """All downtimes. Those that are over or canceled stay in the list for some time, and can't be changed any more."""
+    offset = 0
+    while True:
+        page = client.call(client.downtimes.list_downtimes, page_offset=offset, page_limit=PAGE)["data"]
+        yield from page
+        if len(page) < PAGE:
+            return
+        offset += len(page)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import DocumentError, QueryError
 from .document import Node, read_all, read_document
@@ -16,6 +16,7 @@ from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
 from .query.tree import Tag, leaves
+from .schedules import LONGEST, UTC_NAME, read_repeats, read_start, read_zone, schedule_of
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
 """Tags that provisioning sets by itself."""
@@ -23,6 +24,8 @@ OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", 
 THRESHOLDS = ("critical", "warning", "critical_recovery", "warning_recovery", "ok")
 MONTH = 31 * 24 * 60
 DAY = 24 * 60
+Reader = Callable[[Node], Any]
+OfOne = TypeVar("OfOne", "MonitorValues", "SloValues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class MonitorValues:
 
 @dataclass(frozen=True, slots=True)
 class SloValues:
-    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds; `endpoints` are those that
+    """Of one SLO. `threshold` is in seconds, `slice` the length of a time slice in seconds; `endpoints` and `variants`
     get an SLO of their own, each with what is said of it alone."""
 
     enabled: bool = True
@@ -66,6 +69,20 @@ class SloValues:
     team: str | None = None
     tags: tuple[str, ...] = ()
     endpoints: Mapping[str, SloValues] = field(default_factory=dict)
+    variants: Mapping[str, SloValues] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DowntimeValues:
+    """A planned downtime: of the monitors that are named, or have all of the `tags`, in `scope`. `schedule` is as the
+    API takes it."""
+
+    schedule: Mapping[str, Any]
+    timezone: str = UTC_NAME
+    scope: str = "*"
+    monitors: tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,7 @@ class Values:
     monitors: Mapping[str, MonitorValues] = field(default_factory=dict)
     slos: Mapping[str, SloValues] = field(default_factory=dict)
     dashboards: Mapping[str, bool] = field(default_factory=dict)
+    downtimes: Mapping[str, DowntimeValues] = field(default_factory=dict)
 
     def fail(self, path: str, problem: str) -> DocumentError:
         """The error about the value at `path`."""
@@ -233,19 +251,27 @@ def _groups(node: Node) -> tuple[str, ...]:
     return names
 
 
-def _variants(node: Node) -> dict[str, MonitorValues]:
-    """What is said of variants of a monitor, by their names, in their order."""
+def _variants(node: Node, form: Callable[..., OfOne], known: Mapping[str, Reader]) -> dict[str, OfOne]:
+    """What is said of variants, by their names, in their order; `known` are the keys that one may have."""
 
-    def read(entry: tuple[str, Node]) -> tuple[str, MonitorValues]:
+    def read(entry: tuple[str, Node]) -> tuple[str, OfOne]:
         name, said = entry
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
-        values = said.read({key: read for key, read in MONITOR.items() if key != "variants"})
+        values = said.read(known)
         if "scope" not in values:
             raise said.fail("needs a `scope`, which says of which series it is")
-        return name, MonitorValues(**values)
+        return name, form(**values)
 
     return dict(read_all(read, node.items()))
+
+
+def _monitor_variants(node: Node) -> dict[str, MonitorValues]:
+    return _variants(node, MonitorValues, {key: read for key, read in MONITOR.items() if key != "variants"})
+
+
+def _slo_variants(node: Node) -> dict[str, SloValues]:
+    return _variants(node, SloValues, {key: SLO[key] for key in ("enabled", "scope", *OF_PART)})
 
 
 def _endpoints(node: Node) -> dict[str, SloValues]:
@@ -253,7 +279,7 @@ def _endpoints(node: Node) -> dict[str, SloValues]:
     if not isinstance(node.value, Mapping):
         names = node.texts()
         return {name: SloValues() for name in names}
-    said = {key: SLO[key] for key in OF_ENDPOINT}
+    said = {key: SLO[key] for key in OF_PART}
     return node.read(
         {name: lambda entry: SloValues(**({} if entry.value is None else entry.read(said))) for name, _ in node.items()}
     )
@@ -284,7 +310,7 @@ def _prefix(node: Node) -> str:
     return node.value
 
 
-MONITOR: Mapping[str, Callable[[Node], Any]] = {
+MONITOR: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "thresholds": _thresholds,
     "window": _window,
@@ -303,14 +329,14 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "min_errors": lambda node: node.integer(1, 10**6),
     "min_requests": lambda node: node.integer(1, 10**9),
     "notify_by": _groups,
-    "variants": _variants,
+    "variants": _monitor_variants,
 }
 """What may be said of one monitor, and how it is read."""
 
 NOT_FOR_ALL = ("enabled", "thresholds", "long_window", "short_window", "severity", "runbook", "variants")
 EVERYWHERE = {name: read for name, read in MONITOR.items() if name not in NOT_FOR_ALL}
 
-SLO: Mapping[str, Callable[[Node], Any]] = {
+SLO: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "target": Node.number,
     "warning": Node.number,
@@ -321,9 +347,10 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "team": Node.tag_value,
     "tags": _tags,
     "endpoints": _endpoints,
+    "variants": _slo_variants,
 }
-OF_ENDPOINT = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags")
-"""What may be said of the SLO of one endpoint."""
+OF_PART = ("target", "warning", "timeframe", "threshold", "slice", "team", "tags")
+"""What may be said of the SLO of one endpoint, and of a variant."""
 
 
 def _monitors(available: Mapping[str, Pack], node: Node) -> dict[str, MonitorValues]:
@@ -341,13 +368,65 @@ def _dashboards(available: Mapping[str, Pack], node: Node) -> dict[str, bool]:
     return node.read(dict.fromkeys(known, Node.flag), "dashboard")
 
 
-READERS: Mapping[str, Callable[[Node], Any]] = {
+def _downtimes(node: Node) -> dict[str, DowntimeValues]:
+    return node.read({name: partial(_downtime, name) for name, _ in node.items()})
+
+
+def _downtime(name: str, node: Node) -> DowntimeValues:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise node.fail(f"`{name}` is no name of a downtime: write small letters, digits and _ -")
+    said = node.read(DOWNTIME, advice=OF_OTHER_DOWNTIMES)
+    for needed, example in (("starts", "2026-12-05T02:00"), ("lasts", "2h")):
+        if needed not in said:
+            raise node.fail(f"the key `{needed}` is missing: write one such as `{needed}: {example}`")
+    if "monitors" in said and "tags" in said:
+        raise node.fail("write `monitors`, their keys, or `tags` that they all have, not both")
+    zone = said.get("timezone", UTC_NAME)
+    where = node.below("repeats" if "repeats" in said else "lasts", None)
+    schedule = schedule_of(where, said.pop("starts"), said.pop("lasts"), zone, said.pop("repeats", None))
+    return DowntimeValues(schedule, **said)
+
+
+def _some(node: Node) -> tuple[str, ...]:
+    names = node.texts()
+    if not names:
+        raise node.fail("names nothing: leave it out for all monitors")
+    return names
+
+
+DOWNTIME: Mapping[str, Reader] = {
+    "monitors": _some,
+    "tags": _some,
+    "scope": _scope,
+    "starts": read_start,
+    "lasts": lambda node: node.minutes(1, LONGEST),
+    "repeats": read_repeats,
+    "timezone": read_zone,
+    "message": Node.text,
+}
+"""What is said of a downtime, and how it is read."""
+
+OF_OTHER_DOWNTIMES = {
+    "start": "write `starts`",
+    "end": "write `lasts`, how long it is",
+    "ends": "write `lasts`, how long it is",
+    "duration": "write `lasts`",
+    "rrule": "write `repeats`",
+    "recurrence": "write `repeats`",
+    "pack": "write `tags: [pack:<name>]`",
+    "packs": "write `tags: [pack:<name>]`",
+    "monitor_tags": "write `tags`",
+}
+"""Keys of other tools."""
+
+READERS: Mapping[str, Reader] = {
     "stack": _stack,
     "prefix": _prefix,
     "runbooks": _runbooks,
     "generative": _generative,
     "gpu_hour_price": _price,
     "ignore_tags": _patterns,
+    "downtimes": _downtimes,
 }
 """What only the top level says, and how it is read."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...catalog.loader import builtin_catalog
 from ...catalog.model import MOMENTS, NAMESPACE, CanonicalMetric, Catalog, RawMetric, System, Target
-from ...strict_yaml import read_yaml
+from ...strict_yaml import read_shipped
 
 PREFIX = f"{NAMESPACE}."
 PARTS = {"sum": frozenset[str](), "count": frozenset[str](), "bucket": frozenset(("lower_bound", "upper_bound"))}
@@ -26,7 +26,7 @@ STATUS_CLASSES = frozenset(f"{digit}xx" for digit in range(1, 6))
 @lru_cache(maxsize=1)
 def documented() -> dict[str, Any]:
     """What vocabulary.yaml says."""
-    data: dict[str, Any] = read_yaml(Path(__file__).with_name("vocabulary.yaml"))
+    data: dict[str, Any] = read_shipped(Path(__file__).with_name("vocabulary.yaml"))
     return data
 
 
@@ -165,7 +165,7 @@ def _nvml(catalog: Catalog) -> Iterator[tuple[str, Iterable[str]]]:
             if fnmatchcase(name, pattern):
                 yield name, (*nvml["device"], *extra)
     path = Path(__file__).parents[2] / "sources" / "gpu" / "readings.yaml"
-    for entries in read_yaml(path).values():
+    for entries in read_shipped(path).values():
         for entry in entries:
             for name in (entry["metric"],) if "metric" in entry else entry["values"].values():
                 yield name, (*nvml["device"], *entry.get("tags", ()))

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .packs import DashboardEntry, SloEntry
-from .packs.queries import joined, mapped, number_text, read_condition
+from .packs.queries import conjuncts, joined, mapped, number_text, read_condition
 from .packs.settle import Settled
 from .query import parse_metric_expression, render
 from .query.tree import Condition, Everything, Expression, Metric, MetricMonitor, Variable
-from .vocabulary import tags_of
+from .vocabulary import Vocabulary, builtin_vocabulary
 
 COLUMNS = 12
 USER_TAGS = frozenset(("env", "host"))
@@ -27,13 +27,15 @@ UNITS = {"degree celsius": "degree_celsius"}
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What dashboards show beside their own queries: the monitors and SLOs that there are, by key, and the numbers that
-    the values file gives. A widget that `needs` one of these is there only with it."""
+    the values file gives. A widget that `needs` one of these is there only with it. `words` are the metrics that there
+    are, by whose tags a query follows a template variable."""
 
     prefix: str
     scope: str | None
     monitors: Mapping[str, Settled]
     slos: Mapping[str, SloEntry]
     numbers: Mapping[str, float] = field(default_factory=dict)
+    words: Vocabulary = field(default_factory=builtin_vocabulary)
 
 
 def dashboard_body(entry: DashboardEntry, shown: Shown) -> dict[str, Any]:
@@ -62,6 +64,21 @@ def dashboard_body(entry: DashboardEntry, shown: Shown) -> dict[str, Any]:
         ],
         "widgets": groups,
     }
+
+
+def places_of(entry: DashboardEntry, shown: Shown) -> dict[str, str]:
+    """Places in the file that has the dashboard, by what paths in its body begin with."""
+    places = {"": f"dashboards.{entry.key}"}
+    for number, group in enumerate(entry.groups):
+        there = [(at, widget) for at, widget in enumerate(group["widgets"]) if _applies(widget, shown)]
+        for position, (at, widget) in enumerate(there):
+            path = f"widgets[{number}].definition.widgets[{position}].definition"
+            place = f"dashboards.{entry.key}.groups[{number}].widgets[{at}]"
+            places |= {path: place, f"{path}.requests[0].q": f"{place}.expression", f"{path}.check": f"{place}.check"}
+            for key, part in (("queries", "queries"), ("show", "formulas")):
+                for index, name in enumerate(widget.get(key, ())):
+                    places[f"{path}.requests[0].{part}[{index}]"] = f"{place}.{key}.{name}"
+    return places
 
 
 def _applies(widget: Mapping[str, Any], shown: Shown) -> bool:
@@ -211,16 +228,21 @@ def _queries(widget: Mapping[str, Any], entry: DashboardEntry, shown: Shown) -> 
 
 
 def _query(text: str, entry: DashboardEntry, shown: Shown) -> str:
-    """A query, each metric of which follows the user's scope and those variables whose tag it can have."""
+    """A query, each metric of which follows the user's scope and those variables whose tag it can have: one that the
+    check gives it, or one of the user's, which anything may have."""
     scope = read_condition(shown.scope) if shown.scope else Everything()
     for name, number in shown.numbers.items():
         text = text.replace(f"${{{name}}}", number_text(number))
     expression: Expression = parse_metric_expression(" ".join(text.split()))
 
     def narrowed(metric: Metric) -> Metric:
-        tags = tags_of(metric.name) | USER_TAGS
-        variables: list[Condition] = [Variable(name) for name, tag in entry.variables.items() if tag in tags]
-        return replace(metric, scope=joined(scope, metric.scope or Everything(), *variables))
+        tags, own = shown.words.tags_of(metric.name) | USER_TAGS, metric.scope or Everything()
+        variables: list[Condition] = [
+            Variable(name)
+            for name, tag in entry.variables.items()
+            if (tag in tags or tag not in shown.words.all_tags()) and Variable(name) not in conjuncts(own)
+        ]
+        return replace(metric, scope=joined(scope, own, *variables))
 
     return render(mapped(expression, narrowed))
 

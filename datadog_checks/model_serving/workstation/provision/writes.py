@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ...errors import InternalSignal, Refused, Unsure
 from .api import Client, understood
 from .model import Resource, attributes, enveloped, resolve
 from .normalise import preserved
+from .schedules import to_send
 from .state import Found, found_in, read_percentiles
 
 FRESH_PERCENTILES = {
@@ -23,6 +25,9 @@ FRESH_PERCENTILES = {
 
 UNUSED_TAG = "model_serving_no_such_tag"
 """A key that no series has."""
+
+ENVELOPED = ("notification_rule", "downtime")
+"""Kinds of the API's second version, which wraps what it takes and answers."""
 
 UNSEEN = re.compile(r"metric that does not exist", re.IGNORECASE)
 
@@ -46,10 +51,14 @@ def create(client: Client, kind: str, body: Mapping[str, Any]) -> Found:
         "slo": client.slos.create_slo,
         "dashboard": client.dashboards.create_dashboard,
         "notification_rule": client.rules.create_monitor_notification_rule,
+        "downtime": client.downtimes.create_downtime,
     }
+    if kind == "downtime":
+        own = attributes(body)
+        body = enveloped("downtime", {**own, "schedule": to_send(own["schedule"], datetime.now(UTC))})
     answer = client.call(calls[kind], once=True, body=body)
     with understood("the new id"):
-        inner = answer["data"][0] if kind == "slo" else answer["data"] if kind == "notification_rule" else answer
+        inner = answer["data"][0] if kind == "slo" else answer["data"] if kind in ENVELOPED else answer
         return found_in(kind, inner)
 
 
@@ -62,6 +71,9 @@ def update(client: Client, found: Found, body: Mapping[str, Any]) -> None:
         answer = client.call(client.slos.update_slo, slo_id=found.id, body=sent)
     elif found.kind == "dashboard":
         answer = client.call(client.dashboards.update_dashboard, dashboard_id=found.id, body=sent)
+    elif found.kind == "downtime":
+        sent = enveloped("downtime", attributes(sent), found.id)
+        answer = client.call(client.downtimes.update_downtime, downtime_id=found.id, body=sent)
     else:
         sent = enveloped("monitor-notification-rule", attributes(sent), found.id)
         answer = client.call(client.rules.update_monitor_notification_rule, rule_id=found.id, body=sent)
@@ -78,6 +90,8 @@ def delete(client: Client, found: Found, *, force: bool = False) -> None:
             answer = client.call(client.slos.delete_slo, slo_id=found.id, **forced)
         elif found.kind == "dashboard":
             answer = client.call(client.dashboards.delete_dashboard, dashboard_id=found.id)
+        elif found.kind == "downtime":
+            answer = client.call(client.downtimes.cancel_downtime, downtime_id=found.id)
         else:
             answer = client.call(client.rules.delete_monitor_notification_rule, rule_id=found.id)
     except Refused as error:

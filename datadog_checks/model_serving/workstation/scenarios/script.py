@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...strict_yaml import read_yaml
+from ...strict_yaml import read_shipped
 from ..demo.scenario import Model, Outcome, Scenario, Timeline
 from ..demo.traffic import Traffic
 from .llm import LlmChapter
@@ -71,12 +71,12 @@ class Script:
 @lru_cache(maxsize=1)
 def scripts() -> Mapping[str, Script]:
     """The scenarios that ship, by name."""
-    return {one["name"]: _script(one) for one in read_yaml(HERE / "scenarios.yaml")}
+    return {one["name"]: _script(one) for one in read_shipped(HERE / "scenarios.yaml")}
 
 
 def scenario_of(script: Script) -> tuple[Scenario, float]:
     """The world of a scenario, and how many simulated seconds its story takes."""
-    data = read_yaml(HERE / "world.yaml")
+    data = read_shipped(HERE / "world.yaml")
     services = [one for one in data["services"] if SOURCES.get(one["endpoint"], one["system"]) in script.sources]
     length = SETTLING + script.length * MINUTE
     phases = [

@@ -61,7 +61,8 @@ metrics = st.builds(
 
 
 def _below(parts: st.SearchStrategy[tree.Expression]) -> st.SearchStrategy[tree.Expression]:
-    argument = parts | plain | st.builds(tree.Setting, words, plain)
+    regrouping = st.builds(tree.Regrouping, st.lists(st.builds(tree.By, words), min_size=1, max_size=2).map(tuple))
+    argument = parts | plain | st.builds(tree.Setting, words, plain) | regrouping
     calls = st.builds(tree.FunctionCall, words, st.lists(argument, max_size=3).map(tuple))
     return st.one_of(
         calls,

@@ -75,6 +75,16 @@ def test_wrappings_make_no_difference(kind: str) -> None:
         assert all(problem.path.startswith(("[", f"{kind}[", "data[")) for problem in found)
 
 
+def test_template_variables_of_a_recommended_monitor() -> None:
+    """An integration's asset may define the template variables of its monitor; a monitor of an account has none."""
+    # DataDog/integrations-core, nginx/assets/monitors/upstream_latency.json
+    monitor = {"type": "query alert", "query": "avg(last_5m):avg:app.load{$env} by {host} > 5"}
+    asset = {"title": "Load", "template_variables": [{"name": "env", "prefix": "env"}], "definition": monitor}
+    assert check_document(asset) == []
+    for document in (monitor, {**asset, "template_variables": []}, {**asset, "template_variables": [{"name": "zone"}]}):
+        assert [(problem.severity, problem.id) for problem in check_document(document)] == [("error", "query/template")]
+
+
 @pytest.mark.parametrize("document", [None, 5, "text", [], {}, [5], {"monitors": []}, {"title": "x"}])
 def test_what_holds_nothing_to_check_is_an_error(document: Any) -> None:
     """The wrong file is never fine."""

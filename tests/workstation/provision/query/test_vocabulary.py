@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from datadog_checks.model_serving.catalog.labels import GENERIC_TAGS
 from datadog_checks.model_serving.catalog.loader import builtin_catalog, load_catalog
-from datadog_checks.model_serving.scrape.tags import GENERIC_TAGS
 from datadog_checks.model_serving.sources.gpu.device import table
 from datadog_checks.model_serving.workstation.provision.vocabulary import (
     builtin_vocabulary,

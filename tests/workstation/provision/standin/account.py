@@ -24,6 +24,7 @@ PERMISSIONS = (
     "metric_tags_write",
     "metrics_read",
     "monitor_config_policy_write",
+    "monitors_downtime",
     "monitors_read",
     "monitors_write",
     "slos_read",
@@ -96,6 +97,7 @@ class Policy:
     short_pages: bool = False
     most_rules: int = 1000
     empty_tag_lists: bool = True
+    past_recurrences: bool = False
     no_missing_data: set[str] = field(default_factory=lambda: {"service check", "composite", "slo alert"})
 
     def granted(self) -> set[str]:
@@ -112,6 +114,7 @@ class State:
     dashboards: dict[str, Json] = field(default_factory=dict)
     slos: dict[str, Json] = field(default_factory=dict)
     rules: dict[str, Json] = field(default_factory=dict)
+    downtimes: dict[str, Json] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)
     query_edits: Counter[int] = field(default_factory=Counter)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from . import access, dashboards, metrics, models, monitors, routes, rules, slos, timeseries
+from . import access, dashboards, downtimes, metrics, models, monitors, routes, rules, slos, timeseries
 from .account import Account, Policy, Refusal, Reply, Request, State
 from .faults import Call, Fault, Faults
 from .limits import Limits
@@ -23,7 +23,7 @@ from .limits import Limits
 API_KEY = "0123456789abcdef0123456789abc_api"
 APP_KEY = "0123456789abcdef0123456789abcdef0123_app"
 GARBAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
-SHELVES = (access, dashboards, metrics, monitors, rules, slos, timeseries)
+SHELVES = (access, dashboards, downtimes, metrics, monitors, rules, slos, timeseries)
 """Importing these modules is what fills the routes."""
 
 Answer = tuple[int, Any, dict[str, str]]

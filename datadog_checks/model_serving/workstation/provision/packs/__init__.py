@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ....strict_yaml import read_yaml
+from ....strict_yaml import read_shipped
 from ..query import parse_monitor
 from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
 from .queries import groups_of, without_tag
@@ -45,7 +45,7 @@ class MonitorEntry:
     that is not among those that ship.
 
     `variant` is the name of one that the values file makes of `origin` for the series `within` a scope. What is
-    `beyond`, scopes of other variants, is left out of either.
+    `beyond`, scopes of other variants, is left out of either. An alert on the SLO of a variant is `within` its scope.
     """
 
     key: str
@@ -145,8 +145,9 @@ class MonitorEntry:
 class SloEntry:
     """An SLO as a pack has it: `good` and `total` of type `metric`, `query` and what follows of type `time_slice`.
 
-    That of one `endpoint` alone has that of all as its `base`. The scope `except_for` leaves some out of that of all;
-    an endpoint that the user names is one whatever serves it.
+    That of one `endpoint` alone, and that of a `variant` for the series `within` a scope, has that of all as its
+    `base`. The scope `except_for` leaves some out of that of all; what the user names is left in, whatever serves it.
+    What is `beyond`, scopes of variants, is left out of any.
     """
 
     key: str
@@ -167,6 +168,9 @@ class SloEntry:
     except_for: str = ""
     base: str = ""
     endpoint: str = ""
+    variant: str = ""
+    within: str = ""
+    beyond: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +246,7 @@ def pack_of(kind: str, key: str, tags: Iterable[str], homes: Mapping[str, str]) 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = filled(read_yaml(path))
+    data: dict[str, Any] = filled(read_shipped(path))
     return data
 
 
@@ -254,7 +258,7 @@ def filled(data: Any) -> Any:
 @lru_cache(maxsize=1)
 def _systems() -> dict[str, str]:
     """What stands for the lists of systems.yaml in queries, and what for both lists of language models."""
-    lists = read_yaml(HERE / "systems.yaml")
+    lists = read_shipped(HERE / "systems.yaml")
     lists["llm"] = sorted(lists["llm_engines"] + lists["llm_gateways"])
     return {f"${{{name}}}": ",".join(names) for name, names in lists.items()}
 

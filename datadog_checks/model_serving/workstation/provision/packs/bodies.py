@@ -13,7 +13,8 @@ from ..values import SloValues, Values
 from . import SloEntry
 from .messages import message, of_part
 from .queries import groups_of, mapped, scoped
-from .settle import Settled, slo_conditions, slo_values
+from .settle import Settled
+from .slos import slo_conditions, slo_values
 
 INTEGRATION_TAG = "integration:model-serving"
 NEW_GROUP_DELAY = 300
@@ -164,9 +165,10 @@ def _slices(entry: SloEntry, conditions: Sequence[Condition]) -> Mapping[str, An
 
 
 def _scoped(entry: SloEntry, query: str, conditions: Sequence[Condition]) -> str:
-    """The query narrowed; that of a single endpoint needs no groups."""
+    """The query narrowed. That of a single endpoint needs no groups; of a variant, a slice would be bad as soon as one
+    group is, and the alerts are about all of it."""
     expression = parse_metric_expression(query)
-    if entry.endpoint:
+    if entry.endpoint or (entry.variant and entry.type == "time_slice"):
         expression = mapped(expression, lambda metric: replace(metric, by=()))
     return render(scoped(expression, *conditions) if conditions else expression)
 

@@ -8,11 +8,11 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ....errors import QueryError
 from ..document import Node, read_document, suggestion
 from ..query import parse_metric_expression, parse_monitor
 from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
 from . import SEVERITIES, MonitorEntry, Pack, SloEntry, filled, with_others
+from .dashboard_files import read_dashboard
 from .queries import read_condition
 from .thresholds import misplaced
 
@@ -21,10 +21,10 @@ ALL = "all"
 
 KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-TOP = ("title", "description", "team", "created", "catalog", "slos", "monitors")
+PARTS = ("monitors", "slos", "dashboards")
+TOP = ("title", "description", "team", "created", "catalog", *PARTS)
 ADVICE = {
     "groups": "these are rules of Prometheus; docs/provisioning.md shows how one becomes a monitor",
-    "dashboards": "a file of your own has monitors and SLOs; make dashboards in Datadog",
     "tags": "write `tags` in the values file, for all monitors or for one",
 }
 SET_HERE = {"key", "pack", "created", "lacking", "endpoint", "origin", "variant", "within", "beyond"}
@@ -74,9 +74,10 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     if name in available:
         raise root.fail(f"there is a pack `{name}` already: rename the file")
     top = root.entries(TOP, advice=ADVICE)
-    for key in ("title", "monitors"):
-        if key not in top:
-            raise root.fail(f"the key `{key}` is missing")
+    if "title" not in top:
+        raise root.fail("the key `title` is missing")
+    if not any(part in top for part in PARTS):
+        raise root.fail(f"has nothing in it: write {', '.join(f'`{part}`' for part in PARTS[:-1])} or `{PARTS[-1]}`")
     common = {"pack": name, "team": top["team"].tag_value() if "team" in top else ""}
     slos = tuple(
         SloEntry(**{**common, **_said(entry, SLO, SloEntry), "key": key})
@@ -84,7 +85,7 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     )
     taken = {one.key: one.pack for one in _all(available, "monitors")}
     monitors = []
-    for key, entry in _keyed(top["monitors"], "monitor", taken):
+    for key, entry in _keyed(top.get("monitors"), "monitor", taken):
         said = _said(entry, MONITOR, MonitorEntry)
         one = MonitorEntry(**{**common, "watches": said["title"], "source": "", **said, "key": key, "created": ""})
         _check(one, entry)
@@ -93,8 +94,8 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
                 raise entry.fail(f"`{other.key}` is a monitor of the pack `{taken[other.key]}`: choose another key")
             taken[other.key] = name
             monitors.append(other)
-    known = {one.key for one in (*_all(available, "slos"), *slos)}
-    own = {one.key for one in monitors}
+    known = [one.key for one in (*_all(available, "slos"), *slos)]
+    own = [one.key for one in monitors]
     for one in monitors:
         place = root.below("monitors", None).below(one.key, None)
         for other_key in one.unless:
@@ -104,13 +105,20 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
             raise place.fail(f"base: there is no monitor `{one.base}` in this file; {suggestion(one.base, own)}")
         if one.slo and one.slo not in known:
             raise place.fail(f"query: there is no SLO `{one.slo}`; {suggestion(one.slo, known)}")
+    marks = [one.key for one in (*_all(available, "monitors"), *monitors) if one.form == "metric"]
+    dashboards = tuple(
+        read_dashboard(entry, key, name, known, marks)
+        for key, entry in _keyed(
+            top.get("dashboards"), "dashboard", {one.key: one.pack for one in _all(available, "dashboards")}
+        )
+    )
     return Pack(
         name,
         top["title"].text(),
         top["description"].text() if "description" in top else "",
         tuple(monitors),
         slos,
-        (),
+        dashboards,
         file=str(path),
         catalogs=tuple(str(path.parent / one) for one in top["catalog"].texts()) if "catalog" in top else (),
     )
@@ -182,16 +190,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _parsed(node: Node, read: Callable[[str], Any]) -> Any:
-    text = node.text()
-    try:
-        return read(text)
-    except QueryError as error:
-        raise node.fail(f"column {error.column}: {error.message}") from None
-
-
 def _query(node: Node) -> str:
-    tree: MonitorQuery = _parsed(node, parse_monitor)
+    tree: MonitorQuery = node.parsed(parse_monitor)
     if not isinstance(tree, MetricMonitor | ServiceCheckMonitor | SloMonitor | EventMonitor):
         raise node.fail("must be a monitor of metrics, of a service check, of events or of a burn rate")
     if isinstance(tree, SloMonitor) and not (tree.kind == "burn_rate" and tree.slo.value.startswith("${slo:")):
@@ -204,19 +204,19 @@ def _guards(node: Node) -> dict[str, str]:
     for name, item in node.items():
         if not NAME.fullmatch(name):
             raise item.fail("a name is small letters, digits and _")
-        if not isinstance(_parsed(item, parse_monitor), MetricMonitor):
+        if not isinstance(item.parsed(parse_monitor), MetricMonitor):
             raise item.fail("must be a monitor of metrics")
         found[name] = item.text()
     return found
 
 
 def _expression(node: Node) -> str:
-    _parsed(node, parse_metric_expression)
+    node.parsed(parse_metric_expression)
     return node.text()
 
 
 def _scope(node: Node) -> str:
-    _parsed(node, read_condition)
+    node.parsed(read_condition)
     return node.text()
 
 

@@ -146,7 +146,8 @@ def _length(minutes: int) -> str:
 def _for_whom(monitor: Settled) -> str:
     whom = ", ".join(f"{NAMES.get(tag, tag)} {{{{{_bracketed(tag)}.name}}}}" for tag in groups_of(monitor.query))
     if monitor.entry.slo:
-        whom = f"endpoint {monitor.entry.endpoint}" if monitor.entry.endpoint else "all endpoints of the SLO"
+        whom = f"all of `{monitor.entry.within}`" if monitor.entry.within else "all endpoints of the SLO"
+        whom = f"endpoint {monitor.entry.endpoint}" if monitor.entry.endpoint else whom
     lines = [f"For: {whom or 'everything'}"]
     lines.append("{{^is_recovery}}Since: {{first_triggered_at}}{{/is_recovery}}")
     return "\n".join(lines)

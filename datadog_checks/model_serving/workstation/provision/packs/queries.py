@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ..query.reader import QueryReader
-from ..query.rules import metrics_of
+from ..query.rules import grouped
 from ..query.scopes import read_scope
 from ..query.tree import (
     And,
@@ -27,6 +27,7 @@ from ..query.tree import (
     Number,
     Operation,
     Or,
+    Regrouping,
     ServiceCheckMonitor,
     Setting,
     SloMonitor,
@@ -111,6 +112,19 @@ def can_hold(condition: Condition, lacking: Callable[[str], bool], wanted: bool 
             return True
 
 
+def keys_of(condition: Condition) -> set[str]:
+    """The tags that a condition asks for."""
+    match condition:
+        case Tag(key=key) | In(key=key):
+            return {key}
+        case Not(operand=operand):
+            return keys_of(operand)
+        case And(operands=operands) | Or(operands=operands):
+            return {key for operand in operands for key in keys_of(operand)}
+        case _:
+            return set()
+
+
 def conjuncts(condition: Condition) -> tuple[Condition, ...]:
     """What must all hold."""
     if isinstance(condition, And):
@@ -140,10 +154,14 @@ def apart(one: Condition, other: Condition, single: Collection[str]) -> bool:
         and right is not None
         and left[0] == right[0]
         and left[0] in single
-        and not any("*" in value for value in (*left[1], *right[1]))
-        and not set(left[1]) & set(right[1])
+        and not any(_may_be_one(value, another) for value in left[1] for another in right[1])
         for left, right in pairs
     )
+
+
+def _may_be_one(value: str, other: str) -> bool:
+    """Whether two values of a tag, in which a `*` is anything, may stand for the same. Of two such it is taken so."""
+    return ("*" in value and "*" in other) or fnmatchcase(value, other) or fnmatchcase(other, value)
 
 
 def _values(condition: Condition) -> tuple[str, tuple[str, ...]] | None:
@@ -215,7 +233,7 @@ def mapped(part: Expression, change: Callable[[Metric], Metric]) -> Expression:
 
 
 def _argument(argument: Argument, change: Callable[[Metric], Metric]) -> Argument:
-    return argument if isinstance(argument, Text | Setting) else mapped(argument, change)
+    return argument if isinstance(argument, Text | Setting | Regrouping) else mapped(argument, change)
 
 
 def without_tag(query: MonitorQuery, tag: str, except_for: str = "") -> MonitorQuery:
@@ -236,8 +254,7 @@ def groups_of(query: MonitorQuery) -> tuple[str, ...]:
     """Tags that a monitor is grouped by, in the order of the query."""
     match query:
         case MetricMonitor():
-            metrics = metrics_of(query.expression)
-            return tuple(dict.fromkeys(group.tag for metric in metrics for group in metric.by))
+            return tuple(dict.fromkeys(group.tag for _, by in grouped(query.expression) for group in by))
         case ServiceCheckMonitor():
             return tuple(tag.value for tag in query.by)
         case EventMonitor():

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from ..query.known import Known
 from ..query.problems import Place
 from ..query.tree import (
-    Condition,
     EventMonitor,
     MetricMonitor,
     MonitorQuery,
     ServiceCheckMonitor,
     SloMonitor,
-    Tag,
     Text,
     Window,
     seconds,
 )
 from ..query.windows import check_window
-from ..values import SloValues, Values
+from ..values import Values
 from . import MonitorEntry, SloEntry
 from .queries import (
     joined,
-    negated,
     number_text,
     plain_tags,
     read_condition,
@@ -33,8 +29,9 @@ from .queries import (
     window_of,
     with_window,
 )
+from .slos import slo_conditions, slo_values
 from .thresholds import settle_thresholds
-from .variants import of_variant
+from .variants import generating, of_variant
 
 EACH_GROUP = "..."
 """In place of tags by which notifications are grouped: all groups that a monitor has."""
@@ -103,111 +100,6 @@ def settle(entry: MonitorEntry, values: Values, slo: SloEntry | None) -> Settled
     )
 
 
-def settle_slo(entry: SloEntry, values: Values) -> SloEntry:
-    """The SLO as it will be, of all endpoints or of the one that it is of. Raises DocumentError about a value that is
-    impossible."""
-    said, path = slo_values(entry, values)
-    if said is None:
-        return entry
-    if said.target is not None and not 0 < said.target < 100:
-        raise values.fail(f"{path}.target", f"must be a percentage between 0 and 100, such as 99.5, not {said.target}")
-    if said.target is not None and said.target < 1:
-        raise values.fail(f"{path}.target", f"is {said.target} %: for a share of 1 write {said.target * 100:g}")
-    target = entry.target if said.target is None else said.target
-    if said.warning is not None and not target < said.warning < 100:
-        raise values.fail(
-            f"{path}.warning", f"{said.warning} must lie between the target {number_text(target)} and 100"
-        )
-    for name in ("threshold", "slice"):
-        if getattr(said, name) is not None and entry.type != "time_slice":
-            raise values.fail(f"{path}.{name}", "is for an SLO by time slices; this one counts requests")
-    if said.threshold is not None and said.threshold <= 0:
-        raise values.fail(f"{path}.threshold", f"must be a number of seconds above 0, not {said.threshold}")
-    return replace(
-        entry,
-        target=target,
-        timeframe=said.timeframe or entry.timeframe,
-        threshold=entry.threshold if said.threshold is None else said.threshold,
-        slice=said.slice or entry.slice,
-    )
-
-
-def slo_values(entry: SloEntry, values: Values) -> tuple[SloValues | None, str]:
-    """What is said of an SLO, and where; of one endpoint also what is said of all."""
-    base = values.slos.get(entry.base or entry.key)
-    if base is None or not entry.base:
-        return base, f"slos.{entry.base or entry.key}"
-    own = next(said for name, said in base.endpoints.items() if name.lower() == entry.endpoint)
-    merged = {
-        one.name: value
-        for one in fields(SloValues)
-        if (value := getattr(own, one.name)) not in (None, (), {}) and one.name != "enabled"
-    }
-    return replace(base, **merged), f"slos.{entry.base}.endpoints.{entry.endpoint}"
-
-
-def slo_conditions(entry: SloEntry, values: Values) -> list[Condition]:
-    """What narrows the queries of an SLO: the user's scope, its endpoint, and what does not generate."""
-    said = slo_values(entry, values)[0] or SloValues()
-    scope = said.scope or values.everywhere.scope
-    conditions = [read_condition(scope)] if scope else []
-    if entry.endpoint:
-        conditions.append(Tag("endpoint_name", entry.endpoint))
-    else:
-        if entry.generative and values.generative:
-            conditions.append(generating(values, entry.generative))
-        if entry.except_for:
-            conditions.append(read_condition(entry.except_for))
-    return conditions
-
-
-def slos_of(entry: SloEntry, values: Values) -> list[SloEntry]:
-    """The SLO of all endpoints, and those of the endpoints that the values name, in their order."""
-    said = values.slos.get(entry.key)
-    return [entry, *(_of_endpoint(entry, name, values) for name in (said.endpoints if said else ()))]
-
-
-def alerts_of(entry: MonitorEntry, slo: SloEntry, values: Values) -> list[MonitorEntry]:
-    """The alert on the burn rate of an SLO: of the endpoints that the values name, or, if they name none, of all."""
-    named = slos_of(slo, values)[1:]
-    if not named:
-        if entry.named and entry.key in values.monitors:
-            raise values.fail(
-                f"monitors.{entry.key}",
-                f"is there only for endpoints that have an SLO of their own: name them under `slos`, `{slo.key}`, "
-                "`endpoints`",
-            )
-        return [] if entry.named else [entry]
-    return [
-        replace(
-            entry,
-            key=f"{entry.key}.{slug(one.endpoint)}",
-            base=entry.key,
-            title=f"{entry.title}: {one.endpoint}",
-            query=entry.query.replace(f"${{slo:{slo.key}}}", f"${{slo:{one.key}}}"),
-            endpoint=one.endpoint,
-        )
-        for one in named
-    ]
-
-
-def slug(name: str) -> str:
-    """The name of an endpoint as a part of a key."""
-    return re.sub(r"[^a-z0-9_.-]", "_", name.lower())
-
-
-def _of_endpoint(entry: SloEntry, name: str, values: Values) -> SloEntry:
-    path = f"slos.{entry.key}.endpoints"
-    if not re.fullmatch(r"[\w./-]+", name):
-        raise values.fail(path, f"`{name}` is no value of the tag endpoint_name: write it as Datadog shows it")
-    twins = [one for one in values.slos[entry.key].endpoints if slug(one) == slug(name)]
-    if len(twins) > 1:
-        raise values.fail(path, f"{' and '.join(f'`{one}`' for one in twins)} are one endpoint to Datadog")
-    # Datadog keeps values of tags in small letters.
-    key, title = f"{entry.key}.{slug(name)}", f"{entry.title}: {name}"
-    return replace(entry, key=key, base=entry.key, title=title, endpoint=name.lower())
-
-
 def _guards(
     entry: MonitorEntry, values: Values, settled: MonitorQuery, slo: SloEntry | None
 ) -> dict[str, MetricMonitor]:
@@ -242,12 +134,6 @@ def _narrowed(entry: MonitorEntry, values: Values, query: MetricMonitor) -> Metr
     if entry.generative and values.generative and not (entry.variant and entry.generative == "except"):
         conditions.append(generating(values, entry.generative))
     return replace(query, expression=scoped(query.expression, *conditions)) if conditions else query
-
-
-def generating(values: Values, which: str) -> Condition:
-    """What the values file calls generative, or, where `which` is `except`, everything else."""
-    condition = read_condition(values.generative)
-    return condition if which == "only" else negated(condition)
 
 
 def _notify_by(entry: MonitorEntry, values: Values) -> tuple[str, ...] | None:

@@ -126,8 +126,8 @@ def _anomaly_monitor(
     windows = options.get("threshold_windows")
     trigger = windows.get("trigger_window") if isinstance(windows, Mapping) else None
     if trigger is None:
-        yield at.warning(
-            "query/anomaly", f'a monitor of anomalies has `threshold_windows: {{"trigger_window": "{window.text}"}}`'
+        yield at.error(
+            "query/anomaly", f'a monitor of anomalies needs `threshold_windows: {{"trigger_window": "{window.text}"}}`'
         )
     elif trigger != window.text:
         yield at.within("threshold_windows", "trigger_window").error(

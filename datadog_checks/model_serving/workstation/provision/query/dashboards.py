@@ -25,11 +25,8 @@ def check_dashboard(body: Mapping[str, Any], known: Known | None = None, path: s
 
 def _dashboard(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     yield from _tags(body.get("tags"), place.within("tags"))
-    names: dict[str, str | None] = {}
+    names = variables_of(body, place)
     for variable, at in mappings(body.get("template_variables"), place.within("template_variables")):
-        if isinstance(variable.get("name"), str):
-            prefix = variable.get("prefix")
-            names[variable["name"]] = prefix if isinstance(prefix, str) and prefix else None
         if variable.get("default") is not None and variable.get("defaults") is not None:
             yield at.error("dashboard/variable", "has both `default` and `defaults`: write `defaults` alone")
         defaults = variable.get("defaults")
@@ -40,6 +37,17 @@ def _dashboard(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     place = replace(place, variables=names)
     for widget, at in mappings(body.get("widgets"), place.within("widgets")):
         yield from check_widget(widget, at)
+
+
+def variables_of(body: Mapping[str, Any], place: Place) -> dict[str, str | None]:
+    """The template variables that a dashboard, or the asset of an integration around a monitor, has: each with the
+    tag that it stands for, None for a variable of bare values."""
+    names: dict[str, str | None] = {}
+    for variable, _ in mappings(body.get("template_variables"), place):
+        if isinstance(variable.get("name"), str):
+            prefix = variable.get("prefix")
+            names[variable["name"]] = prefix if isinstance(prefix, str) and prefix else None
+    return names
 
 
 def _preset(preset: Mapping[str, Any], place: Place, names: Mapping[str, str | None]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from .dashboards import check_dashboard
+from .dashboards import check_dashboard, variables_of
 from .known import Known
 from .monitors import check_monitor
 from .problems import Place, Problem
@@ -17,8 +17,8 @@ LISTS = ("monitors", "dashboards", "slos", "resources", "data")
 """Keys under which answers of the API and exports hold several."""
 WRAPPERS = ("definition", "body")
 """Keys under which the assets of an integration, and exports, hold one."""
-UNCHECKED = ("manage_tags", "monitor-notification-rule")
-"""Types of the API's second version of what has no query: percentiles of a metric, and notification rules."""
+UNCHECKED = ("manage_tags", "monitor-notification-rule", "downtime")
+"""Types of the API's second version of what has no query: percentiles of a metric, notification rules, downtimes."""
 SLO_TYPES = ("metric", "monitor", "time_slice")
 
 
@@ -28,7 +28,10 @@ def check_document(document: Any, known: Known | None = None, path: str = "") ->
     return list(_check(document, known or Known(), path))
 
 
-def _check(document: Any, known: Known, path: str) -> Iterator[Problem]:
+def _check(
+    document: Any, known: Known, path: str, variables: Mapping[str, str | None] | None = None
+) -> Iterator[Problem]:
+    """`variables` are the template variables of the asset around the document, None where there is no asset."""
     place = Place(path, known)
     if isinstance(document, list) and document:
         for index, item in enumerate(document):
@@ -45,11 +48,11 @@ def _check(document: Any, known: Known, path: str) -> Iterator[Problem]:
             return
         types = {*grammar()["unchecked_monitor_types"], *chain(*grammar()["monitor_types"].values())}
         if isinstance(document.get("query"), str) or str(document.get("type")) in types:
-            yield from check_monitor(document, known, path)
+            yield from check_monitor(document, known, path, variables)
             return
         for key in WRAPPERS:
             if isinstance(document.get(key), Mapping):
-                yield from _check(document[key], known, place.within(key).path)
+                yield from _check(document[key], known, place.within(key).path, variables_of(document, place) or None)
                 return
         lists = [key for key in LISTS if isinstance(document.get(key), list) and document[key]]
         if lists:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from .reader import QueryReader
-from .scopes import read_groups, read_scope
+from .reader import PARSED, QueryReader
+from .scopes import read_groups, read_scope, read_tags
 from .tree import (
     Argument,
     Chain,
@@ -17,6 +18,7 @@ from .tree import (
     Negative,
     Number,
     Operation,
+    Regrouping,
     Setting,
     Text,
 )
@@ -28,6 +30,7 @@ CONDITION = re.compile(r"\(\s*v\s*:\s*v\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*\)\s*:
 NOT_A_NUMBER = "write numbers with digits on both sides of the point: 0.5, not .5"
 
 
+@lru_cache(maxsize=PARSED)
 def parse_metric_expression(query: str) -> Expression:
     """The expression in a widget, an SLO or a formula. Raises QueryError with the column."""
     reader = QueryReader(query)
@@ -166,4 +169,6 @@ def _argument(reader: QueryReader) -> Argument:
     if reader.peek(r"""["']"""):
         value, at = reader.quoted("as an argument")
         return Text(value, at=at)
+    if brace := reader.peek(r"\{"):
+        return Regrouping(read_tags(reader), at=brace.start())
     return read_expression(reader)

@@ -41,6 +41,12 @@ def check_scope(scope: Condition, place: Place, ours: bool = False) -> Iterator[
             case _:
                 continue
         for value in values:
+            if isinstance(leaf, In) and value.startswith("!"):
+                yield place.error(
+                    "query/filter-mix",
+                    f"`!` has no place within a list: write `{leaf.key} NOT IN (a,b)`, with values alone",
+                    leaf.at,
+                )
             if "*" in value.strip("*"):
                 yield place.error(
                     "query/wildcard",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,17 +15,24 @@ from .numbers import check_missing, check_numbers, check_rollups
 from .options import check_message, check_options, check_thresholds
 from .parse import parse_monitor
 from .problems import Place, Problem, mappings, nearest
-from .rules import check_expression, metrics_of
+from .rules import check_expression, grouped, metrics_of
 from .tree import (
+    And,
+    Comparison,
     CompositeMonitor,
+    Condition,
     EventMonitor,
     Expression,
     FormulaMonitor,
+    FunctionCall,
+    In,
     MetricMonitor,
     MonitorQuery,
     Name,
+    Or,
     ServiceCheckMonitor,
     SloMonitor,
+    Tag,
     Window,
     leaves,
     seconds,
@@ -41,15 +49,24 @@ FORMS: dict[type[object], str] = {
     CompositeMonitor: "composite",
     EventMonitor: "event",
 }
+UNCOMPARED = ("process alert", "synthetics alert")
+"""Types whose query may have no comparison."""
+COMPARISON = re.compile(r"(<=|>=|==|!=|<|>)\s*(-?\d+(?:\.\d+)?|threshold)\s*$")
 MOST_RUNS = 100
 MOST_MONITORS = 10
 MOST_BURN = 10_000
 LONGEST_BURN_WINDOW = 48 * 3600
 
 
-def check_monitor(body: Mapping[str, Any], known: Known | None = None, path: str = "") -> list[Problem]:
-    """What is wrong with the body of a monitor, as the API takes it. `path` leads to the body in its file."""
-    return list(_monitor(body, Place(path, known or Known())))
+def check_monitor(
+    body: Mapping[str, Any],
+    known: Known | None = None,
+    path: str = "",
+    variables: Mapping[str, str | None] | None = None,
+) -> list[Problem]:
+    """What is wrong with the body of a monitor, as the API takes it. `path` leads to the body in its file; `variables`
+    are the template variables of a recommended monitor of an integration, each with its tag."""
+    return list(_monitor(body, Place(path, known or Known(), variables=variables)))
 
 
 def monitor_type(query: MonitorQuery) -> str:
@@ -61,8 +78,10 @@ def monitor_type(query: MonitorQuery) -> str:
 def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     kind, text = body.get("type"), body.get("query")
     types = {name: form for form, names in grammar()["monitor_types"].items() for name in names}
+    options = body.get("options") if isinstance(body.get("options"), Mapping) else {}
+    assert isinstance(options, Mapping)
     if isinstance(kind, str) and kind in grammar()["unchecked_monitor_types"]:
-        yield place.within("type").warning("monitor/type", f"monitors of the type `{kind}` aren't checked")
+        yield from _of_another_source(kind, body, options, place)
         return
     if not isinstance(kind, str) or kind not in types:
         near = nearest(str(kind), [*types, *grammar()["unchecked_monitor_types"]])
@@ -72,8 +91,6 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
         yield place.within("query").error("query/syntax", "a monitor needs a query, a text")
         return
     at = place.within("query", text=text)
-    options = body.get("options") if isinstance(body.get("options"), Mapping) else {}
-    assert isinstance(options, Mapping)
     try:
         query = parse_monitor(text)
     except QueryError as error:
@@ -92,6 +109,7 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
         case FormulaMonitor():
             groups = []
             yield from _formula(query, options, at, below, groups)
+            groups = groups if _is_grouped_by_metrics(query, options, below) else None
         case ServiceCheckMonitor():
             groups = [tag.value for tag in query.by]
             yield from _service_check(query, options, at, below)
@@ -102,13 +120,60 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
             yield from _slo(query, at)
         case CompositeMonitor():
             yield from _composite(query, at)
-    yield from check_thresholds(query, options, below)
+    if groups is not None and any(tag == "*" or "$" in tag for tag in groups):
+        groups = None
+    yield from check_thresholds(getattr(query, "comparison", None), FORMS[type(query)], options, below)
     yield from check_options(query, body, options, groups, place)
-    yield from check_message(body.get("message"), groups, options, place)
+    yield from check_message(body.get("message"), groups, frozenset(_filtered(query)), options, place)
+
+
+def _of_another_source(
+    kind: str, body: Mapping[str, Any], options: Mapping[str, Any], place: Place
+) -> Iterator[Problem]:
+    """A monitor of logs, traces and the like: what can be said without reading the search in its query."""
+    yield place.within("type").hint(
+        "monitor/type",
+        f"the query of a `{kind}` isn't read: only comparison, thresholds and options are checked",
+    )
+    text = body.get("query")
+    comparison = None
+    source = grammar()["unchecked_monitor_types"][kind]
+    if isinstance(text, str) and source and not text.lstrip().startswith((source, "formula(")):
+        yield place.within("query", text=text).error(
+            "query/syntax", f"the query of a `{kind}` starts with `{source}(` or `formula(`", 0
+        )
+    if isinstance(text, str) and (found := COMPARISON.search(text)):
+        comparison = Comparison(found.group(1), found.group(2), at=found.start(1), threshold_at=found.start(2))
+    elif isinstance(text, str) and kind not in UNCOMPARED:
+        yield place.within("query", text=text).error(
+            "query/syntax", "expected a comparison such as `> 5` at the end", len(text.rstrip())
+        )
+    yield from check_thresholds(comparison, kind, options, place.within("options"))
+    yield from check_options(None, body, options, None, place)
+    yield from check_message(body.get("message"), None, frozenset(), options, place)
 
 
 def _groups(expression: Expression) -> list[str]:
-    return list(dict.fromkeys(group.tag for metric in metrics_of(expression) for group in metric.by))
+    return list(dict.fromkeys(group.tag for _, by in grouped(expression) for group in by))
+
+
+def _filtered(query: MonitorQuery) -> Iterator[str]:
+    """Tags of which the query takes chosen values alone, so that a message may name them."""
+    match query:
+        case MetricMonitor():
+            for metric in metrics_of(query.expression):
+                yield from _chosen(metric.scope)
+        case ServiceCheckMonitor():
+            yield from (tag.value.partition(":")[0] for tag in query.over)
+
+
+def _chosen(scope: Condition | None) -> Iterator[str]:
+    match scope:
+        case Tag() | In(negated=False):
+            yield scope.key
+        case And() | Or():
+            for operand in scope.operands:
+                yield from _chosen(operand)
 
 
 def _metric(query: MetricMonitor, options: Mapping[str, Any], at: Place, below: Place) -> Iterator[Problem]:
@@ -168,6 +233,13 @@ def _formula(
     yield from check_expression(query.expression, at, names=frozenset(names))
 
 
+def _is_grouped_by_metrics(query: FormulaMonitor, options: Mapping[str, Any], place: Place) -> bool:
+    """Whether the queries of metrics are all that says how a formula is grouped."""
+    variables = mappings(options.get("variables"), place)
+    regrouped = any(isinstance(part, FunctionCall) and part.by is not None for part in walk(query.expression))
+    return not regrouped and all(variable.get("data_source") == "metrics" for variable, _ in variables)
+
+
 def _service_check(
     query: ServiceCheckMonitor, options: Mapping[str, Any], at: Place, below: Place
 ) -> Iterator[Problem]:
@@ -188,7 +260,7 @@ def _service_check(
     if not query.over or not all(tag.value for tag in query.over):
         yield at.warning(id, 'the scope is missing: write `.over("*")`', query.at)
     if not query.by:
-        yield at.warning(id, 'a service check names its groups: write `.by("endpoint")`', query.at)
+        yield at.hint(id, 'no groups are named: write `.by("endpoint")` for an alert of each', query.at)
     yield from check_service_check(query.check, query.at + 1, (*query.over, *query.exclude), query.by, at)
 
 

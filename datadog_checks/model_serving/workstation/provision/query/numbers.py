@@ -275,6 +275,11 @@ def check_missing(query: MetricMonitor, options: Mapping[str, Any], place: Place
     counts = [metric for metric in _counts(query.expression, place.known.vocabulary) if metric.has("as_count")]
     if not counts:
         return
+    # Other counts may be there all the time, and a monitor of theirs may want them to be.
+    if options.get("require_full_window") is True and _is_of_errors(query.expression):
+        yield place.within("require_full_window").warning(
+            "monitor/option", "errors are rare, and a window with gaps isn't evaluated: write false"
+        )
     for name in ("notify_no_data", "on_missing_data"):
         if options.get(name) in (True, "show_and_notify_no_data"):
             yield place.within(name).warning(

@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .algorithms import alert_window
 from .problems import Place, Problem, nearest, number
-from .tree import CompositeMonitor, FormulaMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor
+from .tree import Comparison, CompositeMonitor, FormulaMonitor, FunctionCall, MetricMonitor, MonitorQuery, walk
+from .words import grammar
 
 THRESHOLD = "monitor/threshold"
+PRIORITIES = ("0", "1", "2", "3", "4", "5")
 RANGES = {
     "evaluation_delay": (0, 86400, "seconds"),
     "new_group_delay": (0, None, "seconds"),
@@ -20,24 +23,34 @@ RANGES = {
 """Lowest and highest value of options, None where open."""
 
 
-def check_thresholds(query: MonitorQuery, options: Mapping[str, Any], place: Place) -> Iterator[Problem]:
-    """Thresholds that contradict the query or one another. `place` is that of the options."""
+def check_thresholds(
+    comparison: Comparison | None, form: str, options: Mapping[str, Any], place: Place
+) -> Iterator[Problem]:
+    """Thresholds that contradict the query or one another, or that a monitor of this form has not. `place` is that of
+    the options; `comparison` is the one in the query, None where there is none."""
     thresholds = options.get("thresholds")
     if not isinstance(thresholds, Mapping):
         thresholds = {}
     below = place.within("thresholds")
     values: dict[str, float] = {}
+    names = grammar()["thresholds"].get(form, grammar()["thresholds"]["other"])
     for name, value in thresholds.items():
-        if value is None or name.endswith("_query"):
+        if value is None:
+            continue
+        if name not in names:
+            near = nearest(str(name), names) or f"; it has {', '.join(names) or 'none'}"
+            yield below.within(name).error(THRESHOLD, f"`{name}` is no threshold of such a monitor{near}")
+            continue
+        if name.endswith("_query"):
             continue
         parsed = number(value)
         if parsed is None:
             yield below.within(name).error(THRESHOLD, f"must be a number, not {value!r}")
         else:
             values[name] = parsed
-    if isinstance(query, ServiceCheckMonitor | CompositeMonitor):
+    if comparison is None:
         return
-    written = query.comparison.threshold
+    written = comparison.threshold
     if written == "threshold":
         if "critical_query" not in thresholds:
             yield below.error(THRESHOLD, "`threshold` in the query needs a `critical_query` here")
@@ -48,13 +61,21 @@ def check_thresholds(query: MonitorQuery, options: Mapping[str, Any], place: Pla
             yield below.error(THRESHOLD, f"a warning needs a critical threshold: write `critical: {written}` as well")
         critical = float(written)
     elif critical != float(written):
-        said = f"{query.comparison.operator} {written}"
+        said = f"{comparison.operator} {written}"
         yield below.within("critical").error(
             THRESHOLD,
             f"{_shown(critical)} does not match the query, which says `{said}`: write {written} here",
         )
         return
-    yield from _order(query.comparison.operator, {**values, "critical": critical}, below)
+    if "warning_recovery" in values and "warning" not in values:
+        yield below.within("warning_recovery").warning(
+            THRESHOLD, "does nothing without a `warning`: write both, or leave it out"
+        )
+    values["critical"] = critical
+    yield from _order(comparison.operator, values, below)
+    # Anomalies recover by a window of their own, so that the numbers of alert and recovery don't compare.
+    if not options.get("threshold_windows"):
+        yield from _outlasting(comparison.operator, values, below)
 
 
 def _order(operator: str, values: Mapping[str, float], place: Place) -> Iterator[Problem]:
@@ -76,8 +97,13 @@ def _order(operator: str, values: Mapping[str, float], place: Place) -> Iterator
             yield place.within(name).warning(
                 THRESHOLD, f"is the same as {beyond}, so it does nothing: write a number {side} it or leave it out"
             )
+
+
+def _outlasting(operator: str, values: Mapping[str, float], place: Place) -> Iterator[Problem]:
     recovery, warning = values.get("critical_recovery"), values.get("warning")
-    if recovery is not None and warning is not None and (recovery - warning) * sign < 0:
+    if operator[0] not in "<>" or recovery is None or warning is None:
+        return
+    if (recovery < warning) if operator[0] == ">" else (recovery > warning):
         yield place.within("critical_recovery").warning(
             THRESHOLD,
             f"{_shown(recovery)} is past warning: {_shown(warning)}, so the alert outlasts the warning; "
@@ -86,12 +112,17 @@ def _order(operator: str, values: Mapping[str, float], place: Place) -> Iterator
 
 
 def check_options(
-    query: MonitorQuery, body: Mapping[str, Any], options: Mapping[str, Any], groups: list[str] | None, place: Place
+    query: MonitorQuery | None,
+    body: Mapping[str, Any],
+    options: Mapping[str, Any],
+    groups: list[str] | None,
+    place: Place,
 ) -> Iterator[Problem]:
-    """Options that Datadog refuses, and no-data settings that come too soon. `place` is that of the body."""
+    """Options that Datadog refuses, and no-data settings that come too soon. `place` is that of the body; `groups` are
+    those of the query, None where they can't be told; `query` is None where it isn't read."""
     below = place.within("options")
     priority = body.get("priority")
-    if priority is not None and (type(priority) is not int or not 0 <= priority <= 5):
+    if priority is not None and str(priority) not in PRIORITIES:
         yield place.within("priority").error(
             "monitor/option", f"must be 1 (highest) to 5, or 0 for none, not {priority!r}"
         )
@@ -111,10 +142,58 @@ def check_options(
                 yield below.within("notify_by", index).error(
                     "monitor/notify-by", f"`{tag}` is no group of the query{near}"
                 )
+    yield from _words(options, below)
+    yield from _without_effect(query, options, groups, below)
     yield from _no_data(query, options, below)
 
 
-def _no_data(query: MonitorQuery, options: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+def _words(options: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+    """Names of options that look misspelt, and values that are none of the words that an option takes."""
+    known: dict[str, list[str]] = grammar()["monitor_options"]
+    for name, value in options.items():
+        if name not in known:
+            # An option that is like none of these may be a new one.
+            if near := nearest(str(name), known, 0.8):
+                yield place.within(name).warning("monitor/option", f"isn't known as an option{near}")
+            continue
+        words = known[name]
+        for said in value if isinstance(value, list) else [] if value is None else [value]:
+            if words and said not in words:
+                yield place.within(name).error("monitor/option", f"must be one of {', '.join(words)}, not {said!r}")
+
+
+def _without_effect(
+    query: MonitorQuery | None, options: Mapping[str, Any], groups: list[str] | None, place: Place
+) -> Iterator[Problem]:
+    """Options that Datadog refuses since nothing is there for them to work on."""
+    if groups == [] and (number(options.get("new_group_delay")) or 0) > 0:
+        yield place.within("new_group_delay").error(
+            "monitor/option", "is only for monitors with groups: leave it out, or group the query with `by {tag}`"
+        )
+    if options.get("renotify_occurrences") is not None and options.get("renotify_interval") is None:
+        yield place.within("renotify_occurrences").error(
+            "monitor/option", "needs a `renotify_interval`: write how many minutes lie between two notifications"
+        )
+    if options.get("on_missing_data") is not None and isinstance(query, CompositeMonitor):
+        yield place.within("on_missing_data").error(
+            "monitor/option", "is nothing for a composite monitor: leave it out, its parts have their own"
+        )
+    windows = options.get("threshold_windows")
+    used = isinstance(windows, Mapping) and any(value is not None for value in windows.values())
+    if used and query is not None and not _anomalies(query):
+        yield place.within("threshold_windows").error(
+            "monitor/option", "is only for monitors of anomalies: leave it out, the window stands in the query"
+        )
+
+
+def _anomalies(query: MonitorQuery) -> list[FunctionCall]:
+    if not isinstance(query, MetricMonitor):
+        return []
+    calls = (part for part in walk(query.expression) if isinstance(part, FunctionCall))
+    return [call for call in calls if call.name == "anomalies"]
+
+
+def _no_data(query: MonitorQuery | None, options: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     if options.get("notify_no_data") is not True:
         return
     if options.get("on_missing_data") is not None:
@@ -124,19 +203,22 @@ def _no_data(query: MonitorQuery, options: Mapping[str, Any], place: Place) -> I
     frame = number(options.get("no_data_timeframe"))
     if frame is None or not isinstance(query, MetricMonitor | FormulaMonitor) or query.window.kind == "current":
         return
-    minutes = query.window.seconds / 60
+    # The window around anomalies is for the algorithm to learn from; what they are looked for in is another.
+    window = next((found for call in _anomalies(query) if (found := alert_window(call))), query.window)
+    minutes = window.seconds / 60
     if frame < 2 * minutes:
         yield place.within("no_data_timeframe").warning(
             "monitor/no-data",
-            f"{_shown(frame)} minutes are less than twice the window `{query.window.text}`: "
+            f"{_shown(frame)} minutes are less than twice the window `{window.text}`: "
             f"write at least {_shown(2 * minutes)}",
         )
 
 
 def check_message(
-    message: Any, groups: list[str] | None, options: Mapping[str, Any], place: Place
+    message: Any, groups: list[str] | None, filters: frozenset[str], options: Mapping[str, Any], place: Place
 ) -> Iterator[Problem]:
-    """Variables of a message that stay empty, and blocks that are never closed. `groups` None: can't be told."""
+    """Variables of a message that stay empty, and blocks that are never closed. `groups` None: can't be told; `filters`
+    are the tags that the query filters by."""
     if not isinstance(message, str):
         return
     at = place.within("message", text=message)
@@ -162,7 +244,7 @@ def check_message(
             else:
                 opened.pop()
         for tag in _tags(inside):
-            if groups is not None and tag not in groups and not (tag == "host" and "host" in groups):
+            if groups is not None and tag not in groups and tag not in filters:
                 near = nearest(tag, groups) or f": the query groups by {', '.join(groups) or 'nothing'}"
                 yield at.warning("monitor/message", f"`{tag}` stays empty{near}", match.start())
     for name, start in opened:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ....errors import QueryError
 from .expressions import NOT_A_NUMBER, read_expression
-from .reader import WORD, QueryReader
+from .reader import PARSED, WORD, QueryReader
 from .tree import (
     And,
     Comparison,
@@ -38,6 +39,7 @@ WINDOW = re.compile(r"[\w.-]+")
 THRESHOLD = re.compile(r"-?\s*\d+(?:\.\d+)?(?![\w.])|threshold\b")
 
 
+@lru_cache(maxsize=PARSED)
 def parse_monitor(query: str) -> MonitorQuery:
     """What the query of a monitor says. Raises QueryError with the column of what can't be read."""
     reader = QueryReader(query)
@@ -97,7 +99,14 @@ def _metric(reader: QueryReader) -> MetricMonitor:
         reader.expect(")", "behind the time to compare with")
     reader.expect(":", "between the window and what is aggregated")
     expression = read_expression(reader)
-    return MetricMonitor(name, window, expression, _comparison(reader), change, shift, at=head.start())
+    comparison = _comparison(reader)
+    if by := reader.peek(r"by\b"):
+        raise reader.fail(
+            f"`by` comes before the comparison: write `{{*}} by {{tag}} {comparison.operator} {comparison.threshold}`",
+            by.start(),
+            certain=False,
+        )
+    return MetricMonitor(name, window, expression, comparison, change, shift, at=head.start())
 
 
 def _aggregator(reader: QueryReader, name: str, at: int) -> None:

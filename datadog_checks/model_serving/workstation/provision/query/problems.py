@@ -11,7 +11,7 @@ from ....errors import QueryError
 from ..vocabulary import PREFIX
 from .known import Known
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, HINT = "error", "warning", "hint"
 
 IDS = (
     "query/syntax",
@@ -66,8 +66,8 @@ IDS = (
 class Problem:
     """`path` leads to the value in the JSON; `column`, from 1, into `text` where the value is one, else None.
 
-    An error is refused by Datadog or selects nothing in silence; a warning may be meant. `id` is that of
-    docs/lint.md.
+    An error is refused by Datadog or selects nothing in silence; a warning may be meant; a hint is nothing wrong:
+    what could be said more plainly, or isn't checked. `id` is that of docs/lint.md.
     """
 
     severity: str
@@ -106,6 +106,10 @@ class Place:
     def warning(self, id: str, message: str, at: int | None = None) -> Problem:
         """Something that may be meant, and seldom is."""
         return self._problem(WARNING, id, message, at)
+
+    def hint(self, id: str, message: str, at: int | None = None) -> Problem:
+        """Something that is as it may be, and worth a word."""
+        return self._problem(HINT, id, message, at)
 
     def unreadable(self, error: QueryError) -> Problem:
         """What the parser says."""

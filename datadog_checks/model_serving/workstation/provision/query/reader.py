@@ -11,7 +11,8 @@ from ....errors import QueryError
 SPACE = re.compile(r"\s*")
 WORD = re.compile(r"[A-Za-z_]\w*")
 
-
+PARSED = 4096
+"""Trees that are kept by their query: one query is asked for at many places, and a tree never changes."""
 MOST_OPERATIONS = 300
 """More than anybody writes, and few enough to go through recursively."""
 

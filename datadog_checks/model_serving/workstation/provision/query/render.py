@@ -5,6 +5,7 @@ from __future__ import annotations
 from .tree import (
     And,
     Argument,
+    By,
     Chain,
     Comparison,
     CompositeMonitor,
@@ -25,6 +26,7 @@ from .tree import (
     Number,
     Operation,
     Or,
+    Regrouping,
     ServiceCheckMonitor,
     Setting,
     SloMonitor,
@@ -93,6 +95,8 @@ def _expression(part: Argument, outer: int = 0) -> str:
             return part.name
         case Text():
             return _quoted(part.value)
+        case Regrouping():
+            return _braces(part.by)
         case Setting():
             return f"{part.name}={_expression(part.value)}"
         case Metric():
@@ -122,8 +126,12 @@ def _metric(metric: Metric) -> str:
     condition = f"(v: v{metric.condition})" if metric.condition else ""
     head = f"{metric.aggregator}{condition}:" if metric.aggregator else ""
     scope = "" if metric.scope is None else "{" + _condition(metric.scope, ",", " OR ") + "}"
-    by = " by {" + ",".join(group.tag for group in metric.by) + "}" if metric.by else ""
+    by = f" by {_braces(metric.by)}" if metric.by else ""
     return f"{head}{metric.name}{scope}{by}{_methods(metric.methods)}"
+
+
+def _braces(groups: tuple[By, ...]) -> str:
+    return "{" + ",".join(group.tag for group in groups) + "}"
 
 
 def _condition(condition: Condition, both: str, either: str, outer: int = 0) -> str:

@@ -12,6 +12,7 @@ from .filters import check_scope, check_template
 from .problems import Place, Problem, nearest
 from .tree import (
     Argument,
+    By,
     Chain,
     Everything,
     Expression,
@@ -56,11 +57,31 @@ def metrics_of(expression: Argument) -> list[Metric]:
     return [part for part in walk(expression) if isinstance(part, Metric)]
 
 
+def grouped(part: Argument) -> Iterator[tuple[Metric | FunctionCall, tuple[By, ...]]]:
+    """What an expression groups its series by: the operands and their tags, from left to right. An aggregation around
+    another one replaces the tags of what is within."""
+    match part:
+        case Metric():
+            yield part, part.by
+        case FunctionCall(by=by) if by is not None:
+            yield part, by
+        case FunctionCall():
+            for argument in part.arguments:
+                yield from grouped(argument)
+        case Chain() | Negative():
+            yield from grouped(part.operand)
+        case Operation():
+            yield from grouped(part.left)
+            yield from grouped(part.right)
+        case _:
+            return
+
+
 def _metric(metric: Metric, place: Place) -> Iterator[Problem]:
     words = grammar()
     aggregator = metric.aggregator
     if not aggregator:
-        yield place.warning(
+        yield place.hint(
             "query/aggregator",
             f"no aggregation over the series of `{metric.name}`: write `avg:{metric.name}`, or sum, min, max",
             metric.at,
@@ -105,6 +126,8 @@ def _call(call: FunctionCall, place: Place) -> Iterator[Problem]:
             f"`{call.name}()` is PromQL and unknown to Datadog; what does its work: {words['promql'][call.name]}",
             call.at,
         )
+    elif call.by is not None and call.name in words["aggregators"]:
+        yield from check_template(call.by, place)
     elif call.name not in words["functions"] and not any(
         re.fullmatch(pattern, call.name) for pattern in words["function_patterns"]
     ):
@@ -151,28 +174,28 @@ def _bare(part: Argument) -> Iterator[Name]:
 
 
 def _groups(expression: Expression, place: Place) -> Iterator[Problem]:
-    """Series of two metrics only meet in arithmetic where their groups are the same."""
-    first: Metric | None = None
-    for metric in metrics_of(expression):
-        if not metric.by:
+    """Series of two operands only meet in arithmetic where their groups are the same."""
+    first: tuple[Metric | FunctionCall, tuple[By, ...]] | None = None
+    for part, by in grouped(expression):
+        if not by:
             continue
         if first is None:
-            first = metric
-        elif {group.tag for group in metric.by} != {group.tag for group in first.by}:
+            first = part, by
+        elif {group.tag for group in by} != {group.tag for group in first[1]}:
             yield place.warning(
                 "query/by",
-                f"`{metric.name}` is grouped otherwise than `{first.name}`: only series of the same groups meet; "
-                f"write `by {{{','.join(group.tag for group in first.by)}}}`",
-                metric.by[0].at,
+                f"`{part.name}` is grouped otherwise than `{first[0].name}`: only series of the same groups meet; "
+                f"write `by {{{','.join(group.tag for group in first[1])}}}`",
+                by[0].at,
             )
 
 
 def _as_count(expression: Expression, place: Place, time_aggregator: str) -> Iterator[Problem]:
     for part in counted(expression):
         if part.has("as_count") and part.aggregator not in ("sum", "count", ""):
-            yield place.warning(
+            yield place.hint(
                 "query/as-count",
-                f"`{part.aggregator}:` leaves one of the counts of several series: all together are `sum:{part.name}`",
+                f"`{part.aggregator}:` doesn't add up the counts of all series: together they are `sum:{part.name}`",
                 part.at,
             )
     if time_aggregator in ("", "sum") or not any(metric.has("as_count") for metric in counted(expression)):

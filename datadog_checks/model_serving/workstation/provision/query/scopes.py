@@ -44,6 +44,11 @@ def read_groups(reader: QueryReader) -> tuple[By, ...]:
         )
     if not reader.take(r"by\b"):
         return ()
+    return read_tags(reader)
+
+
+def read_tags(reader: QueryReader) -> tuple[By, ...]:
+    """Tags to group by and the braces around them."""
     start = reader.expect("{", "behind `by`, as in `by {model_name}`", certain=False)
     groups = []
     while True:

@@ -106,7 +106,13 @@ def _events(text: str, place: Place) -> Generator[Problem, None, set[str] | None
     yield from check_expression(expression, place)
     metrics = metrics_of(expression)
     for metric in metrics:
-        if not metric.has("as_count") and place.known.vocabulary.kind_of(metric.name) != "distribution":
+        if metric.aggregator not in ("sum", "count", ""):
+            yield place.error(
+                "slo/query",
+                f"`{metric.aggregator}:` doesn't add up events: write `sum:{metric.name}{{...}}.as_count()`",
+                metric.at,
+            )
+        elif not metric.has("as_count") and place.known.vocabulary.kind_of(metric.name) != "distribution":
             yield place.warning(
                 "slo/query", f"events are counted: write `sum:{metric.name}{{...}}.as_count()`", metric.at
             )

@@ -180,6 +180,12 @@ class FunctionCall:
     arguments: tuple[Argument, ...] = ()
     at: int = position()
 
+    @property
+    def by(self) -> tuple[By, ...] | None:
+        """What it groups the series of another aggregation by, `sum(max:a.b{*} by {x,y}, {x})`; None for any other
+        function."""
+        return next((argument.by for argument in self.arguments if isinstance(argument, Regrouping)), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -208,8 +214,16 @@ class Operation:
     at: int = position()
 
 
+@dataclass(frozen=True, slots=True)
+class Regrouping:
+    """`{tag,tag}` as an argument: what an aggregation around another one is grouped by."""
+
+    by: tuple[By, ...]
+    at: int = position()
+
+
 Expression = Number | Name | Metric | FunctionCall | Chain | Negative | Operation
-Argument = Expression | Text | Setting
+Argument = Expression | Text | Setting | Regrouping
 
 
 def walk(part: Argument) -> Iterator[Argument]:

@@ -6,11 +6,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ....strict_yaml import read_yaml
+from ....strict_yaml import read_shipped
 
 
 @lru_cache(maxsize=1)
 def grammar() -> dict[str, Any]:
     """The words by what they are, from grammar.yaml."""
-    words: dict[str, Any] = read_yaml(Path(__file__).with_name("grammar.yaml"))
+    words: dict[str, Any] = read_shipped(Path(__file__).with_name("grammar.yaml"))
     return words

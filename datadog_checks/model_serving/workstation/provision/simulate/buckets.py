@@ -117,7 +117,7 @@ class Leaves:
         """The points of a series; before the start the period repeats itself."""
         began, period = self.seen.start, self.seen.period
         if period and start < began:
-            for turn in range(int((start - began) // period), 0):
+            for turn in range(int((start - began) // period), min(0, int(-((began - end) // period)))):
                 shift = turn * period
                 upto = min(end - shift, began + period)
                 yield from ((at + shift, value) for at, value in series.between(max(start - shift, began), upto))
