@@ -25,6 +25,9 @@ VALUES = """monitors:
   gpu.temperature: {enabled: false}
 slos:
   availability: {endpoints: [fraud]}
+downtimes:
+  nightly: {starts: "2099-01-01T02:00", lasts: 1h}
+  cards: {monitors: [gpu.memory], starts: "2099-01-01T02:00", lasts: 1h}
 """
 PACKS = list(builtin_packs())
 
@@ -54,7 +57,7 @@ def pruned(account: Account, packs: Sequence[str], values: Values, **extent: Any
 
 @pytest.mark.parametrize("packs", [*([one] for one in PACKS), ["slo", "llm"]])
 def test_of_a_whole_stack_no_pack_takes_another_away(values: Values, packs: list[str]) -> None:
-    """Also parts of composite monitors, variants, and SLOs of one endpoint with their alerts."""
+    """Also parts of composite monitors, variants, SLOs of one endpoint with their alerts, and downtimes."""
     there = desired(None, values)
     plan = pruned(account_with(there), packs, values)
     assert plan.having(Action.DELETE, Action.ORPHANED) == []
