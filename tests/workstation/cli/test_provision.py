@@ -137,7 +137,7 @@ def test_what_is_restricted_for_once_says_nothing_of_the_rest(dd: Standin, tmp_p
     assert planned.exit_code == 0, planned.output
     assert "to delete" not in planned.output
     assert re.search(
-        r"^Left alone: \d+ (dashboard|monitor)s?, .*, since (they are of|nothing that)", planned.output, re.M
+        r"^Left alone: \d+ (dashboard|monitor)s?, .*, since (no pack that|nothing that)", planned.output, re.M
     )
     path = tmp_path / "plan.json"
     run(dd, "plan", "--prune", *options, "--out", str(path))

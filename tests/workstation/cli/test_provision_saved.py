@@ -113,6 +113,9 @@ def test_what_is_to_go_goes_only_as_it_was_reviewed(dd: Standin, tmp_path: Path,
     assert run(dd, "plan", "--prune", "--values", str(values), "--out", str(path)).exit_code == 0
     assert run(dd, "apply", str(path), "--yes").exit_code == 0
     assert "gpu.idle" not in json.dumps(dd.state.monitors)
+    again = run(dd, "apply", str(path), "--yes")
+    assert (again.exit_code, len(re.findall("gone|there now", again.output))) == (1, 1), "not of each"
+    assert re.search(r" \(id \S+\) and \d+ others that it was to delete are gone: it may have been ", again.output)
 
 
 def test_a_tag_that_is_left_to_others_makes_no_plan_stale(dd: Standin, tmp_path: Path, values: Path) -> None:

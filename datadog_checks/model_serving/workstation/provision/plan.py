@@ -409,7 +409,8 @@ def _foreign(account: Account, taken: Collection[str], made: Collection[str] = (
 
 def counted(counts: Mapping[str, int]) -> str:
     """How many there are of each kind, in words."""
-    return ", ".join(f"{count} {kind.replace('_', ' ')}{'s'[: count > 1]}" for kind, count in sorted(counts.items()))
+    names = {kind: "SLO" if kind == "slo" else kind.replace("_", " ") for kind in counts}
+    return ", ".join(f"{count} {names[kind]}{'s'[: count > 1]}" for kind, count in sorted(counts.items()))
 
 
 def needing_percentiles(metrics: Collection[str], resources: Iterable[Resource]) -> list[str]:

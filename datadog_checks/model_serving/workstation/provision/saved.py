@@ -138,20 +138,24 @@ def _outdated(saved: SavedPlan) -> Iterator[str]:
 
 
 def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is otherwise with each resource. Of what was to be created and is there now, one stands for all: the plan
-    may simply have been applied."""
+    """What is otherwise with each resource. Of what was to be created and is there now, and of what was to be deleted
+    and is gone, one stands for all: the plan may simply have been applied."""
     before, after = _by_name(then), _by_name(now)
     made = [one for one, old in before.items() if not old["ids"] and after.get(one, old)["ids"]]
-    for address in made[:1]:
-        others = f" and {len(made) - 1} others that it was to create are" if made[1:] else " is"
-        yield f"{address} (id {', '.join(after[address]['ids'])}){others} there now: it may have been applied already"
+    gone = [one for one, old in before.items() if old["action"] == Action.DELETE and one not in after]
+    for some, was_to, now_is in ((made, "create", "there now"), (gone, "delete", "gone")):
+        if some:
+            ids = ", ".join((after.get(some[0]) or before[some[0]])["ids"])
+            others = f" and {len(some) - 1} others that it was to {was_to} are" if some[1:] else " is"
+            yield f"{some[0]} (id {ids}){others} {now_is}: it may have been applied already"
     for address in dict.fromkeys((*before, *after)):
         old, new = before.get(address), after.get(address)
         if old is None:
             assert new is not None
             yield f"{address} has come (id {', '.join(new['ids'])})"
         elif new is None:
-            yield f"{address} is gone"
+            if address not in gone:
+                yield f"{address} is gone"
         elif new["action"] == Action.OVER != old["action"]:
             yield f"{address} {new['note']}"
         elif address in made or (old["action"] == Action.WAIT and new["action"] == Action.CREATE):
