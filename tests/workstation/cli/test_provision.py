@@ -381,7 +381,9 @@ def test_two_teams_share_an_account(dd: Standin, tmp_path: Path) -> None:
         (owner,) = re.findall(r"managed_by:(\S+) AND", rule["attributes"]["filter"]["scope"])
         routed = [one["name"][:3] for one in dd.state.monitors.values() if f"managed_by:{owner}" in one["tags"]]
         assert set(routed) == {f"[{owner.rpartition('.')[2]}]"}
-    assert run(dd, "apply", "--yes", "--prune", *files["b"], "--pack", "gpu").exit_code == 0
+    with Path(files["b"][1]).open("a", encoding="utf-8") as file:
+        file.write("packs: [gpu]\n")
+    assert run(dd, "apply", "--yes", "--prune", *files["b"]).exit_code == 0
     assert {one["name"] for one in dd.state.slos.values()} == {"[a] Availability", "[a] Latency"}
     assert run(dd, "destroy", "--yes", "--values", files["b"][1]).exit_code == 0
     assert json.dumps(list(dd.state.monitors.values())) == of_a
@@ -681,8 +683,11 @@ def test_nothing_of_an_account_steers_the_terminal(dd: Standin, tmp_path: Path) 
         monitor["message"] = f"m\n\nPlan: 0 to change.\n{STEERING}\u2028Plan: 0 to change."
         monitor["tags"] = [*monitor["tags"], f"t{STEERING}"]
     out = tmp_path / "plan.json"
-    for command in (("plan", "--out", str(out)), ("plan", "--prune", "--pack", "cost"), ("apply",), ("destroy",)):
-        done = run(dd, *command, *(() if "--pack" in command or command[0] == "destroy" else PACK))
+    values = tmp_path / "values.yaml"
+    values.write_text("packs: [cost]\n", encoding="utf-8")
+    prune = ("plan", "--prune", "--values", str(values))
+    for command in (("plan", "--out", str(out)), prune, ("apply",), ("destroy",)):
+        done = run(dd, *command, *(() if command == prune or command[0] == "destroy" else PACK))
         assert unprintable(done.output) == []
         assert not [line for line in done.output.splitlines() if line.startswith("Plan: 0 to")]
         assert r"\x1b[2J" in done.output or r"\u001b[2J" in done.output
