@@ -18,10 +18,10 @@ UNFED = "nothing that --for or --system names feeds them"
 class Extent:
     """What of a stack a plan is about: of the rest it says nothing, neither that it is wanted nor that it isn't.
 
-    `packs` are the names of those that were chosen for this once, empty for all, `homes` the name of the pack by the
-    addresses of what all packs have, and `unfed` the addresses of what is wanted but for `--for` and `--system`.
-    `routed` says whether the notification rules, which are of no pack, are told. With
-    `packs` it isn't about downtimes that are not wanted either: they may be for monitors of other packs.
+    `packs` are the names of those that were chosen for this once, empty for all, `homes` the names of packs by the
+    addresses of what they have, and `unfed` the addresses of what would be wanted without `--for` and `--system`.
+    `routed` says whether a routing file tells the notification rules. Downtimes are of no pack: with `packs` those that
+    are not wanted may be for monitors of others.
     """
 
     packs: tuple[str, ...] = ()
