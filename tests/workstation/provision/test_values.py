@@ -581,7 +581,7 @@ def test_example_of_the_documentation(load: Load) -> None:
     values = load(EXAMPLE)
     found = bodies(values)
     assert found["latency.p99"]["name"] == "[prod] p99 latency is high"
-    assert found["gpu.temperature"]["options"]["thresholds"] == {"critical": 80, "critical_recovery": 75.2941}
+    assert found["gpu.temperature"]["options"]["thresholds"] == {"critical": 80, "critical_recovery": 75.3}
     assert "traffic.none" not in found
     assert "slo.availability.fast" not in found
     for name in ("fraud", "ranking"):
