@@ -187,6 +187,18 @@ def test_a_file_that_holds_nothing(folder: Path, content: str, message: str) -> 
     assert "b.json: query, column 1: error: the query is empty" in done.output
 
 
+def test_all_that_an_export_writes_is_known(folder: Path) -> None:
+    """Also what has no query: percentiles, notification rules, and Terraform's configuration of all of them."""
+    Path("routing.yaml").write_text("receiver: mail\nreceivers: {mail: {to: [ml@example.com]}}\n", encoding="utf-8")
+    export = ["provision", "export", "out", "--pack", "slo", "--routing", "routing.yaml"]
+    assert CliRunner().invoke(root, export).exit_code == 0
+    written = [str(path) for path in Path("out").rglob("*.json")]
+    assert {Path(one).parent.name for one in written} > {"out", "percentiles", "notification_rules"}
+    rule = json.loads(Path("out/notification_rules/mail.json").read_text(encoding="utf-8"))
+    done = run(*written, answer={"data": [{"id": "1", **rule["data"]}]})
+    assert (done.exit_code, done.output[:9]) == (0, "0 errors,"), done.output
+
+
 def test_files_that_cannot_be_read(folder: Path) -> None:
     """A missing file and one that is no text are errors with what to do."""
     Path("binary.json").write_bytes(b"\xff\xfe\x00")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from datadog_checks.model_serving.workstation.cli import provision_support
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.desired import desired
@@ -88,7 +89,7 @@ def test_a_life(dd: Standin) -> None:
 
 
 def test_offline_needs_neither_keys_nor_network(tmp_path: Path) -> None:
-    out = tmp_path / "deep" / "plan.json"
+    out = tmp_path / "plan.json"
     done = run(None, *PLAN, "--offline", "--out", str(out), *PACK)
     assert done.exit_code == 3, done.output
     plan = json.loads(out.read_text(encoding="utf-8"))
@@ -113,15 +114,37 @@ def test_values_change_what_is_there(dd: Standin, tmp_path: Path) -> None:
     assert set(dd.state.monitors) == ids
 
 
-def test_packs_left_out_are_orphans_until_they_are_pruned(dd: Standin) -> None:
+def test_packs_left_out_of_the_values_are_orphans_until_they_are_pruned(dd: Standin, tmp_path: Path) -> None:
     assert run(dd, "apply", "--yes", *PACK).exit_code == 0
-    left = run(dd, *PLAN, "--pack", "gpu")
+    values = tmp_path / "values.yaml"
+    values.write_text("packs: [gpu]\n", encoding="utf-8")
+    options = ("--values", str(values))
+    left = run(dd, *PLAN, *options)
     assert left.exit_code == 0
     assert "? slo:availability" in left.output
-    pruned = run(dd, "apply", "--yes", "--prune", "--pack", "gpu")
+    pruned = run(dd, "apply", "--yes", "--prune", *options)
     assert pruned.exit_code == 0, pruned.output
     assert dd.state.slos == {}
-    assert "orphaned" not in run(dd, "plan", "--pack", "gpu").output
+    assert "orphaned" not in run(dd, "plan", *options).output
+
+
+@pytest.mark.parametrize("options", [("--pack", "cost"), ("--system", "vllm"), ("--pack", "llm", "--system", "vllm")])
+def test_what_is_restricted_for_once_says_nothing_of_the_rest(dd: Standin, tmp_path: Path, options: list[str]) -> None:
+    """Neither in a plan nor in one that was saved."""
+    assert run(dd, "apply", "--yes", *PACK, "--pack", "cost").exit_code == 0
+    before = numbers(dd)
+    planned = run(dd, "plan", "--prune", *options)
+    assert planned.exit_code == 0, planned.output
+    assert "to delete" not in planned.output
+    assert re.search(
+        r"^Left alone: \d+ (dashboard|monitor)s?, .*, since (no pack that|nothing that)", planned.output, re.M
+    )
+    path = tmp_path / "plan.json"
+    run(dd, "plan", "--prune", *options, "--out", str(path))
+    applied = run(dd, "apply", str(path), "--yes")
+    assert applied.exit_code == 0, applied.output
+    assert "deleted" not in applied.output
+    assert all(there >= before[kind] for kind, there in numbers(dd).items())
 
 
 DOWNTIMES = """downtimes:
@@ -175,6 +198,23 @@ def test_a_routing_file_becomes_rules_that_stay(dd: Standin, tmp_path: Path) -> 
     assert "recipients: -pagerduty-ml +slack-ml" in changed.output
 
 
+def test_without_a_routing_file_rules_are_left_alone(dd: Standin, tmp_path: Path) -> None:
+    """As where somebody takes away twins; a routing file that no longer has them, and destroy, take them away."""
+    routing = tmp_path / "routing.yaml"
+    routing.write_text(ROUTING, encoding="utf-8")
+    assert run(dd, "apply", "--yes", "--pack", "cost", "--routing", str(routing)).exit_code == 0
+    for prune in ([], ["--prune"]):
+        done = run(dd, "apply", "--yes", *prune, "--pack", "cost", "--pack", "versions")
+        assert done.exit_code == 0, done.output
+        assert "Left alone: 3 notification rules, since no --routing says whether they are wanted.\n" in done.output
+        assert "Nobody hears of these monitors" not in done.output
+        assert len(dd.state.rules) == 3
+    routing.write_text("as: handles\nreceiver: mail\nreceivers: {mail: {to: [ml@example.com]}}\n", encoding="utf-8")
+    done = run(dd, "apply", "--yes", "--prune", "--pack", "cost", "--routing", str(routing))
+    assert done.exit_code == 0, done.output
+    assert dd.state.rules == {}
+
+
 MISTAKES: list[tuple[str, list[str], str]] = [
     ("an unknown option", ["plan", "--bogus"], "No such option"),
     ("an unknown command", ["aply"], "No such command 'aply'"),
@@ -184,6 +224,9 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("a site that is none", ["plan", "--site", "app.datadoghq.eu"], "did you mean datadoghq.eu?"),
     ("no such values file", ["plan", "--offline", "--values", "nope.yaml"], "nope.yaml"),
     ("no such routing file", ["plan", "--offline", "--routing", "nope.yaml"], "nope.yaml"),
+    ("standard output", ["plan", "--offline", "--out", "-"], "standard output is for what people read: name a file"),
+    ("no such folder", ["plan", "--out", "/nope/x.json"], "there is no folder /nope: make it first"),
+    ("a page in no folder", ["preview", "--out", "/nope/x.html"], "there is no folder /nope: make it first"),
     ("an unknown pack", ["plan", "--offline", "--pack", "golden_signal"], "golden_signals"),
 ]
 
@@ -195,10 +238,10 @@ def test_a_mistake_is_one_message_and_status_2(arguments: list[str], words: str)
     assert words in done.output
 
 
-def test_a_plan_that_can_not_be_written_is_a_failure() -> None:
-    done = run(None, "plan", "--offline", "--out", "/dev/null/x")
+def test_a_plan_that_can_not_be_written_is_a_failure(tmp_path: Path) -> None:
+    done = run(None, "plan", "--offline", "--out", str(tmp_path))
     assert done.exit_code == 1
-    assert "/dev/null/x: can't be written" in done.output
+    assert f"{tmp_path}: can't be written: Is a directory" in done.output
 
 
 def test_without_a_command_the_help_is_shown(dd: Standin) -> None:
@@ -338,20 +381,24 @@ def test_two_teams_share_an_account(dd: Standin, tmp_path: Path) -> None:
         (owner,) = re.findall(r"managed_by:(\S+) AND", rule["attributes"]["filter"]["scope"])
         routed = [one["name"][:3] for one in dd.state.monitors.values() if f"managed_by:{owner}" in one["tags"]]
         assert set(routed) == {f"[{owner.rpartition('.')[2]}]"}
-    assert run(dd, "apply", "--yes", "--prune", *files["b"], "--pack", "gpu").exit_code == 0
+    with Path(files["b"][1]).open("a", encoding="utf-8") as file:
+        file.write("packs: [gpu]\n")
+    assert run(dd, "apply", "--yes", "--prune", *files["b"]).exit_code == 0
     assert {one["name"] for one in dd.state.slos.values()} == {"[a] Availability", "[a] Latency"}
     assert run(dd, "destroy", "--yes", "--values", files["b"][1]).exit_code == 0
     assert json.dumps(list(dd.state.monitors.values())) == of_a
     assert run(dd, *PLAN, *files["a"], *PACK).exit_code == 0
 
 
-def test_destroy_takes_a_pack_and_has_a_limit(dd: Standin) -> None:
+def test_destroy_takes_a_pack_and_has_a_limit(dd: Standin, tmp_path: Path) -> None:
     assert run(dd, "apply", "--yes", *PACK).exit_code == 0
     whole = numbers(dd)
     limited = run(dd, "destroy", "--yes", "--max-deletes", "3")
     assert limited.exit_code == 1
     assert re.search(r"\d+ would be deleted, and --max-deletes allows 3; nothing was changed", limited.output)
-    pruned = run(dd, "apply", "--yes", "--prune", "--max-deletes", "0", "--pack", "gpu")
+    values = tmp_path / "values.yaml"
+    values.write_text("packs: [gpu]\n", encoding="utf-8")
+    pruned = run(dd, "apply", "--yes", "--prune", "--max-deletes", "0", "--values", str(values))
     assert pruned.exit_code == 1
     assert numbers(dd) == whole
     assert run(dd, "destroy", "--yes", "--pack", "nope").exit_code == 2
@@ -474,6 +521,24 @@ def test_the_export_is_whole_bears_no_mark_and_can_be_imported(dd: Standin, tmp_
     assert sorted(read) == sorted(name for name in files if name.startswith(("monitors/", "dashboards/")))
 
 
+def test_an_export_over_another_leaves_nothing_of_it_unsaid(tmp_path: Path) -> None:
+    """Rules of an earlier export would be imported, too, and notify whom nobody means any more."""
+    routing, out = tmp_path / "routing.yaml", tmp_path / "out"
+    routing.write_text(ROUTING, encoding="utf-8")
+    export = ("export", str(out), "--pack", "cost")
+    for _ in range(2):
+        assert run(None, *export, "--routing", str(routing)).exit_code == 0
+    (out / "README.md").write_text("Ours.\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    again = run(None, *export)
+    assert again.exit_code == 2
+    assert "delete them, or name an empty folder:\n  notification_rules/default.json\n" in again.output
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    for path in (out / "notification_rules").iterdir():
+        path.unlink()
+    assert run(None, *export).exit_code == 0
+
+
 @pytest.mark.parametrize("stack", ["", "ml"])
 def test_every_exported_rule_matches_an_exported_monitor(tmp_path: Path, stack: str) -> None:
     """Whoever applies the export with Terraform hears of what the routing file says."""
@@ -545,6 +610,15 @@ def test_yes_means_yes_and_a_bar_shows_how_far_it_is(dd: Standin) -> None:
     assert "━" in shown
 
 
+def test_no_bar_is_shown_of_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As while dashboards alone change, and there is no monitor to check."""
+    monkeypatch.setattr(provision_support, "is_terminal", lambda stream: True)
+    for total, is_shown in ((1, True), (0, False)):
+        with provision_support.progress_bar(total):
+            pass
+        assert bool(capsys.readouterr().err) is is_shown
+
+
 def test_without_a_terminal_it_wants_yes(dd: Standin) -> None:
     done = run(dd, "apply", "--pack", "gpu")
     assert done.exit_code == 2
@@ -609,8 +683,11 @@ def test_nothing_of_an_account_steers_the_terminal(dd: Standin, tmp_path: Path) 
         monitor["message"] = f"m\n\nPlan: 0 to change.\n{STEERING}\u2028Plan: 0 to change."
         monitor["tags"] = [*monitor["tags"], f"t{STEERING}"]
     out = tmp_path / "plan.json"
-    for command in (("plan", "--out", str(out)), ("plan", "--prune", "--pack", "cost"), ("apply",), ("destroy",)):
-        done = run(dd, *command, *(() if "--pack" in command or command[0] == "destroy" else PACK))
+    values = tmp_path / "values.yaml"
+    values.write_text("packs: [cost]\n", encoding="utf-8")
+    prune = ("plan", "--prune", "--values", str(values))
+    for command in (("plan", "--out", str(out)), prune, ("apply",), ("destroy",)):
+        done = run(dd, *command, *(() if command == prune or command[0] == "destroy" else PACK))
         assert unprintable(done.output) == []
         assert not [line for line in done.output.splitlines() if line.startswith("Plan: 0 to")]
         assert r"\x1b[2J" in done.output or r"\u001b[2J" in done.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def test_a_saved_plan_is_applied_once_without_the_files_that_made_it(dd: Standin
     again = run(dd, "apply", str(path), "--yes")
     assert again.exit_code == 1
     assert "plan.json is stale, so nothing was done; since it was made:\n" in again.output
-    assert "monitor:gpu.temperature is another: id none before, " in again.output
+    assert again.output.count("there now") == 1, "not of each"
+    assert re.search(r" \(id \S+\) and \d+ others that it was to create are there now: it may have been ", again.output)
     (tmp_path / "elsewhere.yaml").rename(values)
     assert run(dd, "plan", "--detailed-exitcode", *options).exit_code == 0, "nothing but what was wanted"
     assert numbers(dd) == before
@@ -99,17 +101,21 @@ def test_a_plan_is_stale_once_anything_that_it_rests_on_has_changed(
     assert not any(is_write(call) for call in dd.calls)
 
 
-def test_what_is_to_go_goes_only_as_it_was_reviewed(dd: Standin, tmp_path: Path) -> None:
+def test_what_is_to_go_goes_only_as_it_was_reviewed(dd: Standin, tmp_path: Path, values: Path) -> None:
+    values.write_text("packs: [saturation]\n", encoding="utf-8")
     assert run(dd, "apply", "--yes", "--pack", "saturation", "--pack", "cost").exit_code == 0
     path = tmp_path / "plan.json"
-    assert run(dd, "plan", "--prune", "--pack", "saturation", "--out", str(path)).exit_code == 0
+    assert run(dd, "plan", "--prune", "--values", str(values), "--out", str(path)).exit_code == 0
     edited(dd, "gpu.idle", query="avg(last_5m):avg:system.load.1{*} > 1")
     done = run(dd, "apply", str(path), "--yes")
     assert done.exit_code == 1
     assert "monitor:gpu.idle was changed in the account" in done.output
-    assert run(dd, "plan", "--prune", "--pack", "saturation", "--out", str(path)).exit_code == 0
+    assert run(dd, "plan", "--prune", "--values", str(values), "--out", str(path)).exit_code == 0
     assert run(dd, "apply", str(path), "--yes").exit_code == 0
     assert "gpu.idle" not in json.dumps(dd.state.monitors)
+    again = run(dd, "apply", str(path), "--yes")
+    assert (again.exit_code, len(re.findall("gone|there now", again.output))) == (1, 1), "not of each"
+    assert re.search(r" \(id \S+\) and \d+ others that it was to delete are gone: it may have been ", again.output)
 
 
 def test_a_tag_that_is_left_to_others_makes_no_plan_stale(dd: Standin, tmp_path: Path, values: Path) -> None:

@@ -28,7 +28,7 @@ from datadog_checks.model_serving.workstation.provision.model import (
     with_mark_of,
 )
 from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, destroy_plan, make_plan
-from datadog_checks.model_serving.workstation.provision.render import plan_text
+from datadog_checks.model_serving.workstation.provision.render import outcome_text, plan_text
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
 
@@ -336,6 +336,10 @@ def test_two_runs_at_once_leave_no_twins(dd: Standin, connect: Connect, at_once:
     else:
         results = [apply(clients[number], plans[number]) for number in range(2)]
     assert {one.result for outcomes in results for one in outcomes} == {Result.DONE}, [told(one) for one in results]
+    made = [one for outcomes in results for one in outcomes if not one.was_there]
+    assert "there by then, of another run or adopted" in "".join(outcome_text(one).plain for one in results)
+    # Both switch on percentiles that are on by then.
+    assert len(made) - (len(results) - 1) == len(every_kind()), "each of them was made by one of the runs"
     dd.faults.clear()
     assert numbers(dd) == WHOLE
     plan = planned(connect(), every_kind())
@@ -349,6 +353,7 @@ def test_two_runs_that_want_otherwise_leave_one_monitor(dd: Standin, connect: Co
     apply(clients[0], plans[0])
     outcomes = apply(clients[1], plans[1])
     assert "another run made" in told(outcomes)["monitor:latency.mean"]
+    assert outcome_text(outcomes).plain.startswith("Done: nothing.\n1 failed:\n")
     assert [one["options"]["thresholds"]["critical"] for one in dd.state.monitors.values()] == [2.0]
     assert set(told(applied(connect(), [latency(3)])).values()) == {"done"}
 

@@ -100,7 +100,7 @@ REFUSED = {
     # stacks
     "stack: none": "and not `none`, which stands for the stack without a name",
     "stack: 'a.b'": "must be a name of small letters, digits and _ -",
-    "stack: ''": "stack:",
+    "stack: ''": "stack: is empty: leave the key out for the stack without a name",
     # thresholds that contradict one another
     "monitors: {latency.p99: {thresholds: {critical: 2, warning: 3}}}": (
         "monitors.latency.p99.thresholds.warning: 3 is not below critical, which is 2"
@@ -324,7 +324,7 @@ CHANGED = [
     ("window: 1h\nmonitors: {latency.p99: {window: 10m}}", "latency.p99", "query", "percentile(last_10m):"),
     ("window: 1h", "prediction.shift", "query", "sum(last_1w):"),
     ("monitors: {prediction.shift: {thresholds: {critical: 16}}}", "prediction.shift", "options.thresholds",
-     {"critical": 16, "critical_recovery": 7.11111}),
+     {"critical": 16, "critical_recovery": 7.11}),
     ("monitors: {latency.p99: {window: 10m}}", "latency.p99", "message", "over the last 10 minutes."),
     ("monitors: {gpu.xid: {window: current_1d}}", "gpu.xid", "message", "in the last day;"),
     ("monitors: {latency.p99: {thresholds: {critical: 0.25}}}", "latency.p99", "query", "> 0.25"),
@@ -395,6 +395,12 @@ def test_value_is_in_the_monitor(load: Load, text: str, key: str, path: str, exp
         ("cpu.high", {"warning": 70}, {"critical": 90, "critical_recovery": 85, "warning": 70}),
         ("cpu.high", {"warning": 88}, {"critical": 90, "warning": 88, "warning_recovery": 75}),
         ("accuracy.drop", {"critical": -10}, {"critical": -10, "critical_recovery": -4}),
+        # As a person would write them, not 75.5556.
+        (
+            "cpu.high",
+            {"critical": 80},
+            {"critical": 80, "critical_recovery": 75.6, "warning": 71.1, "warning_recovery": 66.7},
+        ),
         ("gpu.xid", {"critical": 3}, {"critical": 3}),
     ],
 )  # fmt: skip
@@ -575,7 +581,7 @@ def test_example_of_the_documentation(load: Load) -> None:
     values = load(EXAMPLE)
     found = bodies(values)
     assert found["latency.p99"]["name"] == "[prod] p99 latency is high"
-    assert found["gpu.temperature"]["options"]["thresholds"] == {"critical": 80, "critical_recovery": 75.2941}
+    assert found["gpu.temperature"]["options"]["thresholds"] == {"critical": 80, "critical_recovery": 75.3}
     assert "traffic.none" not in found
     assert "slo.availability.fast" not in found
     for name in ("fraud", "ranking"):

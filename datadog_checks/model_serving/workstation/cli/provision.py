@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from ...errors import OptionError, ProvisionError
+from ...http.redact import printable
 from ..files import json_text
 from . import INSTALL
 from .common import with_options
@@ -17,6 +19,7 @@ from .exit import ExitStatus
 from .provision_preview import preview
 from .provision_support import (
     ADOPT,
+    FILE,
     MATCH,
     MAX_DELETES,
     MOVE,
@@ -34,6 +37,7 @@ from .provision_support import (
     inputs_of,
     leave_if_waiting,
     masked,
+    plan_of,
     progress_bar,
     read,
     refuse_early,
@@ -41,6 +45,7 @@ from .provision_support import (
     terminal_width,
     values_of,
     wanted,
+    writable,
     write_file,
 )
 
@@ -79,7 +84,7 @@ def provision(context: click.Context) -> None:
 @provision.command()
 @with_options(*WHAT, *MATCH, *WHERE, PRUNE, *MOVE, ADOPT)
 @click.option("--offline", is_flag=True, help="Plan for an empty account, without keys and without a call.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Also write the plan, for apply.")
+@click.option("--out", metavar="FILE", type=FILE, callback=writable, help="Also write the plan, for apply.")
 @click.option("--all", "unchanged", is_flag=True, help="Show what is unchanged, too.")
 @click.option("--brief", is_flag=True, help="One line of each.")
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="End with status 3 where there are differences.")
@@ -119,7 +124,7 @@ def plan(
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
             account = read(client, resources, choices)
-            found = make_plan(resources, account, prune=prune, move=choices.move, ignore_tags=choices.ignore_tags)
+            found = plan_of(resources, account, choices)
     show_left_out(left_out, settings, values, brief=brief)
     show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
@@ -149,7 +154,8 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     A FILE that plan --out has written is applied as it was reviewed; where the account, or a file that the plan was
     made from, has changed since, nothing is done. Before anything is written, Datadog checks every monitor that it can.
 
-    Run it again after a failure or an interruption: it goes on where it was.
+    Run it again after a failure or an interruption: it goes on where it was. What --pack, --for or --system leave out
+    is left alone, also by --prune, and so are notification rules without --routing.
 
     \b
     Examples:
@@ -162,7 +168,6 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     2 for a mistake; 3 when all was done, but some of it can't work before the account has received data.
     """
     from ..provision.apply import conflict_text, waiting
-    from ..provision.plan import make_plan
     from ..provision.render import plan_text
     from ..provision.saved import load_plan, settled
     from .provision_match import show_left_out, unfed_by
@@ -186,7 +191,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
     with connected(settings, credentials) as client:
         account = read(client, resources, choices, writes=True)
-        made = make_plan(resources, account, prune=choices.prune, move=choices.move, ignore_tags=choices.ignore_tags)
+        made = plan_of(resources, account, choices)
         if saved is not None:
             made = settled(saved, made, credentials.mask)
         show(plan_text(made, width=terminal_width()), credentials)
@@ -215,24 +220,16 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
 
     Exit status: 0 when all was deleted or nothing was there; 1 for a failure, or when you said no; 2 for a mistake.
     """
-    from ..provision.desired import known_packs
-    from ..provision.packs import pack_of
     from ..provision.plan import destroy_plan
     from ..provision.render import plan_text
-    from ..provision.state import Found
 
     settings = ProvisionOptions(**options)
     # Whether they are possible is nothing to what is deleted.
-    values = values_of(settings, tried=False)
-    packs, available = known_packs(settings.packs, values)
-
-    def chosen(found: Found) -> bool:
-        tags = found.body.get("tags") or ()
-        return not packs or pack_of(found.kind, found.key, tags, available.values()) in packs
-
+    choices = choices_of(settings, values_of(settings, tried=False))
+    extent = replace(choices.extent, routed=not settings.packs)
     credentials = credentials_of(settings)
     with connected(settings, credentials) as client:
-        made = destroy_plan(read(client, (), choices_of(settings, values), writes=True), chosen)
+        made = destroy_plan(read(client, (), choices, writes=True), extent.has)
         show(plan_text(made, width=terminal_width()), credentials)
         if made.differs:
             carry_out(client, made, yes, max_deletes)
@@ -244,7 +241,8 @@ def destroy(yes: bool, max_deletes: int | None, **options: Any) -> None:
 def export(directory: Path, **options: Any) -> None:
     """Write every resource as a JSON file that a person or Terraform can import, without a call.
 
-    The files bear no mark of ours: what is made of them belongs to whoever made it.
+    The files bear no mark of ours: what is made of them belongs to whoever made it. A folder that has files which this
+    export would not write, such as those of an earlier one, is refused, and nothing is written.
 
     \b
     Examples:
@@ -253,13 +251,19 @@ def export(directory: Path, **options: Any) -> None:
 
     Exit status: 0 when all is written; 1 for a failure; 2 for a mistake.
     """
-    from ..provision.export import export_files
+    from ..provision.export import export_files, left_over
     from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
     values = values_of(settings)
     resources = wanted(settings, values, marked=False, left_out=unfed_by(settings, values))
     files = export_files(resources, values.stack)
+    if others := left_over(directory, files):
+        listed = "\n".join(f"  {printable(name)}" for name in others)
+        raise OptionError(
+            f"{directory}: nothing was written, since these files are not of this export and would be imported with "
+            f"it; delete them, or name an empty folder:\n{listed}"
+        )
     for name, text in files.items():
         write_file(directory / name, text, directory)
     click.echo(f"{len(files)} files in {directory}")

@@ -20,7 +20,7 @@ from .check_support import examined, interruption, run
 from .common import with_options
 from .exit import ExitStatus
 from .progress import progress
-from .provision_support import PACKS, ProvisionOptions, values_of, wanted, write_file
+from .provision_support import FILE, PACKS, ProvisionOptions, values_of, wanted, writable, write_file
 from .trial import TARGETS, WHAT_RUNS, WRITTEN, TrialOptions, prepared, when
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ SHORTEST = 1
 """Seconds from one run to the next: Datadog keeps points by the second."""
 MINUTES, SEED = 60, 1
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command()
 @with_options(
@@ -47,7 +45,14 @@ FILE = click.Path(path_type=Path)
     click.option("--values", metavar="FILE", type=FILE, help="Your thresholds, windows, scopes, teams, prefix."),
     PACKS,
 )
-@click.option("--out", required=True, metavar="FILE", type=FILE, help="Where to write the page, such as preview.html.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=FILE,
+    callback=writable,
+    help="Where to write the page, such as preview.html.",
+)
 @click.option(
     "--minutes",
     metavar="N",

@@ -70,6 +70,16 @@ class ProvisionOptions:
 
 FILE = click.Path(path_type=Path)
 
+
+def writable(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuses a file to write that can't be meant, before anything takes its time. Raises BadParameter."""
+    if path is not None and str(path) == "-":
+        raise click.BadParameter("standard output is for what people read: name a file")
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}: make it first, or name a file in another")
+    return path
+
+
 VALUES = click.option(
     "--values", metavar="FILE", type=FILE, help="Your stack, thresholds, windows, scopes, teams, prefix."
 )
@@ -177,12 +187,32 @@ def choices_of(
     """What decides how a plan of these resources is made. Raises UsageError and OptionError where that makes no
     sense."""
     from ..provision.adopt import read_adoptions
-    from ..provision.desired import known_addresses
+    from ..provision.desired import desired, known_addresses, known_packs
+    from ..provision.extent import Extent
     from ..provision.plan import PlanChoices
 
+    packs, homes = known_packs(settings.packs, values)
+    there = {one.address for one in resources}
+    whole = desired(settings.packs or None, values) if settings.matches else ()
+    unfed = sorted({one.address for one in whole} - there)
+    extent = Extent(packs, homes if packs else {}, tuple(unfed), settings.routing is not None)
     source, move = _source_of(settings, values.stack)
-    adopt = read_adoptions(settings.adopt, {one.address for one in resources}, known_addresses(values))
-    return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt)
+    adopt = read_adoptions(settings.adopt, there, known_addresses(values))
+    return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt, extent)
+
+
+def plan_of(resources: Sequence[Resource], account: Account, choices: PlanChoices) -> Plan:
+    """The plan for resources as the user wants it made."""
+    from ..provision.plan import make_plan
+
+    return make_plan(
+        resources,
+        account,
+        prune=choices.prune,
+        move=choices.move,
+        ignore_tags=choices.ignore_tags,
+        extent=choices.extent,
+    )
 
 
 def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:
@@ -294,8 +324,8 @@ def leave_if_waiting(later: Sequence[str]) -> None:
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[Outcome], None]]:
-    """A bar on standard error, as long as that is a terminal."""
-    if not is_terminal(sys.stderr):
+    """A bar on standard error, as long as that is a terminal and there is anything to do."""
+    if not total or not is_terminal(sys.stderr):
         yield lambda outcome: None
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))

@@ -24,7 +24,8 @@ SERVICES = (
     *("slack", "pagerduty", "teams", "webhook", "opsgenie", "oncall", "team", "case", "workflow", "incident", "jira"),
     *("servicenow", "victorops", "hangouts", "sns", "awseventbridge", "zendesk"),
 )
-"""What a handle that is no address begins with, and `-` behind it, by the documentation of Datadog's integrations."""
+"""What a handle that is no address begins with, and `-` behind it: what Datadog's documentation shows, and what public
+monitors use. A service that is missing here costs a warning too many."""
 
 WHOLE = ("pagerduty", "victorops", "all")
 """Handles without a name behind them: all services of an integration, or all users of the account."""

@@ -33,6 +33,7 @@ from .credentials import AccountCredentials
 
 DUPLICATES = re.compile(r"duplicate monitors", re.IGNORECASE)
 
+STOPPED = "the run was stopped"
 ATTEMPTS = 3
 LONGEST_WORDS = 600
 
@@ -136,7 +137,7 @@ class Client:
     def sleep(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as the user stops the run."""
         if self.stop.wait(seconds):
-            raise Stopped("stopped before it was done")
+            raise Stopped(STOPPED)
 
     def _send(self, name: str, operation: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         with self._lock:
@@ -179,7 +180,7 @@ class Client:
         begun = time.monotonic()
         while True:
             if self.stop.is_set():
-                raise Stopped("stopped before it was begun")
+                raise Stopped(STOPPED)
             with self._lock:
                 left = self._closed_until.get(name, 0.0) - time.monotonic()
             if left <= 0:

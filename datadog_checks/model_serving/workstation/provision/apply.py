@@ -13,12 +13,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import ProvisionError, Refused, Stopped, Unsure
 from ...http.redact import printable
 from .adopt import marks_of_others
-from .api import ATTEMPTS, DUPLICATES, Client
+from .api import ATTEMPTS, DUPLICATES, STOPPED, Client
 from .model import KEY_TAG, KINDS, NO_STACK, OLDER_FORM_TAG, Resource
 from .normalise import alike, differences, view
 from .plan import Action, Plan, Step, needing_percentiles, with_others_tags
@@ -46,12 +46,22 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step. `text` says what was done beyond the plan, or why it wasn't, in the API's own words."""
+    """What became of a step. `text` says what was done beyond the plan, or why it wasn't, in the API's own words;
+    `was_there` that what was to be created is not of this run, but of another, or a person's."""
 
     step: Step
     result: Result
     text: str = ""
     id: str | None = None
+    was_there: bool = False
+
+
+class _Worked(NamedTuple):
+    """What came of the work on a step, as in its outcome."""
+
+    text: str = ""
+    id: str | None = None
+    was_there: bool = False
 
 
 Told = Callable[[Outcome], None]
@@ -140,7 +150,7 @@ class _ApplyRun:
         self,
         steps: Mapping[str, Step],
         needs: Mapping[str, set[str]],
-        work: Callable[[Step], tuple[str, str | None]],
+        work: Callable[[Step], _Worked],
         after: Mapping[str, set[str]] | None = None,
         skip: bool = True,
     ) -> None:
@@ -149,7 +159,7 @@ class _ApplyRun:
         order = TopologicalSorter({one: needs[one] | (after or {}).get(one, set()) for one in needs})
         order.prepare()
         broken: dict[str, str] = {}
-        running: dict[Future[tuple[str, str | None]], Step] = {}
+        running: dict[Future[_Worked], Step] = {}
         with ThreadPoolExecutor(self.client.parallel) as pool:
             try:
                 while order.is_active():
@@ -175,38 +185,34 @@ class _ApplyRun:
         """Let the calls that are under way come to their end, so that it is known what they did; begin no others."""
         self.client.stop.set()
         for future, step in running.items():
-            self.end(
-                Outcome(step, Result.SKIPPED, "not begun, the run was stopped")
-                if future.cancel()
-                else _outcome(step, future)
-            )
+            self.end(Outcome(step, Result.SKIPPED, STOPPED) if future.cancel() else _outcome(step, future))
         ended = {outcome.step.address for outcome in self.outcomes}
         for address in sorted(set(steps) - ended):
-            self.end(Outcome(steps[address], Result.SKIPPED, "not begun, the run was stopped"))
+            self.end(Outcome(steps[address], Result.SKIPPED, STOPPED))
 
-    def bring_about(self, step: Step) -> tuple[str, str | None]:
+    def bring_about(self, step: Step) -> _Worked:
         """Create, change or replace; answers what is worth telling, and the id."""
         resource = step.resource
         assert resource is not None
         if resource.kind == "percentiles":
             switch_on_percentiles(self.client, metric_of(resource))
-            return "", None
+            return _Worked()
         body = request_body(resource, self.ids)
         if step.action is Action.CHANGE:
             # Twins, too: what differs from its original would pass for a copy that somebody made.
             told = [self._update(found, body) for found in step.found]
-            return told[0], step.found[0].id
+            return _Worked(told[0], step.found[0].id)
         if step.action is Action.REPLACE:
             # The other way round, a run that is killed in between would leave two with one key.
             for found in step.found:
                 delete(self.client, found, force=True)
         return self._create(resource, body)
 
-    def remove(self, step: Step) -> tuple[str, str | None]:
+    def remove(self, step: Step) -> _Worked:
         """Delete everything that a step found."""
         for found in step.found:
             delete(self.client, found)
-        return "", None
+        return _Worked()
 
     def _update(self, found: Found, body: Mapping[str, Any]) -> str:
         """Answers what is worth telling."""
@@ -226,7 +232,7 @@ class _ApplyRun:
         if differences(found.kind, kept, found.body):
             self._update(found, kept)
 
-    def _create(self, resource: Resource, body: Mapping[str, Any]) -> tuple[str, str]:
+    def _create(self, resource: Resource, body: Mapping[str, Any]) -> _Worked:
         told = ""
         for attempt in range(ATTEMPTS):
             try:
@@ -240,7 +246,7 @@ class _ApplyRun:
                     same = look_up(self.client, resource.kind, resource.key, self.stack)
                     if not same:
                         raise
-                    return "another run planned it at the same time", same[0].id
+                    return _Worked("another run planned it at the same time", same[0].id, was_there=True)
                 twin = self._twin(resource, body, error)
                 if twin is None:
                     raise
@@ -250,7 +256,7 @@ class _ApplyRun:
                 there = look_up(self.client, resource.kind, resource.key, self.stack)
                 if there:
                     self.made[resource.address] = there[0]
-                    return f"created, though the answer was lost ({error})", there[0].id
+                    return _Worked(f"created, though the answer was lost ({error})", there[0].id)
                 self.unanswered.add(resource.address)
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -259,12 +265,12 @@ class _ApplyRun:
                 return self._original(resource, body, made, told)
         raise AssertionError("every attempt returns or raises")
 
-    def _original(self, resource: Resource, body: Mapping[str, Any], made: Found, told: str) -> tuple[str, str]:
+    def _original(self, resource: Resource, body: Mapping[str, Any], made: Found, told: str) -> _Worked:
         """What stays of what was just made and what another run, or a create whose answer was lost, made under the
         same key: the oldest, which all runs agree about. Datadog itself refuses a monitor that is there already, so
         monitors are only looked at in the end, all at once."""
         if resource.kind == "monitor":
-            return told, made.id
+            return _Worked(told, made.id)
         for attempt in range(ATTEMPTS):
             there = look_up(self.client, resource.kind, resource.key, self.stack)
             known = (
@@ -275,7 +281,7 @@ class _ApplyRun:
             if oldest.id != made.id:
                 break
             if not rivals:
-                return told, made.id
+                return _Worked(told, made.id)
             # Times are in seconds where an SLO tells them. The other run goes, if it saw ours.
             self.client.sleep(self.client.pause * 2**attempt)
         else:
@@ -283,7 +289,8 @@ class _ApplyRun:
         delete(self.client, made, force=True)
         self.made[resource.address] = oldest
         self._put_right(oldest, body)
-        return f"another run made it at the same time, {oldest.id}; that of this run was taken away", oldest.id
+        text = f"another run made it at the same time, {oldest.id}; that of this run was taken away"
+        return _Worked(text, oldest.id, was_there=True)
 
     def clear_up(self, steps: Mapping[str, Step]) -> None:
         """Look for what shares a key with what this run made and showed only after it had looked: monitors that another
@@ -342,7 +349,7 @@ class _ApplyRun:
         ]
         return same[0] if len(same) == 1 else None
 
-    def _adopt(self, resource: Resource, body: Mapping[str, Any], identity: str) -> tuple[str, str]:
+    def _adopt(self, resource: Resource, body: Mapping[str, Any], identity: str) -> _Worked:
         """Make a twin ours, unless somebody else's mark is on it: `managed_by` of another tool, or a key of ours that
         another resource of this plan has."""
         found = read_one(self.client, "monitor", identity)
@@ -356,19 +363,20 @@ class _ApplyRun:
             )
         self._put_right(found, body)
         was_ours = (found.stack, found.key) == (self.stack, resource.key)
-        return ("" if was_ours else f"adopted monitor {identity}, which was the same"), identity
+        text = "" if was_ours else f"adopted monitor {identity}, which was the same"
+        return _Worked(text, identity, was_there=resource.address not in self.unanswered)
 
 
-def _outcome(step: Step, future: Future[tuple[str, str | None]]) -> Outcome:
+def _outcome(step: Step, future: Future[_Worked]) -> Outcome:
     try:
-        text, identity = future.result()
+        done = future.result()
     except Waiting as error:
         return Outcome(step, Result.WAITS, str(error))
     except Stopped as error:
         return Outcome(step, Result.SKIPPED, str(error))
     except ProvisionError as error:
         return Outcome(step, Result.FAILED, str(error))
-    return Outcome(step, Result.DONE, text, identity)
+    return Outcome(step, Result.DONE, *done)
 
 
 def without_missing_data(kind: str, body: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:

@@ -157,11 +157,12 @@ def known_addresses(values: Values) -> set[str]:
     return {address for pack in values.available.values() for address in pack.addresses}
 
 
-def known_packs(names: Sequence[str], values: Values) -> tuple[Sequence[str], Mapping[str, Pack]]:
-    """The names of packs that were given by name or as files, and all packs that there are with those of the values.
-    Raises OptionError about one that does not exist."""
+def known_packs(names: Sequence[str], values: Values) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names of packs that were given by name or as files, and of all that there are, with those of the values, by
+    the addresses of what they have. Raises OptionError about one that does not exist."""
     names, available = with_files(names, Path(), values.available)
-    return _among(names, available), available
+    homes = {address: pack.name for pack in available.values() for address in pack.addresses}
+    return tuple(_among(names, available)), homes
 
 
 def _among(names: Sequence[str], known: Mapping[str, Pack]) -> Sequence[str]:

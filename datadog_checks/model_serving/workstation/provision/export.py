@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ...errors import ProvisionError
@@ -53,6 +54,14 @@ def export_files(resources: Iterable[Resource], stack: str = "") -> dict[str, st
         blocks.setdefault(TYPES[resource.kind], {})[label(resource.key)] = block
     provider = {"required_providers": {"datadog": {"source": "DataDog/datadog"}}}
     return {**files, TERRAFORM: json_text({"terraform": [provider], "resource": blocks})}
+
+
+def left_over(directory: Path, files: Collection[str]) -> list[str]:
+    """Paths below the directory that look like those of another export, and are none of these files: whoever imports
+    the folder would import them, too. A folder that is a symbolic link can't be written to, and isn't looked into."""
+    folders = [one for name in FOLDERS.values() if not (one := directory / name).is_symlink()]
+    there = (path for folder in folders for path in folder.glob("*.json"))
+    return sorted(name for path in there if (name := path.relative_to(directory).as_posix()) not in files)
 
 
 def _without_key(resource: Resource) -> Resource:

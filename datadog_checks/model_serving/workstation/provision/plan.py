@@ -15,6 +15,7 @@ from typing import Any
 from ...errors import DocumentError, ProvisionError
 from .adopt import adoptable
 from .document import Node
+from .extent import Extent
 from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, title_of, with_mark_of
 from .normalise import FieldChange, differences, overwritten, type_change
 from .query import Known, Problem, check_dashboard, check_monitor, check_slo
@@ -112,11 +113,13 @@ def _silences(downtime: Found) -> str:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Steps in the order of creation, then those for what is only in the account. `stack` is empty for the one without
-    a name; `ignore_tags` are patterns of the tags that are left to others."""
+    a name; `ignore_tags` are patterns of the tags that are left to others. `left_alone` is why the plan is not about
+    some of what the stack has, and how many these are by their kind."""
 
     steps: tuple[Step, ...]
     stack: str = ""
     ignore_tags: tuple[str, ...] = ()
+    left_alone: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def having(self, *actions: Action) -> list[Step]:
         return [step for step in self.steps if step.action in actions]
@@ -145,6 +148,7 @@ class PlanChoices:
     prune: bool = False
     ignore_tags: tuple[str, ...] = ()
     adopt: Mapping[str, str] = field(default_factory=dict)
+    extent: Extent = field(default_factory=Extent)
 
 
 def checked(
@@ -238,9 +242,11 @@ def make_plan(
     prune: bool = False,
     move: bool | None = None,
     ignore_tags: Collection[str] = (),
+    extent: Extent | None = None,
 ) -> Plan:
-    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted, and twins.
-    Tags that fit a pattern of `ignore_tags` stay where others have added them.
+    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted, and twins;
+    what the plan is not about by its `extent`, None for one about all of the stack, is left alone. Tags that fit a
+    pattern of `ignore_tags` stay where others have added them.
 
     `move` says whether the stack takes over what `account.others` has. None lets it where naming a stack is all that
     was done; where it can't be told from a new stack beside the other, the steps are conflicts.
@@ -288,12 +294,18 @@ def make_plan(
         account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune
     )
     steps += passed
-    left = [some for address, some in account.owned.items() if address not in wanted]
-    left.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
+    about = extent or Extent()
+    unwanted = [some for address, some in account.owned.items() if address not in wanted]
+    unwanted.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
+    left = [some for some in unwanted if about.has(some[0])]
     steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
     made = {step.title for step in steps if step.action is Action.CREATE and step.kind == "dashboard"}
     taken = {one.id for one in (*moved.values(), *adopted.values())}
-    return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags))
+    left_alone: dict[str, Counter[str]] = {}
+    for original, *_ in unwanted:
+        if why := about.leaves(original):
+            left_alone.setdefault(why, Counter())[original.kind] += 1
+    return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags), left_alone)
 
 
 def _over(resource: Resource, account: Account) -> str:
@@ -391,15 +403,18 @@ def _foreign(account: Account, taken: Collection[str], made: Collection[str] = (
             yield Step(Action.FOREIGN, f"{found.kind}:{found.key or found.id}", found=(found,), note=one.why)
     for stack, counts in sorted(stacks.items()):
         # Monitors and SLOs of other stacks aren't read, but for one that is to be taken over.
-        seen = ", ".join(
-            f"{count} {kind.replace('_', ' ')}{'s'[: count > 1]}" for kind, count in sorted(counts.items())
-        )
-        note = f"seen of {stack_name(stack)}: {seen}"
+        note = f"seen of {stack_name(stack)}: {counted(counts)}"
         if stack in renamed:
             note += (
                 f"; dashboards of the same names: if this is what it is called now, add --move-from {stack or NO_STACK}"
             )
         yield Step(Action.FOREIGN, f"stack:{stack or NO_STACK}", note=note)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """How many there are of each kind, in words."""
+    names = {kind: "SLO" if kind == "slo" else kind.replace("_", " ") for kind in counts}
+    return ", ".join(f"{count} {names[kind]}{'s'[: count > 1]}" for kind, count in sorted(counts.items()))
 
 
 def needing_percentiles(metrics: Collection[str], resources: Iterable[Resource]) -> list[str]:

@@ -15,7 +15,7 @@ from .apply import Outcome, Result
 from .describe import Hearers, described, when
 from .model import title_of
 from .normalise import UNORDERED, FieldChange
-from .plan import DOES, Action, Plan, Step, unknown_yet
+from .plan import DOES, Action, Plan, Step, counted, unknown_yet
 
 SIGNS = {
     Action.CREATE: ("+", "green"),
@@ -72,8 +72,11 @@ def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width
         text.append(f"{first.strip().removeprefix(name)}\n")
         for line in (*others, *(() if brief else _paragraph(step, hearers, width))):
             text.append(f"{line}\n")
-    if hearers.nobody and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
+    hearing = any("notification_rule" in counts for counts in plan.left_alone.values())
+    if hearers.nobody and not hearing and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
         text.append("\n".join(_lines(NOBODY, 0, width, hang=0)) + "\n")
+    for why, counts in plan.left_alone.items():
+        text.append("\n".join(_lines(f"Left alone: {counted(counts)}, since {why}.", 0, width)) + "\n")
     text.append("\n".join(_lines(summary(plan), 0, width, hang=2)))
     return text
 
@@ -153,6 +156,7 @@ def plan_json(plan: Plan, site: str | None) -> dict[str, Any]:
         "site": site,
         "differs": plan.differs,
         "counts": {str(action): count for action, count in plan.counts().items()},
+        "left_alone": [{"why": why, "counts": dict(counts)} for why, counts in plan.left_alone.items()],
         "steps": [step_json(step) for step in plan.steps],
     }
 
@@ -181,8 +185,14 @@ def outcome_text(outcomes: Sequence[Outcome], waiting: Sequence[str] = ()) -> Te
     for one in done:
         if one.text:
             text.append(f"  {_told(one)}\n")
-    counts = {action: sum(one.step.action is action for one in done) for action in PAST}
-    shown = ", ".join(f"{count} {PAST[action]}" for action, count in counts.items() if count) or "nothing"
+    # What this run made and took away again has failed as well.
+    failed = [id(one.step) for one in outcomes if one.result is Result.FAILED]
+    stayed = [one for one in done if id(one.step) not in failed]
+    counts = {
+        words: sum(one.step.action is action and not one.was_there for one in stayed) for action, words in PAST.items()
+    }
+    counts["there by then, of another run or adopted"] = sum(one.was_there for one in stayed)
+    shown = ", ".join(f"{count} {words}" for words, count in counts.items() if count) or "nothing"
     text.append(f"{'So far' if waiting else 'Done'}: {shown}.\n")
     for result, words in ((Result.FAILED, "failed"), (Result.SKIPPED, "not done")):
         some = sorted((one for one in outcomes if one.result is result), key=lambda one: one.step.address)

@@ -12,11 +12,12 @@ from typing import Any
 from ...__about__ import __version__
 from ...errors import DocumentError, ProvisionError
 from ...http.redact import printable
+from .extent import Extent
 from .model import Resource, mark_of
 from .plan import Action, Plan, PlanChoices, Step
 from .render import plan_json, step_json
 
-VERSION = 2
+VERSION = 3
 AGAIN = "make it again with `model-serving provision plan --out FILE`"
 
 WATCHED: Mapping[str, tuple[str, ...]] = {
@@ -93,7 +94,10 @@ def load_plan(path: Path) -> SavedPlan:
     if digest != _digest(whole):
         raise DocumentError(f"{path}: was edited, or cut off, after it was made: {AGAIN}")
     resources = tuple(Resource(one["kind"], one["key"], one["body"]) for one in whole["wanted"])
-    choices = PlanChoices(**{**whole["choices"], "ignore_tags": tuple(whole["choices"]["ignore_tags"])})
+    said = whole["choices"]
+    choices = PlanChoices(
+        **{**said, "ignore_tags": tuple(said["ignore_tags"]), "extent": Extent.of_json(said["extent"])}
+    )
     for one in resources:
         if one.kind != "percentiles" and mark_of(one.kind, one.body) != (choices.stack, one.key):
             raise DocumentError(f"{path}: {one.address} lacks our mark: {AGAIN}")
@@ -134,18 +138,27 @@ def _outdated(saved: SavedPlan) -> Iterator[str]:
 
 
 def _moved(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is otherwise with each resource."""
+    """What is otherwise with each resource. Of what was to be created and is there now, and of what was to be deleted
+    and is gone, one stands for all: the plan may simply have been applied."""
     before, after = _by_name(then), _by_name(now)
+    made = [one for one, old in before.items() if not old["ids"] and after.get(one, old)["ids"]]
+    gone = [one for one, old in before.items() if old["action"] == Action.DELETE and one not in after]
+    for some, was_to, now_is in ((made, "create", "there now"), (gone, "delete", "gone")):
+        if some:
+            ids = ", ".join((after.get(some[0]) or before[some[0]])["ids"])
+            others = f" and {len(some) - 1} others that it was to {was_to} are" if some[1:] else " is"
+            yield f"{some[0]} (id {ids}){others} {now_is}: it may have been applied already"
     for address in dict.fromkeys((*before, *after)):
         old, new = before.get(address), after.get(address)
         if old is None:
             assert new is not None
             yield f"{address} has come (id {', '.join(new['ids'])})"
         elif new is None:
-            yield f"{address} is gone"
+            if address not in gone:
+                yield f"{address} is gone"
         elif new["action"] == Action.OVER != old["action"]:
             yield f"{address} {new['note']}"
-        elif old["action"] == Action.WAIT and new["action"] == Action.CREATE:
+        elif address in made or (old["action"] == Action.WAIT and new["action"] == Action.CREATE):
             continue
         elif old["ids"] != new["ids"]:
             was, has = (", ".join(one["ids"]) or "none" for one in (old, new))

@@ -293,6 +293,8 @@ def _price(node: Node) -> float:
 
 
 def _stack(node: Node) -> str:
+    if node.value == "":
+        raise node.fail("is empty: leave the key out for the stack without a name")
     text = node.text()
     if not STACK.fullmatch(text) or text == NO_STACK:
         raise node.fail(

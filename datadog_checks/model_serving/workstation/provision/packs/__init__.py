@@ -233,16 +233,16 @@ def slo_entries() -> Mapping[str, SloEntry]:
     return {entry.key: entry for pack in builtin_packs().values() for entry in pack.slos}
 
 
-def pack_of(kind: str, key: str, tags: Iterable[str], packs: Iterable[Pack]) -> str:
-    """Which of the packs a provisioned resource comes from, by its tag or its key; empty where it is of none, as
-    notification rules are. Parts of a monitor and SLOs of one endpoint have keys that begin with that of the whole."""
+def pack_of(kind: str, key: str, tags: Iterable[str], homes: Mapping[str, str]) -> str:
+    """Which pack a provisioned resource comes from, by its tag or its key; empty where it is of none, as notification
+    rules are. `homes` are the names of packs by the addresses of what they have. Parts of a monitor and SLOs of one
+    endpoint have keys that begin with that of the whole."""
     named = [tag.removeprefix("pack:") for tag in tags if tag.startswith("pack:")]
     if named:
         return named[0]
-    having = {address: pack.name for pack in packs for address in pack.addresses}
     parts = key.split(".")
     wholes = (f"{kind}:{'.'.join(parts[:length])}" for length in range(len(parts), 0, -1))
-    return next((having[one] for one in wholes if one in having), "")
+    return next((homes[one] for one in wholes if one in homes), "")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -176,7 +176,8 @@ def _values(condition: Condition) -> tuple[str, tuple[str, ...]] | None:
 
 
 def joined(*conditions: Condition) -> Condition:
-    """All of these at once, in the form with commas where that can say it, else in the form with AND."""
+    """All of these at once, each of them once, in the form with commas where that can say it, else in the form with
+    AND."""
     parts: list[Condition] = []
     for condition in conditions:
         if not isinstance(condition, Everything):
@@ -184,8 +185,9 @@ def joined(*conditions: Condition) -> Condition:
     if not parts:
         return Everything()
     if not all(_symbolic(part) for part in parts):
-        parts = [_worded(part) for part in parts]
+        parts = list(dict.fromkeys(_worded(part) for part in parts))
         return parts[0] if len(parts) == 1 else And(tuple(parts), symbol=False)
+    parts = list(dict.fromkeys(parts))
     return parts[0] if len(parts) == 1 else And(tuple(parts), symbol=True)
 
 

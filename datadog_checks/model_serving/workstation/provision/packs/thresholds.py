@@ -35,9 +35,13 @@ def settle_thresholds(entry: MonitorEntry, values: Values, operator: str, defaul
     scale = found["critical"] / default if default and found["critical"] != default else 1
     for name in BESIDE_CRITICAL:
         if name in entry.thresholds and name not in said:
-            tried = {**found, name: float(f"{entry.thresholds[name] * scale:.6g}")}
-            if not any(misplaced(tried, sign)) and not _outlasts(tried, sign):
-                found = tried
+            exact = float(entry.thresholds[name] * scale)
+            # Three digits are what a person would write; more only where these would be another side.
+            for number in (exact,) if scale == 1 else (float(f"{exact:.3g}"), float(f"{exact:.6g}")):
+                tried = {**found, name: number}
+                if not any(misplaced(tried, sign)) and not _outlasts(tried, sign):
+                    found = tried
+                    break
     if "warning_recovery" in found and "warning" not in found:
         if "warning_recovery" in given:
             raise values.fail(f"{path}.warning_recovery", "needs a `warning` to recover from")

@@ -17,11 +17,14 @@ LISTS = ("monitors", "dashboards", "slos", "resources", "data")
 """Keys under which answers of the API and exports hold several."""
 WRAPPERS = ("definition", "body")
 """Keys under which the assets of an integration, and exports, hold one."""
+UNCHECKED = ("manage_tags", "monitor-notification-rule", "downtime")
+"""Types of the API's second version of what has no query: percentiles of a metric, notification rules, downtimes."""
 SLO_TYPES = ("metric", "monitor", "time_slice")
 
 
 def check_document(document: Any, known: Known | None = None, path: str = "") -> list[Problem]:
-    """What is wrong with a monitor, a dashboard, an SLO or several of them, as JSON."""
+    """What is wrong with a monitor, a dashboard, an SLO or several of them, as JSON. What else an export has, such as
+    notification rules, has nothing to check."""
     return list(_check(document, known or Known(), path))
 
 
@@ -35,6 +38,8 @@ def _check(
             yield from _check(item, known, place.within(index).path)
         return
     if isinstance(document, Mapping):
+        if _is_unchecked(document):
+            return
         if "widgets" in document:
             yield from check_dashboard(document, known, path)
             return
@@ -55,3 +60,9 @@ def _check(
                 yield from _check(document[key], known, place.within(key).path)
             return
     yield place.error("file/content", "holds no monitor, dashboard or SLO, nor a list of them, as the API gives them")
+
+
+def _is_unchecked(document: Mapping[str, Any]) -> bool:
+    """Whether a document is of a kind that has no query, or Terraform's configuration of what other files hold."""
+    data = document.get("data", document)
+    return (isinstance(data, Mapping) and data.get("type") in UNCHECKED) or "terraform" in document
