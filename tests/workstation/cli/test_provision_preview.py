@@ -114,11 +114,11 @@ def test_ctrl_c_leaves_a_page_of_what_there_is(endpoint: Endpoint, clock: Clock)
     assert "in 2 runs of the instances below, 15 s apart" in page()
 
 
-def test_a_scope_is_not_applied(endpoint: Endpoint) -> None:
+def test_a_scope_is_taken_as_met(endpoint: Endpoint) -> None:
     """A tag that the Agent's host would add is on nothing here."""
     Path("values.yaml").write_text("scope: env:prod\n", encoding="utf-8")
     done = preview(endpoint.url, "--times", "2", "--values", "values.yaml")
-    told = "The scope `env:prod` of values.yaml is not applied: these runs lack the tags that an Agent adds."
+    told = "In scopes of values.yaml, `env:prod` is taken as met: these runs lack tags that an Agent adds."
     assert told in page()
     assert f"Note: {told}\n" in done.stderr
 

@@ -154,7 +154,7 @@ def test_the_command_writes_the_same_page_for_the_same_seed(tmp_path: Path) -> N
     assert pages[0] == pages[1]
 
 
-def test_a_scope_is_not_applied_and_that_is_said(tmp_path: Path) -> None:
+def test_a_scope_is_taken_as_met_and_that_is_said(tmp_path: Path) -> None:
     """No simulated series has the user's tags: with the scope everything would be empty."""
     values, out = tmp_path / "values.yaml", tmp_path / "page.html"
     values.write_text('prefix: "[prod] "\nscope: env:prod\n', encoding="utf-8")
@@ -162,7 +162,7 @@ def test_a_scope_is_not_applied_and_that_is_said(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     page = out.read_text(encoding="utf-8")
     assert "[prod] Cost" in page
-    assert f"The scope `env:prod` of {values} is not applied" in page
+    assert f"In scopes of {values}, `env:prod` is taken as met: simulated series have no such tags." in page
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from datadog_checks.model_serving.workstation.provision.simulate.states import N
 from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values
 from datadog_checks.model_serving.workstation.scenarios import MATRIX
 from datadog_checks.model_serving.workstation.scenarios.record import record
-from datadog_checks.model_serving.workstation.scenarios.script import scripts
+from datadog_checks.model_serving.workstation.scenarios.script import scripts, series_tags
 from tools import scenarios
 
 CASES = load_cases(MATRIX, tuple(scripts()))
@@ -71,6 +71,11 @@ def test_hosts_are_those_of_the_agents() -> None:
             if name in hosts:
                 hosts[name].update(values_of(tags, "host"))
     assert hosts == {"churn-scorer": set(), "fraud-platform": {"agent-1"}, "vision": {"gpu-node-1"}}
+
+
+def test_names_of_tags_are_those_of_the_series() -> None:
+    """By tags.yaml it is told what of a user's scope can hold for a scenario at all."""
+    assert seen("first hour after installation").tag_names() == series_tags()
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,8 @@ def test_monitors(files: tuple[Path, ...], only: str, as_json: bool, **options: 
     """Try the monitors offline on what they would see, and tell what they do and who is notified.
 
     A FILE has series over time, or scenarios of simulated serving systems that the real check reads, and what is
-    expected; docs/scenarios.md explains it. Without a FILE every shipped monitor is tried on every shipped scenario.
+    expected; docs/scenarios.md explains it. Without a FILE every shipped monitor is tried on every shipped scenario;
+    with values or routing of yours, without what these leave out. Where something differs, it is told what they say.
     What Datadog documents nowhere is tried in every way that it may be, and what isn't known at all is said to be not
     simulated.
 
@@ -287,8 +288,9 @@ def test_monitors(files: tuple[Path, ...], only: str, as_json: bool, **options: 
       model-serving provision test --only "one of"
       model-serving provision test my_tests.yaml --values values.yaml --routing routing.yaml
 
-    Exit status: 0 where all is as expected; 3 where something differs, depends on what is not documented, or is not
-    simulated; 1 for a scenario that can't be run; 2 for a mistake in the options, a test file, values or routing.
+    Exit status: 0 where all that is left is as expected; 3 where something differs, depends on what is not documented,
+    or is not simulated; 1 for a scenario that can't be run; 2 for a mistake in the options, a test file, values or
+    routing.
     """
     from .provision_test import run_tests
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,30 +88,31 @@ def preview(out: Path, minutes: int | None, seed: int | None, **options: Any) ->
     if find_spec(LIBRARY) is None:
         raise click.ClickException(f"this draws with vl-convert-python, which this Python lacks: {INSTALL}")
     from ..preview.page import render_page
+    from ..provision.desired import desired
     from ..provision.packs import builtin_packs
+    from ..provision.simulate.adjustments import assume_scopes, met_note
 
     named = {name: options.pop(name) for name in ("values", "packs")}
     settings, trial = ProvisionOptions(**named), TrialOptions(**options)
     _refuse(trial, {"--minutes": minutes, "--seed": seed})
     values = values_of(settings)
-    scope, notes = values.everywhere.scope, []
-    if scope:
-        # What is drawn bears no tag that an Agent adds, so that every query would be empty.
-        values = replace(values, everywhere=replace(values.everywhere, scope=None))
-        why = "these runs lack the tags that an Agent adds" if trial.is_given else "the simulated series lack its tags"
-        notes.append(f"The scope `{scope}` of {settings.values} is not applied: {why}.")
     resources = wanted(settings, values, marked=False)
     if not any(one.kind == "dashboard" for one in resources):
         have = ", ".join(name for name, pack in builtin_packs().items() if pack.dashboards)
         raise OptionError(f"there is no dashboard to draw: the packs that were chosen have none; {have} have one")
-    interrupted = ""
+    notes, interrupted, unfed = list[str](), "", dict[str, str]()
     if trial.is_given:
         recorded, unfed, interrupted = _own_runs(trial, values)
-        if not settings.packs:
-            resources, left_out = _fed(resources, unfed)
-            notes += left_out
     else:
         recorded = _story(MINUTES if minutes is None else minutes, SEED if seed is None else seed)
+    assumed, met = assume_scopes(values, recorded.seen.tag_names())
+    if met:
+        resources = desired(settings.packs or None, assumed)
+        why = "these runs lack tags that an Agent adds" if trial.is_given else "simulated series have no such tags"
+        notes.append(met_note(met, settings.values, why))
+    if not settings.packs:
+        resources, left_out = _fed(resources, unfed)
+        notes += left_out
     with progress() as tell:
         page = render_page(resources, recorded, notes, lambda title: tell(f"drawing {title}"))
     write_file(out, page)

@@ -66,7 +66,7 @@ def desired(
     if packs is not None:
         packs, available = with_files(packs, Path(), values.available)
         values = replace(values, available=available)
-    chosen = _chosen(packs, values)
+    chosen = chosen_packs(packs, values)
     slos, entries, monitors = _settled(chosen, values, optional, left_out)
     if routing is not None:
         # One routing file may be for several plans, which choose otherwise.
@@ -172,7 +172,9 @@ def _among(names: Sequence[str], known: Mapping[str, Pack]) -> Sequence[str]:
     return names
 
 
-def _chosen(packs: Sequence[str] | None, values: Values) -> list[Pack]:
+def chosen_packs(packs: Sequence[str] | None, values: Values) -> list[Pack]:
+    """The packs of these names, or without any those that the values name, or else all that ship. Raises OptionError
+    about one that does not exist."""
     known = values.available
     shipped = tuple(name for name, pack in known.items() if not pack.file)
     chosen = packs if packs is not None else values.packs if values.packs is not None else shipped

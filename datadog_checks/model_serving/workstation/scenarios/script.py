@@ -74,6 +74,12 @@ def scripts() -> Mapping[str, Script]:
     return {one["name"]: _script(one) for one in read_shipped(HERE / "scenarios.yaml")}
 
 
+@lru_cache(maxsize=1)
+def series_tags() -> frozenset[str]:
+    """Names of the tags that series of the scenarios bear, as tags.yaml has them."""
+    return frozenset(read_shipped(HERE / "tags.yaml"))
+
+
 def scenario_of(script: Script) -> tuple[Scenario, float]:
     """The world of a scenario, and how many simulated seconds its story takes."""
     data = read_shipped(HERE / "world.yaml")

@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.workstation.provision.audience import Route, reached
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.query.tree import And, Condition, Everything, In, Not, Or
+from datadog_checks.model_serving.workstation.provision.query import parse_metric_expression
+from datadog_checks.model_serving.workstation.provision.query.tree import (
+    And,
+    Condition,
+    Everything,
+    In,
+    Metric,
+    Not,
+    Or,
+)
 from datadog_checks.model_serving.workstation.provision.routing import Receiver, Routing, handles, notification_rules
+from datadog_checks.model_serving.workstation.provision.simulate.buckets import Leaves
 from datadog_checks.model_serving.workstation.provision.simulate.notation import read_numbers
 from datadog_checks.model_serving.workstation.provision.simulate.observations import COUNT, GAUGE, Observations
 from datadog_checks.model_serving.workstation.provision.simulate.recipients import Broadcaster
@@ -52,6 +62,27 @@ def test_what_repeats_itself_is_as_if_it_were_written_out(
     histories = [Simulator([Resource("monitor", "m", body)], found).history("m") for found in (short, long)]
     one, other = ({variant: run.changes for variant, run in history.runs.items()} for history in histories)
     assert one == other
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(*[st.none() | st.integers(0, 9)] * 3), min_size=12, max_size=20),
+    st.sampled_from([0, 300, 420]),
+    st.sampled_from([1, 20, 60, 300]),
+    st.integers(-3000, 1200),
+    st.integers(0, 3000),
+)
+def test_what_a_window_adds_up_to_is_the_sum_of_its_buckets(
+    rows: list[tuple[int | None, ...]], period: int, width: int, start: int, length: int
+) -> None:
+    """Also of buckets that do not fit into the time that repeats itself."""
+    found = Observations(T, T + MINUTE * len(rows), period)
+    fill(found, rows, T)
+    metric = parse_metric_expression("sum:a{*} by {k}.as_count()")
+    assert isinstance(metric, Metric)
+    leaves, window = Leaves(found), (width, T + start, T + start + length)
+    sums = {group: sum(points.values()) for group, points in leaves.points(metric, *window).items()}
+    assert leaves.totals(metric, *window) == sums
 
 
 def fill(found: Observations, values: list[tuple[int | None, ...]], start: int) -> None:

@@ -67,6 +67,11 @@ def render(query: MonitorQuery | Argument) -> str:
             return _expression(query)
 
 
+def render_scope(condition: Condition) -> str:
+    """The text of a scope, as it stands between the braces of a metric."""
+    return _condition(condition, ",", " OR ")
+
+
 def _comparison(comparison: Comparison) -> str:
     return f"{comparison.operator} {comparison.threshold}"
 
@@ -125,7 +130,7 @@ def _methods(methods: tuple[Method, ...]) -> str:
 def _metric(metric: Metric) -> str:
     condition = f"(v: v{metric.condition})" if metric.condition else ""
     head = f"{metric.aggregator}{condition}:" if metric.aggregator else ""
-    scope = "" if metric.scope is None else "{" + _condition(metric.scope, ",", " OR ") + "}"
+    scope = "" if metric.scope is None else "{" + render_scope(metric.scope) + "}"
     by = f" by {_braces(metric.by)}" if metric.by else ""
     return f"{head}{metric.name}{scope}{by}{_methods(metric.methods)}"
 

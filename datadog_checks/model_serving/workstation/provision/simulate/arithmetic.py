@@ -140,12 +140,11 @@ def sums(part: Argument, span: Span) -> Scalars | float | None:
         case Number(text=text):
             return float(text)
         case Metric():
-            found = span.leaves.points(part, span.variant.width, span.start, span.end)
-            return {group: sum(points.values()) for group, points in found.items()}
+            return dict(span.leaves.totals(part, span.variant.width, span.start, span.end))
         case Negative(operand=operand):
             return _of_sums("-", 0.0, sums(operand, span))
         case Operation(operator=operator, left=left, right=right):
-            if _lacking(left, right, span):
+            if ABSENT not in span.inferred and _lacking(left, right, span):
                 span.inferred.add(ABSENT)
             return _of_sums(operator, sums(left, span), sums(right, span))
         case FunctionCall(name=name) if name in SHIFTS or name == "timeshift":

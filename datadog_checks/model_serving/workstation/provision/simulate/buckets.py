@@ -73,6 +73,23 @@ class Leaves:
         leaf = self.leaf(metric)
         return self._window(leaf, leaf.width or width, start, end, True)  # type: ignore[return-value]
 
+    def totals(self, metric: Metric, width: int, start: float, end: float) -> dict[Group, float]:
+        """The sum of what a metric is in the buckets of a window, of each group that has any."""
+        leaf, seen = self.leaf(metric), self.seen
+        if leaf.width is not None or (seen.period and (seen.start % width or seen.period % width)):
+            # Buckets need not fit into the period that repeats itself.
+            return {group: sum(found.values()) for group, found in self.points(metric, width, start, end).items()}
+        first, last = first_bucket(start, width), int(end // width * width)
+        found: dict[Group, float] = {}
+        for group, (buckets, values) in self._whole(leaf, width, True).items():
+            parts = [values[low:high] for _, low, high in self._stretches(buckets, first, last) if low < high]
+            if parts:
+                found[group] = sum(map(sum, parts))  # type: ignore[arg-type]
+        if end > last >= first:
+            for group, slot in self._build(leaf, width, last, end, True).items():
+                found[group] = found.get(group, 0.0) + sum(slot.values())  # type: ignore[arg-type]
+        return found
+
     def sketches(self, metric: Metric, start: float, end: float, width: int = MINUTE) -> dict[Group, Sketch]:
         """All that a distribution got within a window, in buckets of a width, by group."""
         found: dict[Group, Sketch] = {}
@@ -168,19 +185,22 @@ class Leaves:
         return leaf.built[key]
 
     def _slice(self, buckets: list[int], values: list[Value], first: int, last: int) -> dict[int, Value]:
-        """What lies from the bucket `first` on and before `last`; before the start the period repeats itself."""
+        """What lies from the bucket `first` on and before `last`."""
         found: dict[int, Value] = {}
+        for shift, low, high in self._stretches(buckets, first, last):
+            found.update(zip([at + shift for at in buckets[low:high]], values[low:high], strict=True))
+        return found
+
+    def _stretches(self, buckets: list[int], first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """Which of the buckets lie from `first` on and before `last`: places, and by how many seconds they are shifted,
+        for before the start the period repeats itself."""
         start, period = self.seen.start, self.seen.period
         if first < start and period:
             upto, end = bisect_left(buckets, start + period), min(last, start)
             for turn in range((first - start) // period, -((start - end) // period)):
                 shift = turn * period
-                low = bisect_left(buckets, first - shift, 0, upto)
-                high = bisect_left(buckets, end - shift, 0, upto)
-                found.update(zip([at + shift for at in buckets[low:high]], values[low:high], strict=True))
-        low, high = bisect_left(buckets, first), bisect_left(buckets, last)
-        found.update(zip(buckets[low:high], values[low:high], strict=True))
-        return found
+                yield shift, bisect_left(buckets, first - shift, 0, upto), bisect_left(buckets, end - shift, 0, upto)
+        yield 0, bisect_left(buckets, first), bisect_left(buckets, last)
 
     def _build(self, leaf: Leaf, width: int, start: float, end: float, numbers: bool) -> dict[Group, dict[int, Value]]:
         by_group: dict[Group, list[dict[int, Value]]] = {}

@@ -66,6 +66,7 @@ class EventEvaluation:
     options: Mapping[str, Any]
     seen: Observations
     every = MINUTE
+    sees = True
 
     @property
     def grouped(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .buckets import Group
@@ -27,11 +27,12 @@ class Disagreement:
     text: str
 
 
-def judge(case: MonitorCase, simulator: Simulator) -> list[Disagreement]:
-    """Everything that is not as the test expects."""
+def judge(case: MonitorCase, simulator: Simulator, among: Collection[str] | None = None) -> list[Disagreement]:
+    """Everything that is not as the test expects. What it expects of others than it names is expected of those
+    `among` these only, if that is given."""
     found: list[Disagreement] = []
     for key in simulator.monitors:
-        expected = case.expect.get(key, case.others)
+        expected = case.expect.get(key, case.others if among is None or key in among else "")
         if not expected:
             continue
         history = simulator.history(key)

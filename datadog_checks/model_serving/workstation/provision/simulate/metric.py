@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
@@ -43,37 +43,46 @@ class MetricEvaluation:
     options: Mapping[str, Any]
     leaves: Leaves
     inferred: set[str]
+    _metrics: list[Metric] = field(init=False)
+    _length: int = field(init=False)
+    _counts: bool = field(init=False)
+    """The metrics of the query, its window in seconds, and whether it is arithmetic of counts: asked for at each
+    evaluation."""
 
     def __post_init__(self) -> None:
+        self._metrics = metrics_of(self.query.expression)
+        self._length = self.query.window.seconds
+        self._counts = counts(self.query.expression)
         for part in walk(self.query.expression):
             if isinstance(part, FunctionCall) and part.name in ALGORITHMS:
                 raise NotSimulated(f"`{part.name}()`")
         if self.query.window.kind not in ("last", "current"):
             raise NotSimulated(f"the window `{self.query.window.text}`")
-        by = {frozenset(tag.tag for tag in metric.by) for metric in metrics_of(self.query.expression)}
+        by = {frozenset(tag.tag for tag in metric.by) for metric in self._metrics}
         if len(by) > 1:
             raise NotSimulated("arithmetic between metrics that are grouped by different tags")
-        for metric in metrics_of(self.query.expression):
+        for metric in self._metrics:
             self.leaves.leaf(metric)
 
     @property
     def every(self) -> int:
         """Seconds between two evaluations."""
-        window = self.query.window.seconds
+        window = self._length
         return MINUTE if window < DAY else 10 * MINUTE if window < 2 * DAY else 30 * MINUTE
 
     @property
     def grouped(self) -> bool:
-        return any(metric.by for metric in metrics_of(self.query.expression))
+        return any(metric.by for metric in self._metrics)
 
     @property
-    def _metrics(self) -> list[Metric]:
-        return metrics_of(self.query.expression)
+    def sees(self) -> bool:
+        """Whether there is a series for it at any time; without one it never has a group."""
+        return any(self.leaves.groups(metric) for metric in self._metrics)
 
     def variants(self) -> Iterator[Variant]:
         """Every possibility that may matter."""
         found: Iterator[Variant] = (one for one in buckets() if one.width != RAW or not fills(self.query.expression))
-        if counts(self.query.expression) and wraps_counts(self.query.expression):
+        if self._counts and wraps_counts(self.query.expression):
             found = also(found, "functions", FUNCTION_FIRST)
         return found
 
@@ -104,7 +113,7 @@ class MetricEvaluation:
     def window(self, now: float) -> tuple[float, float]:
         """Start and end of what an evaluation looks at."""
         end = now - float(self.options.get("evaluation_delay") or 0)
-        length = self.query.window.seconds
+        length = self._length
         if self.query.window.kind == "current":
             if length not in (HOUR, DAY):
                 raise NotSimulated(f"the window `{self.query.window.text}`")
@@ -138,7 +147,7 @@ class MetricEvaluation:
             return {
                 group: over_window(query.aggregator, points) for group, points in self._changes(now, before).items()
             }
-        if counts(expression):
+        if self._counts:
             if query.aggregator != "sum":
                 raise NotSimulated(f"`{query.aggregator}(...)` over arithmetic with .as_count()")
             if not all(metric.has("as_count") for metric in self._metrics):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ...standin.sketch import Sketch
 from ...stored import stored
@@ -102,3 +103,9 @@ class Observations:
     def event(self, title: str, tags: Iterable[str], time: float, **fields: str) -> None:
         """Add an event."""
         self.events.append(EventSeen(int(time), title, tags_of(tags), fields))
+
+    def tag_names(self) -> frozenset[str]:
+        """Names of the tags that anything bears."""
+        metrics, checks = (chain.from_iterable(found.values()) for found in (self.metrics, self.checks))
+        bearers = chain(metrics, checks, (event.tags for event in self.events))
+        return frozenset(tag.partition(":")[0] for tags in bearers for tag in tags)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from rich.text import Text
@@ -16,20 +17,30 @@ from .simulation import MonitorHistory, MonitorRun, Simulator
 
 @dataclass(frozen=True, slots=True)
 class CaseReport:
-    """One test, the simulation of its monitors and what is not as expected."""
+    """One test, the simulation of its monitors and what is not as expected.
+
+    `left_out` are the monitors of which nothing is expected after all, and why. `skipped` says why nothing of the test
+    is left, else it is empty; without need for it there is no `simulator`. `because` are the keys of the user's files
+    that bear on a monitor which does otherwise.
+    """
 
     file: str
     case: MonitorCase
-    simulator: Simulator
+    simulator: Simulator | None
     disagreements: tuple[Disagreement, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    because: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped: str = ""
 
     @property
     def told(self) -> list[MonitorHistory]:
-        """The monitors that the test names, and those that did something."""
+        """The monitors that the test names, and those that did something; none where it is skipped."""
+        if self.simulator is None or self.skipped:
+            return []
         return [
             history
             for history in self.simulator.all()
-            if history.key in self.case.expect
+            if (history.key in self.case.expect and history.key not in self.left_out)
             or (is_loud(history) and not self.simulator.is_silent_part(history))
             or (history.not_simulated and self.case.others)
         ]
@@ -46,37 +57,64 @@ def case_text(report: CaseReport) -> Text:
     text = Text()
     text.append(f"{report.case.name}", style="bold")
     text.append(f"  ({report.file})\n", style="dim")
-    for history in report.told:
+    told = report.told
+    for history in told:
         _monitor(text, report, history)
-    quiet = len(report.simulator.monitors) - len(report.told)
-    text.append(f"  {quiet} other monitors stay OK or have no group.\n" if quiet else "")
-    for one in report.disagreements:
-        text.append("  differs: ", style="red")
-        text.append(f"{one.monitor}{_in_braces(one.group)}: {one.text}\n")
+    if report.simulator is not None and not report.skipped:
+        quiet = len(report.simulator.monitors) - len(told)
+        text.append(f"  {quiet} other monitors stay OK or have no group.\n" if quiet else "")
+    if report.skipped:
+        text.append("  skipped: ", style="yellow")
+        text.append(f"{report.skipped}\n")
+    for why in dict.fromkeys(report.left_out.values()):
+        keys = ", ".join(key for key, own in report.left_out.items() if own == why)
+        text.append("  left out: ", style="yellow")
+        text.append(f"{keys} ({why})\n")
+    for key, differing in groupby(report.disagreements, lambda one: one.monitor):
+        for one in differing:
+            text.append("  differs: ", style="red")
+            text.append(f"{one.monitor}{_in_braces(one.group)}: {one.text}\n")
+        for said in report.because.get(key, ()):
+            text.append(f"    may follow from {said}\n", style="yellow")
     text.append("\n")
     return text
 
 
 def summary_text(reports: list[CaseReport]) -> Text:
     """How many tests are as expected."""
-    wrong = sum(bool(report.disagreements) for report in reports)
-    return Text(f"{len(reports) - wrong} of {len(reports)} tests are as expected.\n", style="bold")
+    tried = [report for report in reports if not report.skipped]
+    wrong = sum(bool(report.disagreements) for report in tried)
+    skipped = f"; {len(reports) - len(tried)} skipped" if len(tried) < len(reports) else ""
+    return Text(f"{len(tried) - wrong} of {len(tried)} tests are as expected{skipped}.\n", style="bold")
 
 
 def cases_json(reports: list[CaseReport]) -> list[dict[str, Any]]:
-    """The same, for programs. Times are seconds since the start of the test."""
+    """The same, for programs. Times are seconds since the start of the test; what is skipped is neither as expected nor
+    not."""
     return [
         {
             "file": report.file,
             "test": report.case.name,
-            "as_expected": not report.disagreements,
-            "monitors": [_monitor_json(history, report.simulator.seen.start) for history in report.told],
+            "as_expected": None if report.skipped else not report.disagreements,
+            "skipped": report.skipped,
+            "left_out": dict(report.left_out),
+            "monitors": [_monitor_json(history, _start(report)) for history in report.told],
             "disagreements": [
-                {"monitor": one.monitor, "group": dict(one.group), "text": one.text} for one in report.disagreements
+                {
+                    "monitor": one.monitor,
+                    "group": dict(one.group),
+                    "text": one.text,
+                    "because": list(report.because.get(one.monitor, ())),
+                }
+                for one in report.disagreements
             ],
         }
         for report in reports
     ]
+
+
+def _start(report: CaseReport) -> float:
+    return report.simulator.seen.start if report.simulator is not None else 0
 
 
 def _monitor(text: Text, report: CaseReport, history: MonitorHistory) -> None:
@@ -85,7 +123,7 @@ def _monitor(text: Text, report: CaseReport, history: MonitorHistory) -> None:
         text.append("not simulated", style="yellow")
         text.append(f": {history.not_simulated}\n")
         return
-    start = report.simulator.seen.start
+    start = _start(report)
     for group in history.groups or [()]:
         text.append(f"  {history.key}{_in_braces(group)}: {_story(history, group, start)}\n")
         if len(history.stories(group)) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Protocol
 
 from ....errors import QueryError
@@ -39,6 +40,8 @@ class Evaluation(Protocol):
     def every(self) -> int: ...
     @property
     def grouped(self) -> bool: ...
+    @property
+    def sees(self) -> bool: ...
     def variants(self) -> Iterator[Variant]: ...
     def state_options(self) -> StateOptions: ...
     def values(self, now: float, variant: Variant) -> dict[Group, float | None]: ...
@@ -155,7 +158,10 @@ class Simulator:
     def _evaluate(self, history: MonitorHistory, evaluation: Evaluation) -> None:
         options = evaluation.state_options()
         for variant in evaluation.variants():
-            values = {now: evaluation.values(now, variant) for now in self._times(variant, evaluation.every)}
+            times = self._times(variant, evaluation.every)
+            # Once is enough to find what isn't simulated.
+            times = times if evaluation.sees else islice(times, 1)
+            values = {now: evaluation.values(now, variant) for now in times}
             possible = [variant]
             if any(value is None for found in values.values() for value in found.values()) and options.acts_on_missing:
                 possible.append(replace(variant, no_result=MISSING))
@@ -188,7 +194,7 @@ class Simulator:
         return sorted((change for state in states.values() for change in state.changes), key=lambda one: one.time)
 
     def _compose(self, history: MonitorHistory, query: CompositeMonitor) -> None:
-        names = {leaf.id for leaf in leaves(query.condition) if isinstance(leaf, Monitor)}
+        names = dict.fromkeys(leaf.id for leaf in leaves(query.condition) if isinstance(leaf, Monitor))
         parts = {}
         for name in names:
             key = name.removeprefix("${monitor:").removesuffix("}")

@@ -14,8 +14,6 @@ from .states import StateOptions, read_thresholds
 from .variants import NotSimulated, Variant, phases
 
 MINUTE = 60
-LONG = 6 * 3600
-"""A window of so many seconds is counted in wider buckets: it makes no difference, and takes less time."""
 WHOLE_SLICES = "a burn rate of time slices looks at the last slices that are over"
 NOTHING_COUNTED = "a window without requests burns nothing and has no result"
 
@@ -35,6 +33,7 @@ class BurnRateEvaluation:
 
     every = MINUTE
     grouped = False
+    sees = True
 
     def __post_init__(self) -> None:
         if self.query.kind != "burn_rate":
@@ -80,8 +79,7 @@ class BurnRateEvaluation:
         return None if bad is None else bad / (1 - float(self.slo["target_threshold"]) / 100)
 
     def _counted(self, start: float, end: float) -> float | None:
-        width = MINUTE if end - start < LONG else 5 * MINUTE
-        span = Span(self.leaves, Variant(width=width), start, end, self.inferred)
+        span = Span(self.leaves, Variant(width=MINUTE), start, end, self.inferred)
         good, total = (self._total(side, span) for side in self.parts)
         if not total:
             self.inferred.add(NOTHING_COUNTED)
