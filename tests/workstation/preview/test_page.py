@@ -147,7 +147,7 @@ def preview(*arguments: str) -> Result:
 def test_the_command_writes_the_same_page_for_the_same_seed(tmp_path: Path) -> None:
     pages = []
     for number in (1, 2):
-        out = tmp_path / "deep" / f"{number}.html"
+        out = tmp_path / f"{number}.html"
         done = preview("--pack", "gpu", "--minutes", "2", "--out", str(out))
         assert (done.exit_code, done.output) == (0, f"1 dashboard in {out}\n")
         pages.append(out.read_text(encoding="utf-8"))
