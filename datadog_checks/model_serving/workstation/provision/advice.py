@@ -74,12 +74,24 @@ def explained(values: Values, fed: bool, address: str, problem: Problem) -> str 
 
 
 def _has_own_scope(values: Values, kind: str, key: str) -> bool:
+    """Whether a scope that is not for all decides of which systems a resource is."""
     if kind == "monitor":
         entry = _entry(values, key)
         if entry is not None and not entry.slo:
-            return values.own(entry, "scope")[0] is not None
+            variants = [(values.monitors.get(one) or MonitorValues()).variants for one in (entry.origin, entry.base)]
+            scopes = [some[entry.variant].scope for some in variants if some and entry.variant in some]
+            return values.own(entry, "scope")[0] is not None or any(_names_system(one) for one in scopes)
         key = entry.slo if entry is not None else key
-    return any(said.scope for name, said in values.slos.items() if _begins(key, name))
+    return any(
+        said.scope
+        or any(key == f"{name}.{slug(part)}" and _names_system(one.scope) for part, one in said.variants.items())
+        for name, said in values.slos.items()
+        if _begins(key, name)
+    )
+
+
+def _names_system(scope: str | None) -> bool:
+    return any(isinstance(leaf, Tag | In) and leaf.key == SYSTEM for leaf in leaves(read_condition(scope or "*")))
 
 
 def _is_of(scope: str, text: str) -> bool:
