@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datadog_checks.model_serving.errors import DocumentError
-from datadog_checks.model_serving.workstation.provision.advice import advice, explained
+from datadog_checks.model_serving.workstation.provision.advice import advice, explained, unplanned
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
@@ -166,3 +166,23 @@ def test_a_variant_of_a_system_that_the_scope_for_all_leaves_out_is_told(tmp_pat
     assert all(f"{one}.v" in told for one in ("slo:latency", "monitor:latency.p99", "monitor:errors.share"))
     assert "tags in the scope exclude each other" in told
     assert warnings(tmp_path, text % (("endpoint_name:a",) * 3), fed=True) == []
+
+
+def test_a_downtime_for_nothing_that_is_provisioned_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(
+        """
+        packs: [golden_signals]
+        monitors: {latency.mean: {enabled: false}}
+        downtimes:
+          a: {monitors: [gpu.temperature], starts: 2126-01-05T20:00, lasts: 2h}
+          b: {monitors: [latency.mean, latency.p99], starts: 2126-01-05T20:00, lasts: 2h}
+          c: {monitors: [latency.mean], starts: 2126-01-05T20:00, lasts: 2h}
+          d: {starts: 2126-01-05T20:00, lasts: 2h}
+        """,
+        encoding="utf-8",
+    )
+    values = load_values(path)
+    told = list(unplanned(values, desired(None, values)))
+    assert [line.removeprefix(f"{path}: ").partition(": ")[0] for line in told] == ["downtimes.a", "downtimes.c"]
+    assert "so it isn't planned; add their pack to `packs`, switch them on, or take it out" in told[0]

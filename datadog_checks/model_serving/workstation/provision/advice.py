@@ -4,13 +4,15 @@ place in the values file that a problem of a query comes from."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from .audience import Route
 from .document import Node
+from .downtimes import TYPE as DOWNTIME
+from .model import Resource
 from .packs import MonitorEntry
 from .packs.queries import read_condition
 from .packs.slos import slug
@@ -49,6 +51,18 @@ def advice(values: Values, routing: Routing | None) -> Iterator[str]:
         for handle in receiver.to:
             if problem := _unknown(handle):
                 yield _line(routing.file, f"receivers.{name}.to", problem)
+
+
+def unplanned(values: Values, resources: Iterable[Resource]) -> Iterator[str]:
+    """A line for each downtime of the values of which nothing is among the resources."""
+    planned = {one.key.partition(".")[0] for one in resources if one.kind == DOWNTIME}
+    for name in values.downtimes:
+        if name not in planned:
+            problem = (
+                "none of its monitors is provisioned, so it isn't planned; add their pack to `packs`, switch them on, "
+                "or take it out"
+            )
+            yield _line(values.file, f"downtimes.{name}", problem)
 
 
 def explained(values: Values, fed: bool, address: str, problem: Problem) -> str | None:
