@@ -575,3 +575,21 @@ def test_exported_downtimes_are_for_exported_monitors(tmp_path: Path) -> None:
     }
     body = json.loads(files["downtimes/one.agent.silent.json"])["data"]["attributes"]
     assert body["monitor_identifier"] == {"monitor_id": "${monitor:agent.silent}"}
+
+
+def test_exported_downtimes_can_still_be_planned() -> None:
+    """Datadog refuses a start in the past, and Terraform would stop at it."""
+    begun = [
+        downtime("once", schedule=once(-1, 4)),
+        downtime("daily", schedule=recurring("2026-01-05T22:00:00", "FREQ=DAILY", "2h")),
+    ]
+    files = export_files(begun)
+    schedules = [
+        json.loads(files[f"downtimes/{key}.json"])["data"]["attributes"]["schedule"] for key in ("once", "daily")
+    ]
+    assert "start" not in schedules[0]
+    (recurrence,) = schedules[1]["recurrences"]
+    assert datetime.fromisoformat(recurrence["start"]).date() >= datetime.now(UTC).date()
+    blocks = json.loads(files[TERRAFORM])["resource"]["datadog_downtime_schedule"]
+    assert list(blocks["once"]["one_time_schedule"]) == ["end"]
+    assert blocks["daily"]["recurring_schedule"]["recurrence"] == [recurrence]
