@@ -174,6 +174,8 @@ REFUSED = {
     "": "the key `title` is missing",
     "title: x": "has nothing in it: write `monitors`, `slos` or `dashboards`",
     "title: x\nmonitors: {a: {}}": "monitors.a: the key `title` is missing",
+    "packs: [gpu]": "unknown key `packs`; this is of a values file, which `model-serving provision plan --offline",
+    "receiver: a": "unknown key `receiver`; this is of a routing file, which `model-serving provision plan --offline",
     "title: x\nmonitor: {}": "unknown key `monitor`; did you mean `monitors`?",
     "title: x\nteam: A B\nmonitors: {}": "team: must be the value of a tag",
     "title: x\ncatalog: {a: 1}\nmonitors: {}": "catalog: must be a text or a list of texts, not a mapping",

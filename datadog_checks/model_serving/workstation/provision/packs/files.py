@@ -23,7 +23,11 @@ KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 PARTS = ("monitors", "slos", "dashboards")
 TOP = ("title", "description", "team", "created", "catalog", *PARTS)
+OF_VALUES = "this is of a values file, which `model-serving provision plan --offline --values FILE` checks"
+OF_ROUTING = "this is of a routing file, which `model-serving provision plan --offline --routing FILE` checks"
 ADVICE = {
+    **dict.fromkeys(("stack", "prefix", "packs", "scope", "teams", "downtimes"), OF_VALUES),
+    **dict.fromkeys(("receiver", "receivers", "routes"), OF_ROUTING),
     "groups": "these are rules of Prometheus; docs/provisioning.md shows how one becomes a monitor",
     "tags": "write `tags` in the values file, for all monitors or for one",
 }
