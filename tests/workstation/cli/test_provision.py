@@ -766,3 +766,23 @@ def test_a_threshold_in_another_unit_is_a_warning(tmp_path: Path) -> None:
     assert warning.startswith(f"Warning: {values}: monitors.llm.kv_cache.thresholds.critical: 0.8 ")
     assert "write 80" in warning
     assert not CliRunner().invoke(root, ["provision", "plan", "--offline", "--brief"]).stderr
+
+
+def test_a_downtime_for_nothing_that_the_values_choose_is_a_warning(tmp_path: Path) -> None:
+    """What --pack leaves out for once is none."""
+    values = tmp_path / "values.yaml"
+    said = "downtimes: {a: {monitors: [gpu.temperature], starts: 2126-01-05T20:00, lasts: 2h}}"
+    values.write_text(f"packs: [versions]\n{said}", encoding="utf-8")
+    plan = ("plan", "--offline", "--brief", "--values", str(values))
+    assert run(None, *plan).stderr.startswith(f"Warning: {values}: downtimes.a: none of its monitors is provisioned")
+    assert not run(None, *plan, "--pack", "versions").stderr
+
+
+def test_a_downtime_that_is_over_is_not_exported(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    said = "past: {starts: 2025-12-06T02:00, lasts: 2h}, next: {starts: 2126-12-06T02:00, lasts: 2h}"
+    values.write_text(f"packs: [versions]\ndowntimes: {{{said}}}", encoding="utf-8")
+    done = run(None, "export", str(tmp_path / "out"), "--values", str(values))
+    assert (done.exit_code, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("Warning: downtime:past is not exported; is over since Sat 6 Dec 2025 04:00 (UTC): ")
+    assert [path.name for path in (tmp_path / "out" / "downtimes").iterdir()] == ["next.json"]

@@ -29,6 +29,14 @@ def check(folder: Path, *answers: str, option: str = "--all") -> tuple[str, str]
     return " ".join(said.split()), done.stderr.replace(f"{folder}/", "")
 
 
+def test_one_file_twice_is_told(tmp_path: Path) -> None:
+    """Nothing comes between, and no traffic is what would be shown."""
+    path = tmp_path / "a.txt"
+    path.write_text(MLSERVER.format("m", 20), encoding="utf-8")
+    done = CliRunner(env={"COLUMNS": "400"}).invoke(root, ["check", str(path), str(path)])
+    assert "is given twice in a row, so nothing has come in between" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datadog_checks.model_serving.errors import DocumentError
-from datadog_checks.model_serving.workstation.provision.advice import advice, explained
+from datadog_checks.model_serving.workstation.provision.advice import advice, explained, unplanned
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
@@ -96,13 +96,13 @@ def test_a_word_alone_that_service_checks_would_have_is_refused(tmp_path: Path) 
         load_values(path)
 
 
-def warnings(tmp_path: Path, text: str) -> list[str]:
+def warnings(tmp_path: Path, text: str, fed: bool = False) -> list[str]:
     """What a plan warns of, without the path of the values file, of which each begins with the place there."""
     path = tmp_path / "values.yaml"
     path.write_text(text, encoding="utf-8")
     values = load_values(path)
     told: list[str] = []
-    checked(desired(None, values), warn=told.append, explain=partial(explained, values, False))
+    checked(desired(None, values), warn=told.append, explain=partial(explained, values, fed))
     return [line.removeprefix(f"{path}: ") for line in told]
 
 
@@ -151,3 +151,38 @@ def test_a_scope_that_selects_nothing_is_refused_with_its_place(tmp_path: Path) 
     assert str(caught.value).endswith(
         "values.yaml: scope: `a*b` selects nothing: a wildcard stands at the start or the end of a value"
     )
+
+
+def test_a_variant_of_a_system_that_the_scope_for_all_leaves_out_is_told(tmp_path: Path) -> None:
+    """Of a variant by anything else a part of the query is for other systems, as of what it is a variant of."""
+    text = """
+        scope: serving_system:mlserver
+        monitors:
+          latency.p99: {variants: {v: {scope: "%s"}}}
+          errors.share: {variants: {v: {scope: "%s"}}}
+        slos: {latency: {variants: {v: {scope: "%s"}}}}
+        """
+    (told,) = warnings(tmp_path, text % (("serving_system:vllm",) * 3), fed=True)
+    assert all(f"{one}.v" in told for one in ("slo:latency", "monitor:latency.p99", "monitor:errors.share"))
+    assert "tags in the scope exclude each other" in told
+    assert warnings(tmp_path, text % (("endpoint_name:a",) * 3), fed=True) == []
+
+
+def test_a_downtime_for_nothing_that_is_provisioned_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(
+        """
+        packs: [golden_signals]
+        monitors: {latency.mean: {enabled: false}}
+        downtimes:
+          a: {monitors: [gpu.temperature], starts: 2126-01-05T20:00, lasts: 2h}
+          b: {monitors: [latency.mean, latency.p99], starts: 2126-01-05T20:00, lasts: 2h}
+          c: {monitors: [latency.mean], starts: 2126-01-05T20:00, lasts: 2h}
+          d: {starts: 2126-01-05T20:00, lasts: 2h}
+        """,
+        encoding="utf-8",
+    )
+    values = load_values(path)
+    told = list(unplanned(values, desired(None, values)))
+    assert [line.removeprefix(f"{path}: ").partition(": ")[0] for line in told] == ["downtimes.a", "downtimes.c"]
+    assert "so it isn't planned; add their pack to `packs`, switch them on, or take it out" in told[0]

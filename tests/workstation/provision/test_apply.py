@@ -203,6 +203,19 @@ def test_destroy_takes_what_is_ours_and_nothing_else(dd: Standin, connect: Conne
     assert foreign(dd) == before
 
 
+def test_an_slo_that_a_dashboard_shows_is_left_with_what_to_do(dd: Standin, connect: Connect) -> None:
+    """Datadog deletes none that is used, and the dashboard stays where the SLO's pack alone is to go."""
+    client = connect()
+    applied(client, [availability(), dashboard()])
+    (outcome,) = apply(client, destroy_plan(read_account(client, ()), lambda found: found.kind == "slo"))
+    assert (outcome.result, numbers(dd)["slo"]) == (Result.FAILED, 1)
+    assert "SLO is used in dashboard" in outcome.text
+    assert "leave the pack of the SLO out of `packs` in the values file, and `apply --prune` does both" in outcome.text
+    plain = dashboard(widgets=[])
+    assert set(told(applied(client, [plain], prune=True)).values()) == {"done"}
+    assert numbers(dd)["slo"] == 0
+
+
 @pytest.mark.parametrize("mark", ["tags", "description", "name"])
 def test_what_lost_its_mark_is_never_touched(dd: Standin, connect: Connect, mark: str) -> None:
     wanted = [*(one for one in every_kind() if one.kind != "dashboard"), dashboard(widgets=[])]

@@ -121,6 +121,36 @@ def test_a_downtime_is_of_the_monitors_that_there_are(tmp_path: Path) -> None:
     }
 
 
+def test_a_plan_for_some_packs_has_what_of_a_downtime_is_for_them(tmp_path: Path) -> None:
+    """A scope that fits the monitors of other packs alone is no mistake, and nothing to plan."""
+    path = tmp_path / "values.yaml"
+    said = {"scope": "gpu_uuid:GPU-1", "starts": "2126-01-05T20:00", "lasts": "2h"}
+    named = {**said, "monitors": ["gpu.temperature", "gpu.idle"]}
+    path.write_text(yaml.safe_dump({"downtimes": {"all": said, "named": named}}), encoding="utf-8")
+    values = load_values(path)
+
+    def keys(*packs: str) -> set[str]:
+        return {one.key for one in desired(packs or None, values) if one.kind == "downtime"}
+
+    assert keys("gpu") == {"all", "named.gpu.temperature"}
+    assert keys("regressions") == {"all"}
+    assert keys("golden_signals") == set()
+
+
+def test_no_downtime_is_planned_that_silences_nothing(tmp_path: Path) -> None:
+    """A monitor without a tag that must be there is never silent; what must not be there doesn't matter to it."""
+    said = {"monitors": ["latency.p99", "gpu.idle"], "starts": "2126-01-05T20:00", "lasts": "2h"}
+
+    def keys(scope: str) -> list[str]:
+        found = written(tmp_path, downtimes={"quiet": {**said, "scope": scope}})
+        return [one.key.removeprefix("quiet.") for one in found]
+
+    endpoint = ["latency.p99", "latency.p99.endpoint", "gpu.idle", "gpu.idle.index", "gpu.idle.uuid"]
+    assert keys("endpoint_name:a") == keys("endpoint_name:a,!gpu_uuid:b") == endpoint
+    said["monitors"] = ["latency.p99"]
+    assert keys("model_name:a") == keys("model_name IN (a,b)") == ["latency.p99"]
+
+
 def test_the_example_and_the_table_of_the_documentation(tmp_path: Path) -> None:
     section = DOCUMENT.partition("\n## Downtimes\n")[2].partition("\n## ")[0]
     example = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
@@ -247,6 +277,19 @@ def test_mistakes_are_told_with_the_place_and_the_mend(tmp_path: Path, change: J
         written(tmp_path, downtimes={"quiet": said})
     assert f"values.yaml: downtimes.quiet{f'.{path}' if path else ''}: " in str(error.value)
     assert words in str(error.value)
+
+
+def test_a_monitor_that_a_scope_cannot_fit_is_told(tmp_path: Path) -> None:
+    said = {"starts": "2026-12-05T02:00", "lasts": "2h"}
+    wrong = {
+        "a": {**said, "monitors": ["gpu.idle", "latency.p99"], "scope": "gpu_uuid:b"},
+        "b": {**said, "tags": ["severity:warning"], "scope": "gpu_uuid:b,model_name:c"},
+    }
+    with pytest.raises(DocumentError) as error:
+        written(tmp_path, downtimes=wrong)
+    first, second = str(error.value).splitlines()
+    assert "downtimes.a.monitors[1]: `latency.p99` is not grouped by `gpu_uuid` and doesn't have it" in first
+    assert "downtimes.b.scope: `gpu_uuid:b,model_name:c`: no monitor has all of `gpu_uuid`, `model_name`" in second
 
 
 def test_mistakes_are_told_all_at_once(tmp_path: Path) -> None:
@@ -532,3 +575,21 @@ def test_exported_downtimes_are_for_exported_monitors(tmp_path: Path) -> None:
     }
     body = json.loads(files["downtimes/one.agent.silent.json"])["data"]["attributes"]
     assert body["monitor_identifier"] == {"monitor_id": "${monitor:agent.silent}"}
+
+
+def test_exported_downtimes_can_still_be_planned() -> None:
+    """Datadog refuses a start in the past, and Terraform would stop at it."""
+    begun = [
+        downtime("once", schedule=once(-1, 4)),
+        downtime("daily", schedule=recurring("2026-01-05T22:00:00", "FREQ=DAILY", "2h")),
+    ]
+    files = export_files(begun)
+    schedules = [
+        json.loads(files[f"downtimes/{key}.json"])["data"]["attributes"]["schedule"] for key in ("once", "daily")
+    ]
+    assert "start" not in schedules[0]
+    (recurrence,) = schedules[1]["recurrences"]
+    assert datetime.fromisoformat(recurrence["start"]).date() >= datetime.now(UTC).date()
+    blocks = json.loads(files[TERRAFORM])["resource"]["datadog_downtime_schedule"]
+    assert list(blocks["once"]["one_time_schedule"]) == ["end"]
+    assert blocks["daily"]["recurring_schedule"]["recurrence"] == [recurrence]

@@ -174,8 +174,11 @@ REFUSED = {
     "": "the key `title` is missing",
     "title: x": "has nothing in it: write `monitors`, `slos` or `dashboards`",
     "title: x\nmonitors: {a: {}}": "monitors.a: the key `title` is missing",
+    "packs: [gpu]": "unknown key `packs`; this is of a values file, which `model-serving provision plan --offline",
+    "receiver: a": "unknown key `receiver`; this is of a routing file, which `model-serving provision plan --offline",
     "title: x\nmonitor: {}": "unknown key `monitor`; did you mean `monitors`?",
     "title: x\nteam: A B\nmonitors: {}": "team: must be the value of a tag",
+    "title: x\ncatalog: {a: 1}\nmonitors: {}": "catalog: must be a text or a list of texts, not a mapping",
     "title: [": "not valid YAML",
     # keys
     "title: x\nmonitors: {gpu.idle: {}}": "monitors.gpu.idle: is a key of the pack `cost`: choose another one",
@@ -314,7 +317,20 @@ def test_all_widgets_that_cannot_be_are_told_at_once(tmp_path: Path) -> None:
         desired([str(path)])
     told = str(caught.value).replace(f"{path}: dashboards.mine.groups", "")
     found = [line.partition(": ")[0] for line in told.splitlines()]
-    assert found == ["[0].widgets[0].size[0]", "[0].widgets[2].mark", "[0].widgets[3]", "[1].color"]
+    unknown_and_missing = ["[0].widgets[3]"] * 2
+    assert found == ["[0].widgets[0].size[0]", "[0].widgets[2].mark", *unknown_and_missing, "[1].color"]
+
+
+def test_all_monitors_that_cannot_be_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    wrong = {"title": 5, "priority": 9, "severity": "bad", "colour": "red"}
+    path.write_text(yaml.safe_dump({"title": "x", "monitors": {"a": wrong, "gpu.idle": {}}}), encoding="utf-8")
+    with pytest.raises(DocumentError) as caught:
+        read_pack(path, builtin_packs())
+    told = [line.removeprefix(f"{path}: monitors.") for line in str(caught.value).splitlines()]
+    assert sorted(line.partition(":")[0] for line in told) == [
+        *("a", "a", "a", "a", "a.priority", "a.severity", "a.title", "gpu.idle"),
+    ], "an unknown key, and `subject`, `query` and `look` are missing"
 
 
 def test_names_of_packs(tmp_path: Path) -> None:

@@ -252,12 +252,17 @@ def export(directory: Path, **options: Any) -> None:
     Exit status: 0 when all is written; 1 for a failure; 2 for a mistake.
     """
     from ..provision.export import export_files, left_over
+    from ..provision.plan import over
+    from ..provision.state import Account
     from .provision_match import unfed_by
 
     settings = ProvisionOptions(**options)
     values = values_of(settings)
     resources = wanted(settings, values, marked=False, left_out=unfed_by(settings, values))
-    files = export_files(resources, values.stack)
+    passed = {one.address: why for one in resources if (why := over(one, Account()))}
+    for address, why in passed.items():
+        click.echo(f"Warning: {address} is not exported; {why}", err=True)
+    files = export_files([one for one in resources if one.address not in passed], values.stack)
     if others := left_over(directory, files):
         listed = "\n".join(f"  {printable(name)}" for name in others)
         raise OptionError(

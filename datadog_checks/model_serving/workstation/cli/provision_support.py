@@ -152,7 +152,7 @@ def wanted(
 
     Raises UserError for any mistake.
     """
-    from ..provision.advice import advice, explained
+    from ..provision.advice import advice, explained, unplanned
     from ..provision.desired import desired, vocabulary_of
     from ..provision.plan import checked
     from ..provision.routing import load_routing
@@ -163,7 +163,9 @@ def wanted(
     def warn(text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
 
-    for text in advice(values, routing):
+    # What the command line leaves out for once is no mistake of the file.
+    whole = not settings.packs and not left_out
+    for text in (*advice(values, routing), *(unplanned(values, resources) if whole else ())):
         warn(text)
     ready = checked(
         resources,

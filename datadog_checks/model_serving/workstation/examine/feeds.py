@@ -145,7 +145,9 @@ def unfed(given: Collection[InstanceFeed], values: Values | None = None) -> dict
         come = sum(not name.startswith(PREFIX) or any(name in feed.ground.fed for feed in given) for name in shown)
         if come < MOST_OF * len(shown):
             found[f"dashboard:{dashboard.key}"] = (
-                f"only {come} of its {len(shown)} metrics come" if come else f"none of its {len(shown)} metrics comes"
+                f"only {come} of its {len(shown)} metrics {'comes' if come == 1 else 'come'}"
+                if come
+                else f"none of its {len(shown)} metrics comes"
             )
     return found
 

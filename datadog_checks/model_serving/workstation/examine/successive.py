@@ -54,6 +54,8 @@ def _doubt(first: SavedAnswer, second: SavedAnswer) -> str:
     in_order = f"give {second.name} before {first.name}"
     apart = "check each by itself"
     taken = "Saved answers are taken for successive ones of one endpoint"
+    if first.name == second.name:
+        return f"{first.name} is given twice in a row, so nothing has come in between: give an answer saved later."
     if first.systems and second.systems and first.systems.keys().isdisjoint(second.systems):
         return f"{first.name} is of {_titles(first)}; {second.name} of {_titles(second)}. {taken}: {apart}."
     if first.holds and second.holds and first.holds.isdisjoint(second.holds):

@@ -4,13 +4,15 @@ place in the values file that a problem of a query comes from."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from .audience import Route
 from .document import Node
+from .downtimes import TYPE as DOWNTIME
+from .model import Resource
 from .packs import MonitorEntry
 from .packs.queries import read_condition
 from .packs.slos import slug
@@ -51,6 +53,18 @@ def advice(values: Values, routing: Routing | None) -> Iterator[str]:
                 yield _line(routing.file, f"receivers.{name}.to", problem)
 
 
+def unplanned(values: Values, resources: Iterable[Resource]) -> Iterator[str]:
+    """A line for each downtime of the values of which nothing is among the resources."""
+    planned = {one.key.partition(".")[0] for one in resources if one.kind == DOWNTIME}
+    for name in values.downtimes:
+        if name not in planned:
+            problem = (
+                "none of its monitors is provisioned, so it isn't planned; add their pack to `packs`, switch them on, "
+                "or take it out"
+            )
+            yield _line(values.file, f"downtimes.{name}", problem)
+
+
 def explained(values: Values, fed: bool, address: str, problem: Problem) -> str | None:
     """What a problem of a resource is in the values file, with its place there: a threshold, or a tag of a scope; None
     where neither is of that file.
@@ -74,12 +88,24 @@ def explained(values: Values, fed: bool, address: str, problem: Problem) -> str 
 
 
 def _has_own_scope(values: Values, kind: str, key: str) -> bool:
+    """Whether a scope that is not for all decides of which systems a resource is."""
     if kind == "monitor":
         entry = _entry(values, key)
         if entry is not None and not entry.slo:
-            return values.own(entry, "scope")[0] is not None
+            variants = [(values.monitors.get(one) or MonitorValues()).variants for one in (entry.origin, entry.base)]
+            scopes = [some[entry.variant].scope for some in variants if some and entry.variant in some]
+            return values.own(entry, "scope")[0] is not None or any(_names_system(one) for one in scopes)
         key = entry.slo if entry is not None else key
-    return any(said.scope for name, said in values.slos.items() if _begins(key, name))
+    return any(
+        said.scope
+        or any(key == f"{name}.{slug(part)}" and _names_system(one.scope) for part, one in said.variants.items())
+        for name, said in values.slos.items()
+        if _begins(key, name)
+    )
+
+
+def _names_system(scope: str | None) -> bool:
+    return any(isinstance(leaf, Tag | In) and leaf.key == SYSTEM for leaf in leaves(read_condition(scope or "*")))
 
 
 def _is_of(scope: str, text: str) -> bool:

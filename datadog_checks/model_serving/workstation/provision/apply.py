@@ -32,6 +32,13 @@ DUPLICATE_DOWNTIME = re.compile(r"duplicate of one or more existing downtimes", 
 OLDER = "without on_missing_data, which the account refuses: its alerts end by auto_resolve"
 
 
+IN_USE = (
+    "delete what shows it first, or take it out of that; for a dashboard of this stack leave the pack of the SLO out "
+    "of `packs` in the values file, and `apply --prune` does both"
+)
+"""What to do about an SLO that can't be deleted, since it is used."""
+
+
 class Result(StrEnum):
     """How a step ended."""
 
@@ -211,7 +218,12 @@ class _ApplyRun:
     def remove(self, step: Step) -> _Worked:
         """Delete everything that a step found."""
         for found in step.found:
-            delete(self.client, found)
+            try:
+                delete(self.client, found)
+            except Refused as error:
+                if found.kind == "slo" and error.status == 409:
+                    raise Refused(f"{error.words}; {IN_USE}", error.status) from None
+                raise
         return _Worked()
 
     def _update(self, found: Found, body: Mapping[str, Any]) -> str:

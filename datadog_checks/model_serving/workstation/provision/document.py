@@ -45,20 +45,27 @@ class Node:
             yield key, self.below(key, value)
 
     def read(
-        self, readers: Mapping[str, Callable[[Node], Any]], what: str = "key", advice: Mapping[str, str] | None = None
+        self,
+        readers: Mapping[str, Callable[[Node], Any]],
+        what: str = "key",
+        advice: Mapping[str, str] | None = None,
+        needed: Collection[str] = (),
     ) -> dict[str, Any]:
-        """The entries of a mapping, each as its key is read. `advice` is for keys of other tools.
+        """The entries of a mapping, each as its key is read. `advice` is for keys of other tools, and the `needed` keys
+        must be there.
 
-        Raises one DocumentError about all keys that are unknown and all values that can't be.
+        Raises one DocumentError about all keys that are unknown or missing and all values that can't be.
         """
+        there = dict(self.items())
 
-        def read(entry: tuple[str, Node]) -> tuple[str, Any]:
-            key, node = entry
+        def read(key: str) -> tuple[str, Any]:
             if key not in readers:
                 raise self.fail(f"unknown {what} `{key}`; {(advice or {}).get(key) or suggestion(key, readers)}")
-            return key, readers[key](node)
+            if key not in there:
+                raise self.fail(f"the key `{key}` is missing")
+            return key, readers[key](there[key])
 
-        return dict(read_all(read, self.items()))
+        return dict(read_all(read, dict.fromkeys((*there, *needed))))
 
     def entries(
         self, known: Iterable[str], what: str = "key", advice: Mapping[str, str] | None = None
@@ -88,6 +95,8 @@ class Node:
 
     def texts(self) -> tuple[str, ...]:
         """A text, or a list of texts."""
+        if not isinstance(self.value, str | list):
+            raise self.fail(f"must be a text or a list of texts, not {_kind(self.value)}")
         return (self.text(),) if isinstance(self.value, str) else tuple(item.text() for item in self.each())
 
     def tag_value(self) -> str:

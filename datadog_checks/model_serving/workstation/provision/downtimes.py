@@ -35,10 +35,14 @@ def downtimes(values: Values, monitors: Sequence[Settled], words: Vocabulary, wh
         silenced = list(_silenced(name, said, values, monitors, whole))
         if not silenced:
             return []
-        scope = _scope(name, said, values, silenced, words)
+        condition = read_condition(said.scope)
+        if whole:
+            _check_tags(name, said, values, silenced, condition)
+        scope = _scope(name, said, values, condition, words)
+        fitting = [one for one in silenced if _needed(condition) <= _tags_of(one)]
         if said.monitors is None:
-            return [Resource("downtime", name, _body(said, scope, said.tags))]
-        keys = [one.entry.key for one in silenced]
+            return [Resource("downtime", name, _body(said, scope, said.tags))] if fitting else []
+        keys = [one.entry.key for one in fitting]
         return [Resource("downtime", f"{name}.{key}", _body(said, scope, (f"{KEY_TAG}:{key}",))) for key in keys]
 
     return [one for some in read_all(read, values.downtimes) for one in some]
@@ -76,7 +80,7 @@ def _silenced(
     shipped = {entry.key for pack in values.available.values() for entry in pack.monitors}
     taken: dict[str, Settled] = {}
     for index, key in enumerate(said.monitors):
-        own = {one.entry.key: one for one in monitors if key in (one.entry.key, one.entry.origin, one.entry.base)}
+        own = {one.entry.key: one for one in monitors if _is_said_of(one, key)}
         if whole and not own and key not in shipped:
             known = shipped | {one.entry.key for one in monitors}
             raise values.fail(
@@ -86,21 +90,12 @@ def _silenced(
     yield from taken.values()
 
 
-def _scope(name: str, said: DowntimeValues, values: Values, silenced: Sequence[Settled], words: Vocabulary) -> str:
+def _scope(name: str, said: DowntimeValues, values: Values, condition: Condition, words: Vocabulary) -> str:
     """The scope in the language of downtimes. Raises DocumentError about one that they can't have."""
     path = f"downtimes.{name}.scope"
-    condition = read_condition(said.scope)
     for problem in check_scope(condition, Place("", Known(words)), ours=True):
         if problem.severity == ERROR:
             raise values.fail(path, f"`{said.scope}`: {problem.message}")
-    known = sorted(set().union(*(_tags_of(one) for one in silenced)))
-    for leaf in leaves(condition):
-        if isinstance(leaf, Tag | In) and leaf.key not in known:
-            raise values.fail(
-                path,
-                f"`{said.scope}`: none of the monitors is grouped by `{leaf.key}` or has it in its scope, so nothing "
-                f"would be silent; {suggestion(leaf.key, known) if known else 'leave `scope` out'}",
-            )
     parts = [part for one in conjuncts(condition) for part in _worded(one)]
     if None in parts:
         raise values.fail(
@@ -109,6 +104,51 @@ def _scope(name: str, said: DowntimeValues, values: Values, silenced: Sequence[S
             "`endpoint_name IN (a,b)`, and no OR between others: write a downtime for each",
         )
     return " AND ".join(part for part in parts if part) or "*"
+
+
+def _check_tags(
+    name: str, said: DowntimeValues, values: Values, silenced: Sequence[Settled], condition: Condition
+) -> None:
+    """Raises DocumentError about a scope that fits none of the monitors, or not one that is named."""
+    path = f"downtimes.{name}.scope"
+    known = sorted(set().union(*(_tags_of(one) for one in silenced)))
+    for leaf in leaves(condition):
+        if isinstance(leaf, Tag | In) and leaf.key not in known:
+            raise values.fail(
+                path,
+                f"`{said.scope}`: none of the monitors is grouped by `{leaf.key}` or has it in its scope, so nothing "
+                f"would be silent; {suggestion(leaf.key, known) if known else 'leave `scope` out'}",
+            )
+    needed = _needed(condition)
+    for index, key in enumerate(said.monitors or ()):
+        own = [_tags_of(one) for one in silenced if _is_said_of(one, key)]
+        if own and not any(needed <= tags for tags in own):
+            lacking = ", ".join(f"`{tag}`" for tag in sorted(needed - max(own, key=lambda tags: len(tags & needed))))
+            raise values.fail(
+                f"downtimes.{name}.monitors[{index}]",
+                f"`{key}` is not grouped by {lacking} and doesn't have it in its scope, so `{said.scope}` would "
+                "silence nothing of it; write a downtime with another scope for it",
+            )
+    if said.monitors is None and not any(needed <= _tags_of(one) for one in silenced):
+        both = ", ".join(f"`{tag}`" for tag in sorted(needed))
+        raise values.fail(
+            path, f"`{said.scope}`: no monitor has all of {both}, so nothing would be silent; write fewer of them"
+        )
+
+
+def _is_said_of(monitor: Settled, key: str) -> bool:
+    return key in (monitor.entry.key, monitor.entry.origin, monitor.entry.base)
+
+
+def _needed(condition: Condition) -> set[str]:
+    """The tags that must be there, with any value."""
+    return {
+        leaf.key
+        for part in conjuncts(condition)
+        if not isinstance(part, Not)
+        for leaf in leaves(part)
+        if isinstance(leaf, Tag) or (isinstance(leaf, In) and not leaf.negated)
+    }
 
 
 def _tags_of(monitor: Settled) -> set[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ...errors import ProvisionError
 from ..files import json_text
 from .model import KEY_TAG, REFERENCE, Resource, attributes, enveloped
+from .schedules import to_send
 from .state import metric_of
 from .writes import FRESH_PERCENTILES, UNUSED_TAG
 
@@ -43,11 +45,12 @@ def export_files(resources: Iterable[Resource], stack: str = "") -> dict[str, st
     dashboards, the import of the user interface take, and one Terraform configuration that makes all of them.
 
     A reference stays as `${slo:key}` in the JSON; Terraform puts the id there, a person has to. What is of a `stack`
-    bears no mark, but a tag by which its notification rules and downtimes leave monitors of other stacks alone.
+    bears no mark, but a tag by which its notification rules and downtimes leave monitors of other stacks alone. A
+    downtime that has begun starts at once, or where it recurs the next time, since Datadog plans none in the past.
     """
     files = {}
     blocks: dict[str, dict[str, Any]] = {}
-    for resource in (_of_stack(one, stack) if stack else one for one in map(_without_key, resources)):
+    for resource in (_of_stack(one, stack) if stack else one for one in map(_importable, resources)):
         path = f"{FOLDERS[resource.kind]}/{resource.key}.json"
         files[path] = json_text(_whole(resource))
         block = _BLOCKS[resource.kind](resource, path)
@@ -64,11 +67,13 @@ def left_over(directory: Path, files: Collection[str]) -> list[str]:
     return sorted(name for path in there if (name := path.relative_to(directory).as_posix()) not in files)
 
 
-def _without_key(resource: Resource) -> Resource:
-    """A downtime of one monitor names it by its id: what is exported has no tag with a key."""
+def _importable(resource: Resource) -> Resource:
+    """A downtime of one monitor names it by its id: what is exported has no tag with a key. It starts when Datadog can
+    still plan it."""
     if resource.kind != "downtime":
         return resource
-    own = attributes(resource.body)
+    own = dict(attributes(resource.body))
+    own["schedule"] = to_send(own["schedule"], datetime.now(UTC))
     tags = [str(tag) for tag in own["monitor_identifier"]["monitor_tags"]]
     keys = [tag.partition(":")[2] for tag in tags if tag.startswith(f"{KEY_TAG}:")]
     identifier = {"monitor_id": f"${{monitor:{keys[0]}}}"} if keys else {"monitor_tags": tags}

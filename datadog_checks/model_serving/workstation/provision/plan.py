@@ -255,9 +255,9 @@ def make_plan(
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
     """
-    over = {one.address: note for one in resources if (note := _over(one, account))}
-    passed = [Step(Action.OVER, one.address, one, note=over[one.address]) for one in resources if one.address in over]
-    resources = [one for one in resources if one.address not in over]
+    notes = {one.address: note for one in resources if (note := over(one, account))}
+    passed = [Step(Action.OVER, one.address, one, note=notes[one.address]) for one in resources if one.address in notes]
+    resources = [one for one in resources if one.address not in notes]
     moved, undecided = _moved(resources, account, move)
     adopted = adoptable(resources, account, moved)
     owned = {**account.owned, **{address: [one] for address, one in (*moved.items(), *adopted.items())}}
@@ -308,7 +308,7 @@ def make_plan(
     return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags), left_alone)
 
 
-def _over(resource: Resource, account: Account) -> str:
+def over(resource: Resource, account: Account) -> str:
     """Why a downtime is not wanted any more: it is over, or what is left of it can't be planned; empty where it is."""
     if resource.kind != "downtime":
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..document import Node, read_all, suggestion
@@ -105,11 +106,9 @@ class WidgetReader:
             if both := [name for name in QUERIES if name in said]:
                 raise node.fail(f"has both `expression` and `{both[0]}`: write one of them")
             needed = ("expression", *(name for name in needed if name not in QUERIES))
-        entries = node.entries((*ANY, *needed, *further), advice=ADVICE)
-        for name in needed:
-            if name not in entries:
-                raise node.fail(f"the key `{name}` is missing")
-        return {name: self._of(name, entry, priced="needs" in said) for name, entry in entries.items()}
+        priced = "needs" in said
+        readers = {name: partial(self._of, name, priced=priced) for name in (*ANY, *needed, *further)}
+        return node.read(readers, advice=ADVICE, needed=needed)
 
     def _of(self, name: str, node: Node, *, priced: bool) -> Any:
         match name:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..document import Node, read_document, suggestion
+from ..document import Node, Read, read_all, read_document, suggestion
 from ..query import parse_metric_expression, parse_monitor
 from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
 from . import SEVERITIES, MonitorEntry, Pack, SloEntry, filled, with_others
@@ -23,7 +23,11 @@ KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 PARTS = ("monitors", "slos", "dashboards")
 TOP = ("title", "description", "team", "created", "catalog", *PARTS)
+OF_VALUES = "this is of a values file, which `model-serving provision plan --offline --values FILE` checks"
+OF_ROUTING = "this is of a routing file, which `model-serving provision plan --offline --routing FILE` checks"
 ADVICE = {
+    **dict.fromkeys(("stack", "prefix", "packs", "scope", "teams", "downtimes"), OF_VALUES),
+    **dict.fromkeys(("receiver", "receivers", "routes"), OF_ROUTING),
     "groups": "these are rules of Prometheus; docs/provisioning.md shows how one becomes a monitor",
     "tags": "write `tags` in the values file, for all monitors or for one",
 }
@@ -79,21 +83,26 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     if not any(part in top for part in PARTS):
         raise root.fail(f"has nothing in it: write {', '.join(f'`{part}`' for part in PARTS[:-1])} or `{PARTS[-1]}`")
     common = {"pack": name, "team": top["team"].tag_value() if "team" in top else ""}
-    slos = tuple(
-        SloEntry(**{**common, **_said(entry, SLO, SloEntry), "key": key})
-        for key, entry in _keyed(top.get("slos"), "SLO", {one.key: one.pack for one in _all(available, "slos")})
+    slos = _each(
+        top.get("slos"),
+        "SLO",
+        {one.key: one.pack for one in _all(available, "slos")},
+        lambda key, entry: SloEntry(**{**common, **_said(entry, SLO, SloEntry), "key": key}),
     )
     taken = {one.key: one.pack for one in _all(available, "monitors")}
-    monitors = []
-    for key, entry in _keyed(top.get("monitors"), "monitor", taken):
+
+    def read_monitor(key: str, entry: Node) -> list[MonitorEntry]:
         said = _said(entry, MONITOR, MonitorEntry)
         one = MonitorEntry(**{**common, "watches": said["title"], "source": "", **said, "key": key, "created": ""})
         _check(one, entry)
-        for other in with_others(one):
+        others = list(with_others(one))
+        for other in others:
             if other.key in taken:
                 raise entry.fail(f"`{other.key}` is a monitor of the pack `{taken[other.key]}`: choose another key")
             taken[other.key] = name
-            monitors.append(other)
+        return others
+
+    monitors = [one for some in _each(top.get("monitors"), "monitor", taken, read_monitor) for one in some]
     known = [one.key for one in (*_all(available, "slos"), *slos)]
     own = [one.key for one in monitors]
     for one in monitors:
@@ -106,19 +115,19 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
         if one.slo and one.slo not in known:
             raise place.fail(f"query: there is no SLO `{one.slo}`; {suggestion(one.slo, known)}")
     marks = [one.key for one in (*_all(available, "monitors"), *monitors) if one.form == "metric"]
-    dashboards = tuple(
-        read_dashboard(entry, key, name, known, marks)
-        for key, entry in _keyed(
-            top.get("dashboards"), "dashboard", {one.key: one.pack for one in _all(available, "dashboards")}
-        )
+    dashboards = _each(
+        top.get("dashboards"),
+        "dashboard",
+        {one.key: one.pack for one in _all(available, "dashboards")},
+        lambda key, entry: read_dashboard(entry, key, name, known, marks),
     )
     return Pack(
         name,
         top["title"].text(),
         top["description"].text() if "description" in top else "",
         tuple(monitors),
-        slos,
-        dashboards,
+        tuple(slos),
+        tuple(dashboards),
         file=str(path),
         catalogs=tuple(str(path.parent / one) for one in top["catalog"].texts()) if "catalog" in top else (),
     )
@@ -128,13 +137,18 @@ def _all(available: Mapping[str, Pack], what: str) -> list[Any]:
     return [one for pack in available.values() for one in getattr(pack, what)]
 
 
-def _keyed(node: Node | None, what: str, taken: Mapping[str, str]) -> Iterable[tuple[str, Node]]:
-    for key, entry in node.items() if node is not None else ():
+def _each(node: Node | None, what: str, taken: Mapping[str, str], read: Callable[[str, Node], Read]) -> list[Read]:
+    """What `read` makes of each entry. `taken` are the packs of the keys that none can have."""
+
+    def read_one(item: tuple[str, Node]) -> Read:
+        key, entry = item
         if not KEY.fullmatch(key):
             raise entry.fail("a key is small letters, digits and _, in parts with a dot between them")
         if key in taken:
             raise entry.fail(f"is a key of the pack `{taken[key]}`: choose another one for this {what}")
-        yield key, entry
+        return read(key, entry)
+
+    return read_all(read_one, node.items() if node is not None else ())
 
 
 def _said(
@@ -143,12 +157,13 @@ def _said(
     """The fields of an entry, each as its kind is read."""
     ours = SET_HERE if form is MonitorEntry else {*SET_HERE, "base"}
     known = {one.name: one for one in fields(form) if one.name not in ours}
-    entries = node.entries(known)
-    for name, field in known.items():
-        needed = field.default is MISSING and field.default_factory is MISSING
-        if needed and name not in UNSAID and name not in entries:
-            raise node.fail(f"the key `{name}` is missing")
-    return {name: special.get(name, KINDS[str(known[name].type)])(entry) for name, entry in entries.items()}
+    readers = {name: special.get(name, KINDS[str(field.type)]) for name, field in known.items()}
+    needed = [
+        name
+        for name, field in known.items()
+        if field.default is MISSING and field.default_factory is MISSING and name not in UNSAID
+    ]
+    return node.read(readers, needed=needed)
 
 
 def _check(entry: MonitorEntry, node: Node) -> None:
