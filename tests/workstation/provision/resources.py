@@ -8,8 +8,9 @@ from typing import Any
 from datadog_checks.model_serving.workstation.provision.access import check_access
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Outcome, apply
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Plan, make_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
 
 from .standin import Standin

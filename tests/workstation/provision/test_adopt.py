@@ -14,8 +14,9 @@ from datadog_checks.model_serving.errors import ApiError, OptionError, Provision
 from datadog_checks.model_serving.workstation.provision.adopt import read_adoptions
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, checked, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_text
 from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 from datadog_checks.model_serving.workstation.provision.validate import refusals

@@ -21,8 +21,9 @@ from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
-from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
 from datadog_checks.model_serving.workstation.provision.values import Values

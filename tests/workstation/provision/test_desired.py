@@ -18,12 +18,13 @@ from datadog_checks.model_serving.strict_yaml import read_yaml
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
 from datadog_checks.model_serving.workstation.provision.packs import HERE as PACKS
 from datadog_checks.model_serving.workstation.provision.packs import builtin_packs, monitor_entries
 from datadog_checks.model_serving.workstation.provision.packs.messages import NAMES
 from datadog_checks.model_serving.workstation.provision.packs.queries import groups_of, window_of
-from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import make_plan
 from datadog_checks.model_serving.workstation.provision.query import (
     Known,
     check_dashboard,

@@ -17,6 +17,7 @@ from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.provision import packs
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values, vocabulary_of
 from datadog_checks.model_serving.workstation.provision.document import Node
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.packs import (
     DashboardEntry,
@@ -27,7 +28,6 @@ from datadog_checks.model_serving.workstation.provision.packs import (
 )
 from datadog_checks.model_serving.workstation.provision.packs.dashboard_files import WIDGETS, read_dashboard
 from datadog_checks.model_serving.workstation.provision.packs.files import read_pack
-from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 
 from .test_values import DOCUMENT

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from datadog_checks.model_serving.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import apply, conflict_text
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Action, Step, checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Action, Step, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text
 from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 

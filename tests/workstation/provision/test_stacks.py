@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from datadog_checks.model_serving.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Outcome, Result, apply, waiting
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import (
     KINDS,
     STACK,
@@ -27,7 +28,7 @@ from datadog_checks.model_serving.workstation.provision.model import (
     resembles,
     with_mark_of,
 )
-from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Plan, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import outcome_text, plan_text
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors

@@ -154,7 +154,7 @@ def wanted(
     """
     from ..provision.advice import advice, explained
     from ..provision.desired import desired, vocabulary_of
-    from ..provision.plan import checked
+    from ..provision.mistakes import checked
     from ..provision.routing import load_routing
 
     routing = load_routing(settings.routing, values.available) if settings.routing else None
