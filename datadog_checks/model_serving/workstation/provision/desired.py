@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -38,8 +39,14 @@ def load_values(path: str | Path | None, given: Sequence[str] = ()) -> Values:
 
 def vocabulary_of(values: Values) -> Vocabulary:
     """What the queries of the packs may name."""
-    catalogs = tuple(dict.fromkeys(Path(one) for pack in values.available.values() for one in pack.catalogs))
-    return vocabulary(load_catalog(catalogs)) if catalogs else builtin_vocabulary()
+    catalogs = tuple(dict.fromkeys(one for pack in values.available.values() for one in pack.catalogs))
+    return _vocabulary_with(catalogs) if catalogs else builtin_vocabulary()
+
+
+@lru_cache(maxsize=4)
+def _vocabulary_with(catalogs: tuple[str, ...]) -> Vocabulary:
+    """That of a check with these catalog files, which one command reads once."""
+    return vocabulary(load_catalog(catalogs))
 
 
 def desired(
