@@ -196,6 +196,7 @@ REFUSED = {
     pack(notify_by=["gpu"]): "monitors.mine.slow: notify_by: `gpu` is no group of the query",
     # queries
     pack(query="avg(last_5m):avg:x{* > 9"): "monitors.mine.slow.query: column ",
+    pack(except_for="env:prod,,x"): "monitors.mine.slow.except_for: column 10: ",
     pack(query="1 && 2"): "monitors.mine.slow.query: must be a monitor of metrics, of a service check",
     pack(guards={"a": CHECK}): "monitors.mine.slow.guards.a: must be a monitor of metrics",
     pack(query=BURN): "monitors.mine.slow: rates: a burn rate needs one for each of 7d, 30d, 90d",

@@ -97,6 +97,13 @@ class Node:
             raise self.fail(f"must be the value of a tag: small letters, digits and _ . / -, not `{text}`")
         return text
 
+    def url(self) -> str:
+        """The URL of a page."""
+        text = self.text()
+        if not re.match(r"https?://[^\s/]+", text):
+            raise self.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
+        return text
+
     def flag(self) -> bool:
         """true or false."""
         if not isinstance(self.value, bool):

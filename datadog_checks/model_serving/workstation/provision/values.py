@@ -16,6 +16,7 @@ from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
 from .query.tree import Tag, leaves
+from .query.words import grammar
 from .schedules import LONGEST, UTC_NAME, read_repeats, read_start, read_zone, schedule_of
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
@@ -177,7 +178,7 @@ def _scope(node: Node) -> str:
     try:
         read_condition(text)
     except QueryError as error:
-        raise node.fail(f"`{text}`, column {max(error.column - 1, 1)}: {error.message}") from None
+        raise node.fail(f"`{text}`, column {error.column}: {error.message}") from None
     return text
 
 
@@ -215,13 +216,6 @@ def _thresholds(node: Node) -> dict[str, float | None]:
     return node.read({**numbers, "critical": Node.number}, "threshold")
 
 
-def _url(node: Node) -> str:
-    text = node.text()
-    if not re.match(r"https?://[^\s/]+", text):
-        raise node.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
-    return text
-
-
 def _packs(available: Mapping[str, Pack], node: Node) -> tuple[str, ...]:
     names = [item.text() for item in node.each()]
     # As keys of a mapping, unknown names get suggestions.
@@ -235,7 +229,7 @@ def _teams(available: Mapping[str, Pack], node: Node) -> dict[str, str]:
 
 
 def _runbooks(node: Node) -> str:
-    text = _url(node)
+    text = node.url()
     if "{monitor}" not in text:
         return f"{text.rstrip('/')}/{{monitor}}"
     return text
@@ -325,7 +319,7 @@ MONITOR: Mapping[str, Reader] = {
     "auto_resolve": _optional(60, DAY),
     "renotify": _optional(10, DAY),
     "evaluation_delay": _optional(1, DAY),
-    "runbook": _url,
+    "runbook": Node.url,
     "min_errors": lambda node: node.integer(1, 10**6),
     "min_requests": lambda node: node.integer(1, 10**9),
     "notify_by": _groups,
@@ -340,9 +334,9 @@ SLO: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "target": Node.number,
     "warning": Node.number,
-    "timeframe": lambda node: node.choice(("7d", "30d", "90d")),
+    "timeframe": lambda node: node.choice(grammar()["slo"]["timeframes"]),
     "threshold": Node.number,
-    "slice": lambda node: node.choice((60, 300)),
+    "slice": lambda node: node.choice(grammar()["slo"]["intervals"]),
     "scope": _scope,
     "team": Node.tag_value,
     "tags": _tags,

@@ -11,6 +11,7 @@ from typing import Any
 from ..document import Node, read_document, suggestion
 from ..query import parse_metric_expression, parse_monitor
 from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
+from ..query.words import grammar
 from . import SEVERITIES, MonitorEntry, Pack, SloEntry, filled, with_others
 from .dashboard_files import read_dashboard
 from .queries import read_condition
@@ -31,7 +32,6 @@ SET_HERE = {"key", "pack", "created", "lacking", "endpoint", "origin", "variant"
 """Fields of an entry that its file does not say."""
 UNSAID = {"watches", "source", "description"}
 """Fields that a file of a user need not say."""
-TIMEFRAMES = ("7d", "30d", "90d")
 
 
 def is_path(name: str) -> bool:
@@ -167,8 +167,9 @@ def _check(entry: MonitorEntry, node: Node) -> None:
             raise node.fail(f"thresholds: `{name}` must be {'below' if sign > 0 else 'above'} `{beyond}`")
     if entry.form == "service check" and set(entry.thresholds) < {"critical", "ok"}:
         raise node.fail("thresholds: a service check needs `critical` and `ok`, each a number of consecutive runs")
-    if entry.slo and set(entry.rates) != set(TIMEFRAMES):
-        raise node.fail(f"rates: a burn rate needs one for each of {', '.join(TIMEFRAMES)}")
+    timeframes = grammar()["slo"]["timeframes"]
+    if entry.slo and set(entry.rates) != set(timeframes):
+        raise node.fail(f"rates: a burn rate needs one for each of {', '.join(timeframes)}")
     if entry.generative and entry.form != "metric":
         raise node.fail("generative: is for monitors of metrics")
     for tag in entry.without:
@@ -235,13 +236,6 @@ def _words(node: Node) -> dict[str, str]:
     return {tag: level.tag_value() for tag, level in node.items()}
 
 
-def _url(node: Node) -> str:
-    text = node.text()
-    if not re.match(r"https?://[^\s/]+", text):
-        raise node.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
-    return text
-
-
 KINDS: Mapping[str, Callable[[Node], Any]] = {
     "str": Node.text,
     "bool": Node.flag,
@@ -266,7 +260,7 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "except_for": _scope,
     "generative": lambda node: node.choice(("except", "only")),
     "auto_resolve": lambda node: node.integer(1, 24),
-    "runbook": _url,
+    "runbook": Node.url,
 }
 """Fields of a monitor that are read in another way than others of their type."""
 
@@ -275,9 +269,9 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "good": _expression,
     "total": _expression,
     "query": _expression,
-    "comparator": lambda node: node.choice((">", ">=", "<", "<=")),
-    "slice": lambda node: node.choice((60, 300)),
-    "timeframe": lambda node: node.choice(TIMEFRAMES),
+    "comparator": lambda node: node.choice(grammar()["slo"]["comparators"]),
+    "slice": lambda node: node.choice(grammar()["slo"]["intervals"]),
+    "timeframe": lambda node: node.choice(grammar()["slo"]["timeframes"]),
     "generative": lambda node: node.choice(("except",)),
     "team": Node.tag_value,
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from ....errors import QueryError
 from ..query.reader import QueryReader
 from ..query.rules import grouped
 from ..query.scopes import read_scope
@@ -39,10 +40,14 @@ from ..query.tree import (
 
 
 def read_condition(scope: str) -> Condition:
-    """A scope without its braces, such as `env:prod,!region:eu`. Raises QueryError."""
+    """A scope without its braces, such as `env:prod,!region:eu`. Raises QueryError with the column in it."""
     reader = QueryReader("{" + scope + "}")
-    condition = read_scope(reader)
-    reader.finish("at the end of a scope")
+    try:
+        condition = read_scope(reader)
+        reader.finish("at the end of a scope")
+    except QueryError as error:
+        column = max(error.column - len("{"), 1)
+        raise QueryError(error.message, column, error.certain, error.id) from None
     return condition
 
 
