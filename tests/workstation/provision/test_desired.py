@@ -46,7 +46,7 @@ from datadog_checks.model_serving.workstation.provision.query.tree import (
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values
-from datadog_checks.model_serving.workstation.provision.vocabulary import kind_of, tags_of
+from datadog_checks.model_serving.workstation.provision.vocabulary import builtin_vocabulary, kind_of
 
 from .standin import Standin
 
@@ -591,7 +591,9 @@ def test_variables_narrow_what_has_their_tag(key: str) -> None:
     for name, scope in re.findall(r":(model_serving\.[\w.]+)\{([^}]*)\}", json.dumps(DASHBOARDS[key]["widgets"])):
         found = set(re.findall(r"\$(\w+)", scope))
         used |= found
-        assert found == {one for one, tag in variables.items() if tag in tags_of(name) | {"env", "host"}}, name
+        assert found == {
+            one for one, tag in variables.items() if tag in builtin_vocabulary().tags_of(name) | {"env", "host"}
+        }, name
     assert used == set(variables)
 
 

@@ -201,20 +201,6 @@ def choices_of(
     return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt, extent)
 
 
-def plan_of(resources: Sequence[Resource], account: Account, choices: PlanChoices) -> Plan:
-    """The plan for resources as the user wants it made."""
-    from ..provision.plan import make_plan
-
-    return make_plan(
-        resources,
-        account,
-        prune=choices.prune,
-        move=choices.move,
-        ignore_tags=choices.ignore_tags,
-        extent=choices.extent,
-    )
-
-
 def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:
     """The stack to take over from, and whether to: None where the account decides."""
     from ..provision.model import NO_STACK, STACK

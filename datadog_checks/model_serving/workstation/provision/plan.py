@@ -126,8 +126,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlanChoices:
-    """What a user decides about a plan beside what is wanted: the stack, the one to take over from and whether to, the
-    ids of what is adopted by address, and what else `make_plan` takes."""
+    """What a user decides about a plan beside what is wanted: the stack, the one to take over from, and the ids of what
+    is adopted, by address.
+
+    `prune` deletes what is ours but no longer wanted, and twins; what the plan is not about by its `extent` is left
+    alone. Tags that fit a pattern of `ignore_tags` stay where others have added them. `move` says whether the stack
+    takes over what the other one has. None lets it where naming a stack is all that was done; where it can't be told
+    from a new stack beside the other, the steps are conflicts.
+    """
 
     stack: str = ""
     source: str = ""
@@ -138,30 +144,18 @@ class PlanChoices:
     extent: Extent = field(default_factory=Extent)
 
 
-def make_plan(
-    resources: Sequence[Resource],
-    account: Account,
-    *,
-    prune: bool = False,
-    move: bool | None = None,
-    ignore_tags: Collection[str] = (),
-    extent: Extent | None = None,
-) -> Plan:
-    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted, and twins;
-    what the plan is not about by its `extent`, None for one about all of the stack, is left alone. Tags that fit a
-    pattern of `ignore_tags` stay where others have added them.
-
-    `move` says whether the stack takes over what `account.others` has. None lets it where naming a stack is all that
-    was done; where it can't be told from a new stack beside the other, the steps are conflicts.
-
-    Raises ProvisionError where something of `account.to_adopt` can't become ours.
+def make_plan(resources: Sequence[Resource], account: Account, choices: PlanChoices = PlanChoices()) -> Plan:
+    """The plan for resources as `checked` returns them; stacks and adoptions are as the account was read for them.
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
+
+    Raises ProvisionError where something of `account.to_adopt` can't become ours.
     """
+    prune = choices.prune
     over = {one.address: note for one in resources if (note := _over(one, account))}
     passed = [Step(Action.OVER, one.address, one, note=over[one.address]) for one in resources if one.address in over]
     resources = [one for one in resources if one.address not in over]
-    moved, undecided = _moved(resources, account, move)
+    moved, undecided = _moved(resources, account, choices.move)
     adopted = adoptable(resources, account, moved)
     owned = {**account.owned, **{address: [one] for address, one in (*moved.items(), *adopted.items())}}
     # Once the original is gone, a copy that somebody made would be the oldest with this key.
@@ -185,7 +179,7 @@ def make_plan(
             steps.append(Step(Action.WAIT, resource.address, resource, note=_waiting_note(resource, resources)))
         else:
             theirs = found[0].body if found else {}
-            kept = replace(resource, body=with_others_tags(resource.kind, resource.body, theirs, ignore_tags))
+            kept = replace(resource, body=with_others_tags(resource.kind, resource.body, theirs, choices.ignore_tags))
             step = _step(kept, found[:1] if prune else found, ids, resource.address in adopted)
             if resource.address in moved:
                 note = f"moves here from {stack_name(moved[resource.address].stack)}"
@@ -197,18 +191,17 @@ def make_plan(
         account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune
     )
     steps += passed
-    about = extent or Extent()
     unwanted = [some for address, some in account.owned.items() if address not in wanted]
     unwanted.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
-    left = [some for some in unwanted if about.has(some[0])]
-    steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
+    left_alone: dict[str, Counter[str]] = {}
+    for some in unwanted:
+        if why := choices.extent.leaves(some[0]):
+            left_alone.setdefault(why, Counter())[some[0].kind] += 1
+        else:
+            steps.append(Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)))
     made = {step.title for step in steps if step.action is Action.CREATE and step.kind == "dashboard"}
     taken = {one.id for one in (*moved.values(), *adopted.values())}
-    left_alone: dict[str, Counter[str]] = {}
-    for original, *_ in unwanted:
-        if why := about.leaves(original):
-            left_alone.setdefault(why, Counter())[original.kind] += 1
-    return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags), left_alone)
+    return Plan((*steps, *_foreign(account, taken, made)), account.stack, choices.ignore_tags, left_alone)
 
 
 def _over(resource: Resource, account: Account) -> str:

@@ -112,7 +112,7 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
             groups = groups if _is_grouped_by_metrics(query, options, below) else None
         case ServiceCheckMonitor():
             groups = [tag.value for tag in query.by]
-            yield from _service_check(query, options, at, below)
+            yield from _service_check(query, options, at)
         case EventMonitor():
             groups = [tag.value for tag in query.by]
             yield from check_window(query.window, at)
@@ -240,9 +240,7 @@ def _is_grouped_by_metrics(query: FormulaMonitor, options: Mapping[str, Any], pl
     return not regrouped and all(variable.get("data_source") == "metrics" for variable, _ in variables)
 
 
-def _service_check(
-    query: ServiceCheckMonitor, options: Mapping[str, Any], at: Place, below: Place
-) -> Iterator[Problem]:
+def _service_check(query: ServiceCheckMonitor, options: Mapping[str, Any], at: Place) -> Iterator[Problem]:
     id = "monitor/service-check"
     if query.last is None:
         yield at.error(id, "`.last()` is missing: write `.last(3)`, at least the largest threshold and one", query.at)
