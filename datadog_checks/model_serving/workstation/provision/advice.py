@@ -12,11 +12,11 @@ from typing import Any
 from .audience import Route
 from .document import Node
 from .packs import MonitorEntry
-from .packs.queries import read_condition
+from .packs.queries import keys_of, read_condition
 from .packs.slos import slug
 from .query.filters import CONTRADICTION, keyless
 from .query.problems import Problem
-from .query.tree import In, Tag, leaves
+from .query.tree import Tag, leaves
 from .routing import Routing
 from .values import MonitorValues, Values
 
@@ -84,10 +84,9 @@ def _has_own_scope(values: Values, kind: str, key: str) -> bool:
 
 def _is_of(scope: str, text: str) -> bool:
     """Whether a text begins with a tag of the scope."""
-    keys = {leaf.key for leaf in leaves(read_condition(scope)) if isinstance(leaf, Tag | In)}
-    tags = {
-        f"{leaf.key}:{leaf.value}" for leaf in leaves(read_condition(scope)) if isinstance(leaf, Tag) and leaf.value
-    }
+    condition = read_condition(scope)
+    keys = keys_of(condition)
+    tags = {f"{leaf.key}:{leaf.value}" for leaf in leaves(condition) if isinstance(leaf, Tag) and leaf.value}
     found = re.match(r"[!\s\"]*([^\s,(){}\"]+)", text)
     return found is not None and (found[1] in tags or (":" not in found[1] and found[1] in keys))
 

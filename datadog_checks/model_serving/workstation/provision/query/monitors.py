@@ -15,14 +15,13 @@ from .numbers import check_missing, check_numbers, check_rollups
 from .options import check_message, check_options, check_thresholds
 from .parse import parse_monitor
 from .problems import Place, Problem, mappings, nearest
-from .rules import check_expression, grouped, metrics_of
+from .rules import check_expression, group_tags, metrics_of
 from .tree import (
     And,
     Comparison,
     CompositeMonitor,
     Condition,
     EventMonitor,
-    Expression,
     FormulaMonitor,
     FunctionCall,
     In,
@@ -104,7 +103,7 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     groups: list[str] | None = None
     match query:
         case MetricMonitor():
-            groups = _groups(query.expression)
+            groups = list(group_tags(query.expression))
             yield from _metric(query, options, at, below)
         case FormulaMonitor():
             groups = []
@@ -151,10 +150,6 @@ def _of_another_source(
     yield from check_thresholds(comparison, kind, options, place.within("options"))
     yield from check_options(None, body, options, None, place)
     yield from check_message(body.get("message"), None, frozenset(), options, place)
-
-
-def _groups(expression: Expression) -> list[str]:
-    return list(dict.fromkeys(group.tag for _, by in grouped(expression) for group in by))
 
 
 def _filtered(query: MonitorQuery) -> Iterator[str]:
@@ -224,7 +219,7 @@ def _formula(
         except QueryError as error:
             yield inner.unreadable(error)
             continue
-        groups += _groups(expression)
+        groups += group_tags(expression)
         yield from check_expression(expression, inner)
     if not names:
         yield below.within("variables").error(
