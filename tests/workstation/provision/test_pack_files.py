@@ -269,6 +269,21 @@ def test_what_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None
     assert said in str(caught.value)
 
 
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    """Of several monitors, and within one."""
+    path = tmp_path / "mine.yaml"
+    wrong = {
+        "mine.slow": {**MONITOR, "guards": {"a": CHECK, "B": MONITOR["query"]}},
+        "Mine": MONITOR,
+        "mine.hot": {**MONITOR, "severity": "high"},
+    }
+    path.write_text(yaml.safe_dump({"title": "Mine", "monitors": wrong}, sort_keys=False), encoding="utf-8")
+    with pytest.raises(DocumentError) as caught:
+        read_pack(path, builtin_packs())
+    places = [line.removeprefix(f"{path}: monitors.").partition(": ")[0] for line in str(caught.value).splitlines()]
+    assert places == ["mine.slow.guards.a", "mine.slow.guards.B", "Mine", "mine.hot.severity"]
+
+
 def test_what_is_made_of_an_entry_is_told_of_at_its_place(tmp_path: Path) -> None:
     """Levels, variants, endpoints and parts alike, and of each query once."""
     (tmp_path / "mine.yaml").write_text(

@@ -44,6 +44,13 @@ class Node:
                 raise self.fail(f"the key {key!r} must be a text: put it in quotes")
             yield key, self.below(key, value)
 
+    def mapped(self, read: Callable[[str, Node], Read]) -> dict[str, Read]:
+        """The entries of a mapping, whatever their keys, each as `read` reads it by its key.
+
+        Raises one DocumentError about all that can't be.
+        """
+        return dict(read_all(lambda entry: (entry[0], read(*entry)), self.items()))
+
     def read(
         self, readers: Mapping[str, Callable[[Node], Any]], what: str = "key", advice: Mapping[str, str] | None = None
     ) -> dict[str, Any]:

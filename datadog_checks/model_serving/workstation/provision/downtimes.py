@@ -18,9 +18,6 @@ from .query.tree import Condition, In, MetricMonitor, Not, Or, ServiceCheckMonit
 from .values import DowntimeValues, Values
 from .vocabulary import Vocabulary
 
-TYPE = "downtime"
-"""The `type` of the data of a body."""
-
 
 def downtimes(values: Values, monitors: Sequence[Settled], words: Vocabulary, whole: bool) -> list[Resource]:
     """What the values file plans for these monitors; nothing of a downtime for others. `whole` says that these are all

@@ -191,24 +191,32 @@ def _generative(node: Node) -> str:
 
 
 def _tags(node: Node) -> tuple[str, ...]:
-    for item in node.each():
-        key, _, value = item.text().partition(":")
-        if not key or not value:
-            raise item.fail(f"must be a tag such as `cost_center:ml`, not `{item.value}`")
-        if key in OWN_TAGS:
-            hint = f"write `{key}: {value}`" if key in ("severity", "team") else "choose another key"
-            raise item.fail(f"`{key}` is set by provisioning: {hint}")
-    return node.texts()
+    return tuple(read_all(_tag, node.each()))
+
+
+def _tag(node: Node) -> str:
+    text = node.text()
+    key, _, value = text.partition(":")
+    if not key or not value:
+        raise node.fail(f"must be a tag such as `cost_center:ml`, not `{text}`")
+    if key in OWN_TAGS:
+        hint = f"write `{key}: {value}`" if key in ("severity", "team") else "choose another key"
+        raise node.fail(f"`{key}` is set by provisioning: {hint}")
+    return text
 
 
 def _patterns(node: Node) -> tuple[str, ...]:
-    for item in node.each():
-        if not re.fullmatch(r"[\w.*/-]+(:\S+)?", item.text()):
-            raise item.fail(f"must be a tag such as `owner:*`, or the key of one, not `{item.value}`")
-        key = item.text().partition(":")[0]
-        if key in OWN_TAGS:
-            raise item.fail(f"`{key}` is set by provisioning, so it can't be left to others")
-    return node.texts()
+    return tuple(read_all(_pattern, node.each()))
+
+
+def _pattern(node: Node) -> str:
+    text = node.text()
+    if not re.fullmatch(r"[\w.*/-]+(:\S+)?", text):
+        raise node.fail(f"must be a tag such as `owner:*`, or the key of one, not `{text}`")
+    key = text.partition(":")[0]
+    if key in OWN_TAGS:
+        raise node.fail(f"`{key}` is set by provisioning, so it can't be left to others")
+    return text
 
 
 def _thresholds(node: Node) -> dict[str, float | None]:
@@ -248,16 +256,15 @@ def _groups(node: Node) -> tuple[str, ...]:
 def _variants(node: Node, form: Callable[..., OfOne], known: Mapping[str, Reader]) -> dict[str, OfOne]:
     """What is said of variants, by their names, in their order; `known` are the keys that one may have."""
 
-    def read(entry: tuple[str, Node]) -> tuple[str, OfOne]:
-        name, said = entry
+    def read(name: str, said: Node) -> OfOne:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
         values = said.read(known)
         if "scope" not in values:
             raise said.fail("needs a `scope`, which says of which series it is")
-        return name, form(**values)
+        return form(**values)
 
-    return dict(read_all(read, node.items()))
+    return node.mapped(read)
 
 
 def _monitor_variants(node: Node) -> dict[str, MonitorValues]:
@@ -363,7 +370,7 @@ def _dashboards(available: Mapping[str, Pack], node: Node) -> dict[str, bool]:
 
 
 def _downtimes(node: Node) -> dict[str, DowntimeValues]:
-    return node.read({name: partial(_downtime, name) for name, _ in node.items()})
+    return node.mapped(_downtime)
 
 
 def _downtime(name: str, node: Node) -> DowntimeValues:

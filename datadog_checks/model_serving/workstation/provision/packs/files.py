@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..document import Node, read_document, suggestion
 from ..query import parse_metric_expression, parse_monitor
@@ -16,6 +16,8 @@ from . import SEVERITIES, MonitorEntry, Pack, SloEntry, filled, with_others
 from .dashboard_files import read_dashboard
 from .queries import read_condition
 from .thresholds import misplaced
+
+Entry = TypeVar("Entry")
 
 ALL = "all"
 """Among names of packs: all that ship."""
@@ -79,21 +81,26 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     if not any(part in top for part in PARTS):
         raise root.fail(f"has nothing in it: write {', '.join(f'`{part}`' for part in PARTS[:-1])} or `{PARTS[-1]}`")
     common = {"pack": name, "team": top["team"].tag_value() if "team" in top else ""}
-    slos = tuple(
-        SloEntry(**{**common, **_said(entry, SLO, SloEntry), "key": key})
-        for key, entry in _keyed(top.get("slos"), "SLO", {one.key: one.pack for one in _all(available, "slos")})
+    slos = _keyed(
+        top.get("slos"),
+        "SLO",
+        {one.key: one.pack for one in _all(available, "slos")},
+        lambda key, entry: SloEntry(**{**common, **_said(entry, SLO, SloEntry), "key": key}),
     )
     taken = {one.key: one.pack for one in _all(available, "monitors")}
-    monitors = []
-    for key, entry in _keyed(top.get("monitors"), "monitor", taken):
+
+    def monitor(key: str, entry: Node) -> list[MonitorEntry]:
         said = _said(entry, MONITOR, MonitorEntry)
         one = MonitorEntry(**{**common, "watches": said["title"], "source": "", **said, "key": key, "created": ""})
         _check(one, entry)
-        for other in with_others(one):
+        found = list(with_others(one))
+        for other in found:
             if other.key in taken:
                 raise entry.fail(f"`{other.key}` is a monitor of the pack `{taken[other.key]}`: choose another key")
             taken[other.key] = name
-            monitors.append(other)
+        return found
+
+    monitors = [one for found in _keyed(top.get("monitors"), "monitor", taken, monitor) for one in found]
     known = [one.key for one in (*_all(available, "slos"), *slos)]
     own = [one.key for one in monitors]
     for one in monitors:
@@ -106,19 +113,19 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
         if one.slo and one.slo not in known:
             raise place.fail(f"query: there is no SLO `{one.slo}`; {suggestion(one.slo, known)}")
     marks = [one.key for one in (*_all(available, "monitors"), *monitors) if one.form == "metric"]
-    dashboards = tuple(
-        read_dashboard(entry, key, name, known, marks)
-        for key, entry in _keyed(
-            top.get("dashboards"), "dashboard", {one.key: one.pack for one in _all(available, "dashboards")}
-        )
+    dashboards = _keyed(
+        top.get("dashboards"),
+        "dashboard",
+        {one.key: one.pack for one in _all(available, "dashboards")},
+        lambda key, entry: read_dashboard(entry, key, name, known, marks),
     )
     return Pack(
         name,
         top["title"].text(),
         top["description"].text() if "description" in top else "",
         tuple(monitors),
-        slos,
-        dashboards,
+        tuple(slos),
+        tuple(dashboards),
         file=str(path),
         catalogs=tuple(str(path.parent / one) for one in top["catalog"].texts()) if "catalog" in top else (),
     )
@@ -128,13 +135,17 @@ def _all(available: Mapping[str, Pack], what: str) -> list[Any]:
     return [one for pack in available.values() for one in getattr(pack, what)]
 
 
-def _keyed(node: Node | None, what: str, taken: Mapping[str, str]) -> Iterable[tuple[str, Node]]:
-    for key, entry in node.items() if node is not None else ():
+def _keyed(node: Node | None, what: str, taken: Mapping[str, str], read: Callable[[str, Node], Entry]) -> list[Entry]:
+    """The entries of a part of a pack, none of whose keys may be `taken` by another pack."""
+
+    def checked(key: str, entry: Node) -> Entry:
         if not KEY.fullmatch(key):
             raise entry.fail("a key is small letters, digits and _, in parts with a dot between them")
         if key in taken:
             raise entry.fail(f"is a key of the pack `{taken[key]}`: choose another one for this {what}")
-        yield key, entry
+        return read(key, entry)
+
+    return list(node.mapped(checked).values()) if node is not None else []
 
 
 def _said(
@@ -201,14 +212,14 @@ def _query(node: Node) -> str:
 
 
 def _guards(node: Node) -> dict[str, str]:
-    found = {}
-    for name, item in node.items():
+    def read(name: str, query: Node) -> str:
         if not NAME.fullmatch(name):
-            raise item.fail("a name is small letters, digits and _")
-        if not isinstance(item.parsed(parse_monitor), MetricMonitor):
-            raise item.fail("must be a monitor of metrics")
-        found[name] = item.text()
-    return found
+            raise query.fail("a name is small letters, digits and _")
+        if not isinstance(query.parsed(parse_monitor), MetricMonitor):
+            raise query.fail("must be a monitor of metrics")
+        return query.text()
+
+    return node.mapped(read)
 
 
 def _expression(node: Node) -> str:
@@ -222,7 +233,7 @@ def _scope(node: Node) -> str:
 
 
 def _numbers(node: Node) -> dict[str, float]:
-    return {name: item.number() for name, item in node.items()}
+    return node.mapped(lambda name, item: item.number())
 
 
 def _bounds(node: Node) -> tuple[float, float]:
@@ -233,7 +244,7 @@ def _bounds(node: Node) -> tuple[float, float]:
 
 
 def _words(node: Node) -> dict[str, str]:
-    return {tag: level.tag_value() for tag, level in node.items()}
+    return node.mapped(lambda tag, level: level.tag_value())
 
 
 KINDS: Mapping[str, Callable[[Node], Any]] = {
