@@ -39,8 +39,9 @@ from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Plan, make_plan
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.state import metric_of, read_account
 from datadog_checks.model_serving.workstation.provision.writes import request_body

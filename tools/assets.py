@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from datadog_checks.model_serving.workstation.provision.access import READS, WRITES
-from datadog_checks.model_serving.workstation.provision.desired import assets, desired
+from datadog_checks.model_serving.workstation.provision.assets import assets
+from datadog_checks.model_serving.workstation.provision.desired import desired
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.packs import MonitorEntry, builtin_packs
 

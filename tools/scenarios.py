@@ -17,7 +17,7 @@ import yaml
 
 from datadog_checks.model_serving.strict_yaml import read_yaml
 from datadog_checks.model_serving.workstation.provision.desired import desired
-from datadog_checks.model_serving.workstation.provision.plan import checked
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.simulate.cases import DEPENDING, NOT_SIMULATED, QUIET
 from datadog_checks.model_serving.workstation.provision.simulate.judge import NAMES, alarms, range_text, worst_of

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from datadog_checks.model_serving.workstation.cli import check_support
+from datadog_checks.model_serving.workstation.cli import trial_runs
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.standin.runner import Round, Runner
 
@@ -58,7 +58,7 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
         return done
 
     monkeypatch.setattr(Runner, "run", timed)
-    monkeypatch.setattr(check_support, "time", SimpleNamespace(monotonic=lambda: found.now, sleep=found.sleep))
+    monkeypatch.setattr(trial_runs, "time", SimpleNamespace(monotonic=lambda: found.now, sleep=found.sleep))
     return found
 
 

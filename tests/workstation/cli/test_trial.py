@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from datadog_checks.model_serving.workstation.cli import check_support
+from datadog_checks.model_serving.workstation.cli import trial_runs
 from datadog_checks.model_serving.workstation.cli.check import check as check_command
 from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.standin.runner import Round, Runner
@@ -152,7 +152,7 @@ def test_the_interval_begins_after_a_run_and_each_instance_has_its_own_time(
         now[0] += seconds
 
     monkeypatch.setattr(Runner, "run", slow)
-    monkeypatch.setattr(check_support, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(trial_runs, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     done = check(endpoint.url, f"{endpoint.url}/2", "--interval", "20")
     # 200 requests in 20 + 60 + 20 seconds of each instance.
     assert [line for line in lines(done) if line.startswith("Traffic")] == ["Traffic 2 requests/s"] * 2
@@ -174,7 +174,7 @@ def test_runs_keep_their_pace(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatc
         now[0] += seconds
 
     monkeypatch.setattr(Runner, "run", slow)
-    monkeypatch.setattr(check_support, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(trial_runs, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     assert check(endpoint.url, "--interval", "20", "--times", "5").exit_code == 0
     # The second waits from the end of the first.
     assert begun == [0, 29, 49, 79, 99]

@@ -17,8 +17,8 @@ from datadog_checks.model_serving.errors import OptionError
 from datadog_checks.model_serving.workstation.examine.feeds import by_catalog, of_system, unfed, unfed_within_scope
 from datadog_checks.model_serving.workstation.provision.advice import explained
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.packs import monitor_entries
-from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.values import MonitorValues, SloValues, Values
 
 SYSTEMS = [*builtin_catalog().systems, "gpu"]

@@ -8,8 +8,9 @@ from typing import Any
 from datadog_checks.model_serving.workstation.provision.access import check_access
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Outcome, apply
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Plan, PlanChoices, make_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
 
 from .standin import Standin
@@ -109,7 +110,7 @@ def every_kind() -> list[Resource]:
 def planned(client: Client, resources: Sequence[Resource], prune: bool = False) -> Plan:
     """What a run would do."""
     ready = checked(resources)
-    return make_plan(ready, read_account(client, ready), prune=prune)
+    return make_plan(ready, read_account(client, ready), PlanChoices(prune=prune))
 
 
 def applied(client: Client, resources: Sequence[Resource], prune: bool = False) -> list[Outcome]:

@@ -14,8 +14,9 @@ from datadog_checks.model_serving.errors import ApiError, OptionError, Provision
 from datadog_checks.model_serving.workstation.provision.adopt import read_adoptions
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, checked, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, PlanChoices, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_text
 from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 from datadog_checks.model_serving.workstation.provision.validate import refusals
@@ -53,7 +54,7 @@ def plan_of(
 ) -> Plan:
     ready = checked(resources, stack=stack)
     ids = {address: str(one) for address, one in adopt.items()}
-    return make_plan(ready, read_account(client, ready, stack, source, ids), **how)
+    return make_plan(ready, read_account(client, ready, stack, source, ids), PlanChoices(**how))
 
 
 def slow(dd: Standin, **fields: Any) -> int:

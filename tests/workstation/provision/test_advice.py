@@ -10,7 +10,7 @@ import pytest
 from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.provision.advice import advice, explained, unplanned
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
-from datadog_checks.model_serving.workstation.provision.plan import checked
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.values import Values, read_values
 

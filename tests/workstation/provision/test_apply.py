@@ -21,8 +21,9 @@ from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.credentials import AccountCredentials
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
-from datadog_checks.model_serving.workstation.provision.plan import checked, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import PlanChoices, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
 from datadog_checks.model_serving.workstation.provision.values import Values
@@ -257,11 +258,11 @@ def test_a_twin_that_is_adopted_keeps_the_tags_that_are_left_to_others(dd: Stand
     twin = by_hand(dd, "team:ml", "owner:bob", "web")
     client = connect()
     wanted = checked([errors()])
-    plan = make_plan(wanted, read_account(client, wanted), ignore_tags=["owner"])
+    plan = make_plan(wanted, read_account(client, wanted), PlanChoices(ignore_tags=("owner",)))
     assert set(told(apply(client, plan)).values()) == {f"done adopted monitor {twin}, which was the same"}
     tags = dd.state.monitors[twin]["tags"]
     assert ("owner:bob" in tags, "web" in tags) == (True, False)
-    assert not make_plan(wanted, read_account(client, wanted), ignore_tags=["owner"]).differs
+    assert not make_plan(wanted, read_account(client, wanted), PlanChoices(ignore_tags=("owner",))).differs
 
 
 def test_a_twin_of_somebody_else_is_left_alone(dd: Standin, connect: Connect) -> None:

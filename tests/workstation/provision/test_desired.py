@@ -18,12 +18,13 @@ from datadog_checks.model_serving.strict_yaml import read_yaml
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import KINDS, Resource
 from datadog_checks.model_serving.workstation.provision.packs import HERE as PACKS
 from datadog_checks.model_serving.workstation.provision.packs import builtin_packs, monitor_entries
 from datadog_checks.model_serving.workstation.provision.packs.messages import NAMES
 from datadog_checks.model_serving.workstation.provision.packs.queries import groups_of, window_of
-from datadog_checks.model_serving.workstation.provision.plan import checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import make_plan
 from datadog_checks.model_serving.workstation.provision.query import (
     Known,
     check_dashboard,
@@ -45,7 +46,7 @@ from datadog_checks.model_serving.workstation.provision.query.tree import (
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.values import MonitorValues, Values
-from datadog_checks.model_serving.workstation.provision.vocabulary import kind_of, tags_of
+from datadog_checks.model_serving.workstation.provision.vocabulary import builtin_vocabulary, kind_of
 
 from .standin import Standin
 
@@ -590,7 +591,9 @@ def test_variables_narrow_what_has_their_tag(key: str) -> None:
     for name, scope in re.findall(r":(model_serving\.[\w.]+)\{([^}]*)\}", json.dumps(DASHBOARDS[key]["widgets"])):
         found = set(re.findall(r"\$(\w+)", scope))
         used |= found
-        assert found == {one for one, tag in variables.items() if tag in tags_of(name) | {"env", "host"}}, name
+        assert found == {
+            one for one, tag in variables.items() if tag in builtin_vocabulary().tags_of(name) | {"env", "host"}
+        }, name
     assert used == set(variables)
 
 

@@ -19,8 +19,9 @@ from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import apply
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
 from datadog_checks.model_serving.workstation.provision.export import TERRAFORM, export_files
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import PlanChoices, checked, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import PlanChoices, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_text
 from datadog_checks.model_serving.workstation.provision.saved import load_plan, saved_json, settled
 from datadog_checks.model_serving.workstation.provision.state import Account, read_account

@@ -14,7 +14,7 @@ from datadog_checks.model_serving.workstation.provision.desired import desired, 
 from datadog_checks.model_serving.workstation.provision.extent import OTHER_PACK, UNFED, UNROUTED, Extent
 from datadog_checks.model_serving.workstation.provision.model import Resource, attributes, mark
 from datadog_checks.model_serving.workstation.provision.packs import builtin_packs
-from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, PlanChoices, make_plan
 from datadog_checks.model_serving.workstation.provision.state import Account, Found
 from datadog_checks.model_serving.workstation.provision.values import Values
 
@@ -52,7 +52,7 @@ def account_with(resources: Iterable[Resource]) -> Account:
 def pruned(account: Account, packs: Sequence[str], values: Values, **extent: Any) -> Plan:
     names, homes = known_packs(packs, values)
     resources = [mark(one) for one in desired(packs or None, values)]
-    return make_plan(resources, account, prune=True, extent=Extent(names, homes, **extent))
+    return make_plan(resources, account, PlanChoices(prune=True, extent=Extent(names, homes, **extent)))
 
 
 @pytest.mark.parametrize("packs", [*([one] for one in PACKS), ["slo", "llm"]])
@@ -77,7 +77,7 @@ def test_what_a_pack_no_longer_wants_goes_with_it_alone(values: Values, pack: st
 def test_what_nothing_feeds_is_left_and_what_is_wrong_is_not(values: Values) -> None:
     account = account_with(desired(None, Values()))
     fed = [mark(one) for one in desired(None, values, left_out=["monitor:latency.week"])]
-    plan = make_plan(fed, account, prune=True, extent=Extent(unfed=("monitor:latency.week",)))
+    plan = make_plan(fed, account, PlanChoices(prune=True, extent=Extent(unfed=("monitor:latency.week",))))
     gone = {step.address for step in plan.having(Action.DELETE)}
     assert "monitor:gpu.temperature" in gone
     assert "monitor:latency.week" not in gone
@@ -93,7 +93,7 @@ def test_rules_go_only_by_a_routing(values: Values, packs: tuple[str, ...]) -> N
     assert plan.left_alone[UNROUTED] == {"notification_rule": 2}
     names, homes = known_packs(packs, values)
     wanted = [mark(one) for one in (*desired(packs or None, values), routes[0])]
-    plan = make_plan(wanted, account, prune=True, extent=Extent(names, homes))
+    plan = make_plan(wanted, account, PlanChoices(prune=True, extent=Extent(names, homes)))
     assert [step.address for step in plan.having(Action.DELETE)] == ["notification_rule:pager"]
 
 

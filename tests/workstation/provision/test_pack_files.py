@@ -17,6 +17,7 @@ from datadog_checks.model_serving.workstation.cli.root import root
 from datadog_checks.model_serving.workstation.provision import packs
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values, vocabulary_of
 from datadog_checks.model_serving.workstation.provision.document import Node
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.packs import (
     DashboardEntry,
@@ -27,7 +28,6 @@ from datadog_checks.model_serving.workstation.provision.packs import (
 )
 from datadog_checks.model_serving.workstation.provision.packs.dashboard_files import WIDGETS, read_dashboard
 from datadog_checks.model_serving.workstation.provision.packs.files import read_pack
-from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 
 from .test_values import DOCUMENT
@@ -199,6 +199,7 @@ REFUSED = {
     pack(notify_by=["gpu"]): "monitors.mine.slow: notify_by: `gpu` is no group of the query",
     # queries
     pack(query="avg(last_5m):avg:x{* > 9"): "monitors.mine.slow.query: column ",
+    pack(except_for="env:prod,,x"): "monitors.mine.slow.except_for: column 10: ",
     pack(query="1 && 2"): "monitors.mine.slow.query: must be a monitor of metrics, of a service check",
     pack(guards={"a": CHECK}): "monitors.mine.slow.guards.a: must be a monitor of metrics",
     pack(query=BURN): "monitors.mine.slow: rates: a burn rate needs one for each of 7d, 30d, 90d",
@@ -269,6 +270,21 @@ def test_what_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None
         checked(desired([str(path)]))
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    """Of several monitors, and within one."""
+    path = tmp_path / "mine.yaml"
+    wrong = {
+        "mine.slow": {**MONITOR, "guards": {"a": CHECK, "B": MONITOR["query"]}},
+        "Mine": MONITOR,
+        "mine.hot": {**MONITOR, "severity": "high"},
+    }
+    path.write_text(yaml.safe_dump({"title": "Mine", "monitors": wrong}, sort_keys=False), encoding="utf-8")
+    with pytest.raises(DocumentError) as caught:
+        read_pack(path, builtin_packs())
+    places = [line.removeprefix(f"{path}: monitors.").partition(": ")[0] for line in str(caught.value).splitlines()]
+    assert places == ["mine.slow.guards.a", "mine.slow.guards.B", "Mine", "mine.hot.severity"]
 
 
 def test_what_is_made_of_an_entry_is_told_of_at_its_place(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from datadog_checks.model_serving.errors import ApiError, ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import apply, conflict_text
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Action, Step, checked, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Action, PlanChoices, Step, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_json, plan_text
 from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 
@@ -166,13 +167,15 @@ def test_of_tags_what_comes_and_what_goes_is_shown(dd: Standin, connect: Connect
 @pytest.mark.parametrize(
     ("patterns", "kept"),
     [
-        ([], set()),
-        (["owner"], {"owner:bob", "owner"}),
-        (["owner:*", "jira:A*"], {"owner:bob", "jira:A-1"}),
-        (["*"], {"owner:bob", "owner", "jira:A-1", "jira:B-1"}),
+        ((), set()),
+        (("owner",), {"owner:bob", "owner"}),
+        (("owner:*", "jira:A*"), {"owner:bob", "jira:A-1"}),
+        (("*",), {"owner:bob", "owner", "jira:A-1", "jira:B-1"}),
     ],
 )
-def test_tags_that_belong_to_others_stay(dd: Standin, connect: Connect, patterns: list[str], kept: set[str]) -> None:
+def test_tags_that_belong_to_others_stay(
+    dd: Standin, connect: Connect, patterns: tuple[str, ...], kept: set[str]
+) -> None:
     client = connect()
     before = checked([latency(), availability()])
     applied(client, [latency(), availability()])
@@ -181,12 +184,12 @@ def test_tags_that_belong_to_others_stay(dd: Standin, connect: Connect, patterns
     own = set(body["tags"])
     for one in (body, slo):
         one["tags"] = [*one["tags"], *others]
-    plan = make_plan(before, read_account(client, before), ignore_tags=patterns)
+    plan = make_plan(before, read_account(client, before), PlanChoices(ignore_tags=patterns))
     assert {step.action for step in plan.steps} == {"change"}, "what is set by provisioning is not left to others"
     apply(client, plan)
     (body,) = dd.state.monitors.values()
     assert {*body["tags"]} == own | kept
-    assert not make_plan(before, read_account(client, before), ignore_tags=patterns).differs
+    assert not make_plan(before, read_account(client, before), PlanChoices(ignore_tags=patterns)).differs
 
 
 def test_every_sort_of_difference_is_shown_field_by_field(dd: Standin, connect: Connect) -> None:
@@ -442,7 +445,7 @@ def test_nothing_of_an_account_passes_for_a_line_of_the_plan(
     body = {**wanted.body, "name": name, "message": message, "tags": [*wanted.body["tags"], *tags], "id": 7}
     account = Account()
     account.add([Found("monitor", wanted.key, "7", body), Found("slo", "left", "8", {"name": name, "tags": tags})])
-    lines = plan_text(make_plan([wanted], account, prune=True), width=width).plain.split("\n")
+    lines = plan_text(make_plan([wanted], account, PlanChoices(prune=True)), width=width).plain.split("\n")
     assert [line for line in lines if not line.isprintable()] == []
     assert [line.startswith(("Plan: ", "Nothing ")) for line in lines].index(True) == len(lines) - 1
 

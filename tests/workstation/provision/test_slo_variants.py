@@ -15,11 +15,11 @@ from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.preview.account import SimulatedAccount
 from datadog_checks.model_serving.workstation.preview.recorded import Recorded
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
 from datadog_checks.model_serving.workstation.provision.packs import slo_entries
 from datadog_checks.model_serving.workstation.provision.packs.bodies import slo_body
 from datadog_checks.model_serving.workstation.provision.packs.slos import slos_of
-from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.query import parse_metric_expression
 from datadog_checks.model_serving.workstation.provision.query.rules import metrics_of
 from datadog_checks.model_serving.workstation.provision.simulate.matching import matches

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource, mark
-from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.specification import violation
 
 from .resources import availability, composite, dashboard, downtime, every_kind, rule

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from datadog_checks.model_serving.errors import ProvisionError
 from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Outcome, Result, apply, waiting
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import (
     KINDS,
     STACK,
@@ -27,7 +28,7 @@ from datadog_checks.model_serving.workstation.provision.model import (
     resembles,
     with_mark_of,
 )
-from datadog_checks.model_serving.workstation.provision.plan import Plan, checked, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Plan, PlanChoices, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import outcome_text, plan_text
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
@@ -61,7 +62,7 @@ stacks = st.just("") | st.from_regex(STACK, fullmatch=True)
 
 def plan_of(client: Client, resources: Sequence[Resource], stack: str, source: str = "", **options: Any) -> Plan:
     ready = checked(resources, stack=stack)
-    return make_plan(ready, read_account(client, ready, stack, source), **options)
+    return make_plan(ready, read_account(client, ready, stack, source), PlanChoices(**options))
 
 
 def apply_to(client: Client, resources: Sequence[Resource], stack: str, source: str = "", **options: Any) -> set[str]:

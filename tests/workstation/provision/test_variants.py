@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from datadog_checks.model_serving.errors import DocumentError
 from datadog_checks.model_serving.workstation.provision.desired import desired, load_values
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.packs import monitor_entries
-from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.query import parse_monitor
 from datadog_checks.model_serving.workstation.provision.query.rules import metrics_of
 from datadog_checks.model_serving.workstation.provision.query.tree import MetricMonitor, ServiceCheckMonitor

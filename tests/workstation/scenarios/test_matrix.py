@@ -7,8 +7,8 @@ from functools import cache, lru_cache
 import pytest
 
 from datadog_checks.model_serving.workstation.provision.desired import desired
+from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import checked
 from datadog_checks.model_serving.workstation.provision.routing import load_routing
 from datadog_checks.model_serving.workstation.provision.simulate.cases import MonitorCase, load_cases
 from datadog_checks.model_serving.workstation.provision.simulate.judge import judge

@@ -17,13 +17,17 @@ from ..standin.console import is_terminal, make_console
 from ..standin.install import standing_in
 from ..standin.sinks import combined
 from ..standin.standin import StandIn
-from .check_support import DEFAULT_TIMES, TRIAL_INTERVAL, Schedule, TrialRun, examined, interruption, run, units
 from .common import logs_to_stderr, with_options
 from .exit import ExitStatus
 from .trial import TARGETS, WHAT_RUNS, TrialOptions, prepared, when
+from .trial_runs import Schedule, TrialRun, examined, interruption, run, units
 
 if TYPE_CHECKING:
     from ..examine import Examination
+
+DEFAULT_TIMES = 2
+URL_INTERVAL = 5.0
+"""Seconds between the runs of a URL: a person waits, and no file says otherwise."""
 
 LEVELS = ("trace", "debug", "info", "warning", "error")
 
@@ -72,7 +76,7 @@ def check(full: bool, as_json: bool, log_level: str | None, **options: Any) -> N
     """
     with ExitStack() as stack:
         configuration, schedule = prepared(
-            TrialOptions(**options), stack, usual_times=DEFAULT_TIMES, url_interval=TRIAL_INTERVAL
+            TrialOptions(**options), stack, usual_times=DEFAULT_TIMES, url_interval=URL_INTERVAL
         )
         stand_in = stack.enter_context(standing_in(StandIn(config={"log_level": log_level or "info"})))
         # Imported here so that the base package finds the stand-in, where it was not loaded before.

@@ -109,7 +109,7 @@ def _check(file: Path, known: Known) -> list[Problem]:
 
 
 def _check_pack(file: Path, known: Known) -> list[Problem]:
-    from ..provision.desired import pack_problems
+    from ..provision.mistakes import pack_problems
 
     return pack_problems(file, known)
 

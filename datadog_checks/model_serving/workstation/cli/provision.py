@@ -37,7 +37,6 @@ from .provision_support import (
     inputs_of,
     leave_if_waiting,
     masked,
-    plan_of,
     progress_bar,
     read,
     refuse_early,
@@ -124,7 +123,7 @@ def plan(
         credentials = credentials_of(settings)
         with connected(settings, credentials) as client:
             account = read(client, resources, choices)
-            found = plan_of(resources, account, choices)
+            found = make_plan(resources, account, choices)
     show_left_out(left_out, settings, values, brief=brief)
     show(plan_text(found, unchanged=unchanged, brief=brief, width=terminal_width()), credentials)
     if out is not None:
@@ -168,6 +167,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
     2 for a mistake; 3 when all was done, but some of it can't work before the account has received data.
     """
     from ..provision.apply import conflict_text, waiting
+    from ..provision.plan import make_plan
     from ..provision.render import plan_text
     from ..provision.saved import load_plan, settled
     from .provision_match import show_left_out, unfed_by
@@ -191,7 +191,7 @@ def apply(file: Path | None, prune: bool, yes: bool, max_deletes: int | None, **
         raise OptionError(f"{file}: was planned for {saved.site}, not for {credentials.site}: give --site {saved.site}")
     with connected(settings, credentials) as client:
         account = read(client, resources, choices, writes=True)
-        made = plan_of(resources, account, choices)
+        made = make_plan(resources, account, choices)
         if saved is not None:
             made = settled(saved, made, credentials.mask)
         show(plan_text(made, width=terminal_width()), credentials)

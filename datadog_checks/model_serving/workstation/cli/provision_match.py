@@ -16,9 +16,9 @@ from ..standin.install import standing_in
 from ..standin.profiles import with_profile
 from ..standin.runner import label_of
 from ..standin.standin import StandIn
-from .check_support import Schedule, examined, run
 from .exit import ExitStatus
 from .provision_support import ProvisionOptions, show, terminal_width
+from .trial_runs import Schedule, examined, run
 
 if TYPE_CHECKING:
     from ..examine.feeds import InstanceFeed

@@ -16,12 +16,12 @@ from ...http.redact import printable
 from ..standin.configuration import DEFAULT_INTERVAL
 from ..standin.install import standing_in
 from ..standin.standin import StandIn
-from .check_support import examined, interruption, run
 from .common import with_options
 from .exit import ExitStatus
 from .progress import progress
 from .provision_support import FILE, PACKS, ProvisionOptions, values_of, wanted, writable, write_file
 from .trial import TARGETS, WHAT_RUNS, WRITTEN, TrialOptions, prepared, when
+from .trial_runs import examined, interruption, run
 
 if TYPE_CHECKING:
     from ..examine import Examination

@@ -154,7 +154,7 @@ def wanted(
     """
     from ..provision.advice import advice, explained, unplanned
     from ..provision.desired import desired, vocabulary_of
-    from ..provision.plan import checked
+    from ..provision.mistakes import checked
     from ..provision.routing import load_routing
 
     routing = load_routing(settings.routing, values.available) if settings.routing else None
@@ -201,20 +201,6 @@ def choices_of(
     source, move = _source_of(settings, values.stack)
     adopt = read_adoptions(settings.adopt, there, known_addresses(values))
     return PlanChoices(values.stack, source, move, prune, values.ignore_tags, adopt, extent)
-
-
-def plan_of(resources: Sequence[Resource], account: Account, choices: PlanChoices) -> Plan:
-    """The plan for resources as the user wants it made."""
-    from ..provision.plan import make_plan
-
-    return make_plan(
-        resources,
-        account,
-        prune=choices.prune,
-        move=choices.move,
-        ignore_tags=choices.ignore_tags,
-        extent=choices.extent,
-    )
 
 
 def _source_of(settings: ProvisionOptions, stack: str) -> tuple[str, bool | None]:

@@ -16,8 +16,8 @@ from ...http.redact import printable
 from ..standin.configuration import Configuration, load_configuration, with_secrets
 from ..standin.replay import replayed
 from ..standin.targets import PLACE, ScrapeTargets, instance_of, read_targets, replayed_configuration
-from .check_support import Schedule, schedule_of
 from .common import INSTANCES, SECRET
+from .trial_runs import Schedule, schedule_of
 
 OF_TARGETS = ("serving_system", "endpoint_name", "catalog", "headers")
 """The options that stand for those of an instance."""

@@ -14,7 +14,7 @@ from ...settings.model import DATABRICKS_URL
 from ...sources.probes.readiness import probe_of
 from ..provision.document import suggestion
 from ..provision.packs import DashboardEntry, MonitorEntry, SloEntry
-from ..provision.packs.queries import conjuncts, read_condition
+from ..provision.packs.queries import read_condition
 from ..provision.query import parse_metric_expression
 from ..provision.query.rules import metrics_of
 from ..provision.query.tree import (
@@ -27,6 +27,8 @@ from ..provision.query.tree import (
     ServiceCheckMonitor,
     SloMonitor,
     Tag,
+    conjuncts,
+    values_asked,
     walk,
 )
 from ..provision.values import Values
@@ -176,15 +178,9 @@ def unfed_within_scope(values: Values) -> dict[str, str]:
 def systems_of(scope: Condition) -> frozenset[str] | None:
     """The systems to which a scope keeps by their names, None where it does not."""
     kept: frozenset[str] | None = None
-    for part in conjuncts(scope):
-        match part:
-            case Tag(key=key, value=str(value)) if key == SYSTEM and "*" not in value:
-                names = frozenset((value,))
-            case In(key=key, values=values, negated=False) if key == SYSTEM:
-                names = frozenset(values)
-            case _:
-                continue
-        kept = names if kept is None else kept & names
+    for key, values in filter(None, map(values_asked, conjuncts(scope))):
+        if key == SYSTEM and not any("*" in value for value in values):
+            kept = frozenset(values) if kept is None else kept.intersection(values)
     return kept
 
 

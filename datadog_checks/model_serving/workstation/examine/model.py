@@ -75,10 +75,6 @@ class SignalState:
     values: tuple[SignalValue, ...] = ()
     advice: tuple[str, ...] = ()
 
-    @property
-    def is_missing(self) -> bool:
-        return not self.values
-
 
 @dataclass(frozen=True, slots=True)
 class MetricCost:

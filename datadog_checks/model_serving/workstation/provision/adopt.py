@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -10,7 +9,7 @@ from typing import Any
 
 from ...errors import OptionError, ProvisionError
 from ...http.redact import printable
-from .model import NO_STACK, Resource, owner_tag, title_of
+from .model import NO_STACK, Resource, owner_tag, quoted, title_of
 from .normalise import type_change
 from .state import Account, Found, stack_name
 
@@ -67,7 +66,7 @@ def adoptable(resources: Iterable[Resource], account: Account, moved: Mapping[st
         if why is None:
             found[address] = one
         else:
-            title = json.dumps(title_of(one.body), ensure_ascii=False)
+            title = quoted(title_of(one.body))
             refused.append(printable(f"  --adopt {address}={one.id}, {title}: {why}"))
     if refused:
         raise ProvisionError("\n".join(("nothing was changed, since this can't be adopted:", *refused)))
@@ -102,7 +101,7 @@ def _obstacles(resource: Resource, one: Found, there: Found | None, stack: str) 
     if there is not None:
         moving = f", of {stack_name(there.stack)}, which is taken over" if there.stack != stack else ""
         yield (
-            f"{address} is {there.id} already, {json.dumps(title_of(there.body), ensure_ascii=False)}{moving}; delete "
+            f"{address} is {there.id} already, {quoted(title_of(there.body))}{moving}; delete "
             "that in Datadog first, or name another key"
         )
     if change := type_change(resource.kind, resource.body, one.body):

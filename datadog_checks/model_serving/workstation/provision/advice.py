@@ -11,14 +11,13 @@ from typing import Any
 
 from .audience import Route
 from .document import Node
-from .downtimes import TYPE as DOWNTIME
 from .model import Resource
 from .packs import MonitorEntry
-from .packs.queries import read_condition
+from .packs.queries import keys_of, read_condition
 from .packs.slos import slug
 from .query.filters import CONTRADICTION, keyless
 from .query.problems import Problem
-from .query.tree import In, Tag, leaves
+from .query.tree import Tag, leaves
 from .routing import Routing
 from .values import MonitorValues, Values
 
@@ -55,7 +54,7 @@ def advice(values: Values, routing: Routing | None) -> Iterator[str]:
 
 def unplanned(values: Values, resources: Iterable[Resource]) -> Iterator[str]:
     """A line for each downtime of the values of which nothing is among the resources."""
-    planned = {one.key.partition(".")[0] for one in resources if one.kind == DOWNTIME}
+    planned = {one.key.partition(".")[0] for one in resources if one.kind == "downtime"}
     for name in values.downtimes:
         if name not in planned:
             problem = (
@@ -105,15 +104,14 @@ def _has_own_scope(values: Values, kind: str, key: str) -> bool:
 
 
 def _names_system(scope: str | None) -> bool:
-    return any(isinstance(leaf, Tag | In) and leaf.key == SYSTEM for leaf in leaves(read_condition(scope or "*")))
+    return SYSTEM in keys_of(read_condition(scope or "*"))
 
 
 def _is_of(scope: str, text: str) -> bool:
     """Whether a text begins with a tag of the scope."""
-    keys = {leaf.key for leaf in leaves(read_condition(scope)) if isinstance(leaf, Tag | In)}
-    tags = {
-        f"{leaf.key}:{leaf.value}" for leaf in leaves(read_condition(scope)) if isinstance(leaf, Tag) and leaf.value
-    }
+    condition = read_condition(scope)
+    keys = keys_of(condition)
+    tags = {f"{leaf.key}:{leaf.value}" for leaf in leaves(condition) if isinstance(leaf, Tag) and leaf.value}
     found = re.match(r"[!\s\"]*([^\s,(){}\"]+)", text)
     return found is not None and (found[1] in tags or (":" not in found[1] and found[1] in keys))
 

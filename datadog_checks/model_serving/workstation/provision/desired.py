@@ -5,30 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from ...catalog.loader import load_catalog
-from ...errors import DocumentError, OptionError
+from ...errors import OptionError
 from .document import read_all, suggestion
 from .downtimes import downtimes
 from .model import KEY_TAG, PERCENTILE, PackPlaces, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
-from .packs.bodies import INTEGRATION_TAG, monitor_bodies, monitor_tags, slo_body
-from .packs.files import read_pack, with_files
+from .packs.bodies import monitor_bodies, monitor_tags, slo_body
+from .packs.files import with_files
 from .packs.settle import Settled, check_scope, notified, settle
 from .packs.slos import alerts_of, settle_slo, slos_of
 from .packs.variants import can_tell, check_parts, with_variants
-from .plan import problems_of
-from .query import Known, Problem
-from .query.problems import ERROR
 from .routing import Routing, check_routing, handles, notification_rules
 from .values import OWN_TAGS, SloValues, Values, read_values
 from .vocabulary import Vocabulary, builtin_vocabulary, vocabulary
 from .widgets import Shown, dashboard_body, places_of
-
-AUTHOR = "model_serving maintainers"
 
 
 def load_values(path: str | Path | None, given: Sequence[str] = ()) -> Values:
@@ -44,8 +39,14 @@ def load_values(path: str | Path | None, given: Sequence[str] = ()) -> Values:
 
 def vocabulary_of(values: Values) -> Vocabulary:
     """What the queries of the packs may name."""
-    catalogs = tuple(dict.fromkeys(Path(one) for pack in values.available.values() for one in pack.catalogs))
-    return vocabulary(load_catalog(catalogs)) if catalogs else builtin_vocabulary()
+    catalogs = tuple(dict.fromkeys(one for pack in values.available.values() for one in pack.catalogs))
+    return _vocabulary_with(catalogs) if catalogs else builtin_vocabulary()
+
+
+@lru_cache(maxsize=4)
+def _vocabulary_with(catalogs: tuple[str, ...]) -> Vocabulary:
+    """That of a check with these catalog files, which one command reads once."""
+    return vocabulary(load_catalog(catalogs))
 
 
 def desired(
@@ -85,71 +86,11 @@ def desired(
     return [*percentiles(resources), *resources, *rules]
 
 
-def pack_problems(path: Path, known: Known) -> list[Problem]:
-    """What the checks of queries find in a pack that a user wrote, with metrics of its own catalog files or of those
-    that are known. What is wrong with its form comes alone."""
-    try:
-        pack = read_pack(path, builtin_packs())
-    except DocumentError as error:
-        said = [line.removeprefix(f"{path}: ") for line in str(error).splitlines()]
-        return [Problem(ERROR, one, "", None, "file/content") for one in said]
-    # With a price, also the widgets that need one are there.
-    values = Values(available={**builtin_packs(), pack.name: pack}, gpu_hour_price=1)
-    resources = desired([pack.name], values, optional=True)
-    percentile = frozenset(one.key for one in resources if one.kind == "percentiles")
-    words = replace(known, percentiles=percentile)
-    words = replace(words, vocabulary=vocabulary_of(values)) if pack.catalogs else words
-    return [problem for one in resources for problem in problems_of(one, words)]
-
-
 def percentiles(resources: Iterable[Resource]) -> list[Resource]:
     """One resource for each distribution of which any of the resources asks for a percentile."""
     text = json.dumps([resource.body for resource in resources])
     body = {"metric_type": "distribution", "include_percentiles": True}
     return [Resource("percentiles", metric, dict(body)) for metric in sorted(set(PERCENTILE.findall(text)))]
-
-
-def assets() -> dict[str, str]:
-    """Files for `assets/` in the form of an integration, by their path: monitors and dashboards without values.
-
-    What needs the id of another resource, such as an alert on a burn rate, can't be an asset. A monitor that others
-    keep still is one without them.
-    """
-    files = {}
-    values = Values(prefix="")
-    entries = {entry.key: entry for pack in builtin_packs().values() for entry in pack.monitors}
-    bodies = {one.address: one for one in desired(None, values, optional=True)}
-    for key, entry in entries.items():
-        if entry.unless and not entry.guards:
-            alone = dict(monitor_bodies(settle(entry, values, None), values.prefix))
-            bodies[f"monitor:{key}"] = Resource("monitor", key, alone[key])
-    for resource in bodies.values():
-        body = dict(resource.body)
-        name = resource.key.replace(".", "_")
-        if resource.kind == "monitor" and resource.key in entries and not resource.references():
-            entry = entries[resource.key]
-            monitor = {
-                "version": 2,
-                "created_at": entry.created,
-                "last_updated_at": entry.created,
-                "title": entry.title,
-                "description": entry.watches,
-                "tags": [INTEGRATION_TAG],
-                "definition": body,
-            }
-            files[f"assets/monitors/{name}.json"] = _json(monitor)
-        elif resource.kind == "dashboard":
-            files[f"assets/dashboards/{name}.json"] = _json({**without_references(body), "author_name": AUTHOR})
-    return files
-
-
-def without_references(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A dashboard without the widgets that show resources whose ids are known only within an account."""
-    groups = []
-    for group in body["widgets"]:
-        inner = [widget for widget in group["definition"]["widgets"] if "${" not in json.dumps(widget)]
-        groups.append({**group, "definition": {**group["definition"], "widgets": inner}})
-    return {**body, "widgets": groups}
 
 
 def known_addresses(values: Values) -> set[str]:
@@ -290,7 +231,3 @@ def _dashboards(
                 body = {**body, "tags": [f"team:{team}"]} if team else body
                 written = PackPlaces(pack.file, places_of(entry, shown)) if pack.file else None
                 yield Resource("dashboard", entry.key, body, written)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=4, ensure_ascii=False) + "\n"

@@ -44,6 +44,13 @@ class Node:
                 raise self.fail(f"the key {key!r} must be a text: put it in quotes")
             yield key, self.below(key, value)
 
+    def mapped(self, read: Callable[[str, Node], Read]) -> dict[str, Read]:
+        """The entries of a mapping, whatever their keys, each as `read` reads it by its key.
+
+        Raises one DocumentError about all that can't be.
+        """
+        return dict(read_all(lambda entry: (entry[0], read(*entry)), self.items()))
+
     def read(
         self,
         readers: Mapping[str, Callable[[Node], Any]],
@@ -104,6 +111,13 @@ class Node:
         text = self.text()
         if not re.fullmatch(r"[a-z0-9][a-z0-9_./-]*", text):
             raise self.fail(f"must be the value of a tag: small letters, digits and _ . / -, not `{text}`")
+        return text
+
+    def url(self) -> str:
+        """The URL of a page."""
+        text = self.text()
+        if not re.match(r"https?://[^\s/]+", text):
+            raise self.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
         return text
 
     def flag(self) -> bool:

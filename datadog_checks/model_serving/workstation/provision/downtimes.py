@@ -8,18 +8,15 @@ from typing import Any
 from .document import read_all, suggestion
 from .model import KEY_TAG, Resource
 from .packs.bodies import INTEGRATION_TAG, monitor_tags
-from .packs.queries import conjuncts, read_condition
+from .packs.queries import read_condition
 from .packs.settle import Settled
 from .query import Known
 from .query.filters import check_scope
 from .query.problems import ERROR, Place
 from .query.rules import metrics_of
-from .query.tree import Condition, In, MetricMonitor, Not, Or, ServiceCheckMonitor, Tag, leaves
+from .query.tree import Condition, In, MetricMonitor, Not, Or, ServiceCheckMonitor, Tag, conjuncts, leaves
 from .values import DowntimeValues, Values
 from .vocabulary import Vocabulary
-
-TYPE = "downtime"
-"""The `type` of the data of a body."""
 
 
 def downtimes(values: Values, monitors: Sequence[Settled], words: Vocabulary, whole: bool) -> list[Resource]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -141,18 +141,14 @@ def with_mark_of(resource: Resource, stack: str, other: str) -> Resource:
     """A marked resource of `stack` as it would be, were it one of the stack `other`."""
     body = dict(resource.body)
     if resource.kind in ("monitor", "slo"):
-        body["tags"] = [owner_tag(other) if tag == owner_tag(stack) else tag for tag in body["tags"]]
+        body["tags"] = _tags_of_other(body["tags"], stack, other)
     elif resource.kind == "dashboard":
-        text, _, line = str(body["description"]).rpartition("managed by ")
-        body["description"] = f"{text}managed by {owner(other)}{line.removeprefix(owner(stack))}"
+        body["description"] = _text_of_other(body["description"], stack, other)
     elif resource.kind == "downtime":
         own = dict(attributes(body))
-        text, _, line = str(own["message"]).rpartition("managed by ")
-        own["message"] = f"{text}managed by {owner(other)}{line.removeprefix(owner(stack))}"
+        own["message"] = _text_of_other(own["message"], stack, other)
         tags = own["monitor_identifier"]["monitor_tags"]
-        own["monitor_identifier"] = {
-            "monitor_tags": [owner_tag(other) if tag == owner_tag(stack) else tag for tag in tags]
-        }
+        own["monitor_identifier"] = {"monitor_tags": _tags_of_other(tags, stack, other)}
         body = enveloped("downtime", own)
     elif resource.kind == "notification_rule":
         own = dict(attributes(body))
@@ -161,6 +157,15 @@ def with_mark_of(resource: Resource, stack: str, other: str) -> Resource:
         own["filter"] = {**own["filter"], "scope": scope}
         body = enveloped("monitor-notification-rule", own)
     return replace(resource, body=body)
+
+
+def _tags_of_other(tags: Iterable[str], stack: str, other: str) -> list[str]:
+    return [owner_tag(other) if tag == owner_tag(stack) else tag for tag in tags]
+
+
+def _text_of_other(text: str, stack: str, other: str) -> str:
+    before, words, line = text.rpartition("managed by ")
+    return f"{before}{words}{owner(other)}{line.removeprefix(owner(stack))}"
 
 
 def mark_of(kind: str, body: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -228,6 +233,11 @@ def title_of(body: Mapping[str, Any]) -> str:
         # A downtime has a message alone.
         return LINE_MARK.sub("", str(own.get("message") or "")).strip().partition("\n")[0]
     return str(own.get("name") or own.get("title") or "")
+
+
+def quoted(title: str) -> str:
+    """A title in a message, told apart from the words around it."""
+    return json.dumps(title, ensure_ascii=False)
 
 
 def enveloped(kind: str, own: Mapping[str, Any], identity: str | None = None) -> dict[str, Any]:

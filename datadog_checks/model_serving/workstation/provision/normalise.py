@@ -23,6 +23,26 @@ SAME_TYPES = {"metric alert": "query alert"}
 
 MONITOR_FIELDS = ("name", "type", "query", "message", "tags", "priority", "options")
 
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "monitor": MONITOR_FIELDS,
+    "slo": (
+        "name",
+        "description",
+        "type",
+        "query",
+        "sli_specification",
+        "monitor_ids",
+        "groups",
+        "thresholds",
+        "timeframe",
+        "tags",
+    ),
+    "dashboard": ("title", "description", "layout_type", "reflow_type", "template_variables", "tags", "widgets"),
+    "notification_rule": ("name", "filter", "recipients", "conditional_recipients"),
+    "downtime": ("scope", "message", "monitor_identifier", "schedule", "display_timezone"),
+}
+"""What a body of the account says that isn't the server's own, such as ids and times."""
+
 OPTION_DEFAULTS: Mapping[str, Any] = {
     "enable_logs_sample": False,
     "escalation_message": "",
@@ -126,27 +146,6 @@ def overwritten(kind: str, wanted: Mapping[str, Any], actual: Mapping[str, Any])
 def _same(one: Any, other: Any) -> bool:
     first, second = _without_ids(one), _without_ids(other)
     return not any((*_compare("", first, second), *_compare("", second, first)))
-
-
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "monitor": MONITOR_FIELDS,
-    "slo": (
-        "name",
-        "description",
-        "type",
-        "query",
-        "sli_specification",
-        "monitor_ids",
-        "groups",
-        "thresholds",
-        "timeframe",
-        "tags",
-    ),
-    "dashboard": ("title", "description", "layout_type", "reflow_type", "template_variables", "tags", "widgets"),
-    "notification_rule": ("name", "filter", "recipients", "conditional_recipients"),
-    "downtime": ("scope", "message", "monitor_identifier", "schedule", "display_timezone"),
-}
-"""What a body of the account says that isn't the server's own, such as ids and times."""
 
 
 def alike(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -9,28 +9,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from ...errors import DocumentError, ProvisionError
 from .adopt import adoptable
-from .document import Node
 from .extent import Extent
-from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, mark, resolve, title_of, with_mark_of
+from .model import KINDS, NO_STACK, PERCENTILE, REFERENCE, Resource, attributes, resolve, title_of, with_mark_of
 from .normalise import FieldChange, differences, overwritten, type_change
-from .query import Known, Problem, check_dashboard, check_monitor, check_slo
-from .query.filters import CONTRADICTION
-from .query.problems import ERROR, HINT
 from .schedules import UTC_NAME, ended, moment_of, moment_text, next_start, under_way, zone_of
 from .state import Account, Found, metric_of, stack_name
 from .values import OWN_TAGS
-from .vocabulary import Vocabulary, builtin_vocabulary
-
-CHECKS: Mapping[str, Callable[[Mapping[str, Any], Known], list[Problem]]] = {
-    "monitor": check_monitor,
-    "dashboard": check_dashboard,
-    "slo": check_slo,
-}
 
 
 class Action(StrEnum):
@@ -139,8 +126,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlanChoices:
-    """What a user decides about a plan beside what is wanted: the stack, the one to take over from and whether to, the
-    ids of what is adopted by address, and what else `make_plan` takes."""
+    """What a user decides about a plan beside what is wanted: the stack, the one to take over from, and the ids of what
+    is adopted, by address.
+
+    `prune` deletes what is ours but no longer wanted, and twins; what the plan is not about by its `extent` is left
+    alone. Tags that fit a pattern of `ignore_tags` stay where others have added them. `move` says whether the stack
+    takes over what the other one has. None lets it where naming a stack is all that was done; where it can't be told
+    from a new stack beside the other, the steps are conflicts.
+    """
 
     stack: str = ""
     source: str = ""
@@ -151,114 +144,18 @@ class PlanChoices:
     extent: Extent = field(default_factory=Extent)
 
 
-def checked(
-    resources: Iterable[Resource],
-    user_tags: frozenset[str] = frozenset(),
-    stack: str = "",
-    vocabulary: Vocabulary | None = None,
-    warn: Callable[[str], None] = lambda _: None,
-    explain: Callable[[str, Problem], str | None] = lambda address, problem: None,
-) -> list[Resource]:
-    """The resources, marked as those of a stack, in the order of creation. `user_tags` are tags that the user adds to
-    all metrics, `vocabulary` what a check with the user's catalogs sends, None for one without. `warn` takes
-    what may be meant, such as a threshold in another unit than the metric's. `explain` says of a problem of a resource
-    what it is in a file of the user's: empty where there is nothing to say, None where it is of no such file.
-
-    Raises DocumentError that lists what the checks of queries find wrong in packs and values of the user's own, each
-    with its place in the file, and ProvisionError that lists every other mistake: two with one address, a reference to
-    nothing, and whatever the checks find. None of this asks the API.
-    """
-    ordered = sorted(resources, key=lambda one: KINDS.index(one.kind))
-    words = Known(
-        vocabulary or builtin_vocabulary(),
-        percentiles=frozenset(metric_of(one) for one in ordered if one.kind == "percentiles"),
-        user_tags=user_tags,
-    )
-    known: set[str] = set()
-    mistakes: list[str] = []
-    contradictory: list[str] = []
-    # What several resources come of is told of once.
-    in_files: dict[str, bool] = {}
-    for resource in ordered:
-        if resource.address in known:
-            mistakes.append(f"{resource.address}: defined twice; every resource needs a key of its own")
-        known.add(resource.address)
-    for resource in ordered:
-        missing = sorted(resource.references() - known)
-        if missing:
-            mistakes.append(f"{resource.address}: needs {', '.join(missing)}, which none of the chosen packs has")
-        for problem in problems_of(resource, words):
-            if problem.severity == HINT:
-                continue
-            is_error = problem.severity == ERROR
-            told = explain(resource.address, problem)
-            if resource.written is not None:
-                told = str(Node(resource.written.file, problem.path, None).fail(problem.message))
-            elif told is None and problem.id == CONTRADICTION:
-                contradictory.append(resource.address)
-                continue
-            if told is not None:
-                in_files |= {told: is_error} if told else {}
-                continue
-            place = f" at {problem.path}" if problem.path else ""
-            column = f", column {problem.column}" if problem.column is not None else ""
-            tell = mistakes.append if is_error else warn
-            tell(f"{resource.address}{place}{column}: {problem.message}")
-    if contradictory:
-        # One scope of the values file may be at odds with those of many.
-        which = ", ".join(dict.fromkeys(contradictory))
-        warn(
-            f"{which}: tags in the scope exclude each other, so all or a part of the query selects nothing: write "
-            "another `scope`, or leave out what is not for it with `enabled: false`, `packs` or --system"
-        )
-    try:
-        TopologicalSorter({one.address: one.references() for one in ordered}).prepare()
-    except CycleError as error:
-        mistakes.append(f"{' needs '.join(error.args[1])}: a circle, so none of them can come first")
-    for told, is_error in in_files.items():
-        if not is_error:
-            warn(told)
-    if any(in_files.values()):
-        raise DocumentError("\n".join(told for told, is_error in in_files.items() if is_error))
-    if mistakes:
-        raise ProvisionError("nothing was sent:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-    return [mark(resource, stack) for resource in ordered]
-
-
-def problems_of(resource: Resource, words: Known) -> list[Problem]:
-    """What the checks of queries find in a resource. The path of each leads to its place in the body, or, of what a
-    user's own pack has, in the file of the pack."""
-    check = CHECKS.get(resource.kind)
-    found = check(resource.body, words) if check else []
-    if resource.written is None:
-        return found
-    return [replace(problem, path=resource.written.place(problem.path)) for problem in found]
-
-
-def make_plan(
-    resources: Sequence[Resource],
-    account: Account,
-    *,
-    prune: bool = False,
-    move: bool | None = None,
-    ignore_tags: Collection[str] = (),
-    extent: Extent | None = None,
-) -> Plan:
-    """The plan for resources as `checked` returns them. `prune` deletes what is ours but no longer wanted, and twins;
-    what the plan is not about by its `extent`, None for one about all of the stack, is left alone. Tags that fit a
-    pattern of `ignore_tags` stay where others have added them.
-
-    `move` says whether the stack takes over what `account.others` has. None lets it where naming a stack is all that
-    was done; where it can't be told from a new stack beside the other, the steps are conflicts.
-
-    Raises ProvisionError where something of `account.to_adopt` can't become ours.
+def make_plan(resources: Sequence[Resource], account: Account, choices: PlanChoices = PlanChoices()) -> Plan:
+    """The plan for resources as `checked` returns them; stacks and adoptions are as the account was read for them.
 
     References to what doesn't exist yet stay as they are in the changes: the id is known only after it was created.
+
+    Raises ProvisionError where something of `account.to_adopt` can't become ours.
     """
+    prune = choices.prune
     notes = {one.address: note for one in resources if (note := over(one, account))}
     passed = [Step(Action.OVER, one.address, one, note=notes[one.address]) for one in resources if one.address in notes]
     resources = [one for one in resources if one.address not in notes]
-    moved, undecided = _moved(resources, account, move)
+    moved, undecided = _moved(resources, account, choices.move)
     adopted = adoptable(resources, account, moved)
     owned = {**account.owned, **{address: [one] for address, one in (*moved.items(), *adopted.items())}}
     # Once the original is gone, a copy that somebody made would be the oldest with this key.
@@ -282,7 +179,7 @@ def make_plan(
             steps.append(Step(Action.WAIT, resource.address, resource, note=_waiting_note(resource, resources)))
         else:
             theirs = found[0].body if found else {}
-            kept = replace(resource, body=with_others_tags(resource.kind, resource.body, theirs, ignore_tags))
+            kept = replace(resource, body=with_others_tags(resource.kind, resource.body, theirs, choices.ignore_tags))
             step = _step(kept, found[:1] if prune else found, ids, resource.address in adopted)
             if resource.address in moved:
                 note = f"moves here from {stack_name(moved[resource.address].stack)}"
@@ -294,18 +191,17 @@ def make_plan(
         account, {step.address for step in steps if step.action in (Action.UNCHANGED, Action.CHANGE)}, prune
     )
     steps += passed
-    about = extent or Extent()
     unwanted = [some for address, some in account.owned.items() if address not in wanted]
     unwanted.sort(key=lambda some: (KINDS.index(some[0].kind), some[0].key))
-    left = [some for some in unwanted if about.has(some[0])]
-    steps += [Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)) for some in left]
+    left_alone: dict[str, Counter[str]] = {}
+    for some in unwanted:
+        if why := choices.extent.leaves(some[0]):
+            left_alone.setdefault(why, Counter())[some[0].kind] += 1
+        else:
+            steps.append(Step(Action.DELETE if prune else Action.ORPHANED, some[0].address, found=tuple(some)))
     made = {step.title for step in steps if step.action is Action.CREATE and step.kind == "dashboard"}
     taken = {one.id for one in (*moved.values(), *adopted.values())}
-    left_alone: dict[str, Counter[str]] = {}
-    for original, *_ in unwanted:
-        if why := about.leaves(original):
-            left_alone.setdefault(why, Counter())[original.kind] += 1
-    return Plan((*steps, *_foreign(account, taken, made)), account.stack, tuple(ignore_tags), left_alone)
+    return Plan((*steps, *_foreign(account, taken, made)), account.stack, choices.ignore_tags, left_alone)
 
 
 def over(resource: Resource, account: Account) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 from ...http.redact import printable
 from .apply import Outcome, Result
 from .describe import Hearers, described, when
-from .model import title_of
+from .model import quoted, title_of
 from .normalise import UNORDERED, FieldChange
 from .plan import DOES, Action, Plan, Step, counted, unknown_yet
 
@@ -117,7 +117,7 @@ def _lines(line: str, indent: int, width: int | None, hang: int = 2) -> list[str
 def headline(step: Step) -> str:
     """What happens to one resource, in a line."""
     ids = ", ".join(found.id for found in step.found)
-    title = f"{json.dumps(step.title, ensure_ascii=False)} " if step.title else ""
+    title = f"{quoted(step.title)} " if step.title else ""
     known = f"{title}(id {ids})" if ids and step.kind != "percentiles" else title.rstrip()
     extra = {
         Action.CREATE: "new",
@@ -137,7 +137,7 @@ def headline(step: Step) -> str:
 
 
 def _adopted(step: Step) -> str:
-    return f"adopted: was {json.dumps(title_of(step.found[0].body), ensure_ascii=False)}" if step.adopted else ""
+    return f"adopted: was {quoted(title_of(step.found[0].body))}" if step.adopted else ""
 
 
 def summary(plan: Plan) -> str:
@@ -291,6 +291,6 @@ def _value(value: Any) -> str:
         return "(nothing)"
     if isinstance(value, dict) and isinstance(value.get("definition"), dict):
         definition = value["definition"]
-        return f"widget {definition.get('type')} {json.dumps(definition.get('title') or '', ensure_ascii=False)}"
+        return f"widget {definition.get('type')} {quoted(str(definition.get('title') or ''))}"
     text = json.dumps(value, ensure_ascii=False)
     return text if isinstance(value, str) or len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -86,8 +86,7 @@ def _group_by(node: Node, packs: Mapping[str, Pack]) -> tuple[str, ...]:
     names = node.texts()
     for index, name in enumerate(names):
         if name not in (*groups, "alertname", "severity", EACH_GROUP):
-            item = Node(node.file, f"{node.path}[{index}]", name)
-            raise item.fail(f"no monitor is grouped by `{name}`; {suggestion(name, sorted(groups))}")
+            raise node.below(index, name).fail(f"no monitor is grouped by `{name}`; {suggestion(name, sorted(groups))}")
     return (EACH_GROUP,) if EACH_GROUP in names else tuple(name for name in names if name in groups)
 
 
@@ -212,7 +211,7 @@ def _values(tag: str, node: Node) -> tuple[str, ...]:
 
 
 def _receivers(node: Node) -> dict[str, Receiver]:
-    return dict(read_all(lambda entry: (entry[0], _receiver(*entry)), node.items()))
+    return node.mapped(_receiver)
 
 
 def _receiver(name: str, node: Node) -> Receiver:

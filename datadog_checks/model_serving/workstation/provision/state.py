@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ...errors import ProvisionError, Refused
@@ -18,8 +19,6 @@ OVER = ("ended", "canceled")
 """The status of a downtime that silences nothing any more."""
 
 TWO_WEEKS = 14 * 24 * 3600
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,43 +316,34 @@ def _monitors(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _slos(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
-    offset = 0
-    while True:
-        page = client.call(client.slos.list_slos, tags_query=tag, limit=MONITOR_PAGE, offset=offset)["data"]
-        yield from page
-        if len(page) < MONITOR_PAGE:
-            return
-        offset += len(page)
+    listed = partial(client.call, client.slos.list_slos, tags_query=tag, limit=MONITOR_PAGE)
+    return _by_offset(lambda offset: listed(offset=offset)["data"], MONITOR_PAGE)
 
 
 def _dashboards(client: Client) -> Iterator[Mapping[str, Any]]:
     """Summaries of all dashboards: the API can't select by what a description says."""
-    start = 0
-    while True:
-        page = client.call(client.dashboards.list_dashboards, count=PAGE, start=start)["dashboards"]
-        yield from page
-        if len(page) < PAGE:
-            return
-        start += len(page)
+    listed = partial(client.call, client.dashboards.list_dashboards, count=PAGE)
+    return _by_offset(lambda offset: listed(start=offset)["dashboards"], PAGE)
 
 
 def _rules(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
     """All rules: the API's filter by text is not documented to match a whole name."""
-    page = 0
-    while True:
-        rules = client.call(client.rules.get_monitor_notification_rules, page=page, per_page=PAGE)["data"]
-        yield from rules
-        if len(rules) < PAGE:
-            return
-        page += 1
+    listed = partial(client.call, client.rules.get_monitor_notification_rules, per_page=PAGE)
+    return _by_offset(lambda offset: listed(page=offset // PAGE)["data"], PAGE)
 
 
 def _downtimes(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
     """All downtimes. Those that are over or canceled stay in the list for some time, and can't be changed any more."""
+    listed = partial(client.call, client.downtimes.list_downtimes, page_limit=PAGE)
+    return _by_offset(lambda offset: listed(page_offset=offset)["data"], PAGE)
+
+
+def _by_offset(page_from: Callable[[int], Sequence[Mapping[str, Any]]], size: int) -> Iterator[Mapping[str, Any]]:
+    """What is in all pages of a list, each of `size` but the last."""
     offset = 0
     while True:
-        page = client.call(client.downtimes.list_downtimes, page_offset=offset, page_limit=PAGE)["data"]
+        page = page_from(offset)
         yield from page
-        if len(page) < PAGE:
+        if len(page) < size:
             return
         offset += len(page)

@@ -16,6 +16,7 @@ from .packs import SEVERITIES, MonitorEntry, Pack, builtin_packs
 from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
 from .query.tree import Tag, leaves
+from .query.words import grammar
 from .schedules import LONGEST, UTC_NAME, read_repeats, read_start, read_zone, schedule_of
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
@@ -177,7 +178,7 @@ def _scope(node: Node) -> str:
     try:
         read_condition(text)
     except QueryError as error:
-        raise node.fail(f"`{text}`, column {max(error.column - 1, 1)}: {error.message}") from None
+        raise node.fail(f"`{text}`, column {error.column}: {error.message}") from None
     return text
 
 
@@ -190,36 +191,37 @@ def _generative(node: Node) -> str:
 
 
 def _tags(node: Node) -> tuple[str, ...]:
-    for item in node.each():
-        key, _, value = item.text().partition(":")
-        if not key or not value:
-            raise item.fail(f"must be a tag such as `cost_center:ml`, not `{item.value}`")
-        if key in OWN_TAGS:
-            hint = f"write `{key}: {value}`" if key in ("severity", "team") else "choose another key"
-            raise item.fail(f"`{key}` is set by provisioning: {hint}")
-    return node.texts()
+    return tuple(read_all(_tag, node.each()))
+
+
+def _tag(node: Node) -> str:
+    text = node.text()
+    key, _, value = text.partition(":")
+    if not key or not value:
+        raise node.fail(f"must be a tag such as `cost_center:ml`, not `{text}`")
+    if key in OWN_TAGS:
+        hint = f"write `{key}: {value}`" if key in ("severity", "team") else "choose another key"
+        raise node.fail(f"`{key}` is set by provisioning: {hint}")
+    return text
 
 
 def _patterns(node: Node) -> tuple[str, ...]:
-    for item in node.each():
-        if not re.fullmatch(r"[\w.*/-]+(:\S+)?", item.text()):
-            raise item.fail(f"must be a tag such as `owner:*`, or the key of one, not `{item.value}`")
-        key = item.text().partition(":")[0]
-        if key in OWN_TAGS:
-            raise item.fail(f"`{key}` is set by provisioning, so it can't be left to others")
-    return node.texts()
+    return tuple(read_all(_pattern, node.each()))
+
+
+def _pattern(node: Node) -> str:
+    text = node.text()
+    if not re.fullmatch(r"[\w.*/-]+(:\S+)?", text):
+        raise node.fail(f"must be a tag such as `owner:*`, or the key of one, not `{text}`")
+    key = text.partition(":")[0]
+    if key in OWN_TAGS:
+        raise node.fail(f"`{key}` is set by provisioning, so it can't be left to others")
+    return text
 
 
 def _thresholds(node: Node) -> dict[str, float | None]:
     numbers = dict.fromkeys(THRESHOLDS, lambda item: None if item.value is None else item.number())
     return node.read({**numbers, "critical": Node.number}, "threshold")
-
-
-def _url(node: Node) -> str:
-    text = node.text()
-    if not re.match(r"https?://[^\s/]+", text):
-        raise node.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
-    return text
 
 
 def _packs(available: Mapping[str, Pack], node: Node) -> tuple[str, ...]:
@@ -235,7 +237,7 @@ def _teams(available: Mapping[str, Pack], node: Node) -> dict[str, str]:
 
 
 def _runbooks(node: Node) -> str:
-    text = _url(node)
+    text = node.url()
     if "{monitor}" not in text:
         return f"{text.rstrip('/')}/{{monitor}}"
     return text
@@ -254,16 +256,15 @@ def _groups(node: Node) -> tuple[str, ...]:
 def _variants(node: Node, form: Callable[..., OfOne], known: Mapping[str, Reader]) -> dict[str, OfOne]:
     """What is said of variants, by their names, in their order; `known` are the keys that one may have."""
 
-    def read(entry: tuple[str, Node]) -> tuple[str, OfOne]:
-        name, said = entry
+    def read(name: str, said: Node) -> OfOne:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise node.fail(f"`{name}` is no name of a variant: write small letters, digits and _")
         values = said.read(known)
         if "scope" not in values:
             raise said.fail("needs a `scope`, which says of which series it is")
-        return name, form(**values)
+        return form(**values)
 
-    return dict(read_all(read, node.items()))
+    return node.mapped(read)
 
 
 def _monitor_variants(node: Node) -> dict[str, MonitorValues]:
@@ -325,7 +326,7 @@ MONITOR: Mapping[str, Reader] = {
     "auto_resolve": _optional(60, DAY),
     "renotify": _optional(10, DAY),
     "evaluation_delay": _optional(1, DAY),
-    "runbook": _url,
+    "runbook": Node.url,
     "min_errors": lambda node: node.integer(1, 10**6),
     "min_requests": lambda node: node.integer(1, 10**9),
     "notify_by": _groups,
@@ -340,9 +341,9 @@ SLO: Mapping[str, Reader] = {
     "enabled": Node.flag,
     "target": Node.number,
     "warning": Node.number,
-    "timeframe": lambda node: node.choice(("7d", "30d", "90d")),
+    "timeframe": lambda node: node.choice(grammar()["slo"]["timeframes"]),
     "threshold": Node.number,
-    "slice": lambda node: node.choice((60, 300)),
+    "slice": lambda node: node.choice(grammar()["slo"]["intervals"]),
     "scope": _scope,
     "team": Node.tag_value,
     "tags": _tags,
@@ -369,7 +370,7 @@ def _dashboards(available: Mapping[str, Pack], node: Node) -> dict[str, bool]:
 
 
 def _downtimes(node: Node) -> dict[str, DowntimeValues]:
-    return node.read({name: partial(_downtime, name) for name, _ in node.items()})
+    return node.mapped(_downtime)
 
 
 def _downtime(name: str, node: Node) -> DowntimeValues:

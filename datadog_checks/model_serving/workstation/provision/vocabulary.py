@@ -74,13 +74,8 @@ def builtin_vocabulary() -> Vocabulary:
 
 
 def kind_of(metric: str) -> str | None:
-    """The same of the catalog that ships with the check."""
+    """`gauge`, `count` or `distribution`; None for what a check without catalog files of the user never sends."""
     return builtin_vocabulary().kind_of(metric)
-
-
-def tags_of(metric: str) -> frozenset[str]:
-    """The same of the catalog that ships with the check."""
-    return builtin_vocabulary().tags_of(metric)
 
 
 def vocabulary(catalog: Catalog) -> Vocabulary:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .packs import DashboardEntry, SloEntry
-from .packs.queries import conjuncts, joined, mapped, number_text, read_condition
+from .packs.queries import joined, mapped, number_text, read_condition
 from .packs.settle import Settled
 from .query import parse_metric_expression, render
-from .query.tree import Condition, Everything, Expression, Metric, MetricMonitor, Variable
+from .query.tree import Condition, Everything, Expression, Metric, MetricMonitor, Variable, conjuncts
 from .vocabulary import Vocabulary, builtin_vocabulary
 
 COLUMNS = 12

@@ -17,7 +17,6 @@ from datadog_checks.model_serving.workstation.provision.vocabulary import (
     builtin_vocabulary,
     documented,
     kind_of,
-    tags_of,
     vocabulary,
 )
 
@@ -66,7 +65,7 @@ def test_tags_of_the_tables_are_known(found: set[tuple[str, frozenset[str]]]) ->
         (name, tag)
         for name, tags in found
         if kind_of(name) is not None
-        for tag in tags - tags_of(name) - OTHER_TAGS
+        for tag in tags - builtin_vocabulary().tags_of(name) - OTHER_TAGS
         if not tag.startswith(OF_OTHERS)
     }
     assert unknown == set()
@@ -89,7 +88,11 @@ def test_tags_of_real_payloads_are_known(path: Path, endpoint: Endpoint, aggrega
     for metric in submitted:
         assert kind_of(metric.name) is not None, metric.name
         names = {tag.partition(":")[0] for tag in metric.tags}
-        unknown |= {(metric.name, tag) for tag in names - tags_of(metric.name) if not tag.startswith(OF_OTHERS)}
+        unknown |= {
+            (metric.name, tag)
+            for tag in names - builtin_vocabulary().tags_of(metric.name)
+            if not tag.startswith(OF_OTHERS)
+        }
     assert unknown == set()
     for status in aggregator.service_checks("model_serving.openmetrics.health"):
         names = {tag.partition(":")[0] for tag in status.tags}
@@ -133,8 +136,8 @@ def test_metric(metric: str, kind: str | None, has: set[str], lacks: set[str]) -
     """Kind and tags of metrics that monitors are built upon."""
     name = f"model_serving.{metric}"
     assert kind_of(name) == kind
-    assert has <= tags_of(name)
-    assert not lacks & tags_of(name)
+    assert has <= builtin_vocabulary().tags_of(name)
+    assert not lacks & builtin_vocabulary().tags_of(name)
 
 
 def test_every_reading_of_a_gpu_has_the_tags_of_a_device() -> None:
@@ -142,7 +145,7 @@ def test_every_reading_of_a_gpu_has_the_tags_of_a_device() -> None:
     for entries in table().values():
         for entry in entries:
             for metric in [entry["metric"]] if "metric" in entry else entry["values"].values():
-                assert {"gpu_uuid", *entry.get("tags", {})} <= tags_of(f"model_serving.{metric}")
+                assert {"gpu_uuid", *entry.get("tags", {})} <= builtin_vocabulary().tags_of(f"model_serving.{metric}")
 
 
 def test_a_system_of_ones_own(tmp_path: Path) -> None:

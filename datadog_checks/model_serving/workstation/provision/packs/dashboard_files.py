@@ -151,30 +151,31 @@ def _among(node: Node, known: Collection[str], what: str) -> str:
 
 
 def _variables(node: Node) -> dict[str, str]:
-    found = {}
-    for name, item in node.items():
+    def read(name: str, tag: Node) -> str:
         if not NAME.fullmatch(name):
-            raise item.fail("the name of a variable is letters, digits and _, as in `endpoint: endpoint_name`")
-        if not TAG.fullmatch(item.text()):
-            raise item.fail(f"must be the name of a tag, such as endpoint_name, not `{item.value}`")
-        found[name] = item.text()
-    return found
+            raise tag.fail("the name of a variable is letters, digits and _, as in `endpoint: endpoint_name`")
+        if not TAG.fullmatch(tag.text()):
+            raise tag.fail(f"must be the name of a tag, such as endpoint_name, not `{tag.value}`")
+        return tag.text()
+
+    return node.mapped(read)
 
 
 def _queries(node: Node, *, priced: bool) -> dict[str, str]:
-    found = {}
-    for name, item in node.items():
+    def read(name: str, query: Node) -> str:
         if not NAME.fullmatch(name):
-            raise item.fail("the name of a query is letters, digits and _, as in {a: ...}")
-        found[name] = _expression(item, priced=priced)
-    return found
+            raise query.fail("the name of a query is letters, digits and _, as in {a: ...}")
+        return _expression(query, priced=priced)
+
+    return node.mapped(read)
 
 
 def _show(node: Node) -> dict[str, str]:
-    found = {}
-    for alias, item in node.items():
-        item.parsed(parse_metric_expression)
-        found[alias] = item.text()
+    def read(alias: str, formula: Node) -> str:
+        formula.parsed(parse_metric_expression)
+        return formula.text()
+
+    found = node.mapped(read)
     if not found:
         raise node.fail("must show one formula at least, such as {Requests: a}")
     return found

@@ -6,15 +6,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..document import Node, Read, read_all, read_document, suggestion
+from ..document import Node, read_document, suggestion
 from ..query import parse_metric_expression, parse_monitor
 from ..query.tree import EventMonitor, MetricMonitor, MonitorQuery, ServiceCheckMonitor, SloMonitor
+from ..query.words import grammar
 from . import SEVERITIES, MonitorEntry, Pack, SloEntry, filled, with_others
 from .dashboard_files import read_dashboard
 from .queries import read_condition
 from .thresholds import misplaced
+
+Entry = TypeVar("Entry")
 
 ALL = "all"
 """Among names of packs: all that ship."""
@@ -35,7 +38,6 @@ SET_HERE = {"key", "pack", "created", "lacking", "endpoint", "origin", "variant"
 """Fields of an entry that its file does not say."""
 UNSAID = {"watches", "source", "description"}
 """Fields that a file of a user need not say."""
-TIMEFRAMES = ("7d", "30d", "90d")
 
 
 def is_path(name: str) -> bool:
@@ -83,7 +85,7 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     if not any(part in top for part in PARTS):
         raise root.fail(f"has nothing in it: write {', '.join(f'`{part}`' for part in PARTS[:-1])} or `{PARTS[-1]}`")
     common = {"pack": name, "team": top["team"].tag_value() if "team" in top else ""}
-    slos = _each(
+    slos = _keyed(
         top.get("slos"),
         "SLO",
         {one.key: one.pack for one in _all(available, "slos")},
@@ -91,18 +93,18 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
     )
     taken = {one.key: one.pack for one in _all(available, "monitors")}
 
-    def read_monitor(key: str, entry: Node) -> list[MonitorEntry]:
+    def monitor(key: str, entry: Node) -> list[MonitorEntry]:
         said = _said(entry, MONITOR, MonitorEntry)
         one = MonitorEntry(**{**common, "watches": said["title"], "source": "", **said, "key": key, "created": ""})
         _check(one, entry)
-        others = list(with_others(one))
-        for other in others:
+        found = list(with_others(one))
+        for other in found:
             if other.key in taken:
                 raise entry.fail(f"`{other.key}` is a monitor of the pack `{taken[other.key]}`: choose another key")
             taken[other.key] = name
-        return others
+        return found
 
-    monitors = [one for some in _each(top.get("monitors"), "monitor", taken, read_monitor) for one in some]
+    monitors = [one for found in _keyed(top.get("monitors"), "monitor", taken, monitor) for one in found]
     known = [one.key for one in (*_all(available, "slos"), *slos)]
     own = [one.key for one in monitors]
     for one in monitors:
@@ -115,7 +117,7 @@ def read_pack(path: Path, available: Mapping[str, Pack]) -> Pack:
         if one.slo and one.slo not in known:
             raise place.fail(f"query: there is no SLO `{one.slo}`; {suggestion(one.slo, known)}")
     marks = [one.key for one in (*_all(available, "monitors"), *monitors) if one.form == "metric"]
-    dashboards = _each(
+    dashboards = _keyed(
         top.get("dashboards"),
         "dashboard",
         {one.key: one.pack for one in _all(available, "dashboards")},
@@ -137,18 +139,17 @@ def _all(available: Mapping[str, Pack], what: str) -> list[Any]:
     return [one for pack in available.values() for one in getattr(pack, what)]
 
 
-def _each(node: Node | None, what: str, taken: Mapping[str, str], read: Callable[[str, Node], Read]) -> list[Read]:
-    """What `read` makes of each entry. `taken` are the packs of the keys that none can have."""
+def _keyed(node: Node | None, what: str, taken: Mapping[str, str], read: Callable[[str, Node], Entry]) -> list[Entry]:
+    """The entries of a part of a pack, none of whose keys may be `taken` by another pack."""
 
-    def read_one(item: tuple[str, Node]) -> Read:
-        key, entry = item
+    def checked(key: str, entry: Node) -> Entry:
         if not KEY.fullmatch(key):
             raise entry.fail("a key is small letters, digits and _, in parts with a dot between them")
         if key in taken:
             raise entry.fail(f"is a key of the pack `{taken[key]}`: choose another one for this {what}")
         return read(key, entry)
 
-    return read_all(read_one, node.items() if node is not None else ())
+    return list(node.mapped(checked).values()) if node is not None else []
 
 
 def _said(
@@ -182,8 +183,9 @@ def _check(entry: MonitorEntry, node: Node) -> None:
             raise node.fail(f"thresholds: `{name}` must be {'below' if sign > 0 else 'above'} `{beyond}`")
     if entry.form == "service check" and set(entry.thresholds) < {"critical", "ok"}:
         raise node.fail("thresholds: a service check needs `critical` and `ok`, each a number of consecutive runs")
-    if entry.slo and set(entry.rates) != set(TIMEFRAMES):
-        raise node.fail(f"rates: a burn rate needs one for each of {', '.join(TIMEFRAMES)}")
+    timeframes = grammar()["slo"]["timeframes"]
+    if entry.slo and set(entry.rates) != set(timeframes):
+        raise node.fail(f"rates: a burn rate needs one for each of {', '.join(timeframes)}")
     if entry.generative and entry.form != "metric":
         raise node.fail("generative: is for monitors of metrics")
     for tag in entry.without:
@@ -215,14 +217,14 @@ def _query(node: Node) -> str:
 
 
 def _guards(node: Node) -> dict[str, str]:
-    found = {}
-    for name, item in node.items():
+    def read(name: str, query: Node) -> str:
         if not NAME.fullmatch(name):
-            raise item.fail("a name is small letters, digits and _")
-        if not isinstance(item.parsed(parse_monitor), MetricMonitor):
-            raise item.fail("must be a monitor of metrics")
-        found[name] = item.text()
-    return found
+            raise query.fail("a name is small letters, digits and _")
+        if not isinstance(query.parsed(parse_monitor), MetricMonitor):
+            raise query.fail("must be a monitor of metrics")
+        return query.text()
+
+    return node.mapped(read)
 
 
 def _expression(node: Node) -> str:
@@ -236,7 +238,7 @@ def _scope(node: Node) -> str:
 
 
 def _numbers(node: Node) -> dict[str, float]:
-    return {name: item.number() for name, item in node.items()}
+    return node.mapped(lambda name, item: item.number())
 
 
 def _bounds(node: Node) -> tuple[float, float]:
@@ -247,14 +249,7 @@ def _bounds(node: Node) -> tuple[float, float]:
 
 
 def _words(node: Node) -> dict[str, str]:
-    return {tag: level.tag_value() for tag, level in node.items()}
-
-
-def _url(node: Node) -> str:
-    text = node.text()
-    if not re.match(r"https?://[^\s/]+", text):
-        raise node.fail(f"must be a URL such as https://wiki.example.com/runbooks, not `{text}`")
-    return text
+    return node.mapped(lambda tag, level: level.tag_value())
 
 
 KINDS: Mapping[str, Callable[[Node], Any]] = {
@@ -281,7 +276,7 @@ MONITOR: Mapping[str, Callable[[Node], Any]] = {
     "except_for": _scope,
     "generative": lambda node: node.choice(("except", "only")),
     "auto_resolve": lambda node: node.integer(1, 24),
-    "runbook": _url,
+    "runbook": Node.url,
 }
 """Fields of a monitor that are read in another way than others of their type."""
 
@@ -290,9 +285,9 @@ SLO: Mapping[str, Callable[[Node], Any]] = {
     "good": _expression,
     "total": _expression,
     "query": _expression,
-    "comparator": lambda node: node.choice((">", ">=", "<", "<=")),
-    "slice": lambda node: node.choice((60, 300)),
-    "timeframe": lambda node: node.choice(TIMEFRAMES),
+    "comparator": lambda node: node.choice(grammar()["slo"]["comparators"]),
+    "slice": lambda node: node.choice(grammar()["slo"]["intervals"]),
+    "timeframe": lambda node: node.choice(grammar()["slo"]["timeframes"]),
     "generative": lambda node: node.choice(("except",)),
     "team": Node.tag_value,
 }

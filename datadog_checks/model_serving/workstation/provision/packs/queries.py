@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from ....errors import QueryError
 from ..query.reader import QueryReader
-from ..query.rules import grouped
+from ..query.rules import group_tags
 from ..query.scopes import read_scope
 from ..query.tree import (
     And,
@@ -35,14 +36,21 @@ from ..query.tree import (
     Text,
     Variable,
     Window,
+    conjuncts,
+    leaves,
+    values_asked,
 )
 
 
 def read_condition(scope: str) -> Condition:
-    """A scope without its braces, such as `env:prod,!region:eu`. Raises QueryError."""
+    """A scope without its braces, such as `env:prod,!region:eu`. Raises QueryError with the column in it."""
     reader = QueryReader("{" + scope + "}")
-    condition = read_scope(reader)
-    reader.finish("at the end of a scope")
+    try:
+        condition = read_scope(reader)
+        reader.finish("at the end of a scope")
+    except QueryError as error:
+        column = max(error.column - len("{"), 1)
+        raise QueryError(error.message, column, error.certain, error.id) from None
     return condition
 
 
@@ -114,22 +122,7 @@ def can_hold(condition: Condition, lacking: Callable[[str], bool], wanted: bool 
 
 def keys_of(condition: Condition) -> set[str]:
     """The tags that a condition asks for."""
-    match condition:
-        case Tag(key=key) | In(key=key):
-            return {key}
-        case Not(operand=operand):
-            return keys_of(operand)
-        case And(operands=operands) | Or(operands=operands):
-            return {key for operand in operands for key in keys_of(operand)}
-        case _:
-            return set()
-
-
-def conjuncts(condition: Condition) -> tuple[Condition, ...]:
-    """What must all hold."""
-    if isinstance(condition, And):
-        return tuple(part for operand in condition.operands for part in conjuncts(operand))
-    return () if isinstance(condition, Everything) else (condition,)
+    return {leaf.key for leaf in leaves(condition) if isinstance(leaf, Tag | In)}
 
 
 def takes_all(wide: Condition, narrow: Condition) -> bool:
@@ -140,7 +133,7 @@ def takes_all(wide: Condition, narrow: Condition) -> bool:
 def _implies(has: Condition, must: Condition) -> bool:
     if has == must:
         return True
-    given, taken = _values(has), _values(must)
+    given, taken = values_asked(has), values_asked(must)
     if given is None or taken is None or given[0] != taken[0]:
         return False
     return all(any(fnmatchcase(value, pattern) for pattern in taken[1]) for value in given[1])
@@ -148,31 +141,17 @@ def _implies(has: Condition, must: Condition) -> bool:
 
 def apart(one: Condition, other: Condition, single: Collection[str]) -> bool:
     """Whether the two plainly ask for different values of one tag, of those that have a `single` one."""
-    pairs = [(left, right) for left in map(_values, conjuncts(one)) for right in map(_values, conjuncts(other))]
+    ours, theirs = (list(filter(None, map(values_asked, conjuncts(each)))) for each in (one, other))
     return any(
-        left is not None
-        and right is not None
-        and left[0] == right[0]
-        and left[0] in single
-        and not any(_may_be_one(value, another) for value in left[1] for another in right[1])
-        for left, right in pairs
+        key == another and key in single and not any(_may_be_one(mine, yours) for mine in values for yours in others)
+        for key, values in ours
+        for another, others in theirs
     )
 
 
 def _may_be_one(value: str, other: str) -> bool:
     """Whether two values of a tag, in which a `*` is anything, may stand for the same. Of two such it is taken so."""
     return ("*" in value and "*" in other) or fnmatchcase(value, other) or fnmatchcase(other, value)
-
-
-def _values(condition: Condition) -> tuple[str, tuple[str, ...]] | None:
-    """A tag and the values of which it must have one."""
-    match condition:
-        case Tag(key=key, value=str(value)):
-            return key, (value,)
-        case In(key=key, values=values, negated=False):
-            return key, values
-        case _:
-            return None
 
 
 def joined(*conditions: Condition) -> Condition:
@@ -254,7 +233,7 @@ def groups_of(query: MonitorQuery) -> tuple[str, ...]:
     """Tags that a monitor is grouped by, in the order of the query."""
     match query:
         case MetricMonitor():
-            return tuple(dict.fromkeys(group.tag for _, by in grouped(query.expression) for group in by))
+            return group_tags(query.expression)
         case ServiceCheckMonitor():
             return tuple(tag.value for tag in query.by)
         case EventMonitor():

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from ....catalog.loader import builtin_catalog
 from ...stored import needs_spelling, stored_pattern
 from .problems import Place, Problem, nearest
-from .tree import And, By, Condition, In, Not, Or, Tag, Variable, leaves
+from .tree import And, By, Condition, In, Not, Or, Tag, Variable, conjuncts, leaves, values_asked
 
 ENVIRONMENTS = frozenset(("prod", "production", "live", "stage", "staging", "preprod", "qa", "test", "testing", "dev"))
 
@@ -112,21 +112,17 @@ def _contradictions(scope: Condition, place: Place) -> Iterator[Problem]:
 
 def _exact(part: Condition) -> tuple[str, tuple[str, ...]] | None:
     """The tag and those of its values of which a condition asks for one; None where it isn't so plain."""
-    match part:
-        case Tag(key=key, value=str(value)):
-            values: tuple[str, ...] = (value,)
-        case In(key=key, negated=False):
-            values = part.values
-        case _:
-            return None
-    return None if any("*" in one or "$" in one for one in (key, *values)) else (key, values)
+    asked = values_asked(part)
+    if asked is None or any("*" in one or "$" in one for one in (asked[0], *asked[1])):
+        return None
+    return asked
 
 
 def _conjunctions(condition: Condition) -> Iterator[list[Condition]]:
     """What must hold together, however AND is nested."""
     match condition:
         case And():
-            together = list(_operands(condition))
+            together = list(conjuncts(condition))
             yield together
             for part in together:
                 yield from _conjunctions(part)
@@ -137,14 +133,6 @@ def _conjunctions(condition: Condition) -> Iterator[list[Condition]]:
             yield from _conjunctions(condition.operand)
         case _:
             return
-
-
-def _operands(condition: Condition) -> Iterator[Condition]:
-    if isinstance(condition, And):
-        for operand in condition.operands:
-            yield from _operands(operand)
-    else:
-        yield condition
 
 
 def _parts(condition: Condition) -> Iterator[Condition]:

@@ -15,14 +15,13 @@ from .numbers import check_missing, check_numbers, check_rollups
 from .options import check_message, check_options, check_thresholds
 from .parse import parse_monitor
 from .problems import Place, Problem, mappings, nearest
-from .rules import check_expression, grouped, metrics_of
+from .rules import check_expression, group_tags, metrics_of
 from .tree import (
     And,
     Comparison,
     CompositeMonitor,
     Condition,
     EventMonitor,
-    Expression,
     FormulaMonitor,
     FunctionCall,
     In,
@@ -104,7 +103,7 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     groups: list[str] | None = None
     match query:
         case MetricMonitor():
-            groups = _groups(query.expression)
+            groups = list(group_tags(query.expression))
             yield from _metric(query, options, at, below)
         case FormulaMonitor():
             groups = []
@@ -112,7 +111,7 @@ def _monitor(body: Mapping[str, Any], place: Place) -> Iterator[Problem]:
             groups = groups if _is_grouped_by_metrics(query, options, below) else None
         case ServiceCheckMonitor():
             groups = [tag.value for tag in query.by]
-            yield from _service_check(query, options, at, below)
+            yield from _service_check(query, options, at)
         case EventMonitor():
             groups = [tag.value for tag in query.by]
             yield from check_window(query.window, at)
@@ -151,10 +150,6 @@ def _of_another_source(
     yield from check_thresholds(comparison, kind, options, place.within("options"))
     yield from check_options(None, body, options, None, place)
     yield from check_message(body.get("message"), None, frozenset(), options, place)
-
-
-def _groups(expression: Expression) -> list[str]:
-    return list(dict.fromkeys(group.tag for _, by in grouped(expression) for group in by))
 
 
 def _filtered(query: MonitorQuery) -> Iterator[str]:
@@ -224,7 +219,7 @@ def _formula(
         except QueryError as error:
             yield inner.unreadable(error)
             continue
-        groups += _groups(expression)
+        groups += group_tags(expression)
         yield from check_expression(expression, inner)
     if not names:
         yield below.within("variables").error(
@@ -240,9 +235,7 @@ def _is_grouped_by_metrics(query: FormulaMonitor, options: Mapping[str, Any], pl
     return not regrouped and all(variable.get("data_source") == "metrics" for variable, _ in variables)
 
 
-def _service_check(
-    query: ServiceCheckMonitor, options: Mapping[str, Any], at: Place, below: Place
-) -> Iterator[Problem]:
+def _service_check(query: ServiceCheckMonitor, options: Mapping[str, Any], at: Place) -> Iterator[Problem]:
     id = "monitor/service-check"
     if query.last is None:
         yield at.error(id, "`.last()` is missing: write `.last(3)`, at least the largest threshold and one", query.at)

@@ -77,6 +77,11 @@ def grouped(part: Argument) -> Iterator[tuple[Metric | FunctionCall, tuple[By, .
             return
 
 
+def group_tags(expression: Expression) -> tuple[str, ...]:
+    """The tags that an expression groups its series by, in its order."""
+    return tuple(dict.fromkeys(group.tag for _, by in grouped(expression) for group in by))
+
+
 def _metric(metric: Metric, place: Place) -> Iterator[Problem]:
     words = grammar()
     aggregator = metric.aggregator

@@ -260,6 +260,24 @@ def leaves(condition: Condition) -> Iterator[Tag | Variable | In | Monitor]:
             yield condition
 
 
+def conjuncts(condition: Condition) -> tuple[Condition, ...]:
+    """What must all hold, however AND is nested."""
+    if isinstance(condition, And):
+        return tuple(part for operand in condition.operands for part in conjuncts(operand))
+    return () if isinstance(condition, Everything) else (condition,)
+
+
+def values_asked(condition: Condition) -> tuple[str, tuple[str, ...]] | None:
+    """A tag, and the values of which it must have one; None for a condition that asks for anything else."""
+    match condition:
+        case Tag(key=key, value=str(value)):
+            return key, (value,)
+        case In(key=key, values=values, negated=False):
+            return key, values
+        case _:
+            return None
+
+
 # Monitors.
 
 

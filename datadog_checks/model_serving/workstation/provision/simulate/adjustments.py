@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from ..packs import MonitorEntry
-from ..packs.queries import conjuncts, joined, read_condition
+from ..packs.queries import joined, read_condition
 from ..packs.settle import notified
 from ..query.render import render_scope
-from ..query.tree import And, Condition, Everything, In, Not, Or, Tag
+from ..query.tree import And, Condition, Everything, In, Not, Or, Tag, conjuncts
 from ..routing import Routing
 from ..values import SloValues, Values
 

@@ -1,4 +1,5 @@
-"""The runs of `model-serving check`: how many, when, and what they tell."""
+"""Trial runs of instances, as `check`, `provision preview` and `provision plan --try` make them: how many, when, and
+what they tell."""
 
 from __future__ import annotations
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from ..examine import Examination
 
 NAME = "model_serving"
-DEFAULT_TIMES = 2
-TRIAL_INTERVAL = 5.0
-"""Seconds between the runs of a URL: a person waits, and no file says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
