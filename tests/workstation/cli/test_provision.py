@@ -335,7 +335,7 @@ def test_another_name_of_a_stack_leads_to_its_move(dd: Standin, tmp_path: Path) 
     values.write_text("stack: b\n", encoding="utf-8")
     assert run(dd, "apply", "--yes", *options).exit_code == 0
     values.write_text("stack: c\n", encoding="utf-8")
-    assert "if this is what it is called now, add --move-from b" in run(dd, "plan", *options).output
+    assert "if this is what it is called now, add --move-from b" in run(dd, "plan", "--brief", *options).output
     assert "--move-from" not in run(dd, "plan", *options, "--move-from", "b").output
     values.write_text("stack: c\nprefix: '[c] '\n", encoding="utf-8")
     assert "--move-from" not in run(dd, "plan", *options).output

@@ -184,5 +184,9 @@ def test_a_downtime_for_nothing_that_is_provisioned_is_told(tmp_path: Path) -> N
     )
     values = load_values(path)
     told = list(unplanned(values, desired(None, values)))
-    assert [line.removeprefix(f"{path}: ").partition(": ")[0] for line in told] == ["downtimes.a", "downtimes.c"]
+    assert [line.removeprefix(f"{path}: ").partition(": ")[0] for line in told] == [
+        "downtimes.a",
+        "downtimes.b.monitors[0]",
+        "downtimes.c",
+    ]
     assert "so it isn't planned; add their pack to `packs`, switch them on, or take it out" in told[0]

@@ -233,6 +233,20 @@ def test_what_cannot_be_is_refused(load: Load, text: str, said: str) -> None:
             id="of what the packs have",
         ),
         pytest.param(
+            """
+            slos: {availability: {variants: {m: {scope: "model_name:x"}}}}
+            monitors:
+              gpu.temperature: {variants: {x: {scope: "gpu:0"}, y: {scope: "gpu:0"}}}
+              endpoint.ready: {window: 5m}
+            """,
+            [
+                "slos.availability.variants.m.scope",
+                "monitors.gpu.temperature.variants.y.scope",
+                "monitors.endpoint.ready.window",
+            ],
+            id="of several parts",
+        ),
+        pytest.param(
             "slos: {availability: {target: 120}, latency: {threshold: 0}}",
             ["slos.availability.target", "slos.latency.threshold"],
             id="of SLOs",

@@ -4,7 +4,7 @@ place in the values file that a problem of a query comes from."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -52,16 +52,22 @@ def advice(values: Values, routing: Routing | None) -> Iterator[str]:
                 yield _line(routing.file, f"receivers.{name}.to", problem)
 
 
-def unplanned(values: Values, resources: Iterable[Resource]) -> Iterator[str]:
-    """A line for each downtime of the values of which nothing is among the resources."""
+def unplanned(values: Values, resources: Collection[Resource]) -> Iterator[str]:
+    """A line for each monitor that a downtime of the values names and the resources lack, and for each downtime of
+    which nothing is among them."""
     planned = {one.key.partition(".")[0] for one in resources if one.kind == "downtime"}
-    for name in values.downtimes:
+    monitors = [f"{one.key}." for one in resources if one.kind == "monitor"]
+    advice = "add their pack to `packs`, switch them on, or take it out"
+    for name, said in values.downtimes.items():
         if name not in planned:
-            problem = (
-                "none of its monitors is provisioned, so it isn't planned; add their pack to `packs`, switch them on, "
-                "or take it out"
-            )
+            problem = f"none of its monitors is provisioned, so it isn't planned; {advice}"
             yield _line(values.file, f"downtimes.{name}", problem)
+            continue
+        for index, key in enumerate(said.monitors or ()):
+            # Its variants, and those that complement it, have keys that go on.
+            if not any(one.startswith(f"{key}.") for one in monitors):
+                problem = f"{key} isn't provisioned, so there is nothing to silence; {advice}"
+                yield _line(values.file, f"downtimes.{name}.monitors[{index}]", problem)
 
 
 def explained(values: Values, fed: bool, address: str, problem: Problem) -> str | None:

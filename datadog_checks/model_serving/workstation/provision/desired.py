@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...catalog.loader import load_catalog
 from ...errors import OptionError
-from .document import read_all, suggestion
+from .document import Complaints, suggestion
 from .downtimes import downtimes
 from .model import KEY_TAG, PERCENTILE, PackPlaces, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
@@ -135,22 +135,26 @@ def _settled(
         for entry in pack.slos
         if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
     }
-    of_slos = chain.from_iterable(read_all(lambda one: slos_of(one, values), bases.values()))
-    slos = {one.key: one for one in read_all(lambda one: settle_slo(one, values), of_slos)}
+    wrong = Complaints()
+    of_slos = chain.from_iterable(wrong.read(lambda one: slos_of(one, values), bases.values()))
+    slos = {one.key: one for one in wrong.read(lambda one: settle_slo(one, values), of_slos)}
     whole = [
         entry
         for pack in packs
         for entry in pack.monitors
         if f"monitor:{entry.key}" not in left_out and (not entry.slo or entry.slo in bases)
     ]
-    parts = chain.from_iterable(read_all(lambda entry: with_variants(entry, values), whole))
+    parts = chain.from_iterable(wrong.read(lambda entry: with_variants(entry, values), whole))
     present = [one for one in parts if _is_wanted(one, values, optional)]
-    entries = list(
-        chain.from_iterable(read_all(lambda one: alerts_of(one, bases[one.slo], values) if one.slo else [one], present))
-    )
-    check_scope(entries, values)
-    check_parts(entries, values)
-    return slos, entries, read_all(lambda entry: settle(entry, values, slos.get(entry.slo)), entries)
+    split = wrong.read(lambda one: alerts_of(one, bases[one.slo], values) if one.slo else [one], present)
+    entries = [one for some in split for one in some if not one.slo or one.slo in slos]
+    wrong.read(lambda check: check(entries, values), (check_parts,))
+    if not wrong.read(lambda check: check(entries, values), (check_scope,)):
+        # It has told of all monitors what each would tell again.
+        wrong.end()
+    monitors = wrong.read(lambda entry: settle(entry, values, slos.get(entry.slo)), entries)
+    wrong.end()
+    return slos, entries, monitors
 
 
 def _is_wanted(entry: MonitorEntry, values: Values, optional: bool) -> bool:

@@ -167,17 +167,34 @@ def read_document(path: str | Path, what: str) -> Node:
     return Node(str(path), "", {} if data is None else data)
 
 
+class Complaints:
+    """What can't be of things that are read one after the other, for one error about all of it: whoever wrote the file
+    mends it once."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, None] = {}
+
+    def read(self, read: Callable[[Given], Read], items: Iterable[Given]) -> list[Read]:
+        """What `read` makes of each item, without those about which it raises DocumentError."""
+        found = []
+        for item in items:
+            try:
+                found.append(read(item))
+            except DocumentError as error:
+                self._lines |= dict.fromkeys(str(error).splitlines())
+        return found
+
+    def end(self) -> None:
+        """Raise DocumentError with a line for each complaint, if there is any."""
+        if self._lines:
+            raise DocumentError("\n".join(self._lines))
+
+
 def read_all(read: Callable[[Given], Read], items: Iterable[Given]) -> list[Read]:
-    """What `read` makes of each. Raises one DocumentError with its complaints about all that can't be, a line each:
-    whoever wrote the file mends it once."""
-    found, wrong = list[Read](), dict[str, None]()
-    for item in items:
-        try:
-            found.append(read(item))
-        except DocumentError as error:
-            wrong |= dict.fromkeys(str(error).splitlines())
-    if wrong:
-        raise DocumentError("\n".join(wrong))
+    """What `read` makes of each item. Raises one DocumentError about all that can't be."""
+    complaints = Complaints()
+    found = complaints.read(read, items)
+    complaints.end()
     return found
 
 

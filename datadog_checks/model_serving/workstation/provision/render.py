@@ -70,7 +70,9 @@ def plan_text(plan: Plan, *, unchanged: bool = False, brief: bool = False, width
         first, *others = _lines(f"{name}  {headline(step)}", 4, width)
         text.append(name, "bold")
         text.append(f"{first.strip().removeprefix(name)}\n")
-        for line in (*others, *(() if brief else _paragraph(step, hearers, width))):
+        # Of another stack there is nothing but a note, which may be what was forgotten.
+        whole = not brief or step.kind == "stack"
+        for line in (*others, *(_paragraph(step, hearers, width) if whole else ())):
             text.append(f"{line}\n")
     hearing = any("notification_rule" in counts for counts in plan.left_alone.values())
     if hearers.nobody and not hearing and any(step.kind == "monitor" for step in plan.having(Action.CREATE)):
