@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...catalog.loader import load_catalog
 from ...errors import OptionError
-from .document import Complaints, suggestion
+from .document import Mistakes, suggestion
 from .downtimes import downtimes
 from .model import KEY_TAG, PERCENTILE, PackPlaces, Resource, owner_tag
 from .packs import MonitorEntry, Pack, SloEntry, builtin_packs
@@ -135,7 +135,7 @@ def _settled(
         for entry in pack.slos
         if values.slos.get(entry.key, SloValues()).enabled and f"slo:{entry.key}" not in left_out
     }
-    wrong = Complaints()
+    wrong = Mistakes()
     of_slos = chain.from_iterable(wrong.read(lambda one: slos_of(one, values), bases.values()))
     slos = {one.key: one for one in wrong.read(lambda one: settle_slo(one, values), of_slos)}
     whole = [

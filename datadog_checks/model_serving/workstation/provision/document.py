@@ -167,7 +167,7 @@ def read_document(path: str | Path, what: str) -> Node:
     return Node(str(path), "", {} if data is None else data)
 
 
-class Complaints:
+class Mistakes:
     """What can't be of things that are read one after the other, for one error about all of it: whoever wrote the file
     mends it once."""
 
@@ -185,16 +185,16 @@ class Complaints:
         return found
 
     def end(self) -> None:
-        """Raise DocumentError with a line for each complaint, if there is any."""
+        """Raise DocumentError with a line for each, if there are any."""
         if self._lines:
             raise DocumentError("\n".join(self._lines))
 
 
 def read_all(read: Callable[[Given], Read], items: Iterable[Given]) -> list[Read]:
     """What `read` makes of each item. Raises one DocumentError about all that can't be."""
-    complaints = Complaints()
-    found = complaints.read(read, items)
-    complaints.end()
+    mistakes = Mistakes()
+    found = mistakes.read(read, items)
+    mistakes.end()
     return found
 
 
