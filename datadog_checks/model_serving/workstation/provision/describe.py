@@ -73,7 +73,8 @@ def described(resource: Resource, hearers: Hearers) -> Iterator[str]:
             yield f"{queries} {slice_['comparator']} {number_text(slice_['threshold'])}"
         yield ", ".join(f"{one['target']:g} % in {one['timeframe']}" for one in body.get("thresholds", ()))
     elif resource.kind == "dashboard":
-        yield f"{sum(1 for _ in _widgets(body))} widgets"
+        count = sum(1 for _ in _widgets(body))
+        yield f"{count} widget{'s'[: count != 1]}"
     elif resource.kind == "notification_rule":
         yield _scope(body) or "everything"
         yield f"notifies {', '.join(recipients_of(body))}"
