@@ -202,6 +202,12 @@ MISTAKES: list[tuple[str, Json, str, str]] = [
     ("every nothing", {"repeats": "every 0 days"}, "repeats", "must repeat every 1 or more"),
     ("until no day", {"repeats": "daily until 2026-02-30"}, "repeats", "there is no day 2026-02-30"),
     (
+        "a time that clocks skip",
+        {"starts": "2027-03-28T02:30", "timezone": "Europe/Berlin"},
+        "starts",
+        "clocks go forward over this time in Europe/Berlin: write one before or after",
+    ),
+    (
         "a start in the rule",
         {"repeats": "DTSTART=20260101;FREQ=DAILY"},
         "repeats",

@@ -223,6 +223,12 @@ def zone_of(name: str | None) -> tzinfo:
         return found
 
 
+def is_skipped(local: datetime, zone: str) -> bool:
+    """Whether there is no such local time, since clocks go forward over it."""
+    there = zone_of(zone)
+    return local.replace(tzinfo=there).astimezone(UTC).astimezone(there).replace(tzinfo=None) != local
+
+
 def moment_of(text: Any) -> datetime | None:
     """A moment of the API, which is in UTC where it doesn't say."""
     if not text:

@@ -17,7 +17,7 @@ from .packs.files import ALL, is_path, with_files
 from .packs.queries import read_condition
 from .query.tree import Tag, leaves
 from .query.words import grammar
-from .schedules import LONGEST, UTC_NAME, read_repeats, read_start, read_zone, schedule_of
+from .schedules import LONGEST, UTC_NAME, is_skipped, read_repeats, read_start, read_zone, schedule_of
 
 OWN_TAGS = frozenset((OWNER_TAG.partition(":")[0], KEY_TAG, "severity", "team", "pack"))
 """Tags that provisioning sets by itself."""
@@ -383,6 +383,8 @@ def _downtime(name: str, node: Node) -> DowntimeValues:
     if "monitors" in said and "tags" in said:
         raise node.fail("write `monitors`, their keys, or `tags` that they all have, not both")
     zone = said.get("timezone", UTC_NAME)
+    if "repeats" not in said and is_skipped(said["starts"], zone):
+        raise node.below("starts", None).fail(f"clocks go forward over this time in {zone}: write one before or after")
     where = node.below("repeats" if "repeats" in said else "lasts", None)
     schedule = schedule_of(where, said.pop("starts"), said.pop("lasts"), zone, said.pop("repeats", None))
     return DowntimeValues(schedule, **said)
