@@ -107,10 +107,11 @@ def every_kind() -> list[Resource]:
     return [percentiles(), availability(), latency(), errors(), burn(), composite(), dashboard(), rule(), downtime()]
 
 
-def planned(client: Client, resources: Sequence[Resource], prune: bool = False) -> Plan:
-    """What a run would do."""
-    ready = checked(resources)
-    return make_plan(ready, read_account(client, ready), PlanChoices(prune=prune))
+def planned(client: Client, resources: Sequence[Resource], prune: bool = False, **options: Any) -> Plan:
+    """What a run would do. The options are those of `PlanChoices`."""
+    choices = PlanChoices(prune=prune, **options)
+    ready = checked(resources, stack=choices.stack)
+    return make_plan(ready, read_account(client, ready, choices.stack, choices.source, choices.adopt), choices)
 
 
 def applied(client: Client, resources: Sequence[Resource], prune: bool = False) -> list[Outcome]:

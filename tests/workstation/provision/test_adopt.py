@@ -16,7 +16,7 @@ from datadog_checks.model_serving.workstation.provision.api import Client
 from datadog_checks.model_serving.workstation.provision.apply import Result, apply
 from datadog_checks.model_serving.workstation.provision.mistakes import checked
 from datadog_checks.model_serving.workstation.provision.model import Resource
-from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, PlanChoices, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Action, Plan, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import plan_text
 from datadog_checks.model_serving.workstation.provision.state import Account, Found, read_account
 from datadog_checks.model_serving.workstation.provision.validate import refusals
@@ -34,6 +34,7 @@ from .resources import (
     every_kind,
     latency,
     numbers,
+    planned,
     rule,
     told,
 )
@@ -52,9 +53,8 @@ MOMENT = "2025-01-01T00:00:00+00:00"
 def plan_of(
     client: Client, resources: Sequence[Resource], adopt: dict[str, Any], stack: str = "", source: str = "", **how: Any
 ) -> Plan:
-    ready = checked(resources, stack=stack)
     ids = {address: str(one) for address, one in adopt.items()}
-    return make_plan(ready, read_account(client, ready, stack, source, ids), PlanChoices(**how))
+    return planned(client, resources, stack=stack, source=source, adopt=ids, **how)
 
 
 def slow(dd: Standin, **fields: Any) -> int:

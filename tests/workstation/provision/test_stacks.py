@@ -28,7 +28,7 @@ from datadog_checks.model_serving.workstation.provision.model import (
     resembles,
     with_mark_of,
 )
-from datadog_checks.model_serving.workstation.provision.plan import Plan, PlanChoices, destroy_plan, make_plan
+from datadog_checks.model_serving.workstation.provision.plan import Plan, destroy_plan, make_plan
 from datadog_checks.model_serving.workstation.provision.render import outcome_text, plan_text
 from datadog_checks.model_serving.workstation.provision.state import read_account
 from datadog_checks.model_serving.workstation.provision.validate import validate_monitors
@@ -61,8 +61,7 @@ stacks = st.just("") | st.from_regex(STACK, fullmatch=True)
 
 
 def plan_of(client: Client, resources: Sequence[Resource], stack: str, source: str = "", **options: Any) -> Plan:
-    ready = checked(resources, stack=stack)
-    return make_plan(ready, read_account(client, ready, stack, source), PlanChoices(**options))
+    return planned(client, resources, stack=stack, source=source, **options)
 
 
 def apply_to(client: Client, resources: Sequence[Resource], stack: str, source: str = "", **options: Any) -> set[str]:

@@ -65,16 +65,22 @@ def grouped(part: Argument) -> Iterator[tuple[Metric | FunctionCall, tuple[By, .
             yield part, part.by
         case FunctionCall(by=by) if by is not None:
             yield part, by
-        case FunctionCall():
-            for argument in part.arguments:
-                yield from grouped(argument)
-        case Chain() | Negative():
-            yield from grouped(part.operand)
-        case Operation():
-            yield from grouped(part.left)
-            yield from grouped(part.right)
         case _:
-            return
+            for each in _operands(part):
+                yield from grouped(each)
+
+
+def _operands(part: Argument) -> tuple[Argument, ...]:
+    """What a part of an expression computes with, from left to right, without the settings of its methods."""
+    match part:
+        case FunctionCall():
+            return part.arguments
+        case Chain() | Negative():
+            return (part.operand,)
+        case Operation():
+            return part.left, part.right
+        case _:
+            return ()
 
 
 def group_tags(expression: Expression) -> tuple[str, ...]:
@@ -216,16 +222,8 @@ def counted(part: Argument) -> Iterator[Metric]:
     """Metrics that the monitor itself aggregates over time: an algorithm looks at every point."""
     if isinstance(part, FunctionCall) and part.name in ALGORITHMS:
         return
-    match part:
-        case Metric():
-            yield part
-        case FunctionCall():
-            for argument in part.arguments:
-                yield from counted(argument)
-        case Chain() | Negative():
-            yield from counted(part.operand)
-        case Operation():
-            yield from counted(part.left)
-            yield from counted(part.right)
-        case _:
-            return
+    if isinstance(part, Metric):
+        yield part
+        return
+    for each in _operands(part):
+        yield from counted(each)
