@@ -68,10 +68,10 @@ def desired(
         packs, available = with_files(packs, Path(), values.available)
         values = replace(values, available=available)
     chosen = chosen_packs(packs, values)
+    whole = len(chosen) == len(values.available) and not left_out
     slos, entries, monitors = _settled(chosen, values, optional, left_out)
     if routing is not None:
         # One routing file may be for several plans, which choose otherwise.
-        whole = len(chosen) == len(values.available) and not left_out
         every = monitors if whole else _settled(values.available.values(), values, True, ())[2]
         check_routing(routing, _routable(every, values))
     resources = [
@@ -80,9 +80,7 @@ def desired(
         *(one for one in _dashboards(chosen, values, monitors, slos) if one.address not in left_out),
     ]
     rules = notification_rules(routing, values.stack) if routing is not None and routing.form == "rules" else []
-    resources += downtimes(
-        values, monitors, vocabulary_of(values), len(chosen) == len(values.available) and not left_out
-    )
+    resources += downtimes(values, monitors, vocabulary_of(values), whole)
     return [*percentiles(resources), *resources, *rules]
 
 

@@ -279,8 +279,7 @@ def _planned(client: Client, needed: bool) -> list[Found]:
     """Downtimes of any stack, also those that are over. Unless they are `needed`, there are none for a key that may not
     see them: who has planned none has no use for the scope."""
     try:
-        found = [found_in("downtime", one) for one in _downtimes(client, "")]
-        return [one for one in found if one.key or resembles("downtime", one.body)]
+        return list(_marked("downtime", _downtimes(client, "")))
     except Refused as error:
         if needed or error.status != 403:
             raise
@@ -296,12 +295,13 @@ def _in_lists(client: Client, kind: str, stacks: Iterable[str]) -> list[Found]:
 def _in_list(client: Client, kind: str, stack: str, key: str | None = None) -> list[Found]:
     tag = owner_tag(stack) if key is None else f"{KEY_TAG}:{key}"
     pages = {"monitor": _monitors, "slo": _slos, "notification_rule": _rules, "downtime": _downtimes}[kind]
-    found = []
-    for one in pages(client, tag):
-        body = one.get("attributes") or one
-        if (mark_of(kind, body) or resembles(kind, body)) and not (kind == "downtime" and body.get("status") in OVER):
-            found.append(found_in(kind, one))
-    return found
+    found = _marked(kind, pages(client, tag))
+    return [one for one in found if kind != "downtime" or one.body.get("status") not in OVER]
+
+
+def _marked(kind: str, listed: Iterable[Mapping[str, Any]]) -> Iterator[Found]:
+    """What bears a mark of ours, or a part of one."""
+    return (one for one in (found_in(kind, each) for each in listed) if one.key or resembles(kind, one.body))
 
 
 def _monitors(client: Client, tag: str) -> Iterator[Mapping[str, Any]]:
